@@ -1,0 +1,63 @@
+# Every target works from a clean clone with Python 3.11 or 3.12, make and pip. `make PYTHON=… VENV=… PIP_FLAGS=…` overrides.
+
+VENV ?= .venv
+PHOTO ?= docs/images/armchair.png
+MESH ?= demo/chair.glb
+PIP_FLAGS ?=
+# More threads than two cost time on small tensors; set OMP_NUM_THREADS yourself on a larger machine.
+export OMP_NUM_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); test $$n -lt 2 && echo 1 || echo 2)
+
+SUITABLE = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
+PYTHON ?= $(shell for python in python3.11 python3.12 python3; do $$python -c '$(SUITABLE)' 2>/dev/null && echo $$python && break; done)
+PIP = $(VENV)/bin/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt
+DESCRIPTION = pyproject.toml setup.py constraints.txt
+
+.PHONY: help install demo test lint typecheck benchmark clean
+
+help:
+	@echo "make demo        install, then turn $(PHOTO) into $(MESH) and demo/turntable.webp"
+	@echo "make test        install what tests need, then lint, check types and run all tests"
+	@echo "make lint        ruff"
+	@echo "make typecheck   mypy"
+	@echo "make benchmark   speed and validity of the shape generator, quality of pipelines/mini"
+	@echo "make clean       remove $(VENV), caches and demo output"
+
+install: $(VENV)/installed
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "triplane3d needs Python 3.11 or 3.12 (with the venv module); none was found"; exit 1; }
+	$(PYTHON) -m venv $(VENV) 2>/dev/null || { $(PYTHON) -m venv --clear --without-pip $(VENV) \
+	    && $(PYTHON) -m pip --python $(VENV)/bin/python install --quiet $(PIP_FLAGS) pip; }
+
+# torch goes in first and by name: see constraints.txt.
+$(VENV)/torch: constraints.txt | $(VENV)/bin/python
+	$(PIP) torch
+	@touch $@
+
+$(VENV)/installed: $(DESCRIPTION) $(VENV)/torch
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/installed-test: $(DESCRIPTION) $(VENV)/torch
+	$(PIP) -e ".[test]"
+	@touch $@ $(VENV)/installed
+
+demo: $(VENV)/installed
+	@mkdir -p demo
+	HF_HUB_OFFLINE=1 $(VENV)/bin/triplane3d generate $(PHOTO) -o $(MESH) --preview demo/turntable.webp
+
+test: lint typecheck
+	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest
+
+lint: $(VENV)/installed-test
+	$(VENV)/bin/ruff check .
+
+typecheck: $(VENV)/installed-test
+	$(VENV)/bin/mypy
+
+benchmark: $(VENV)/installed-test
+	$(VENV)/bin/python benchmarks/shapes.py
+	$(VENV)/bin/python scripts/evaluate.py pipelines/mini --output runs/eval/mini.json
+
+clean:
+	rm -rf $(VENV) build dist demo triplane3d.egg-info .pytest_cache .mypy_cache .ruff_cache

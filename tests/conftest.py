@@ -1,0 +1,19 @@
+"""What every test shares: few threads, no network, the same random numbers each time.
+
+Nothing of the package is imported here: pytest installs the hook that checks shapes after it has read this file.
+"""
+
+import os
+
+# Two threads at most: small tensors lose time to more, and the limit must stand before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "2" if (os.cpu_count() or 1) > 1 else "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
