@@ -1,0 +1,1 @@
+"""Single-image 3D generation as a diffusers pipeline."""
