@@ -1,0 +1,485 @@
+"""The autoencoder: surface points → latents (three small planes) → planes of features → a field."""
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.attention import AttentionMixin
+from diffusers.models.autoencoders.vae import AutoencoderMixin, Decoder, DiagonalGaussianDistribution
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from triplane3d.models.attention import FeedForward, TriplaneAttentionBlock, cast_for_autocast
+from triplane3d.models.embeddings import fourier_features
+from triplane3d.models.outputs import TriplaneDecoderOutput
+from triplane3d.models.triplane import DEPTH_AXES, TriplaneField, TriplaneFieldDecoder, project_points
+
+
+class ProjectionEncoder(nn.Module):
+    """Surface points dropped onto each plane's pixels, then a transformer over 8×8-pixel patches.
+
+    The mean of exp(i k·depth) over the points of a pixel is the Fourier transform of its depth histogram, and the
+    normal's sign along the depth says which crossings enter and which leave: the occupancy of the column is nearly
+    linear in what a pixel holds.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        heads: int,
+        num_layers: int,
+        latent_channels: int,
+        latent_size: int,
+        patch_size: int,
+        resolution: int,
+        channels: int,
+        num_freqs: int,
+        color_channels: int,
+        activation_fn: str,
+    ):
+        super().__init__()
+        self.resolution = resolution
+        self.num_freqs = num_freqs
+        self.color_channels = color_channels
+        self.grid_size = latent_size // patch_size
+        self.latent_patch = patch_size
+        pixels = (resolution // self.grid_size) ** 2
+        # 1, depth, its Fourier features, those times the normal along the depth, place in the pixel, normal, colour.
+        self.point_mlp = FeedForward(
+            1 + 4 * num_freqs + 2 + 3 + color_channels, 64, activation_fn=activation_fn, out_dim=channels
+        )
+        self.patch_in = nn.Linear(pixels * channels, dim)
+        self.count_in = nn.Linear(pixels, dim, bias=False)
+        self.positions = nn.Parameter(torch.randn(3 * self.grid_size**2, dim) * 0.02)
+        self.blocks = nn.ModuleList(
+            [
+                TriplaneAttentionBlock(dim, heads, dim // heads, activation_fn=activation_fn)
+                for _ in range(num_layers)
+            ]
+        )
+        self.norm_out = nn.LayerNorm(dim)
+        self.proj_out = nn.Linear(dim, 2 * latent_channels * patch_size**2)
+        self.gradient_checkpointing = False
+
+    def forward(
+        self,
+        surface_points: Float[Tensor, "batch points 3"],
+        normals: Float[Tensor, "batch points 3"],
+        colors: Float[Tensor, "batch points 3"] | None,
+        dtype: torch.dtype,
+    ) -> Float[Tensor, "batch moments height width"]:
+        features, pixels = self._point_features(surface_points.float(), normals.float(), colors)
+        features = self.point_mlp(cast_for_autocast(features.to(dtype)))
+        hidden_states = self._gather_pixels(features, pixels, dtype) + self.positions.to(dtype)
+        for block in self.blocks:
+            if torch.is_grad_enabled() and self.gradient_checkpointing:
+                hidden_states = self._gradient_checkpointing_func(block, hidden_states)
+            else:
+                hidden_states = block(hidden_states)
+        moments = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
+        return rearrange(
+            moments,
+            "batch (plane row column) (channel i j) -> batch channel (row i) (plane column j)",
+            plane=3,
+            row=self.grid_size,
+            i=self.latent_patch,
+            j=self.latent_patch,
+        )
+
+    def _point_features(
+        self, points: Tensor, normals: Tensor, colors: Tensor | None
+    ) -> tuple[Float[Tensor, "batch 3 points features"], Float[Tensor, "batch 3 points"]]:
+        """What each point tells each plane, and the pixel it falls into, counted patch by patch."""
+        places = (project_points(points) + 1) * (self.resolution / 2)
+        cells = places.floor().clamp(0, self.resolution - 1)
+        depth, facing = (torch.stack([tensor[..., axis] for axis in DEPTH_AXES], 1) for tensor in (points, normals))
+        sines, cosines = fourier_features(depth[..., None], self.num_freqs, base=torch.pi / 2)
+        facing = facing[..., None]
+        parts = [depth[..., None], sines, cosines, facing * sines, facing * cosines, places - cells - 0.5]
+        parts.append(normals[:, None].expand(-1, 3, -1, -1))
+        if self.color_channels:
+            parts.append(colors.float()[:, None].expand(-1, 3, -1, -1))
+
+        side = self.resolution // self.grid_size
+        cells = cells.long()
+        columns, rows = cells[..., 0], cells[..., 1]
+        patch = rows.div(side, rounding_mode="floor") * self.grid_size + columns.div(side, rounding_mode="floor")
+        pixels = patch * side**2 + (rows % side) * side + columns % side
+        return torch.cat(parts, dim=-1), pixels
+
+    def _gather_pixels(
+        self, features: Tensor, pixels: Tensor, dtype: torch.dtype
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Mean of the point features in every pixel and the logarithm of their number; one token per patch."""
+        batch, planes = pixels.shape[:2]
+        images = torch.arange(batch * planes, device=pixels.device).view(batch, planes, 1)
+        index = (pixels + images * self.resolution**2).flatten()
+        total = batch * planes * self.resolution**2
+        counts = torch.zeros(total, device=index.device).index_add_(
+            0, index, torch.ones(1, device=index.device).expand(len(index))
+        )
+        sums = torch.zeros(total, features.shape[-1], device=index.device)
+        sums = sums.index_add(0, index, features.flatten(0, 2).float())
+        means = (sums / counts.clamp(min=1)[:, None]).view(batch, planes * self.grid_size**2, -1)
+        counts = counts.log1p().view(batch, planes * self.grid_size**2, -1)
+        return self.patch_in(cast_for_autocast(means.to(dtype))) + self.count_in(cast_for_autocast(counts.to(dtype)))
+
+
+class PerceiverEncoder(nn.Module):
+    """Learnt plane tokens that read the points by cross-attention (Direct3D's encoder)."""
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        heads: int,
+        num_layers: int,
+        latent_channels: int,
+        latent_size: int,
+        num_freqs: int,
+        color_channels: int,
+        activation_fn: str,
+    ):
+        super().__init__()
+        self.latent_size = latent_size
+        self.num_freqs = num_freqs
+        self.color_channels = color_channels
+        self.tokens = nn.Parameter(torch.randn(3 * latent_size**2, dim) * dim**-0.5)
+        self.proj_in = nn.Linear(3 + 6 * num_freqs + 3 + color_channels, dim)
+        head_dim = dim // heads
+        self.cross_block = TriplaneAttentionBlock(
+            dim, heads, head_dim, activation_fn=activation_fn, is_cross_attention=True
+        )
+        self.blocks = nn.ModuleList(
+            [TriplaneAttentionBlock(dim, heads, head_dim, activation_fn=activation_fn) for _ in range(num_layers)]
+        )
+        self.norm_out = nn.LayerNorm(dim)
+        self.proj_out = nn.Linear(dim, 2 * latent_channels)
+        self.gradient_checkpointing = False
+
+    def forward(
+        self,
+        surface_points: Float[Tensor, "batch points 3"],
+        normals: Float[Tensor, "batch points 3"],
+        colors: Float[Tensor, "batch points 3"] | None,
+        dtype: torch.dtype,
+    ) -> Float[Tensor, "batch moments height width"]:
+        parts = [surface_points.float(), *fourier_features(surface_points, self.num_freqs), normals.float()]
+        if self.color_channels:
+            parts.append(colors.float())
+        context = self.proj_in(torch.cat(parts, dim=-1).to(dtype))
+        hidden_states = self.tokens.to(dtype).expand(len(surface_points), -1, -1)
+        hidden_states = self.cross_block(hidden_states, context)
+        for block in self.blocks:
+            if torch.is_grad_enabled() and self.gradient_checkpointing:
+                hidden_states = self._gradient_checkpointing_func(block, hidden_states)
+            else:
+                hidden_states = block(hidden_states)
+        moments = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
+        return rearrange(
+            moments, "batch (plane row column) channel -> batch channel row (plane column)", plane=3, row=self.latent_size
+        )
+
+
+class TokenDecoder(nn.Module):
+    """A transformer over latent patches whose linear head grows each token into a patch of the planes."""
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        heads: int,
+        num_layers: int,
+        latent_channels: int,
+        latent_size: int,
+        patch_size: int,
+        plane_channels: int,
+        plane_size: int,
+        activation_fn: str,
+    ):
+        super().__init__()
+        self.patch_size = patch_size
+        self.grid_size = latent_size // patch_size
+        self.plane_patch = plane_size // self.grid_size
+        self.proj_in = nn.Linear(latent_channels * patch_size**2, dim)
+        self.positions = nn.Parameter(torch.randn(3 * self.grid_size**2, dim) * 0.02)
+        self.blocks = nn.ModuleList(
+            [
+                TriplaneAttentionBlock(dim, heads, dim // heads, activation_fn=activation_fn)
+                for _ in range(num_layers)
+            ]
+        )
+        self.norm_out = nn.LayerNorm(dim)
+        self.proj_out = nn.Linear(dim, plane_channels * self.plane_patch**2)
+        self.gradient_checkpointing = False
+
+    def forward(
+        self, latents: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch 3 plane_channels plane_height plane_width"]:
+        hidden_states = rearrange(
+            latents,
+            "batch channel (row i) (plane column j) -> batch (plane row column) (channel i j)",
+            plane=3,
+            i=self.patch_size,
+            j=self.patch_size,
+        )
+        hidden_states = self.proj_in(hidden_states) + self.positions.to(latents.dtype)
+        for block in self.blocks:
+            if torch.is_grad_enabled() and self.gradient_checkpointing:
+                hidden_states = self._gradient_checkpointing_func(block, hidden_states)
+            else:
+                hidden_states = block(hidden_states)
+        patches = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
+        return rearrange(
+            patches,
+            "batch (plane row column) (channel i j) -> batch plane channel (row i) (column j)",
+            plane=3,
+            row=self.grid_size,
+            i=self.plane_patch,
+            j=self.plane_patch,
+        )
+
+
+class ConvDecoder(nn.Module):
+    """Stable Diffusion's image decoder over the planes laid side by side (Direct3D's decoder)."""
+
+    def __init__(self, *, dim: int, latent_channels: int, plane_channels: int, block_out_channels: tuple[int, ...]):
+        super().__init__()
+        self.conv_latent = nn.Conv2d(latent_channels, dim, kernel_size=1)
+        self.image_decoder = Decoder(
+            in_channels=dim,
+            out_channels=plane_channels,
+            up_block_types=("UpDecoderBlock2D",) * len(block_out_channels),
+            block_out_channels=tuple(block_out_channels),
+            layers_per_block=2,
+        )
+
+    def forward(
+        self, latents: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch 3 plane_channels plane_height plane_width"]:
+        planes = self.image_decoder(self.conv_latent(latents))
+        return rearrange(planes, "batch channel row (plane column) -> batch plane channel row column", plane=3)
+
+
+class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMixin):
+    """A variational autoencoder of shapes: surface points with normals → latents → planes → field.
+
+    `latents` are (batch, latent_channels, latent_size, 3·latent_size), the planes XY, XZ, YZ side by side.
+
+    ```python
+    latents = vae.encode(surface_points, normals).latent_dist.mode()
+    field = vae.field(vae.decode(latents).planes)
+    field.occupancy(points)   # (batch, points) logits, positive inside
+    ```
+
+    `encoder_type` is "projection" (points dropped onto plane pixels; cheap on CPU) or "perceiver" (learnt tokens
+    cross-attend to the points); `decoder_type` is "tokens" (a transformer whose head grows each token into a patch)
+    or "conv" (an image decoder over the rolled-out planes). `latents_mean` and `latents_std` (one value per latent
+    channel, or None) normalise the latents a denoiser sees: z = latents · std + mean before `decode`.
+    """
+
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ["TriplaneAttentionBlock", "TriplaneFieldDecoder", "ResnetBlock2D"]
+    _repeated_blocks = ["TriplaneAttentionBlock"]
+    _group_offload_block_modules = ["encoder", "decoder", "field_decoder"]
+    _skip_layerwise_casting_patterns = ["norm", "field_decoder", "point_mlp"]
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 8,
+        latent_size: int = 16,
+        plane_channels: int = 32,
+        plane_size: int = 64,
+        encoder_type: str = "projection",
+        encoder_dim: int = 256,
+        encoder_heads: int = 4,
+        encoder_layers: int = 4,
+        encoder_patch_size: int = 2,
+        projection_resolution: int = 64,
+        projection_channels: int = 32,
+        num_freqs: int = 8,
+        decoder_type: str = "tokens",
+        decoder_dim: int = 256,
+        decoder_heads: int = 4,
+        decoder_layers: int = 4,
+        decoder_patch_size: int = 2,
+        block_out_channels: tuple[int, ...] = (128, 256, 512, 512),
+        activation_fn: str = "gelu",
+        field_hidden_dim: int = 64,
+        field_layers: int = 4,
+        field_activation: str = "relu",
+        padding_mode: str = "border",
+        color_channels: int = 0,
+        surface_color_channels: int = 0,
+        latents_mean: list[float] | None = None,
+        latents_std: list[float] | None = None,
+    ):
+        super().__init__()
+        if encoder_type == "projection":
+            _check_divides(latent_size, encoder_patch_size, "latent_size", "encoder_patch_size")
+            grid_size = latent_size // encoder_patch_size
+            _check_divides(projection_resolution, grid_size, "projection_resolution", "latent_size/encoder_patch_size")
+            self.encoder = ProjectionEncoder(
+                dim=encoder_dim,
+                heads=encoder_heads,
+                num_layers=encoder_layers,
+                latent_channels=latent_channels,
+                latent_size=latent_size,
+                patch_size=encoder_patch_size,
+                resolution=projection_resolution,
+                channels=projection_channels,
+                num_freqs=num_freqs,
+                color_channels=surface_color_channels,
+                activation_fn=activation_fn,
+            )
+        elif encoder_type == "perceiver":
+            self.encoder = PerceiverEncoder(
+                dim=encoder_dim,
+                heads=encoder_heads,
+                num_layers=encoder_layers,
+                latent_channels=latent_channels,
+                latent_size=latent_size,
+                num_freqs=num_freqs,
+                color_channels=surface_color_channels,
+                activation_fn=activation_fn,
+            )
+        else:
+            raise ValueError(f'encoder_type must be "projection" or "perceiver", got {encoder_type!r}')
+
+        if decoder_type == "tokens":
+            _check_divides(latent_size, decoder_patch_size, "latent_size", "decoder_patch_size")
+            _check_divides(plane_size, latent_size // decoder_patch_size, "plane_size", "latent_size/decoder_patch_size")
+            self.decoder = TokenDecoder(
+                dim=decoder_dim,
+                heads=decoder_heads,
+                num_layers=decoder_layers,
+                latent_channels=latent_channels,
+                latent_size=latent_size,
+                patch_size=decoder_patch_size,
+                plane_channels=plane_channels,
+                plane_size=plane_size,
+                activation_fn=activation_fn,
+            )
+        elif decoder_type == "conv":
+            grown = latent_size * 2 ** (len(block_out_channels) - 1)
+            if plane_size != grown:
+                raise ValueError(
+                    f"{len(block_out_channels)} block_out_channels grow latent_size={latent_size} to {grown}, "
+                    f"but plane_size={plane_size}; set plane_size={grown}"
+                )
+            self.decoder = ConvDecoder(
+                dim=decoder_dim,
+                latent_channels=latent_channels,
+                plane_channels=plane_channels,
+                block_out_channels=block_out_channels,
+            )
+        else:
+            raise ValueError(f'decoder_type must be "tokens" or "conv", got {decoder_type!r}')
+
+        self.field_decoder = TriplaneFieldDecoder(
+            plane_channels,
+            hidden_dim=field_hidden_dim,
+            num_layers=field_layers,
+            activation_fn=field_activation,
+            color_channels=color_channels,
+            padding_mode=padding_mode,
+        )
+        self.gradient_checkpointing = False
+        self.use_slicing = False
+        self.use_tiling = False
+        self.tile_points = 65536
+
+    @apply_forward_hook
+    def encode(
+        self,
+        surface_points: Float[Tensor, "batch points 3"],
+        normals: Float[Tensor, "batch points 3"],
+        colors: Float[Tensor, "batch points 3"] | None = None,
+        return_dict: bool = True,
+    ) -> AutoencoderKLOutput | tuple[DiagonalGaussianDistribution]:
+        """The posterior of the latents given points on the surface, their unit normals and, if trained so, colours."""
+        self._check_surface(surface_points, normals, colors)
+        if self.use_slicing and len(surface_points) > 1:
+            of_colors = [None] * len(surface_points) if colors is None else colors.split(1)
+            slices = zip(surface_points.split(1), normals.split(1), of_colors, strict=True)
+            moments = torch.cat([self.encoder(*entry, self.dtype) for entry in slices])
+        else:
+            moments = self.encoder(surface_points, normals, colors, self.dtype)
+        posterior = DiagonalGaussianDistribution(moments)
+        return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
+
+    @apply_forward_hook
+    def decode(
+        self, latents: Float[Tensor, "batch channels height width"], return_dict: bool = True
+    ) -> TriplaneDecoderOutput | tuple[Float[Tensor, "batch 3 plane_channels plane_height plane_width"]]:
+        """The feature planes of un-normalised latents."""
+        size = self.config.latent_size
+        expected = (self.config.latent_channels, size, 3 * size)
+        if latents.ndim != 4 or tuple(latents.shape[1:]) != expected:
+            raise ValueError(
+                f"expected latents of shape (batch, {', '.join(map(str, expected))}), got {tuple(latents.shape)}; "
+                "the three planes lie side by side along the width"
+            )
+        latents = latents.to(self.dtype)
+        if self.use_slicing and len(latents) > 1:
+            planes = torch.cat([self.decoder(entry) for entry in latents.split(1)])
+        else:
+            planes = self.decoder(latents)
+        return TriplaneDecoderOutput(planes=planes) if return_dict else (planes,)
+
+    @apply_forward_hook
+    def field(self, planes: Float[Tensor, "batch 3 channels height width"]) -> TriplaneField:
+        """The field that `planes` describe; with tiling enabled it answers in chunks of `tile_points` points."""
+        if planes.ndim != 5 or planes.shape[1] != 3 or planes.shape[2] != self.config.plane_channels:
+            raise ValueError(
+                f"expected planes of shape (batch, 3, {self.config.plane_channels}, height, width), "
+                f"got {tuple(planes.shape)}; take them from decode(latents).planes"
+            )
+        return TriplaneField(
+            planes,
+            self.field_decoder,
+            has_color=self.config.color_channels > 0,
+            chunk_size=self.tile_points if self.use_tiling else None,
+        )
+
+    def forward(
+        self,
+        surface_points: Float[Tensor, "batch points 3"],
+        normals: Float[Tensor, "batch points 3"],
+        colors: Float[Tensor, "batch points 3"] | None = None,
+        query_points: Float[Tensor, "batch queries 3"] | None = None,
+        sample_posterior: bool = False,
+        return_dict: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> TriplaneDecoderOutput | tuple:
+        """Encode, take the mode (or a sample), decode; with `query_points`, also all that a training loss needs."""
+        posterior = self.encode(surface_points, normals, colors).latent_dist
+        latents = posterior.sample(generator) if sample_posterior else posterior.mode()
+        output = TriplaneDecoderOutput(planes=self.decode(latents).planes)
+        if query_points is not None:
+            occupancy_logits, colors = self.field(output.planes).occupancy_and_color(query_points)
+            output = TriplaneDecoderOutput(
+                planes=output.planes, occupancy_logits=occupancy_logits, colors=colors, latent_dist=posterior
+            )
+        return output if return_dict else output.to_tuple()
+
+    def _check_surface(self, points: Tensor, normals: Tensor, colors: Tensor | None) -> None:
+        if points.ndim != 3 or points.shape[-1] != 3 or normals.shape != points.shape:
+            raise ValueError(
+                "expected surface_points and normals of one shape (batch, points, 3), "
+                f"got {tuple(points.shape)} and {tuple(normals.shape)}"
+            )
+        if self.config.surface_color_channels and (colors is None or colors.shape != points.shape):
+            raise ValueError(
+                f"this encoder reads colours (surface_color_channels={self.config.surface_color_channels}): "
+                f"pass colors of shape {tuple(points.shape)}, got {None if colors is None else tuple(colors.shape)}"
+            )
+
+
+def _check_divides(size: int, part: int, size_name: str, part_name: str) -> None:
+    if size % part:
+        raise ValueError(f"{size_name}={size} must be a multiple of {part_name}={part}")

@@ -1,0 +1,227 @@
+"""A triplane as a field: three feature planes and a small MLP answer "inside?" and "which colour?" at any point."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from triplane3d.models.attention import activation, cast_for_autocast
+
+# (width axis, height axis) of each plane and the axis it looks along: XY sees x to the right, XZ likewise, YZ sees z.
+PLANE_AXES = ((0, 1), (0, 2), (2, 1))
+DEPTH_AXES = (2, 1, 0)
+
+# Rows of the point MLP that fit a core's second-level cache; an accelerator wants its launches large instead.
+CPU_CHUNK = 4096
+ACCELERATOR_CHUNK = 1 << 19
+
+
+def project_points(points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch 3 points 2"]:
+    """The (width, height) coordinates of every point on every plane."""
+    return torch.stack([points[..., axes] for axes in PLANE_AXES], dim=1)
+
+
+def sample_planes(
+    planes: Float[Tensor, "batch 3 channels height width"],
+    coordinates: Float[Tensor, "batch 3 points 2"],
+    padding_mode: str,
+) -> Float[Tensor, "batch 3 channels points"]:
+    """Bilinear features in float32; one call for all planes. Pixel centres lie half a pixel inside ±1."""
+    batch = planes.shape[0]
+    with torch.autocast(planes.device.type, enabled=False):
+        features = F.grid_sample(
+            rearrange(planes.float(), "batch plane channels height width -> (batch plane) channels height width"),
+            rearrange(coordinates.float(), "batch plane points axes -> (batch plane) points 1 axes"),
+            mode="bilinear",
+            padding_mode=padding_mode,
+            align_corners=False,
+        )
+    return rearrange(features, "(batch plane) channels points 1 -> batch plane channels points", batch=batch)
+
+
+class TriplaneFieldDecoder(nn.Module):
+    """The point MLP: concatenated features of the three planes → occupancy logit, and colour from the same trunk.
+
+    Everything the field asks goes through `forward`, where offloading hooks sit.
+    """
+
+    def __init__(
+        self,
+        plane_channels: int,
+        *,
+        hidden_dim: int = 64,
+        num_layers: int = 4,
+        activation_fn: str = "relu",
+        color_channels: int = 0,
+        padding_mode: str = "border",
+    ):
+        super().__init__()
+        if num_layers < 2:
+            raise ValueError(f"the point MLP needs at least 2 linear layers, got field_layers={num_layers}")
+        self.plane_channels = plane_channels
+        self.padding_mode = padding_mode
+        self.activation = activation(activation_fn)
+        self.proj_in = nn.Linear(3 * plane_channels, hidden_dim)
+        self.layers = nn.ModuleList([nn.Linear(hidden_dim, hidden_dim) for _ in range(num_layers - 2)])
+        self.proj_out = nn.Linear(hidden_dim, 1)
+        self.color_in = nn.Linear(hidden_dim, hidden_dim) if color_channels else None
+        self.color_out = nn.Linear(hidden_dim, color_channels) if color_channels else None
+
+    def forward(
+        self,
+        planes: Float[Tensor, "batch 3 channels height width"],
+        points: Float[Tensor, "batch points 3"] | None = None,
+        axes: tuple[Tensor, Tensor, Tensor] | None = None,
+        wants: str = "occupancy",
+    ) -> Tensor | tuple[Tensor, Tensor | None]:
+        """Answers at `points` (`wants` is "occupancy", "color" or "both"), or occupancy on the grid x × y × z."""
+        if axes is not None:
+            return self._grid(planes, *axes)
+        features = sample_planes(planes, project_points(points), self.padding_mode)
+        features = rearrange(features, "batch plane channels points -> batch points (plane channels)")
+        hidden_states = self._trunk(self.proj_in(self._compute_dtype(planes, features)))
+        if wants == "occupancy":
+            return self._occupancy(hidden_states)
+        if wants == "color":
+            return self._color(hidden_states)
+        return self._occupancy(hidden_states), None if self.color_out is None else self._color(hidden_states)
+
+    def _compute_dtype(self, planes: Tensor, features: Tensor) -> Tensor:
+        return cast_for_autocast(features.to(planes.dtype))
+
+    def _trunk(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows hidden"]:
+        hidden_states = self.activation(hidden_states)
+        for layer in self.layers:
+            hidden_states = self.activation(layer(hidden_states))
+        return hidden_states
+
+    def _occupancy(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows"]:
+        return self.proj_out(hidden_states).squeeze(-1)
+
+    def _color(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows 3"]:
+        return self.color_out(self.activation(self.color_in(hidden_states))).sigmoid()
+
+    def _grid(self, planes: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Float[Tensor, "batch x y z"]:
+        """The first layer is linear in each plane's feature: project R² samples per plane, add by broadcasting."""
+        batch = planes.shape[0]
+        zero = planes.new_zeros(1, self.proj_in.in_features)
+        bias = self.proj_in(zero)  # called, not read: hooks and adapters sit on the call
+        parts = []
+        for plane, (width, height) in enumerate(PLANE_AXES):
+            coordinates = [x, y, z]
+            first, second = sorted((width, height))
+            rows, columns = torch.meshgrid(coordinates[first], coordinates[second], indexing="ij")
+            both = {first: rows.flatten(), second: columns.flatten()}
+            grid = torch.stack([both[width], both[height]], dim=-1).expand(batch, 1, -1, -1)
+            features = sample_planes(planes[:, plane : plane + 1], grid, self.padding_mode)[:, 0].transpose(1, 2)
+            padding = (plane * self.plane_channels, (2 - plane) * self.plane_channels)
+            part = self.proj_in(F.pad(self._compute_dtype(planes, features), padding)) - bias
+            parts.append(part.unflatten(1, (len(rows), -1)))
+        of_xy, of_xz, of_yz = parts
+        of_yz = of_yz + bias
+
+        logits = planes.new_empty(batch, len(x), len(y), len(z))
+        limit = CPU_CHUNK if planes.device.type == "cpu" else ACCELERATOR_CHUNK
+        rows = max(1, limit // len(z))
+        slabs = max(1, limit // (len(y) * len(z)))
+        for entry in range(batch):
+            for i in range(0, len(x), slabs):
+                for j in range(0, len(y), rows):
+                    hidden_states = (
+                        of_xy[entry, i : i + slabs, j : j + rows, None]
+                        + of_xz[entry, i : i + slabs, None]
+                        + of_yz[entry, None, j : j + rows]
+                    )
+                    logits[entry, i : i + slabs, j : j + rows] = self._occupancy(self._trunk(hidden_states))
+        return logits
+
+
+class TriplaneField:
+    """What a decoded triplane says about space: a batch of fields, each callable at points in [-1, 1]³.
+
+    ```python
+    field = vae.field(planes)
+    logits = field.occupancy(points)        # (batch, points), positive inside
+    first = field[0]; first(points[0])      # one field, called as a function of (points, 3)
+    ```
+    """
+
+    def __init__(
+        self,
+        planes: Float[Tensor, "batch 3 channels height width"],
+        decoder: nn.Module,
+        *,
+        has_color: bool = False,
+        chunk_size: int | None = None,
+    ):
+        self.planes = planes
+        self.decoder = decoder
+        self.has_color = has_color
+        self.chunk_size = chunk_size
+
+    def occupancy(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points"]:
+        """Occupancy logits at `points`; positive inside, surface at 0."""
+        return self._ask(points, "occupancy")
+
+    def color(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points 3"]:
+        """RGB in 0..1 at `points`; meaningful near the surface."""
+        if not self.has_color:
+            raise ValueError(
+                "this model predicts no colour: its config says color_channels=0; "
+                "check `field.has_color` first or load a model that has a colour head"
+            )
+        return self._ask(points, "color")
+
+    def occupancy_and_color(
+        self, points: Float[Tensor, "batch points 3"]
+    ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"] | None]:
+        """Both answers from one pass over the trunk (training asks both at the same points)."""
+        self._check(points)
+        return self.decoder(self.planes, points, wants="both")
+
+    def grid(self, x: Float[Tensor, " x"], y: Float[Tensor, " y"], z: Float[Tensor, " z"]) -> Float[Tensor, "b x y z"]:
+        """Occupancy logits on the regular grid x × y × z: same values as `occupancy`, a fraction of the cost."""
+        return self.decoder(self.planes, axes=tuple(axis.to(self.device) for axis in (x, y, z)))
+
+    def _ask(self, points: Tensor, wants: str) -> Tensor:
+        self._check(points)
+        points = points.to(self.device)
+        if self.chunk_size is None or points.shape[1] <= self.chunk_size:
+            return self.decoder(self.planes, points, wants=wants)
+        chunks = points.split(self.chunk_size, dim=1)
+        return torch.cat([self.decoder(self.planes, chunk, wants=wants) for chunk in chunks], dim=1)
+
+    def _check(self, points: Tensor) -> None:
+        if points.ndim != 3 or points.shape[-1] != 3 or points.shape[0] != len(self):
+            raise ValueError(
+                f"expected points of shape ({len(self)}, points, 3), got {tuple(points.shape)}; "
+                "give one set of points per field of the batch, or pick one field with field[i]"
+            )
+
+    def __call__(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+        if len(self) != 1:
+            raise ValueError(f"only a single field can be called, this is a batch of {len(self)}; pick one: field[i]")
+        return self.occupancy(points[None])[0]
+
+    def __getitem__(self, index: int) -> "TriplaneField":
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"field {index} of a batch of {len(self)}")
+        planes = self.planes[index % len(self)][None]
+        return TriplaneField(planes, self.decoder, has_color=self.has_color, chunk_size=self.chunk_size)
+
+    def __iter__(self) -> Iterator["TriplaneField"]:
+        return (self[index] for index in range(len(self)))
+
+    def __len__(self) -> int:
+        return self.planes.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self.planes.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.planes.dtype
