@@ -1,0 +1,7 @@
+"""Stage 1. `accelerate launch scripts/train_autoencoder.py configs/mini/autoencoder.yaml [--steps 100 …]`"""
+
+from triplane3d.config import AutoencoderConfig, parse_config
+from triplane3d.training.autoencoder import train
+
+if __name__ == "__main__":
+    train(parse_config(AutoencoderConfig, description=__doc__))

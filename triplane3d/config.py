@@ -1,0 +1,291 @@
+"""Typed configurations behind `configs/*.yaml`: one dataclass per stage, overridable from the command line.
+
+A stage's script reads `configs/mini/<stage>.yaml` and then the flags: `--run.steps 100`, or `--steps 100` where the
+last word alone is unambiguous, or `--set run.steps=100`. An unknown key is an error that names the nearest valid one.
+Architecture is not told here: `pipeline` names a folder of `pipelines/` whose JSON files state it once.
+"""
+
+import argparse
+import difflib
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What every training loop shares: length, folders, precision, how often it speaks and saves."""
+
+    output: str
+    steps: int  # optimiser updates
+    batch_size: int  # samples per process and forward pass
+    accumulation: int = 1  # forward passes per update
+    seed: int = 0
+    mixed_precision: str = "bf16"  # "no" or "bf16"
+    compile: bool = False
+    workers: int = 1  # processes that read data ahead; 0 reads in the loop
+    log_every: int = 50
+    validate_every: int = 1000
+    checkpoint_every: int = 500
+    checkpoint_limit: int = 2
+    resume: str = "latest"  # "latest", "none", or the path of a checkpoint-N folder
+    trackers: tuple[str, ...] = ("tensorboard",)
+    nonfinite_limit: int = 20  # updates in a row that may be skipped for a gradient that is not finite
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """AdamW with warm-up and cosine decay, clipping, and the average of the weights that is kept."""
+
+    lr: float = 1e-3
+    final_lr: float = 0.02  # share of `lr` left at the last step
+    warmup_steps: int = 200
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeDataConfig:
+    """Which folders of shards are read, and how much of each shape."""
+
+    folder: str
+    validation: str | None = None
+    surface_points: int = 2048  # shown to the encoder
+    label_points: int = 2048  # whose occupancy is asked; half uniform, half near the surface
+    validation_labels: int = 8192
+    validation_shapes: int = 64
+    validation_pictures: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderLossConfig:
+    """Weights of the autoencoder's objective."""
+
+    band: float = 2 / 128  # half-width of the occupancy ramp, in world units: a voxel of a 128³ grid
+    near: float = 0.5  # share of the loss that the labels near the surface carry
+    kl: float = 1e-3  # per latent number, in nats
+    color: float = 0.5  # mean absolute error at surface points; only for a vae with colours
+    color_points: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig:
+    """Stage 1: `scripts/train_autoencoder.py`."""
+
+    pipeline: str
+    run: RunConfig
+    data: ShapeDataConfig
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: AutoencoderLossConfig = field(default_factory=AutoencoderLossConfig)
+    init: str | None = None  # a saved vae folder to start from
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentsConfig:
+    """Stage 2: `scripts/encode_latents.py`."""
+
+    vae: str  # folder with the trained vae; its config receives the latents' mean and deviation
+    data: str
+    output: str
+    surface_points: int = 4096
+    batch_size: int = 64
+    shard_size: int = 8192  # shapes per file
+    mixed_precision: str = "bf16"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentDataConfig:
+    """Latents of stage 2 beside the shards that hold the same shapes' photos."""
+
+    folder: str
+    latents: str
+    validation: str | None = None
+    vae: str | None = None  # the vae that wrote `latents`, for validation
+    validation_shapes: int = 16
+    validation_pictures: int = 4
+    validation_labels: int = 4096
+    validation_steps: int = 8
+    validation_guidance: float = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowConfig:
+    """How noise levels are drawn and the condition dropped."""
+
+    logit_mean: float = 0.0
+    logit_std: float = 1.0
+    regression_warmup: float = 0.15  # first share of the steps at sigma = 1: the encoder learns shape before noise
+    condition_dropout: float = 0.1
+    noise_draws: int = 2  # noise levels per photo, so that its tokens are computed once
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Light damage to the photos, each drawn per photo."""
+
+    brightness: float = 0.2
+    contrast: float = 0.2
+    color: float = 0.2
+    scale: float = 0.06
+    shift: float = 0.03  # of the width
+    blur: float = 0.3  # probability of a 3x3 blur
+    noise: float = 0.02  # largest deviation of added noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserConfig:
+    """Stage 3: `scripts/train_denoiser.py`."""
+
+    pipeline: str
+    run: RunConfig
+    data: LatentDataConfig
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    init: str | None = None  # a run folder with image_encoder/ and transformer/ to start from
+
+
+def load_config(cls: type[T], path: str | Path, overrides: Mapping[str, Any] | None = None) -> T:
+    """The YAML file at `path` as a `cls`, dotted `overrides` ({"run.steps": 100}) applied on top."""
+    values = yaml.safe_load(Path(path).read_text()) or {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} should hold a mapping of keys to values, not {type(values).__name__}")
+    for key, value in (overrides or {}).items():
+        *sections, name = key.split(".")
+        section = values
+        for part in sections:
+            section = section.setdefault(part, {})
+        section[name] = value
+    return build(cls, values, where=str(path))
+
+
+def build(cls: type[T], values: Mapping[str, Any], *, where: str = "config", prefix: str = "") -> T:
+    """`values` as a `cls`, every key known and every value of its declared type."""
+    hints = get_type_hints(cls)
+    for key in values:
+        if key not in hints:
+            raise ValueError(unknown_key(f"{prefix}{key}", dict(leaves(cls, prefix)), where))
+    arguments = {}
+    for name, value in values.items():
+        kind = hints[name]
+        if is_dataclass(kind):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{where}: {prefix}{name} should be a section of keys, not {value!r}")
+            arguments[name] = build(kind, value, where=where, prefix=f"{prefix}{name}.")
+        else:
+            arguments[name] = convert(value, kind, f"{where}: {prefix}{name}")
+    try:
+        return cls(**arguments)
+    except TypeError:
+        required = [f.name for f in fields(cls) if f.name not in arguments and _is_required(f)]
+        raise ValueError(f"{where} lacks {', '.join(prefix + name for name in required)}") from None
+
+
+def parse_config(cls: type[T], argv: Sequence[str] | None = None, *, description: str | None = None) -> T:
+    """The configuration a script was asked for: `script.py CONFIG.yaml [--flag value …] [--set key=value …]`."""
+    known = dict(leaves(cls))
+    last_words = [key.rpartition(".")[2] for key in known]
+    parser = argparse.ArgumentParser(
+        description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="YAML file of this stage, e.g. configs/mini/….yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override any key; repeatable")
+    for key, kind in known.items():
+        word = key.rpartition(".")[2]
+        names = [f"--{key}"] if word == key or last_words.count(word) > 1 else [f"--{key}", f"--{word}"]
+        names += [name.replace("_", "-") for name in names if "_" in name]
+        shown = getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)
+        parser.add_argument(*names, dest=key, default=None, metavar="VALUE", help=shown)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(unknown_key(unknown[0].lstrip("-").partition("=")[0], known, "command line"))
+
+    overrides = {key: value for key, value in vars(arguments).items() if key in known and value is not None}
+    for assignment in arguments.set:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            parser.error(f"--set takes KEY=VALUE, not {assignment!r}")
+        if key not in known:
+            parser.error(unknown_key(key, known, "--set"))
+        overrides[key] = value
+    try:
+        return load_config(cls, arguments.config, overrides)
+    except (ValueError, OSError, yaml.YAMLError) as error:
+        parser.error(str(error))
+
+
+def save_config(config: Any, path: str | Path) -> None:
+    """Writes `config` as the YAML that `load_config` reads back."""
+    Path(path).write_text(yaml.safe_dump(_plain(asdict(config)), sort_keys=False))
+
+
+def leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and type of every value below `cls`."""
+    for name, kind in get_type_hints(cls).items():
+        if is_dataclass(kind):
+            yield from leaves(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", kind
+
+
+def unknown_key(key: str, known: Mapping[str, Any], where: str) -> str:
+    """A sentence that names the valid key most like `key`, by its whole path or by its last word."""
+    word = key.rpartition(".")[2]
+    last_words = {name.rpartition(".")[2]: name for name in known}
+    if close := difflib.get_close_matches(word, last_words, n=1, cutoff=0.5):
+        nearest = last_words[close[0]]
+    else:
+        nearest = max(known, key=lambda name: difflib.SequenceMatcher(None, key, name).ratio())
+    return f"{where}: unknown key {key!r}; did you mean {nearest!r}?"
+
+
+def convert(value: Any, kind: Any, where: str) -> Any:
+    """`value`, from YAML or a flag, as the declared `kind`: bool, int, float, str, a tuple of these, or None."""
+    if get_origin(kind) in (types.UnionType, Union):
+        if value is None or value in ("none", "null", "None"):
+            return None
+        kind = next(option for option in get_args(kind) if option is not type(None))
+    if get_origin(kind) is tuple:
+        items = value.replace(",", " ").split() if isinstance(value, str) else list(value)
+        of = get_args(kind)
+        if of[-1] is Ellipsis:
+            return tuple(convert(item, of[0], where) for item in items)
+        if len(items) != len(of):
+            raise ValueError(f"{where} takes {len(of)} values, not {value!r}")
+        return tuple(convert(item, one, where) for item, one in zip(items, of, strict=True))
+    if kind is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if str(value).lower() not in words:
+            raise ValueError(f"{where} takes true or false, not {value!r}")
+        return words[str(value).lower()]
+    if kind in (int, float):
+        # YAML 1.1 reads 1e-3 as text, and a flag is always text.
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{where} takes a number, not {value!r}") from None
+        if kind is int and number != int(number):
+            raise ValueError(f"{where} takes a whole number, not {value!r}")
+        return kind(number)
+    if isinstance(value, (Mapping, list)) or value is None:
+        raise ValueError(f"{where} takes text, not {value!r}")
+    # YAML 1.1 reads an unquoted `no` as False; the only texts that look like that here are words for "off".
+    return "no" if value is False else str(value)
+
+
+def _is_required(declared: Field) -> bool:
+    return declared.default is MISSING and declared.default_factory is MISSING
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value

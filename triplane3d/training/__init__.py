@@ -1,0 +1,1 @@
+"""The stages as functions: `autoencoder.train`, `encode.encode`, `denoiser.train`; `run` holds what they share."""

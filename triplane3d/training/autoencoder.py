@@ -1,0 +1,120 @@
+"""Stage 1: the autoencoder learns to carry a shape, given as surface points, through three small planes.
+
+    accelerate launch scripts/train_autoencoder.py configs/mini/autoencoder.yaml
+
+The architecture is read from the `vae` folder of the pipeline that the configuration names.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from triplane3d.config import AutoencoderConfig, AutoencoderLossConfig
+from triplane3d.data.shards import ShardDataset
+from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.training.losses import occupancy_iou, occupancy_loss
+from triplane3d.training.pictures import contact_sheet
+from triplane3d.training.run import Run, gather, start
+
+class AutoencoderObjective(nn.Module):
+    """The losses of one batch of shapes; `label_points` are half uniform, then half near the surface."""
+
+    def __init__(self, vae: AutoencoderKLTriplane, weights: AutoencoderLossConfig):
+        super().__init__()
+        self.vae, self.weights = vae, weights
+
+    def forward(
+        self,
+        surface_points: Float[Tensor, "batch points 3"],
+        surface_normals: Float[Tensor, "batch points 3"],
+        surface_colors: Float[Tensor, "batch points 3"],
+        label_points: Float[Tensor, "batch labels 3"],
+        label_distance: Float[Tensor, "batch labels"],
+    ) -> dict[str, Tensor]:
+        weights = self.weights
+        posterior = self.vae.encode(surface_points, surface_normals, surface_colors).latent_dist
+        field = self.vae.field(self.vae.decode(posterior.sample(), return_dict=False)[0])
+
+        losses = {
+            "occupancy": occupancy_loss(
+                field.occupancy(label_points), label_distance, band=weights.band, near=weights.near
+            ),
+            "kl": posterior.kl().mean() / posterior.mean[0].numel(),  # nats per latent number
+        }
+        if weights.color:
+            seen = torch.randint(surface_points.shape[1], (weights.color_points,), device=surface_points.device)
+            colors = field.color(surface_points[:, seen])
+            losses["color"] = functional.l1_loss(colors.float(), surface_colors[:, seen])
+
+        loss = losses["occupancy"] + weights.kl * losses["kl"] + weights.color * losses.get("color", 0.0)
+        return {"loss": loss, **losses}
+
+
+def train(config: AutoencoderConfig) -> Path:
+    """Trains until `config.run.steps` and returns the output folder, which then holds `vae/`."""
+    accelerator = start(config)
+    if config.init:
+        vae = AutoencoderKLTriplane.from_pretrained(config.init, low_cpu_mem_usage=False)
+    else:
+        vae = AutoencoderKLTriplane.from_config(
+            AutoencoderKLTriplane.load_config(config.pipeline, subfolder="vae")
+        )
+    run = Run(accelerator, config, AutoencoderObjective(vae, config.loss), {"vae": vae})
+
+    data = config.data
+    sizes = {"surface_points": data.surface_points, "label_points": data.label_points}
+    shapes = ShardDataset(data.folder, keys=("surface", "labels"), **sizes)
+    held_out = data.validation and ShardDataset(data.validation, **{**sizes, "label_points": data.validation_labels})
+
+    for batch in run.batches(shapes):
+        run.update(run.objective(**batch))
+
+        if held_out and run.due(config.run.validate_every) and accelerator.is_main_process:
+            with run.averaged():
+                run.log(validate(vae, held_out, range(min(data.validation_shapes, len(held_out)))))
+                shown = range(min(data.validation_pictures, len(held_out)))
+                run.picture("validation", picture(vae, held_out, shown))
+        if run.due(config.run.checkpoint_every):
+            run.save()
+
+    return run.finish()
+
+
+@torch.no_grad()
+def validate(vae: AutoencoderKLTriplane, shapes: ShardDataset, indices: Sequence[int]) -> dict[str, float]:
+    """Mean and worst-decile V-IoU of the posterior mean's field on the uniform labels, in full precision."""
+    ious = []
+    for start_of_chunk in range(0, len(indices), 16):
+        batch = on_device(gather(shapes, indices[start_of_chunk : start_of_chunk + 16], fixed_generator()), vae.device)
+        field = reconstruct(vae, batch)
+        uniform = batch["label_points"].shape[1] // 2
+        logits = field.occupancy(batch["label_points"][:, :uniform])
+        ious.append(occupancy_iou(logits.float(), batch["label_distance"][:, :uniform]))
+    iou = torch.cat(ious)
+    return {"val_iou": iou.mean().item(), "val_iou_worst_decile": iou.quantile(0.1).item()}
+
+
+@torch.no_grad()
+def picture(vae: AutoencoderKLTriplane, shapes: ShardDataset, indices: Sequence[int]):
+    """A row for each shape: its photo, and the reconstruction from four sides."""
+    batch = on_device(gather(shapes, indices, fixed_generator()), vae.device)
+    return contact_sheet(reconstruct(vae, batch), batch["view"])
+
+
+def reconstruct(vae: AutoencoderKLTriplane, batch: dict[str, Tensor]):
+    """The field of a batch of shapes after a trip through the posterior's mean."""
+    posterior = vae.encode(batch["surface_points"], batch["surface_normals"], batch["surface_colors"]).latent_dist
+    return vae.field(vae.decode(posterior.mode(), return_dict=False)[0])
+
+
+def on_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def fixed_generator() -> torch.Generator:
+    """The same points of the same shapes at every validation."""
+    return torch.Generator().manual_seed(0)

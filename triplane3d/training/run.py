@@ -1,0 +1,324 @@
+"""What the training loops share: set-up, batches, the update, averaged weights, checkpoints, the log.
+
+A run is a pure function of its configuration: batch n, and every random number drawn while it is used, depend on the
+seed and n alone. A run that was killed and started again therefore ends with the weights it would have had.
+"""
+
+import json
+import math
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
+from diffusers.training_utils import EMAModel
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from triplane3d.config import AutoencoderConfig, DenoiserConfig, OptimConfig, save_config
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """A set of samples, each drawn (which points, which photo) with `generator`."""
+
+    generator: torch.Generator | None
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]: ...
+
+
+def gather(source: Samples, indices: Sequence[int], generator: torch.Generator) -> dict[str, Tensor]:
+    """The samples of `indices`, stacked."""
+    source.generator = generator
+    samples = [source[index] for index in indices]
+    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+
+class Batches(Dataset):
+    """Batch n of a run: `source` shuffled anew each epoch, each process its own share."""
+
+    def __init__(self, source: Samples, batch_size: int, *, seed: int = 0, rank: int = 0, processes: int = 1):
+        if len(source) == 0:
+            raise ValueError("there is nothing to train on: the data set is empty")
+        self.source, self.batch_size = source, batch_size
+        self.seed, self.rank, self.processes = seed, rank, processes
+        self._orders: dict[int, list[int]] = {}
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        first = (number * self.processes + self.rank) * self.batch_size
+        indices = [self._order(place // len(self.source))[place % len(self.source)]
+                   for place in range(first, first + self.batch_size)]  # fmt: skip
+        generator = torch.Generator().manual_seed(stream(self.seed, number, self.rank))
+        return gather(self.source, indices, generator)
+
+    def _order(self, epoch: int) -> list[int]:
+        if epoch not in self._orders:
+            generator = torch.Generator().manual_seed(stream(self.seed, epoch, -1))
+            self._orders = {old: order for old, order in self._orders.items() if old == epoch - 1}
+            self._orders[epoch] = torch.randperm(len(self.source), generator=generator).tolist()
+        return self._orders[epoch]
+
+
+def stream(*numbers: int) -> int:
+    """A seed for the stream of random numbers that `numbers` name; neighbours are unrelated."""
+    return int(np.random.SeedSequence([number % 2**32 for number in numbers]).generate_state(1)[0])
+
+
+def learning_rate(step: int, steps: int, optim: OptimConfig) -> float:
+    """Linear warm-up, then a cosine down to `optim.final_lr` of the peak at the last step."""
+    if step < optim.warmup_steps:
+        return optim.lr * (step + 1) / optim.warmup_steps
+    progress = (step - optim.warmup_steps) / max(1, steps - 1 - optim.warmup_steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return optim.lr * (optim.final_lr + (1 - optim.final_lr) * cosine)
+
+
+def start(config: AutoencoderConfig | DenoiserConfig) -> Accelerator:
+    """Devices, precision and trackers; seeds the weights that are built next."""
+    run = config.run
+    if run.mixed_precision not in ("no", "bf16"):
+        raise ValueError(f"run.mixed_precision takes 'no' or 'bf16', not {run.mixed_precision!r}")
+    accelerator = Accelerator(
+        gradient_accumulation_steps=run.accumulation,
+        mixed_precision=run.mixed_precision,
+        dynamo_backend="inductor" if run.compile else None,
+        log_with=list(run.trackers) or None,
+        project_config=ProjectConfiguration(project_dir=run.output, logging_dir=run.output),
+    )
+    if accelerator.is_main_process:
+        Path(run.output).mkdir(parents=True, exist_ok=True)
+        save_config(config, Path(run.output) / "config.yaml")
+        accelerator.init_trackers("tensorboard")
+    torch.manual_seed(run.seed)
+    return accelerator
+
+
+class Run:
+    """One training run: the objective under optimisation, the averages of its components, and how far it has come.
+
+    `objective` is a module whose forward takes a batch and returns losses, the one under "loss" being what is
+    minimised; `components` are the models inside it that are saved, by folder name.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        config: AutoencoderConfig | DenoiserConfig,
+        objective: nn.Module,
+        components: Mapping[str, nn.Module],
+    ):
+        self.accelerator, self.config, self.optim = accelerator, config.run, config.optim
+        self.components = dict(components)
+        self.output = Path(self.config.output)
+        self.step = 0
+        self.updated = False  # did the last batch end an accumulation?
+        self.skipped = 0  # updates left out because the gradient was not finite
+        self._skipped_in_a_row = 0
+        self._pending: list[dict[str, Tensor]] = []  # losses of the accumulation under way
+        self._sums: dict[str, Tensor] = {}  # over the batches that were not skipped, since the last line of the log
+        self._counted = self._batches = 0
+        self._seconds = self._waiting = 0.0
+
+        parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.optim.weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(
+            [group for group in groups if group["params"]], lr=self.optim.lr, betas=self.optim.betas, fused=True
+        )
+        self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
+        self.averages = {
+            name: EMAModel(model.parameters(), decay=self.optim.ema_decay, foreach=True)
+            for name, model in self.components.items()
+        }
+        accelerator.register_for_checkpointing(*self.averages.values())
+        self._resume()
+
+    def batches(self, source: Samples) -> Iterator[dict[str, Tensor]]:
+        """The batches still to come, each with its own random stream set and its place in the accumulation known."""
+        accelerator, accumulation = self.accelerator, self.config.accumulation
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        numbered = Batches(source, self.config.batch_size, seed=self.config.seed, rank=rank, processes=processes)
+        numbers = range(self.step * accumulation, self.config.steps * accumulation)
+        loader = iter(
+            DataLoader(
+                numbered,
+                batch_size=None,
+                sampler=numbers,
+                num_workers=self.config.workers,
+                prefetch_factor=4 if self.config.workers else None,
+            )
+        )
+        for number in numbers:
+            self._clock = time.perf_counter()
+            batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in next(loader).items()}
+            self._waiting += time.perf_counter() - self._clock
+            torch.manual_seed(stream(self.config.seed, number, rank, 1))
+            with accelerator.accumulate(self.objective):
+                yield batch
+
+    def update(self, losses: Mapping[str, Tensor]) -> None:
+        """Backward; at the end of an accumulation also clip, AdamW, averages and the log."""
+        accelerator = self.accelerator
+        accelerator.backward(losses["loss"])
+        self._pending.append({name: value.detach() for name, value in losses.items()})
+
+        self.updated = accelerator.sync_gradients
+        if self.updated:
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.step, self.config.steps, self.optim)
+            norm = accelerator.clip_grad_norm_(self.objective.parameters(), self.optim.clip_norm)
+            if torch.isfinite(norm):
+                self.optimizer.step()
+                for name, model in self.components.items():
+                    self.averages[name].step(model.parameters())
+                self._skipped_in_a_row = 0
+                for one in self._pending:
+                    for name, value in one.items():
+                        self._sums[name] = self._sums.get(name, 0) + value
+                    self._counted += 1
+            else:
+                self._skip()
+            self._batches += len(self._pending)
+            self._pending.clear()
+            self.optimizer.zero_grad()
+            self.step += 1
+        self._seconds += time.perf_counter() - self._clock
+        if self.updated and self.due(self.config.log_every):
+            self._log_progress(float(norm))
+
+    def due(self, every: int) -> bool:
+        """Is this the end of an `every`-th update, or of the last?"""
+        return self.updated and (self.step % every == 0 or self.step == self.config.steps)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the components hold their averaged weights and are in evaluation mode."""
+        for name, model in self.components.items():
+            self.averages[name].store(model.parameters())
+            self.averages[name].copy_to(model.parameters())
+            model.eval()
+        try:
+            yield
+        finally:
+            for name, model in self.components.items():
+                self.averages[name].restore(model.parameters())
+                model.train()
+
+    def log(self, values: Mapping[str, float]) -> None:
+        """To the console, `log.jsonl` and the trackers."""
+        if not self.accelerator.is_main_process:
+            return
+        line = {"step": self.step, **{name: float(f"{value:.5g}") for name, value in values.items()}}
+        with (self.output / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self.accelerator.log(dict(values), step=self.step)
+        print(f"step {self.step}/{self.config.steps}", *(f"{k} {v:.4g}" for k, v in values.items()), flush=True)
+
+    def picture(self, name: str, image: np.ndarray) -> None:
+        """Keeps an (height, width, 3) uint8 picture as `pictures/NAME-STEP.png` and in the trackers."""
+        folder = self.output / "pictures"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(image).save(folder / f"{name}-{self.step:07d}.png")
+        for tracker in self.accelerator.trackers:
+            if tracker.name == "tensorboard":
+                tracker.log_images({name: image[None]}, step=self.step, dataformats="NHWC")
+
+    def save(self) -> Path:
+        """Writes `checkpoint-STEP`: accelerate's state to resume from, and each component's averaged weights, which
+        `from_pretrained` reads. A folder of that name is whole, whenever the run is killed."""
+        folder = self.output / f"checkpoint-{self.step}"
+        unfinished = self.output / f"unfinished-checkpoint-{self.step}"
+        if self.accelerator.is_main_process:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.save_state(str(unfinished))
+        if self.accelerator.is_main_process:
+            self.save_components(unfinished)
+            (unfinished / "run.json").write_text(json.dumps({"step": self.step, "skipped": self.skipped}))
+            shutil.rmtree(folder, ignore_errors=True)
+            unfinished.rename(folder)
+            for old in checkpoints(self.output)[: -self.config.checkpoint_limit]:
+                shutil.rmtree(old)
+        self.accelerator.wait_for_everyone()
+        return folder
+
+    def save_components(self, folder: Path) -> None:
+        """The averaged weights, each component in its folder."""
+        with self.averaged():
+            for name, model in self.components.items():
+                model.save_pretrained(folder / name)
+
+    def finish(self) -> Path:
+        """Leaves the averaged weights in the output folder and closes the trackers."""
+        if self.accelerator.is_main_process:
+            self.save_components(self.output)
+        self.accelerator.end_training()
+        return self.output
+
+    def _resume(self) -> None:
+        wanted = self.config.resume
+        found = {"none": None, "latest": (checkpoints(self.output) or [None])[-1]}.get(wanted, Path(wanted))
+        if found is None:
+            return
+        if not (found / "run.json").is_file():
+            raise ValueError(f"run.resume={wanted}: {found} is not a checkpoint folder of this trainer")
+        self.accelerator.load_state(str(found))
+        for average in self.averages.values():
+            average.to(self.accelerator.device)
+        state = json.loads((found / "run.json").read_text())
+        self.step, self.skipped = state["step"], state["skipped"]
+        if self.accelerator.is_main_process:
+            _forget_after(self.output / "log.jsonl", self.step)
+            print(f"resuming from {found}", flush=True)
+
+    def _skip(self) -> None:
+        self.skipped += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row > self.config.nonfinite_limit:
+            raise FloatingPointError(
+                f"the gradient was not finite for {self._skipped_in_a_row} updates in a row, the last at step "
+                f"{self.step}; lower optim.lr or look at the data. The last checkpoint is untouched."
+            )
+
+    def _log_progress(self, grad_norm: float) -> None:
+        samples = self._batches * self.config.batch_size * self.accelerator.num_processes
+        values = {name: float(total) / self._counted for name, total in self._sums.items()}
+        values |= {
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "grad_norm": grad_norm,
+            "samples_per_s": samples / self._seconds,
+            "waiting": self._waiting / self._seconds,
+            "minutes_left": (self.config.steps - self.step) * self.config.accumulation * self._seconds
+            / self._batches / 60,
+        }  # fmt: skip
+        if self.skipped:
+            values["skipped"] = self.skipped
+        self.log(values)
+        self._sums, self._counted, self._batches = {}, 0, 0
+        self._seconds = self._waiting = 0.0
+
+
+def checkpoints(output: Path) -> list[Path]:
+    """The `checkpoint-N` folders of a run, oldest first."""
+    numbered = [(int(match[1]), folder) for folder in output.glob("checkpoint-*")
+                if (match := re.fullmatch(r"checkpoint-(\d+)", folder.name))]  # fmt: skip
+    return [folder for _, folder in sorted(numbered)]
+
+
+def _forget_after(log: Path, step: int) -> None:
+    """Drops the lines that a killed run logged beyond the checkpoint it resumes from."""
+    if log.is_file():
+        lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
+        log.write_text("".join(f"{line}\n" for line in lines))
