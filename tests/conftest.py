@@ -10,8 +10,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "2" if (os.cpu_count() or 1) > 1 else "
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import pytest
+import torch
 
 
 @pytest.fixture(autouse=True)

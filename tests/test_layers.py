@@ -16,7 +16,8 @@ LEVELS = [
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 PACKAGE = sorted((ROOT / "triplane3d").rglob("*.py"))
-SOURCES = PACKAGE + [path for folder in ("scripts", "benchmarks", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
+SOURCES = PACKAGE + [path for folder in ("scripts", "benchmarks", "tests")
+                     for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def relative(path: Path) -> str:

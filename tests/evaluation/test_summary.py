@@ -1,0 +1,37 @@
+"""Rows of tables: intervals that hold the mean, the worst of each direction, categories that count alike."""
+
+import numpy as np
+import pytest
+
+from triplane3d.evaluation.summary import Row, Summary, format_table
+
+
+def test_the_interval_is_that_of_the_mean() -> None:
+    values = np.random.default_rng(0).normal(0.5, 0.1, 400)
+    summary = Summary.of(values)
+    assert summary.low < summary.mean < summary.high
+    assert summary.high - summary.low == pytest.approx(2 * 1.96 * 0.1 / 20, rel=0.15)
+
+
+def test_the_worst_are_the_low_scores_and_the_long_distances() -> None:
+    values = [0.1, *[0.5] * 9]
+    assert Summary.of(values).worst_decile == 0.1
+    assert Summary.of(values, lower_is_better=True).worst_decile == 0.5
+
+
+def test_every_category_counts_alike() -> None:
+    row = Row("image", "made up", "model", [{"volume_iou": 1.0}] * 3 + [{"volume_iou": 0.0}], ["mug"] * 3 + ["chair"])
+    assert row.summaries()["volume_iou"].mean == 0.75
+    assert row.category_mean("volume_iou") == 0.5
+
+
+def test_a_metric_may_be_measured_on_some_shapes_only() -> None:
+    row = Row("autoencoder", "made up", "model", [{"volume_iou": 1.0, "chamfer": 0.1}, {"volume_iou": 0.0}])
+    assert row.summaries()["chamfer"].count == 1
+    table = format_table([row], {"volume_iou": "V-IoU", "chamfer": "CD"})
+    assert "0.500 [" in table and "0.100 [0.100, 0.100] 0.100" in table
+
+
+def test_nothing_to_summarise_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no shape"):
+        Summary.of([])

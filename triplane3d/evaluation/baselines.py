@@ -1,0 +1,85 @@
+"""The trivial answers: what a number means is how far it is from these.
+
+Some know the truth and keep none of its detail (`bounding_ellipsoid`, `convex_hull`), one knows the picture only
+(`inflated_silhouette`), and one knows the training set (`nearest_neighbor`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import trimesh
+from jaxtyping import Bool, Float, Int
+from scipy.ndimage import distance_transform_edt, map_coordinates
+from torch import Tensor
+
+from triplane3d.evaluation.shape_metrics import Occupancy, Solid, Surface, mesh_occupancy
+from triplane3d.geometry.mesh import Mesh
+
+
+def convex_hull(surface: Surface, *, count: int = 20_000) -> Solid:
+    """The smallest convex solid around a surface."""
+    points = surface.points if surface.vertices is None else surface.vertices
+    hull = trimesh.convex.convex_hull(points)
+    return _solid(hull, count, mesh_occupancy(_mesh(hull)))
+
+
+def bounding_ellipsoid(surface: Surface, *, count: int = 20_000) -> Solid:
+    """The ellipsoid that touches the six sides of the bounding box."""
+    points = surface.points if surface.vertices is None else surface.vertices
+    center, radii = (points.max(0) + points.min(0)) / 2, np.maximum((points.max(0) - points.min(0)) / 2, 1e-3)
+
+    def occupancy(queries: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, " points"]:
+        return (((queries - center) / radii) ** 2).sum(1) < 1
+
+    sphere = trimesh.creation.icosphere(subdivisions=4)
+    return _solid(trimesh.Trimesh(sphere.vertices * radii + center, sphere.faces, process=False), count, occupancy)
+
+
+def inflated_silhouette(mask: Bool[np.ndarray, "height width"], *, resolution: int = 96, count: int = 20_000) -> Solid:
+    """The silhouette, blown up like a balloon: its own outline from the front, round towards the middle.
+
+    The mask is taken for a level, distant view: cropped to its bounding box, centred, longest side 2. Where the nearest
+    edge is d away, the solid reaches ±√(d (2r - d)) in depth, r being the radius of the largest circle in the mask, so
+    that a disc becomes a ball.
+    """
+    rows, columns = np.nonzero(mask)
+    if len(rows) == 0:
+        raise ValueError("the mask is empty: there is no silhouette to inflate")
+    mask = np.pad(mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1], 1)
+    height, width = mask.shape
+    pixel = 2 / (max(height, width) - 2)
+    # Half a pixel is taken off: the transform measures to the first pixel outside, not to the outline.
+    edge = (distance_transform_edt(mask) - 0.5 * mask) * pixel
+    radius = edge.max()
+    thickness = np.where(mask, np.sqrt(edge * (2 * radius - edge)), -pixel)
+
+    def field(points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+        x, y, z = points.double().numpy().T
+        at = np.stack([(height - 1) / 2 - y / pixel, (width - 1) / 2 + x / pixel])
+        return torch.from_numpy(map_coordinates(thickness, at, order=1, mode="nearest") - np.abs(z)).float()
+
+    return Solid.from_field(field, resolution=resolution, count=count)
+
+
+def nearest_neighbor(queries: Float[Tensor, "queries features"],
+                     bank: Float[Tensor, "bank features"]) -> Int[Tensor, " queries"]:
+    """Index of the bank's entry whose feature points most nearly the same way, features centred on the bank's mean."""
+    mean = bank.mean(0)
+    queries, bank = (torch.nn.functional.normalize(features - mean, dim=1) for features in (queries, bank))
+    return (queries @ bank.T).argmax(1)
+
+
+def thumbnail_features(images: Float[Tensor, "batch 4 height width"],
+                       size: int = 16) -> Float[Tensor, "batch features"]:
+    """The picture itself at `size` pixels, colours premultiplied by alpha: the feature that needs no model."""
+    premultiplied = torch.cat([images[:, :3] * images[:, 3:], images[:, 3:]], 1)
+    return torch.nn.functional.adaptive_avg_pool2d(premultiplied, size).flatten(1)
+
+
+def _mesh(mesh: trimesh.Trimesh) -> Mesh:
+    return Mesh(np.asarray(mesh.vertices, dtype=np.float32), np.asarray(mesh.faces, dtype=np.int64))
+
+
+def _solid(mesh: trimesh.Trimesh, count: int, occupancy: Occupancy) -> Solid:
+    return Solid(occupancy, lambda: Surface.of_mesh(_mesh(mesh), count))

@@ -1,0 +1,95 @@
+"""From scores of single shapes to the row of a table: mean, what the mean is worth, and the worst of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
+
+import numpy as np
+
+LOWER_IS_BETTER = frozenset({"chamfer", "point_to_surface"})
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`low` and `high` bound the 95% bootstrap interval of the mean; `worst_decile` is the mean of the worst tenth."""
+
+    count: int
+    mean: float
+    low: float
+    high: float
+    worst_decile: float
+
+    @classmethod
+    def of(cls, values: Sequence[float], *, lower_is_better: bool = False, draws: int = 2000, seed: int = 0) -> Summary:
+        scores = np.sort(np.asarray(values, dtype=float))
+        if len(scores) == 0:
+            raise ValueError("there is nothing to summarise: no shape was scored")
+        if lower_is_better:
+            scores = scores[::-1]
+        index = np.random.default_rng(seed).integers(len(scores), size=(draws, len(scores)))
+        low, high = np.quantile(scores[index].mean(1), [0.025, 0.975])
+        return cls(len(scores), float(scores.mean()), float(low), float(high),
+                   float(scores[: ceil(len(scores) / 10)].mean()))
+
+
+@dataclass
+class Row:
+    """One line of a table: scores per shape, and the category of each shape where it has one."""
+
+    suite: str
+    data: str
+    method: str
+    scores: list[dict[str, float]]
+    categories: Sequence[str] = ()
+
+    def summaries(self) -> dict[str, Summary]:
+        """Of every metric, over the shapes that have it."""
+        names = dict.fromkeys(name for score in self.scores for name in score)
+        return {name: Summary.of([score[name] for score in self.scores if name in score],
+                                 lower_is_better=name in LOWER_IS_BETTER) for name in names}
+
+    def by_category(self) -> dict[str, dict[str, float]]:
+        """Mean of each metric in each category."""
+        groups = {name: [score for score, category in zip(self.scores, self.categories) if category == name]
+                  for name in sorted(set(self.categories))}
+        return {name: {metric: float(np.mean([score[metric] for score in group if metric in score]))
+                       for metric in dict.fromkeys(metric for score in group for metric in score)}
+                for name, group in groups.items()}
+
+    def category_mean(self, metric: str) -> float | None:
+        """The mean over categories of the categories' means: a frequent category counts no more than a rare one."""
+        means = [scores[metric] for scores in self.by_category().values()]
+        return float(np.mean(means)) if means else None
+
+    def to_json(self) -> dict[str, object]:
+        return {"suite": self.suite, "data": self.data, "method": self.method,
+                "metrics": {name: asdict(summary) for name, summary in self.summaries().items()},
+                "categories": self.by_category()}
+
+
+def format_table(rows: Sequence[Row], metrics: Mapping[str, str]) -> str:
+    """One line per row; each metric as `mean [low, high] worst decile`. `metrics` gives the column heads.
+
+    The last column is the mean over categories of the first metric.
+    """
+    if not rows:
+        return ""
+    heads = ["data", "method", "n", *(f"{head} [95%] worst 10%" for head in metrics.values()), "per category"]
+    lines = []
+    for row in rows:
+        summaries = row.summaries()
+        first = row.category_mean(next(iter(metrics)))
+        lines.append([row.data, row.method, str(len(row.scores)),
+                      *(_cell(summaries.get(metric)) for metric in metrics),
+                      "" if first is None else f"{first:.3f}"])
+    widths = [max(len(line[column]) for line in [heads, *lines]) for column in range(len(heads))]
+    ruled = [heads, ["-" * width for width in widths], *lines]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in ruled)
+
+
+def _cell(summary: Summary | None) -> str:
+    if summary is None:
+        return ""
+    return f"{summary.mean:.3f} [{summary.low:.3f}, {summary.high:.3f}] {summary.worst_decile:.3f}"
