@@ -1,0 +1,312 @@
+"""The `triplane3d` command: arguments in, one library call out. Exit codes: 0 done, 2 user's mistake, 1 failure."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from triplane3d.pipelines.loading import embedded_names, embedded_pipeline, register_with_diffusers
+
+if TYPE_CHECKING:
+    import torch
+
+    from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
+
+MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl")
+PREVIEW_SUFFIXES = (".webp", ".gif", ".png")
+
+app = typer.Typer(
+    help="Turn photos of objects into 3D meshes.",
+    epilog="Try: triplane3d generate chair.png -o chair.glb --preview chair.webp",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Dtype(StrEnum):
+    auto = "auto"
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+@app.command(no_args_is_help=True)
+def generate(
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Photos of one object each; PNG with transparency is best.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="A .glb, .obj, .ply or .stl file, or a folder. Default: IMAGE's name with .glb."
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="A pipeline that came along (mini), a folder, or a name on the Hugging Face Hub.")
+    ] = "mini",
+    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps. Default: the model's own.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=0, help="How closely to follow the photo; 1 is off. Default: the model's own.")
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(min=8, max=1024, help="Cells along an edge of the grid. Default: the model's own.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same mesh; try others for variants.")] = 0,
+    device: Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU if there is one.")] = Device.auto,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Precision of the networks; auto is float32 on the CPU, float16 on a GPU.")
+    ] = Dtype.auto,
+    preview: Annotated[
+        Path | None, typer.Option(help="Also draw it: a turntable (.webp, .gif) or the photo's own view (.png).")
+    ] = None,
+) -> None:
+    """Make a 3D mesh from every photo.
+
+    Examples:
+
+    \b
+      triplane3d generate chair.png -o chair.glb
+      triplane3d generate chair.png -o chair.glb --preview chair.webp
+      triplane3d generate photos/*.jpg -o meshes/ --seed 7
+      triplane3d generate mug.png -o mug.stl --resolution 256 --device cuda
+    """
+    for image in images:
+        if not image.is_file():
+            _fail(f"{image} is not a file: check the path of the photo")
+    if preview is not None and preview.suffix.lower() not in PREVIEW_SUFFIXES:
+        _fail(f"--preview {preview}: end the name in one of {', '.join(PREVIEW_SUFFIXES)}")
+    targets = _targets(images, output)
+    previews = _previews(targets, preview)
+    for folder in sorted({path.parent for path in [*targets, *filter(None, previews)]}):
+        with _mistakes_are_sentences():
+            folder.mkdir(parents=True, exist_ok=True)
+
+    import torch
+
+    logging.getLogger("triplane3d").setLevel(logging.ERROR)  # doubts about masks are printed below, once
+    pipe = _load(model, device, dtype)
+    mistakes = 0
+    for image, target, turntable in zip(images, targets, previews, strict=True):
+        started = time.perf_counter()
+        pipe.set_progress_bar_config(desc=image.name, leave=False)
+        try:
+            out = pipe(
+                image,
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                generator=torch.Generator().manual_seed(seed),
+                resolution=resolution,
+            )
+            mesh = out.meshes[0]
+            mesh.save(target)
+            if turntable is not None:
+                out.save_preview(turntable)
+        except (ValueError, OSError) as error:
+            # One bad photo does not stop the others.
+            typer.echo(f"error: {image}: {error}" if str(image) not in str(error) else f"error: {error}", err=True)
+            mistakes += 1
+            continue
+        if (warning := out.mattes[0].warning) is not None:
+            typer.echo(f"warning: {image}: {warning}", err=True)
+        seconds = time.perf_counter() - started
+        typer.echo(f"{target}  ({len(mesh.faces):,} faces, {seconds:.1f} s)" + (f"  {turntable}" if turntable else ""))
+    if mistakes:
+        raise typer.Exit(2)
+
+
+@app.command(no_args_is_help=True)
+def info(
+    model: Annotated[str, typer.Argument(help="A pipeline that came along (mini), or a folder.")],
+) -> None:
+    """Say what a saved pipeline is: components, parameters, sizes, defaults, licence.
+
+    \b
+      triplane3d info mini
+      triplane3d info runs/my-model
+    """
+    folder = _find_local(model)
+    if folder is None:
+        _fail(f"there is no pipeline {model!r} here: name a folder, or one of {', '.join(embedded_names())}")
+    with _mistakes_are_sentences():
+        index = json.loads((folder / "model_index.json").read_text())
+    typer.echo(f"{model}: {index.get('_class_name', 'unknown class')} in {folder}")
+    license_name, summary = _read_card(folder / "README.md")
+    typer.echo(f"licence: {license_name}")
+    if summary:
+        typer.echo(f"\n{summary}")
+
+    typer.echo(f"\n{'component':<16}{'class':<34}{'parameters':>12}  {'dtype':<6}{'size':>9}")
+    total_parameters = total_bytes = 0
+    for name, entry in index.items():
+        if name.startswith("_") or not isinstance(entry, list) or entry[:1] == [None]:
+            continue
+        parameters, dtypes, size = _weigh(folder / name)
+        total_parameters += parameters
+        total_bytes += size
+        counted = f"{parameters:,}" if parameters else "-"
+        typer.echo(f"{name:<16}{entry[1]:<34}{counted:>12}  {'/'.join(dtypes) or '-':<6}{size / 1e6:>6.1f} MB")
+    typer.echo(f"{'total':<50}{total_parameters:>12,}  {'':<6}{total_bytes / 1e6:>6.1f} MB")
+
+    settings = [
+        f"{name.removeprefix('default_')} {value}"
+        for name, value in index.items()
+        if not name.startswith("_") and not isinstance(value, list)
+    ]
+    typer.echo("\nsettings: " + ", ".join(settings))
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    show_version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and stop.")] = False,
+) -> None:
+    if show_version:
+        try:
+            typer.echo(version("triplane3d"))
+        except PackageNotFoundError:
+            typer.echo("not installed (run from a checkout)")
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console entry point."""
+    app()
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(2)
+
+
+@contextmanager
+def _mistakes_are_sentences() -> Iterator[None]:
+    """What the library refuses is the user's to mend: its sentence is enough, a traceback would hide it."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        _fail(" ".join(str(error).split()))
+
+
+def _targets(images: list[Path], output: Path | None) -> list[Path]:
+    """Where each photo's mesh goes; photos of one name in different folders get numbers."""
+    if output is not None and output.suffix.lower() in MESH_SUFFIXES:
+        if len(images) > 1:
+            _fail(f"--output {output} is one file for {len(images)} photos: name a folder")
+        return [output]
+    if output is not None and output.suffix and not output.is_dir():
+        _fail(f"--output {output}: end the name in one of {', '.join(MESH_SUFFIXES)}, or name a folder")
+    folder = output or Path()
+    if folder.exists() and not folder.is_dir():
+        _fail(f"--output {folder} is a file: name a folder, or a file ending in one of {', '.join(MESH_SUFFIXES)}")
+    targets: list[Path] = []
+    for image in images:
+        target, number = folder / f"{image.stem}.glb", 1
+        while target in targets:
+            number += 1
+            target = folder / f"{image.stem}-{number}.glb"
+        targets.append(target)
+    return targets
+
+
+def _previews(targets: list[Path], preview: Path | None) -> list[Path | None]:
+    """One preview for each mesh: the named file, or beside every mesh where there are several."""
+    if preview is None:
+        return [None] * len(targets)
+    if len(targets) == 1:
+        return [preview]
+    return [target.with_name(f"{target.stem}-{preview.name}") for target in targets]
+
+
+def _find_local(model: str) -> Path | None:
+    embedded = embedded_pipeline(model)
+    if embedded is not None:
+        return embedded
+    return Path(model) if (Path(model) / "model_index.json").is_file() else None
+
+
+def _load(model: str, device: Device, dtype: Dtype) -> "Triplane3DPipeline":
+    if _find_local(model) is None:
+        if Path(model).exists():
+            _fail(f"{model} is not a saved pipeline: it has no model_index.json")
+        if model.count("/") != 1:
+            _fail(
+                f"there is no pipeline {model!r}: name one that came along ({', '.join(embedded_names())}), "
+                "a folder, or owner/name on the Hugging Face Hub"
+            )
+    import torch
+    from diffusers.utils import logging as diffusers_logging
+
+    from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
+
+    register_with_diffusers()
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()
+    chosen = _choose_device(device)
+    if dtype is Dtype.auto:
+        dtype = Dtype.float16 if chosen.type == "cuda" else Dtype.float32
+    typer.echo(f"loading {model} on {chosen} ({dtype.value})", err=True)
+    with _mistakes_are_sentences():
+        return Triplane3DPipeline.from_pretrained(model, dtype=getattr(torch, dtype.value)).to(chosen)
+
+
+def _choose_device(device: Device) -> "torch.device":
+    import torch
+
+    if device is Device.auto:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device is Device.cuda and not torch.cuda.is_available():
+        _fail("--device cuda: this machine's torch sees no CUDA GPU; leave the option out")
+    if device is Device.mps and not torch.backends.mps.is_available():
+        _fail("--device mps: this machine's torch sees no Apple GPU; leave the option out")
+    return torch.device(device.value)
+
+
+def _read_card(path: Path) -> tuple[str, str]:
+    """The licence and the first paragraph of a model card."""
+    if not path.is_file():
+        return "not stated (the folder has no model card)", ""
+    from huggingface_hub import ModelCard
+
+    card = ModelCard.load(path)
+    paragraphs = (block.strip() for block in card.text.split("\n\n"))
+    summary = next((block for block in paragraphs if block and not block.startswith(("#", "|", "<", "!", "```"))), "")
+    return str(card.data.license or "not stated"), summary
+
+
+def _weigh(folder: Path) -> tuple[int, list[str], int]:
+    """Parameters, their types and bytes of the weights in a component's folder, read from the files' headers."""
+    from safetensors import safe_open
+
+    parameters, size = 0, 0
+    dtypes: set[str] = set()
+    for path in sorted(folder.glob("*.safetensors")):
+        size += path.stat().st_size
+        with safe_open(path, framework="numpy") as file:
+            for key in file.keys():
+                tensor = file.get_slice(key)
+                count = 1
+                for side in tensor.get_shape():
+                    count *= side
+                parameters += count
+                dtypes.add(tensor.get_dtype())
+    return parameters, sorted(dtypes), size
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Where pipelines are found: diffusers' loader learns our classes, and a bare name means a pipeline that came along."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+# In an installed package, and in a checkout of the repository.
+SHELVES = (PACKAGE / "_pipelines", PACKAGE.parent / "pipelines")
+
+
+def register_with_diffusers() -> None:
+    """Let `DiffusionPipeline.from_pretrained` and `model_index.json` say `["triplane3d", <class>]`. Idempotent.
+
+    The loader looks a library's loading methods up in `LOADABLE_CLASSES` and a pipeline's class on `diffusers` itself.
+    """
+    import diffusers
+    from diffusers.pipelines import pipeline_loading_utils
+
+    from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
+
+    methods = ["save_pretrained", "from_pretrained"]
+    pipeline_loading_utils.LOADABLE_CLASSES.setdefault(
+        "triplane3d", {base: list(methods) for base in ("ModelMixin", "SchedulerMixin")}
+    )
+    diffusers.Triplane3DPipeline = Triplane3DPipeline
+
+
+def embedded_pipeline(name: str) -> Path | None:
+    """The folder of the pipeline `name` that ships with the library, e.g. "mini"; None for any other name.
+
+    A local folder of that name that holds a saved pipeline comes first, as it does for every name diffusers loads.
+    """
+    if not name or Path(name).name != name or (Path(name) / "model_index.json").is_file():
+        return None
+    for shelf in SHELVES:
+        if (shelf / name / "model_index.json").is_file():
+            return shelf / name
+    return None
+
+
+def embedded_names() -> list[str]:
+    """Names of the pipelines that ship with the library."""
+    return sorted({index.parent.name for shelf in SHELVES for index in shelf.glob("*/model_index.json")})
