@@ -1,0 +1,52 @@
+"""Shards: what is written is what is read, and a broken file is named."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from triplane3d.data.shapes import draw_shapes
+from triplane3d.data.shards import ShardDataset, write_shard
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    sizes = {"surface_points": 256, "label_points": 512, "views": 1, "image_size": 32}
+    write_shard(folder / "00000.safetensors", range(3), **sizes)
+    write_shard(folder / "00003.safetensors", range(3, 5), **sizes)
+    return folder
+
+
+def test_labels_are_the_signed_distances_of_the_seeds(folder: Path) -> None:
+    dataset = ShardDataset(folder, surface_points=256, label_points=512)
+    shapes = draw_shapes(dataset.seeds, azimuths="random")
+    assert dataset.seeds == [0, 1, 2, 3, 4] and tuple(dataset.families) == shapes.names
+    for i in range(len(dataset)):
+        sample = dataset[i]
+        truth = shapes[i : i + 1].distance(sample["label_points"][None])[0]
+        assert torch.allclose(sample["label_distance"], truth, atol=3e-3)
+        assert shapes[i : i + 1].distance(sample["surface_points"][None]).abs().max() < 5e-3
+        assert sample["surface_normals"].norm(dim=-1).sub(1).abs().max() < 0.02
+        assert sample["view"].shape == (4, 32, 32) and 0 <= sample["view"].min() and sample["view"].max() <= 1
+
+
+def test_points_are_drawn_anew_and_half_of_the_labels_are_uniform(folder: Path) -> None:
+    dataset = ShardDataset(folder, keys=("labels",), label_points=128)
+    first, again = dataset[0]["label_points"], dataset[0]["label_points"]
+    assert first.shape == (128, 3) and not torch.equal(first, again)
+    near = dataset[0]["label_distance"].abs()
+    assert near[64:].median() < near[:64].median()
+
+
+def test_the_same_seeds_give_the_same_file(folder: Path, tmp_path: Path) -> None:
+    write_shard(tmp_path / "again.safetensors", range(3), surface_points=256, label_points=512, views=1, image_size=32)
+    assert (tmp_path / "again.safetensors").read_bytes() == (folder / "00000.safetensors").read_bytes()
+
+
+def test_a_truncated_shard_and_an_empty_folder_are_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no shards"):
+        ShardDataset(tmp_path)
+    (tmp_path / "half.safetensors").write_bytes((folder / "00000.safetensors").read_bytes()[:5000])
+    with pytest.raises(ValueError, match="half.safetensors is not a whole shard"):
+        ShardDataset(tmp_path)

@@ -1,0 +1,5 @@
+"""The type checker of the test run: beartype, with Python's numeric tower (an int serves where a float is asked for)."""
+
+from beartype import BeartypeConf, beartype
+
+numeric_tower = beartype(conf=BeartypeConf(is_pep484_tower=True))

@@ -1,0 +1,1 @@
+"""Training data: procedural shapes, shards of samples, latents and views."""

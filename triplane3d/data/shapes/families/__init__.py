@@ -1,0 +1,26 @@
+"""Families of shapes: each is a function from a random generator to a list of parts, registered by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from triplane3d.data.shapes.parts import Part
+
+Family = Callable[[np.random.Generator], list[Part]]
+
+FAMILIES: dict[str, Family] = {}
+HOLDOUT_FAMILIES: dict[str, Family] = {}
+
+
+def family(function: Family) -> Family:
+    """Register a family that training draws from."""
+    FAMILIES[function.__name__] = function
+    return function
+
+
+def holdout(function: Family) -> Family:
+    """Register a family that training never sees; it measures generalisation."""
+    HOLDOUT_FAMILIES[function.__name__] = function
+    return function

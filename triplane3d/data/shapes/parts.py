@@ -1,0 +1,143 @@
+"""The vocabulary of the shape programs: a shape is a short list of `Part`s, written down in plain numbers.
+
+Parts live in the object's own frame (y up, the front faces +z) and in any unit: `ShapeBatch` centres and scales the
+finished object. Parts are applied in order: each one joins, cuts or clips what stands so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import pi
+
+import numpy as np
+
+KINDS = ("box", "ellipsoid", "cylinder", "capsule", "torus", "tube", "revolve", "prism")
+OPERATIONS = ("union", "subtract", "intersect")
+PATTERNS = ("plain", "stripes", "checker", "spots", "gradient")
+MAX_NODES = 16
+MAX_TUBE_NODES = 8
+PARAMETERS = 2 * MAX_NODES + 4
+
+Vector = Sequence[float | np.number] | np.ndarray
+
+
+@dataclass(frozen=True)
+class Paint:
+    """How a part looks. Colours are linear albedo in 0..1; `scale` is the pattern's period in object units."""
+
+    color: Vector = (0.7, 0.7, 0.7)
+    second: Vector | None = None
+    pattern: str = "plain"
+    axis: int = 1
+    scale: float = 0.2
+    gloss: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.pattern not in PATTERNS:
+            raise ValueError(f"pattern must be one of {PATTERNS}, got {self.pattern!r}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One primitive, where it stands and how it joins the parts before it.
+
+    `rotation` takes the primitive's own axes to the object's. `mirror` names axes ("x", "z", "xz") across whose plane
+    through the origin the part is repeated: describe the copy on the positive side. `blend` is the radius over which
+    the join is rounded (0: a crisp edge).
+    """
+
+    kind: str
+    parameters: tuple[float, ...]
+    center: Vector = (0.0, 0.0, 0.0)
+    rotation: np.ndarray = field(default_factory=lambda: np.eye(3))
+    mirror: str = ""
+    op: str = "union"
+    blend: float = 0.0
+    paint: Paint = Paint()
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {KINDS}, got {self.kind!r}")
+        if self.op not in OPERATIONS:
+            raise ValueError(f"op must be one of {OPERATIONS}, got {self.op!r}")
+        if len(self.parameters) > PARAMETERS:
+            raise ValueError(f"a part holds {PARAMETERS} numbers, {self.kind} brought {len(self.parameters)}")
+
+
+def rotation_matrix(degrees: Vector) -> np.ndarray:
+    """Rotation about x, then y, then z (fixed axes), angles in degrees."""
+    x, y, z = np.deg2rad(degrees)
+    about_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
+    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
+    about_z = np.array([[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]])
+    return about_z @ about_y @ about_x
+
+
+def _part(kind: str, parameters: Vector, *, center: Vector = (0, 0, 0), rotate: Vector = (0, 0, 0),
+          mirror: str = "", op: str = "union", blend: float = 0.0, paint: Paint | None = None) -> Part:
+    return Part(kind, tuple(map(float, parameters)), center=tuple(map(float, center)),
+                rotation=rotation_matrix(rotate), mirror=mirror, op=op, blend=float(blend), paint=paint or Paint())
+
+
+def box(half: Vector, *, round: float = 0.0, taper: float = 0.0, **place) -> Part:
+    """Box of half-edges `half`, edges rounded by `round`; x and z half-edges grow by the factor 1 + taper·y/half_y."""
+    return _part("box", (*half, round, taper), **place)
+
+
+def ellipsoid(radii: Vector, *, exponents: tuple[float, float] = (1.0, 1.0), **place) -> Part:
+    """Superellipsoid: exponents (vertical, horizontal) of 1 give an ellipsoid, towards 0.2 a box, 2 an octahedron."""
+    return _part("ellipsoid", (*radii, *exponents), **place)
+
+
+def cylinder(radius: float, half_height: float, *, top_radius: float | None = None, round: float = 0.0, **place) -> Part:
+    """Upright cylinder (axis y), or a cone frustum where `top_radius` differs (0: a cone)."""
+    return _part("cylinder", (radius, radius if top_radius is None else top_radius, half_height, round), **place)
+
+
+def capsule(start: Vector, end: Vector, radius: float, *, end_radius: float | None = None, **place) -> Part:
+    """Round-ended limb between two points; `center` and `rotate` move the two points as well."""
+    return _part("capsule", (*start, *end, radius, radius if end_radius is None else end_radius), **place)
+
+
+def torus(major: float, minor: float, *, arc: float = pi, **place) -> Part:
+    """Ring about the y axis; `arc` is the half-angle (radians) that is kept, centred on +z, with round ends."""
+    return _part("torus", (major, minor, arc), **place)
+
+
+def tube(points: Sequence[Vector] | np.ndarray, radius: float, *, end_radius: float | None = None, **place) -> Part:
+    """Round tube along a polyline of 2 to 8 points; sample a curve to bend it (see `bezier`)."""
+    nodes = np.asarray(points, dtype=float)
+    if not 2 <= len(nodes) <= MAX_TUBE_NODES:
+        raise ValueError(f"a tube has 2 to {MAX_TUBE_NODES} points, got {len(nodes)}")
+    nodes = np.concatenate([nodes, np.repeat(nodes[-1:], MAX_TUBE_NODES - len(nodes), axis=0)])
+    return _part("tube", (*nodes.ravel(), radius, radius if end_radius is None else end_radius), **place)
+
+
+def revolve(profile: Sequence[Vector] | np.ndarray, **place) -> Part:
+    """Solid of revolution about y. `profile` holds up to 16 (radius, y) points, starting and ending on the axis.
+
+    Walk it counter-clockwise or clockwise; up the outside, over the rim and down the inside makes a hollow vessel.
+    """
+    nodes = np.asarray(profile, dtype=float)
+    if not 3 <= len(nodes) <= MAX_NODES:
+        raise ValueError(f"a profile has 3 to {MAX_NODES} points, got {len(nodes)}")
+    if abs(nodes[[0, -1], 0]).max() > 1e-6 or nodes[:, 0].min() < -1e-6:
+        raise ValueError("a profile starts and ends on the axis (radius 0) and stays at radius >= 0")
+    nodes = np.concatenate([nodes, np.repeat(nodes[-1:], MAX_NODES - len(nodes), axis=0)])
+    return _part("revolve", nodes.ravel(), **place)
+
+
+def prism(outline: Sequence[Vector] | np.ndarray, half_depth: float, *, round: float = 0.0, **place) -> Part:
+    """Polygon of 3 to 16 (x, y) points, extruded to z = ±half_depth, edges rounded by `round`."""
+    nodes = np.asarray(outline, dtype=float)
+    if not 3 <= len(nodes) <= MAX_NODES:
+        raise ValueError(f"an outline has 3 to {MAX_NODES} points, got {len(nodes)}")
+    nodes = np.concatenate([nodes, np.repeat(nodes[-1:], MAX_NODES - len(nodes), axis=0)])
+    return _part("prism", (*nodes.ravel(), half_depth, round), **place)
+
+
+def bezier(start: Vector, control: Vector, end: Vector, count: int = 6) -> np.ndarray:
+    """`count` points on the quadratic Bézier curve, for `tube`."""
+    t = np.linspace(0, 1, count)[:, None]
+    return (1 - t) ** 2 * np.asarray(start) + 2 * t * (1 - t) * np.asarray(control) + t**2 * np.asarray(end)
