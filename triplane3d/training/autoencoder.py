@@ -39,16 +39,17 @@ class AutoencoderObjective(nn.Module):
         posterior = self.vae.encode(surface_points, surface_normals, surface_colors).latent_dist
         field = self.vae.field(self.vae.decode(posterior.sample(), return_dict=False)[0])
 
+        # One query for both questions: each would sample the planes, and backward would fill them, anew.
+        surface = surface_points[:, : weights.color_points] if field.has_color else surface_points[:, :0]
+        logits, colors = field.occupancy_and_color(torch.cat([label_points, surface], dim=1))
+        asked = label_points.shape[1]
+
         losses = {
-            "occupancy": occupancy_loss(
-                field.occupancy(label_points), label_distance, band=weights.band, near=weights.near
-            ),
+            "occupancy": occupancy_loss(logits[:, :asked], label_distance, band=weights.band, near=weights.near),
             "kl": posterior.kl().mean() / posterior.mean[0].numel(),  # nats per latent number
         }
-        if weights.color:
-            seen = torch.randint(surface_points.shape[1], (weights.color_points,), device=surface_points.device)
-            colors = field.color(surface_points[:, seen])
-            losses["color"] = functional.l1_loss(colors.float(), surface_colors[:, seen])
+        if field.has_color:
+            losses["color"] = functional.l1_loss(colors[:, asked:].float(), surface_colors[:, : weights.color_points])
 
         loss = losses["occupancy"] + weights.kl * losses["kl"] + weights.color * losses.get("color", 0.0)
         return {"loss": loss, **losses}
