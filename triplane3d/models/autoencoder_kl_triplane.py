@@ -11,18 +11,18 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from triplane3d.models.attention import FeedForward, TriplaneAttentionBlock, cast_for_autocast
+from triplane3d.models.attention import TriplaneAttentionBlock, cast_for_autocast
 from triplane3d.models.embeddings import fourier_features
 from triplane3d.models.outputs import TriplaneDecoderOutput
 from triplane3d.models.triplane import DEPTH_AXES, TriplaneField, TriplaneFieldDecoder, project_points
 
 
 class ProjectionEncoder(nn.Module):
-    """Surface points dropped onto each plane's pixels, then a transformer over 8×8-pixel patches.
+    """Surface points dropped onto each plane's pixels as moments, then a transformer over patches of pixels.
 
     The mean of exp(i k·depth) over the points of a pixel is the Fourier transform of its depth histogram, and the
     normal's sign along the depth says which crossings enter and which leave: the occupancy of the column is nearly
-    linear in what a pixel holds.
+    linear in what a pixel holds. Nothing is learnt before the points are gathered, so no gradient visits them.
     """
 
     def __init__(
@@ -35,7 +35,6 @@ class ProjectionEncoder(nn.Module):
         latent_size: int,
         patch_size: int,
         resolution: int,
-        channels: int,
         num_freqs: int,
         color_channels: int,
         activation_fn: str,
@@ -47,18 +46,10 @@ class ProjectionEncoder(nn.Module):
         self.grid_size = latent_size // patch_size
         self.latent_patch = patch_size
         pixels = (resolution // self.grid_size) ** 2
-        # 1, depth, its Fourier features, those times the normal along the depth, place in the pixel, normal, colour.
-        self.point_mlp = FeedForward(
-            1 + 4 * num_freqs + 2 + 3 + color_channels, 64, activation_fn=activation_fn, out_dim=channels
-        )
-        self.patch_in = nn.Linear(pixels * channels, dim)
-        self.count_in = nn.Linear(pixels, dim, bias=False)
+        self.proj_in = nn.Linear(pixels * (8 + 4 * num_freqs + color_channels), dim)
         self.positions = nn.Parameter(torch.randn(3 * self.grid_size**2, dim) * 0.02)
         self.blocks = nn.ModuleList(
-            [
-                TriplaneAttentionBlock(dim, heads, dim // heads, activation_fn=activation_fn)
-                for _ in range(num_layers)
-            ]
+            [TriplaneAttentionBlock(dim, heads, dim // heads, activation_fn=activation_fn) for _ in range(num_layers)]
         )
         self.norm_out = nn.LayerNorm(dim)
         self.proj_out = nn.Linear(dim, 2 * latent_channels * patch_size**2)
@@ -71,9 +62,8 @@ class ProjectionEncoder(nn.Module):
         colors: Float[Tensor, "batch points 3"] | None,
         dtype: torch.dtype,
     ) -> Float[Tensor, "batch moments height width"]:
-        features, pixels = self._point_features(surface_points.float(), normals.float(), colors)
-        features = self.point_mlp(cast_for_autocast(features.to(dtype)))
-        hidden_states = self._gather_pixels(features, pixels, dtype) + self.positions.to(dtype)
+        pixels = self._pixel_moments(surface_points.float(), normals.float(), colors)
+        hidden_states = self.proj_in(cast_for_autocast(pixels.to(dtype))) + self.positions.to(dtype)
         for block in self.blocks:
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 hidden_states = self._gradient_checkpointing_func(block, hidden_states)
@@ -89,43 +79,37 @@ class ProjectionEncoder(nn.Module):
             j=self.latent_patch,
         )
 
-    def _point_features(
+    def _pixel_moments(
         self, points: Tensor, normals: Tensor, colors: Tensor | None
-    ) -> tuple[Float[Tensor, "batch 3 points features"], Float[Tensor, "batch 3 points"]]:
-        """What each point tells each plane, and the pixel it falls into, counted patch by patch."""
+    ) -> Float[Tensor, "batch tokens features"]:
+        """Every pixel's mean over its points of: 1, log(1 + their number), depth and normal moments, place, colour."""
         places = (project_points(points) + 1) * (self.resolution / 2)
         cells = places.floor().clamp(0, self.resolution - 1)
-        depth, facing = (torch.stack([tensor[..., axis] for axis in DEPTH_AXES], 1) for tensor in (points, normals))
-        sines, cosines = fourier_features(depth[..., None], self.num_freqs, base=torch.pi / 2)
-        facing = facing[..., None]
-        parts = [depth[..., None], sines, cosines, facing * sines, facing * cosines, places - cells - 0.5]
+        index, total = self._pixel_index(cells.long())
+        weights = cells.new_ones(1).expand(len(index))
+        counts = cells.new_zeros(total).index_add_(0, index, weights)[index].view(*cells.shape[:3], 1)
+
+        depth, facing = (
+            torch.stack([tensor[..., axis] for axis in DEPTH_AXES], dim=1)[..., None] for tensor in (points, normals)
+        )
+        sines, cosines = fourier_features(depth, self.num_freqs, base=torch.pi / 2)
+        waves = torch.cat([depth, sines, cosines], dim=-1)
+        parts = [torch.ones_like(counts), counts.log1p(), waves, facing * waves[..., 1:], places - cells - 0.5]
         parts.append(normals[:, None].expand(-1, 3, -1, -1))
         if self.color_channels:
             parts.append(colors.float()[:, None].expand(-1, 3, -1, -1))
+        features = torch.cat(parts, dim=-1).div_(counts).flatten(0, 2)
+        means = features.new_zeros(total, features.shape[-1]).index_add_(0, index, features)
+        return means.view(len(points), 3 * self.grid_size**2, -1)
 
+    def _pixel_index(self, cells: Tensor) -> tuple[Tensor, int]:
+        """Each point's pixel among all pixels of the batch, counted patch by patch, and their number."""
         side = self.resolution // self.grid_size
-        cells = cells.long()
         columns, rows = cells[..., 0], cells[..., 1]
         patch = rows.div(side, rounding_mode="floor") * self.grid_size + columns.div(side, rounding_mode="floor")
         pixels = patch * side**2 + (rows % side) * side + columns % side
-        return torch.cat(parts, dim=-1), pixels
-
-    def _gather_pixels(
-        self, features: Tensor, pixels: Tensor, dtype: torch.dtype
-    ) -> Float[Tensor, "batch tokens dim"]:
-        """Mean of the point features in every pixel and the logarithm of their number; one token per patch."""
-        batch, planes = pixels.shape[:2]
-        images = torch.arange(batch * planes, device=pixels.device).view(batch, planes, 1)
-        index = (pixels + images * self.resolution**2).flatten()
-        total = batch * planes * self.resolution**2
-        counts = torch.zeros(total, device=index.device).index_add_(
-            0, index, torch.ones(1, device=index.device).expand(len(index))
-        )
-        sums = torch.zeros(total, features.shape[-1], device=index.device)
-        sums = sums.index_add(0, index, features.flatten(0, 2).float())
-        means = (sums / counts.clamp(min=1)[:, None]).view(batch, planes * self.grid_size**2, -1)
-        counts = counts.log1p().view(batch, planes * self.grid_size**2, -1)
-        return self.patch_in(cast_for_autocast(means.to(dtype))) + self.count_in(cast_for_autocast(counts.to(dtype)))
+        images = torch.arange(pixels.shape[0] * 3, device=pixels.device).view(-1, 3, 1)
+        return (pixels + images * self.resolution**2).flatten(), images.numel() * self.resolution**2
 
 
 class PerceiverEncoder(nn.Module):
@@ -180,7 +164,10 @@ class PerceiverEncoder(nn.Module):
                 hidden_states = block(hidden_states)
         moments = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
         return rearrange(
-            moments, "batch (plane row column) channel -> batch channel row (plane column)", plane=3, row=self.latent_size
+            moments,
+            "batch (plane row column) channel -> batch channel row (plane column)",
+            plane=3,
+            row=self.latent_size,
         )
 
 
@@ -207,10 +194,7 @@ class TokenDecoder(nn.Module):
         self.proj_in = nn.Linear(latent_channels * patch_size**2, dim)
         self.positions = nn.Parameter(torch.randn(3 * self.grid_size**2, dim) * 0.02)
         self.blocks = nn.ModuleList(
-            [
-                TriplaneAttentionBlock(dim, heads, dim // heads, activation_fn=activation_fn)
-                for _ in range(num_layers)
-            ]
+            [TriplaneAttentionBlock(dim, heads, dim // heads, activation_fn=activation_fn) for _ in range(num_layers)]
         )
         self.norm_out = nn.LayerNorm(dim)
         self.proj_out = nn.Linear(dim, plane_channels * self.plane_patch**2)
@@ -285,7 +269,7 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
     _no_split_modules = ["TriplaneAttentionBlock", "TriplaneFieldDecoder", "ResnetBlock2D"]
     _repeated_blocks = ["TriplaneAttentionBlock"]
     _group_offload_block_modules = ["encoder", "decoder", "field_decoder"]
-    _skip_layerwise_casting_patterns = ["norm", "field_decoder", "point_mlp"]
+    _skip_layerwise_casting_patterns = ["norm", "field_decoder"]
 
     @register_to_config
     def __init__(
@@ -300,8 +284,7 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
         encoder_layers: int = 4,
         encoder_patch_size: int = 2,
         projection_resolution: int = 64,
-        projection_channels: int = 32,
-        num_freqs: int = 8,
+        num_freqs: int = 6,
         decoder_type: str = "tokens",
         decoder_dim: int = 256,
         decoder_heads: int = 4,
@@ -331,7 +314,6 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
                 latent_size=latent_size,
                 patch_size=encoder_patch_size,
                 resolution=projection_resolution,
-                channels=projection_channels,
                 num_freqs=num_freqs,
                 color_channels=surface_color_channels,
                 activation_fn=activation_fn,
@@ -352,7 +334,9 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
 
         if decoder_type == "tokens":
             _check_divides(latent_size, decoder_patch_size, "latent_size", "decoder_patch_size")
-            _check_divides(plane_size, latent_size // decoder_patch_size, "plane_size", "latent_size/decoder_patch_size")
+            _check_divides(
+                plane_size, latent_size // decoder_patch_size, "plane_size", "latent_size/decoder_patch_size"
+            )
             self.decoder = TokenDecoder(
                 dim=decoder_dim,
                 heads=decoder_heads,
