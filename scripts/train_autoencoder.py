@@ -1,4 +1,4 @@
-"""Stage 1. `accelerate launch scripts/train_autoencoder.py configs/mini/autoencoder.yaml [--steps 100 …]`"""
+"""Stage 1. `accelerate launch scripts/train_autoencoder.py configs/mini/autoencoder.yaml [--key value …]`"""
 
 from triplane3d.config import AutoencoderConfig, parse_config
 from triplane3d.training.autoencoder import train

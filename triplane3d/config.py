@@ -19,6 +19,25 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShapesConfig:
+    """Stage 0: `scripts/prepare_shapes.py`."""
+
+    output: str  # receives train/ and validation/
+    shapes: int
+    validation_shapes: int = 256
+    first_seed: int = 0
+    families: tuple[str, ...] | None = None  # all that are trained on
+    shard_size: int = 512  # shapes per file
+    surface_points: int = 4096
+    label_points: int = 8192
+    views: int = 2
+    image_size: int = 128
+    batch_size: int = 16  # shapes drawn at once
+    workers: int = 1
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """What every training loop shares: length, folders, precision, how often it speaks and saves."""
 
@@ -107,8 +126,8 @@ class LatentDataConfig:
 
     folder: str
     latents: str
+    vae: str  # the folder of the vae that wrote `latents`
     validation: str | None = None
-    vae: str | None = None  # the vae that wrote `latents`, for validation
     validation_shapes: int = 16
     validation_pictures: int = 4
     validation_labels: int = 4096

@@ -20,6 +20,7 @@ from triplane3d.training.losses import occupancy_iou, occupancy_loss
 from triplane3d.training.pictures import contact_sheet
 from triplane3d.training.run import Run, gather, start
 
+
 class AutoencoderObjective(nn.Module):
     """The losses of one batch of shapes; `label_points` are half uniform, then half near the surface."""
 

@@ -21,7 +21,7 @@ LIGHT = (-0.3, -0.5, 0.8)  # across, down, towards the camera
 
 @torch.no_grad()
 def contact_sheet(
-    field: TriplaneField, views: Float[Tensor, "batch 4 height width"], *, size: int = 96, color: bool = True
+    field: TriplaneField, views: Float[Tensor, "batch 4 height width"], *, size: int = 96
 ) -> UInt8[np.ndarray, "sheet_height sheet_width 3"]:
     """A row for each shape: its photo, then the field from the front, the right, the back and above."""
     axis = (torch.arange(size, device=views.device) + 0.5) * (2 / size) - 1
@@ -36,7 +36,7 @@ def contact_sheet(
         places = rearrange(corners, batched).flip([axis + 1 for axis in backwards])
         hit, depth, index = first_crossing(volume)
         shade = shading(depth)[:, None]
-        if color:
+        if field.has_color:
             points = places.expand(len(volume), *places.shape).gather(-1, repeat(index, "b r c -> b 3 r c 1"))
             albedo = field.color(rearrange(points, "batch xyz row column 1 -> batch (row column) xyz")).float()
             shade = shade * rearrange(albedo, "batch (row column) rgb -> batch rgb row column", row=size)
