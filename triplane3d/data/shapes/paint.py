@@ -11,8 +11,6 @@ import numpy as np
 
 from triplane3d.data.shapes.parts import Paint
 
-PATTERN_SHARE = 0.35
-
 WOODS = ((0.87, 0.72, 0.53), (0.76, 0.57, 0.37), (0.62, 0.42, 0.25), (0.45, 0.28, 0.16), (0.30, 0.18, 0.11),
          (0.58, 0.30, 0.18), (0.92, 0.83, 0.68), (0.50, 0.44, 0.38))
 METALS = ((0.78, 0.79, 0.80), (0.60, 0.61, 0.63), (0.38, 0.39, 0.41), (0.14, 0.14, 0.15), (0.80, 0.64, 0.32),
@@ -32,26 +30,26 @@ def wood(rng: np.random.Generator) -> Paint:
         return replace(plastic(rng), gloss=0.2)
     color = _near(rng, WOODS[rng.integers(len(WOODS))], 0.06)
     grain = np.clip(color * rng.uniform(0.7, 0.9), 0, 1)
-    pattern = rng.choice(("stripes", "gradient")) if rng.random() < PATTERN_SHARE else "plain"
+    pattern = rng.choice(("stripes", "gradient")) if rng.random() < 0.35 else "plain"
     return _paint(rng, color, grain, pattern, rng.uniform(0.08, 0.25), rng.uniform(0.1, 0.45))
 
 
 def metal(rng: np.random.Generator) -> Paint:
     """Steel, brass, copper, black iron or enamelled metal; shiny."""
     color = _near(rng, METALS[rng.integers(len(METALS))], 0.05) if rng.random() < 0.75 else _vivid(rng, 0.9)
-    return _maybe_patterned(rng, color, ("gradient", "stripes"), 0.15, (0.4, 0.9))
+    return _maybe_patterned(rng, color, ("gradient", "stripes"), 0.25, (0.4, 0.9))
 
 
 def plastic(rng: np.random.Generator) -> Paint:
     """Moulded or lacquered: white, black, greys and saturated colours."""
     color = _vivid(rng, 1.0) if rng.random() < 0.7 else np.full(3, rng.choice((0.95, 0.85, 0.5, 0.25, 0.1)))
-    return _maybe_patterned(rng, color, ("stripes", "spots", "gradient", "checker"), 0.25, (0.2, 0.7))
+    return _maybe_patterned(rng, color, ("stripes", "spots", "gradient", "checker"), 0.35, (0.2, 0.7))
 
 
 def fabric(rng: np.random.Generator) -> Paint:
     """Cloth, leather or felt: muted colours, often striped, checked or dotted; matt."""
     color = _hsv(rng.random(), rng.uniform(0.05, 0.6), rng.uniform(0.2, 0.95))
-    return _maybe_patterned(rng, color, ("stripes", "checker", "spots"), 0.4, (0.0, 0.2))
+    return _maybe_patterned(rng, color, ("stripes", "checker", "spots"), 0.45, (0.0, 0.2))
 
 
 def ceramic(rng: np.random.Generator) -> Paint:
@@ -64,12 +62,17 @@ def foliage(rng: np.random.Generator) -> Paint:
     """Living green, from olive to blue-green, now and then autumnal."""
     hue = rng.uniform(0.20, 0.42) if rng.random() < 0.9 else rng.uniform(0.0, 0.14)
     color = _hsv(hue, rng.uniform(0.35, 0.85), rng.uniform(0.25, 0.7))
-    return _maybe_patterned(rng, color, ("gradient", "spots", "stripes"), 0.3, (0.05, 0.35))
+    return _maybe_patterned(rng, color, ("gradient", "spots", "stripes"), 0.35, (0.05, 0.35))
 
 
 def any_paint(rng: np.random.Generator) -> Paint:
     """One of the materials above, whichever."""
     return (wood, metal, plastic, fabric, ceramic, foliage)[rng.integers(6)](rng)
+
+
+def tinted(rng: np.random.Generator, srgb: tuple[float, float, float]) -> Paint:
+    """A named colour, a little varied, at times shading off: for what has one natural colour."""
+    return _maybe_patterned(rng, _near(rng, srgb, 0.12), ("gradient",), 0.2, (0.1, 0.5))
 
 
 def contrasting(rng: np.random.Generator, paint: Paint) -> Paint:
