@@ -1,6 +1,7 @@
-"""What the pipeline returns: meshes, the photos as it saw them, and their pictures from any side."""
+"""What the pipeline returns: meshes, the photos as it saw them, and pictures of the meshes from any side."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,12 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
+from triplane3d.geometry.cameras import Camera
+from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.render import render, save_turntable, turntable
 from triplane3d.pipelines.background import Matte
+
+VIEWS = ("turntable", "still", "depth", "normal")
 
 
 @dataclass
@@ -20,3 +26,40 @@ class Triplane3DPipelineOutput(BaseOutput):
     """The squares that the image encoder saw, one for each photo, background removed."""
     mattes: list[Matte] | None = None
     """How each photo's object was told from its background, and any doubt about it."""
+
+    def render(
+        self,
+        view: str = "turntable",
+        *,
+        size: int = 320,
+        frames: int = 24,
+        camera: Camera | None = None,
+        background: tuple[float, float, float] | None = None,
+    ) -> list[Image.Image] | list[list[Image.Image]]:
+        """A picture of every mesh: "still" in colour, "depth" (near is white) or "normal"; or a "turntable" of them.
+
+        `camera` is the photo's own by default: in front of the object, level. A turntable, `frames` pictures for each
+        mesh, starts there and takes only the camera's elevation. `background` is an sRGB colour; None leaves it clear.
+        """
+        if view not in VIEWS:
+            raise ValueError(f"view must be one of {VIEWS}, got {view!r}")
+        if view == "turntable":
+            elevation = 15.0 if camera is None else camera.elevation
+            return [turntable(mesh, frames, size, elevation, background=background) for mesh in self._own_meshes()]
+        pictures = [render(mesh, camera, size, background=background) for mesh in self._own_meshes()]
+        if view == "still":
+            return [picture.image() for picture in pictures]
+        return [picture.depth_image() if view == "depth" else picture.normal_image() for picture in pictures]
+
+    def save_preview(self, path: str | Path, index: int = 0, *, size: int = 320, frames: int = 24) -> Path:
+        """Write mesh `index` as a turntable (.webp, .gif), or as a still from the photo's own camera (.png)."""
+        alone = Triplane3DPipelineOutput(meshes=[self._own_meshes()[index]])
+        white = (1.0, 1.0, 1.0)
+        if Path(path).suffix.lower() == ".png":
+            return save_turntable(alone.render("still", size=size, background=white), path)
+        return save_turntable(alone.render("turntable", size=size, frames=frames, background=white)[0], path)
+
+    def _own_meshes(self) -> list[Mesh]:
+        if not isinstance(self.meshes, list) or not all(isinstance(mesh, Mesh) for mesh in self.meshes):
+            raise ValueError('only meshes can be drawn: call the pipeline with output_type="mesh"')
+        return self.meshes

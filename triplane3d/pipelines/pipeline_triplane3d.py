@@ -339,7 +339,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         own_card = Path(str(self.config.get("_name_or_path", ""))) / "README.md"
         if card_path.is_file():
             card = ModelCard.load(card_path)
-            if own_card.is_file() and not card.text.strip():
+            if own_card.is_file() and "has been automatically generated" in card.text:
                 card = ModelCard.load(own_card)
             tags = list(card.data.tags or [])
             card.data.tags = tags + [tag for tag in HUB_TAGS if tag not in tags]

@@ -1,0 +1,132 @@
+"""Saved pipelines come back the same, through our class and through diffusers' own loader, by folder and by name."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from huggingface_hub import ModelCard
+from pipelines.tiny_pipeline import grids
+
+from triplane3d import Triplane3DPipeline
+from triplane3d.pipelines import loading
+from triplane3d.pipelines.loading import embedded_names, embedded_pipeline
+
+
+def test_the_index_names_the_library_not_its_files(tiny_folder: Path) -> None:
+    index = json.loads((tiny_folder / "model_index.json").read_text())
+    assert index["_class_name"] == "Triplane3DPipeline"
+    assert index["transformer"] == ["triplane3d", "TriplaneTransformer"]
+    assert index["vae"] == ["triplane3d", "AutoencoderKLTriplane"]
+    assert index["image_encoder"][0] == "transformers" and index["scheduler"][0] == "diffusers"
+    assert index["pixel_encoder"] == [None, None]
+    assert index["foreground_ratio"] == 0.85
+
+
+@pytest.mark.parametrize("loader", [Triplane3DPipeline, DiffusionPipeline])
+def test_a_saved_pipeline_comes_back_the_same(loader: type, tiny_folder: Path, pipe: Triplane3DPipeline) -> None:
+    loaded = loader.from_pretrained(tiny_folder)
+    loaded.set_progress_bar_config(disable=True)
+    assert type(loaded) is Triplane3DPipeline
+    assert torch.allclose(grids(loaded), grids(pipe), atol=1e-5)
+    assert loaded.config.default_resolution == pipe.config.default_resolution
+
+
+def test_loading_is_silent_about_types(tiny_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    transformer = Triplane3DPipeline.from_pretrained(tiny_folder).transformer
+    Triplane3DPipeline.from_pretrained(tiny_folder, transformer=transformer)
+    assert "type" not in caplog.text
+
+
+def test_half_precision_variants(tiny_folder: Path, pipe: Triplane3DPipeline, tmp_path: Path) -> None:
+    pipe.to(torch.float16).save_pretrained(tmp_path, variant="fp16")
+    assert (tmp_path / "transformer" / "diffusion_pytorch_model.fp16.safetensors").is_file()
+    half = Triplane3DPipeline.from_pretrained(tmp_path, variant="fp16", dtype=torch.float16)
+    assert half.transformer.dtype == half.vae.dtype == half.image_encoder.dtype == torch.float16
+    # Without `dtype`, diffusers' models load as float32 and the encoder as it was saved.
+    mixed = Triplane3DPipeline.from_pretrained(tmp_path, variant="fp16")
+    mixed.set_progress_bar_config(disable=True)
+    assert bool(grids(mixed).isfinite().all())
+    with pytest.raises((OSError, ValueError)):
+        Triplane3DPipeline.from_pretrained(tmp_path, variant="bf16")
+
+
+def test_dtype_and_a_component_left_out(tiny_folder: Path) -> None:
+    pipe = Triplane3DPipeline.from_pretrained(tiny_folder, dtype=torch.bfloat16, image_encoder=None)
+    pipe.set_progress_bar_config(disable=True)
+    assert pipe.vae.dtype == torch.bfloat16 and pipe.image_encoder is None
+    tokens = torch.zeros(1, 4, pipe.transformer.config.cross_attention_dim)
+    assert bool(grids(pipe, image_embeds=tokens).isfinite().all())
+    with pytest.raises(ValueError, match="without an image_encoder"):
+        pipe("photo.png")
+
+
+def test_from_pipe_shares_the_weights(pipe: Triplane3DPipeline) -> None:
+    other = Triplane3DPipeline.from_pipe(pipe, foreground_ratio=0.7)
+    assert other.transformer is pipe.transformer
+    assert other.image_processor.foreground_ratio == 0.7
+    assert other.config.default_resolution == pipe.config.default_resolution
+
+
+def test_components_are_all_there(pipe: Triplane3DPipeline) -> None:
+    assert set(pipe.components) == {"image_encoder", "transformer", "vae", "scheduler", "pixel_encoder"}
+
+
+def test_a_bare_name_means_the_shipped_pipeline(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "SHELVES", (tmp_path / "nothing", tiny_folder.parent))
+    monkeypatch.chdir(tmp_path)
+    assert embedded_names() == ["tiny"]
+    assert embedded_pipeline("tiny") == tiny_folder
+    assert isinstance(Triplane3DPipeline.from_pretrained("tiny"), Triplane3DPipeline)
+    for other in ("", "huge", ".", "..", "./tiny", "owner/tiny", str(tiny_folder)):
+        assert embedded_pipeline(other) is None
+
+
+def test_a_local_folder_of_that_name_comes_first(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "SHELVES", (tiny_folder.parent,))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    assert embedded_pipeline("tiny") == tiny_folder  # no pipeline in it, so it is not meant
+    (tmp_path / "tiny" / "model_index.json").write_text("{}")
+    assert embedded_pipeline("tiny") is None
+
+
+def test_importing_the_package_is_all_diffusers_needs(tiny_folder: Path) -> None:
+    code = (
+        "import triplane3d, sys\n"
+        "from diffusers import DiffusionPipeline\n"
+        f"print(type(DiffusionPipeline.from_pretrained({str(tiny_folder)!r})).__name__)\n"
+        "print('cv2' in sys.modules, 'torchvision' in sys.modules, 'typer' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["Triplane3DPipeline", "False", "False", "False"]
+
+
+def test_a_push_carries_the_card_and_our_tags(
+    pipe: Triplane3DPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed = {}
+    written_by_nobody = "---\nlibrary_name: diffusers\n---\nThis model card has been automatically generated."
+    hub = "diffusers.utils.hub_utils"
+    monkeypatch.setattr(f"{hub}.create_repo", lambda repo_id, **_: type("Repository", (), {"repo_id": repo_id}))
+    monkeypatch.setattr(f"{hub}.load_or_create_model_card", lambda *_, **__: ModelCard(written_by_nobody))
+    monkeypatch.setattr(
+        f"{hub}.upload_folder",
+        lambda folder_path, **_: pushed.update(
+            {str(path.relative_to(folder_path)): path.read_bytes() for path in Path(folder_path).rglob("*.*")}
+        ),
+    )
+    (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\ntags: [chairs]\n---\n# Chairs\n")
+    pipe.register_to_config(_name_or_path=str(tmp_path))
+    pipe.push_to_hub("somebody/chairs")
+    card = ModelCard(pushed["README.md"].decode())
+    assert card.data.tags == ["chairs", "image-to-3d", "triplane3d", "diffusers"]
+    assert card.data.license == "apache-2.0" and "# Chairs" in card.text
+    assert "model_index.json" in pushed and "vae/diffusion_pytorch_model.safetensors" in pushed

@@ -1,0 +1,244 @@
+"""The pipeline's contract: one mesh per photo, the same for a seed in any company, steered by its arguments."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from pipelines.tiny_pipeline import grids, photo, seeded
+
+from triplane3d import Mesh, Triplane3DPipeline, Triplane3DPipelineOutput
+
+
+def latents_of(pipe: Triplane3DPipeline, **options: Any) -> torch.Tensor:
+    return grids(pipe, output_type="latent", **options)
+
+
+def surface_level(pipe: Triplane3DPipeline, **options: Any) -> float:
+    """A level that the field of random weights does cross."""
+    return float(grids(pipe, **options).median())
+
+
+# --- what comes out -------------------------------------------------------------------------------------------------
+
+
+def test_a_photo_becomes_a_closed_mesh(pipe: Triplane3DPipeline) -> None:
+    level = surface_level(pipe, resolution=12)
+    out = pipe(photo(), generator=seeded(), level=level)
+    assert isinstance(out, Triplane3DPipelineOutput) and isinstance(out.meshes[0], Mesh)
+    assert out.meshes[0].check().watertight
+    assert out.images[0].mode == "RGBA" and out.mattes[0].method == "alpha"
+    assert np.abs(out.meshes[0].vertices).max() <= 1
+
+
+def test_every_output_type_is_the_same_field(pipe: Triplane3DPipeline) -> None:
+    tensor = grids(pipe, output_type="pt")
+    assert tensor.shape == (1, 7, 7, 7) and tensor.dtype == torch.float32
+    assert np.array_equal(grids(pipe, output_type="np"), tensor.numpy())
+    field = pipe.decode_latents(grids(pipe, output_type="latent"))
+    corner = field.occupancy(torch.tensor([[[-1.0, -1, -1], [1, -1, -1], [-1, 1, 1]]]))
+    with torch.no_grad():
+        assert torch.allclose(corner, tensor[:, [0, -1, 0], [0, 0, -1], [0, 0, -1]], atol=1e-5)
+    level = float(tensor.median())
+    mesh = grids(pipe, output_type="mesh", level=level)[0]
+    solid = grids(pipe, output_type="trimesh", level=level)[0]
+    assert isinstance(solid, trimesh.Trimesh) and len(solid.faces) == len(mesh.faces)
+
+
+def test_return_dict_false_is_a_tuple_of_the_same(pipe: Triplane3DPipeline) -> None:
+    for output_type in ("pt", "latent"):
+        out = pipe(photo(), generator=seeded(), resolution=6, output_type=output_type)
+        (alone,) = pipe(photo(), generator=seeded(), resolution=6, output_type=output_type, return_dict=False)
+        assert torch.equal(out.meshes, alone)
+
+
+def test_latents_are_scaled_back_before_they_are_decoded(pipe: Triplane3DPipeline) -> None:
+    channels = pipe.vae.config.latent_channels
+    mean, std = [0.3] * channels, [2.0] * channels
+    latents = latents_of(pipe)
+    with torch.no_grad():
+        expected = pipe.vae.decode(latents * 2.0 + 0.3, return_dict=False)[0]
+        pipe.vae.register_to_config(latents_mean=mean, latents_std=std)
+        assert torch.allclose(pipe.decode_latents(latents).planes, expected, atol=1e-5)
+
+
+def test_an_empty_field_says_what_to_try(pipe: Triplane3DPipeline) -> None:
+    with pytest.raises(ValueError, match="no surface.*level"):
+        pipe(photo(), generator=seeded(), level=1e6, resolution=6)
+
+
+# --- what goes in ---------------------------------------------------------------------------------------------------
+
+
+def test_a_seed_fixes_the_result_and_another_changes_it(pipe: Triplane3DPipeline) -> None:
+    assert torch.equal(grids(pipe), grids(pipe))
+    assert not torch.allclose(grids(pipe), grids(pipe, generator=seeded(1)), atol=1e-3)
+
+
+def test_the_photo_matters(pipe: Triplane3DPipeline) -> None:
+    assert not torch.allclose(latents_of(pipe, image=photo(0)), latents_of(pipe, image=photo(1)), atol=1e-4)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+def test_a_batch_of_photos_equals_its_singles(pipe: Triplane3DPipeline, guidance_scale: float) -> None:
+    photos = [photo(0), photo(1, size=60), photo(2, size=33)]
+    together = grids(pipe, photos, generator=[seeded(seed) for seed in range(3)], guidance_scale=guidance_scale)
+    for seed, one in enumerate(photos):
+        alone = grids(pipe, one, generator=seeded(seed), guidance_scale=guidance_scale)
+        assert torch.allclose(together[seed], alone[0], atol=1e-4)
+
+
+def test_several_meshes_for_each_photo_stay_in_order(pipe: Triplane3DPipeline) -> None:
+    photos = [photo(0), photo(1)]
+    generators = [seeded(seed) for seed in range(4)]
+    together = grids(pipe, photos, num_images_per_prompt=2, generator=generators)
+    assert together.shape[0] == 4
+    for index in range(4):
+        alone = grids(pipe, photos[index // 2], generator=seeded(index))
+        assert torch.allclose(together[index], alone[0], atol=1e-4)
+
+
+def test_latents_stand_in_for_the_generator(pipe: Triplane3DPipeline) -> None:
+    noise = pipe.prepare_latents(1, torch.device("cpu"), seeded(), None)
+    assert torch.equal(grids(pipe, latents=noise, generator=None), grids(pipe))
+
+
+def test_image_embeds_stand_in_for_the_photo(pipe: Triplane3DPipeline) -> None:
+    with torch.no_grad():
+        tokens = pipe.encode_image(pipe.image_processor.preprocess(photo()).pixel_values)
+    assert torch.equal(grids(pipe, image_embeds=tokens), grids(pipe))
+    out = pipe(image_embeds=tokens, output_type="latent")
+    assert out.images is None and out.mattes is None
+
+
+def test_arrays_and_tensors_are_photos_too(pipe: Triplane3DPipeline) -> None:
+    array = np.array(photo())
+    tensor = torch.from_numpy(array).permute(2, 0, 1) / 255
+    for same in (array, tensor, tensor[None], [photo()]):
+        assert torch.allclose(grids(pipe, same), grids(pipe), atol=1e-5)
+
+
+def test_guidance_one_runs_the_transformer_on_the_photo_alone(pipe: Triplane3DPipeline) -> None:
+    sizes = []
+    pipe.transformer.register_forward_pre_hook(
+        lambda module, args, kwargs: sizes.append(len(kwargs["hidden_states"])), with_kwargs=True
+    )
+    plain = latents_of(pipe, guidance_scale=1.0)
+    guided = latents_of(pipe, guidance_scale=4.0)
+    assert sizes == [1, 1, 2, 2]
+    assert not torch.allclose(plain, guided, atol=1e-4)
+
+
+def test_guidance_extrapolates_from_zeroed_tokens(pipe: Triplane3DPipeline) -> None:
+    """One step of flow matching is linear in the prediction, so the latents are too."""
+    with torch.no_grad():
+        tokens = pipe.encode_image(pipe.image_processor.preprocess(photo()).pixel_values)
+    given = latents_of(pipe, num_inference_steps=1, guidance_scale=1.0)
+    without = latents_of(pipe, num_inference_steps=1, guidance_scale=1.0, image_embeds=torch.zeros_like(tokens))
+    guided = latents_of(pipe, num_inference_steps=1, guidance_scale=2.5)
+    assert torch.allclose(guided, without + 2.5 * (given - without), atol=1e-4)
+
+
+def test_models_may_differ_in_precision(pipe: Triplane3DPipeline) -> None:
+    pipe.image_encoder.to(torch.bfloat16)
+    pipe.transformer.to(torch.bfloat16)
+    assert bool(grids(pipe).isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"image": None}, "either `image` or `image_embeds`"),
+        ({"image_embeds": torch.zeros(1, 2, 3)}, "not both"),
+        ({"output_type": "glb"}, "output_type must be one of"),
+        ({"num_inference_steps": 0}, "num_inference_steps must be at least 1"),
+        ({"resolution": 1}, "resolution must be at least 2"),
+        ({"num_images_per_prompt": 0}, "num_images_per_prompt"),
+        ({"latents": torch.zeros(1, 2, 3, 4)}, "latents must have shape"),
+        ({"generator": [torch.Generator()] * 3}, "one for each of the 1 meshes"),
+        ({"callback_on_step_end_tensor_inputs": ["noise"]}, "may name"),
+        ({"image": []}, "empty list"),
+        ({"image": Image.new("RGBA", (9, 9))}, "fully transparent"),
+    ],
+)
+def test_mistakes_are_named_before_work_is_done(pipe: Triplane3DPipeline, options: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        pipe(**{"image": photo(), **options})
+
+
+# --- steering and hooks ---------------------------------------------------------------------------------------------
+
+
+def test_a_callback_sees_every_step_and_may_change_the_latents(pipe: Triplane3DPipeline) -> None:
+    seen = []
+
+    def silence(pipe: Triplane3DPipeline, step: int, timestep: torch.Tensor, tensors: dict) -> dict:
+        assert set(tensors) == {"latents", "image_embeds"}
+        assert float(pipe.current_timestep) == float(timestep)
+        seen.append(step)
+        return {"latents": torch.zeros_like(tensors["latents"])} if step == pipe.num_timesteps - 1 else {}
+
+    out = latents_of(
+        pipe,
+        num_inference_steps=3,
+        callback_on_step_end=silence,
+        callback_on_step_end_tensor_inputs=["latents", "image_embeds"],
+    )
+    assert seen == [0, 1, 2] and not out.any()
+
+
+def test_a_callback_may_change_the_guidance_and_stop_the_run(pipe: Triplane3DPipeline) -> None:
+    calls = []
+
+    def stop(pipe: Triplane3DPipeline, step: int, timestep: torch.Tensor, tensors: dict) -> dict:
+        calls.append(pipe.do_classifier_free_guidance)
+        pipe._guidance_scale = 1.0
+        pipe._interrupt = step == 1
+        return tensors
+
+    latents_of(pipe, num_inference_steps=5, guidance_scale=3.0, callback_on_step_end=stop)
+    assert calls == [True, False]
+    latents_of(pipe)
+    assert not pipe.interrupt
+
+
+def test_offloading_gives_the_same_answer_twice(pipe: Triplane3DPipeline) -> None:
+    expected = grids(pipe)
+    pipe.enable_model_cpu_offload(device="cpu")
+    assert torch.equal(grids(pipe), expected)
+    assert torch.equal(grids(pipe), expected)
+
+
+def test_group_offloading_gives_the_same_answer(pipe: Triplane3DPipeline) -> None:
+    expected = grids(pipe)
+    pipe.transformer.enable_group_offload(torch.device("cpu"), offload_type="leaf_level")
+    pipe.vae.enable_group_offload(torch.device("cpu"), offload_type="leaf_level")
+    assert torch.equal(grids(pipe), expected)
+
+
+def test_training_may_pass_through_the_encoder_and_checkpoint_gradients(pipe: Triplane3DPipeline) -> None:
+    pixels = pipe.image_processor.preprocess(photo()).pixel_values
+    noise = pipe.prepare_latents(1, torch.device("cpu"), seeded(), None)
+    gradients = []
+    for checkpointing in (False, True):
+        pipe.transformer.train().zero_grad()
+        if checkpointing:
+            pipe.transformer.enable_gradient_checkpointing()
+        pipe.transformer(
+            hidden_states=noise,
+            timestep=torch.tensor([500.0]),
+            encoder_hidden_states=pipe.encode_image(pixels),
+            return_dict=False,
+        )[0].square().mean().backward()
+        gradients.append([p.grad.clone() for p in pipe.transformer.parameters() if p.grad is not None])
+    assert any(p.grad is not None for p in pipe.image_encoder.parameters())
+    assert all(torch.allclose(plain, again, atol=1e-6) for plain, again in zip(*gradients, strict=True))
+
+
+def test_defaults_come_from_the_saved_settings(pipe: Triplane3DPipeline) -> None:
+    steps = []
+    pipe(photo(), output_type="latent", callback_on_step_end=lambda pipe, step, t, tensors: steps.append(step) or {})
+    assert len(steps) == pipe.config.default_num_inference_steps
+    assert pipe.guidance_scale == pipe.config.default_guidance_scale

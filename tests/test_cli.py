@@ -1,0 +1,144 @@
+"""The command end to end on the tiny pipeline: files where they were asked for, exit codes, one-sentence errors."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from pipelines.tiny_pipeline import build_tiny, grids, photo
+from typer.testing import CliRunner, Result
+
+from triplane3d.cli import app
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny pipeline whose random field crosses zero, saved."""
+    pipe = build_tiny()
+    middle = float(grids(pipe, num_inference_steps=2, resolution=12).median())
+    shift_logits(pipe.vae, -middle)
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    pipe.save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Tiny\n\nRandom weights for tests.\n")
+    return str(folder)
+
+
+@pytest.fixture
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    photo().save(tmp_path / "block.png")
+    return tmp_path / "block.png"
+
+
+def shift_logits(vae: torch.nn.Module, amount: float) -> None:
+    with torch.no_grad():
+        vae.field_decoder.proj_out.bias += amount
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_photo_becomes_a_glb_and_the_place_is_told(model: str, image: Path, tmp_path: Path) -> None:
+    result = run("generate", image, "-o", tmp_path / "out" / "block.glb", "--model", model, "--resolution", 12)
+    assert result.exit_code == 0, result.output
+    assert "block.glb" in result.stdout and "faces" in result.stdout
+    assert len(trimesh.load_mesh(tmp_path / "out" / "block.glb").faces) > 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["block.glb"]
+
+
+def test_without_an_output_the_mesh_takes_the_photos_name(model: str, image: Path, tmp_path: Path) -> None:
+    assert run("generate", image, "--model", model).exit_code == 0
+    assert (tmp_path / "block.glb").is_file()
+
+
+def test_the_seed_decides(model: str, image: Path, tmp_path: Path) -> None:
+    contents = []
+    for index, seed in enumerate((5, 5, 6)):
+        target = tmp_path / f"{index}.stl"
+        assert run("generate", image, "-o", target, "--model", model, "--seed", seed).exit_code == 0
+        contents.append(target.read_bytes())
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_many_photos_fill_a_folder_and_one_bad_one_does_not_stop_them(model: str, image: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    photo(1).save(tmp_path / "other" / "block.png")
+    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    photos = [image, tmp_path / "broken.png", tmp_path / "other" / "block.png"]
+    result = run("generate", *photos, "-o", tmp_path / "meshes", "--model", model)
+    assert result.exit_code == 2
+    assert sorted(path.name for path in (tmp_path / "meshes").iterdir()) == ["block-2.glb", "block.glb"]
+    assert result.stderr.count("error:") == 1 and "broken.png" in result.stderr
+
+
+def test_a_doubtful_mask_is_told(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 255, (48, 48, 3), dtype=np.uint8)
+    Image.fromarray(noise).save("noise.png")
+    result = run("generate", "noise.png", "--model", model, "-o", "noise.glb")
+    assert "warning: noise.png" in result.stderr and "whole photo" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere.png"], "nowhere.png is not a file"),
+        (["block.png", "-o", "block.fbx"], "end the name in one of .glb"),
+        (["block.png", "--preview", "block.mp4"], "end the name in one of .webp"),
+        (["block.png", "block.png", "-o", "both.glb"], "name a folder"),
+        (["block.png", "-o", "block.png/mesh.glb"], "error:"),
+        (["block.png", "--model", "huge"], "there is no pipeline 'huge'"),
+        (["block.png", "--model", "."], "no model_index.json"),
+        (["block.png", "--device", "tpu"], "tpu"),
+        (["block.png", "--steps", "0"], "steps"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence_and_code_two(image: Path, arguments: list[str], sentence: str) -> None:
+    result = run("generate", *arguments)
+    assert result.exit_code == 2
+    assert sentence in result.stderr and "Traceback" not in result.output
+    assert sorted(path.name for path in image.parent.iterdir()) == ["block.png"], "nothing is left behind"
+
+
+def test_a_pipeline_without_weights_is_one_sentence(model: str, image: Path, tmp_path: Path) -> None:
+    (tmp_path / "hollow" / "vae").mkdir(parents=True)
+    for name in ("model_index.json", "vae/config.json"):
+        (tmp_path / "hollow" / name).write_text((Path(model) / name).read_text())
+    result = run("generate", image, "--model", tmp_path / "hollow")
+    assert result.exit_code == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("error:") and "Traceback" not in result.output
+
+
+def test_info_counts_what_is_in_the_files(model: str) -> None:
+    result = run("info", model)
+    assert result.exit_code == 0, result.output
+    vae = build_tiny().vae
+    assert f"{sum(tensor.numel() for tensor in vae.state_dict().values()):,}" in result.stdout
+    for expected in ("licence: apache-2.0", "Random weights for tests.", "TriplaneTransformer", "F32", "resolution 12"):
+        assert expected in result.stdout
+    missing = run("info", "nowhere")
+    assert missing.exit_code == 2 and "no pipeline 'nowhere'" in missing.stderr
+
+
+def test_help_is_quick_and_shows_the_way(tmp_path: Path) -> None:
+    """The console script's own path, which must not wait for torch."""
+    script = tmp_path / "triplane3d"
+    script.write_text("import sys\nfrom triplane3d.cli import main\nsys.exit(main())\n")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(script), "generate", "--help"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert time.perf_counter() - started < 5
+    assert done.returncode == 0 and "triplane3d generate chair.png -o chair.glb" in done.stdout
+    assert "torch" not in {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
