@@ -66,5 +66,5 @@ def __dir__() -> list[str]:
 
 
 # The `triplane3d` command answers --help without waiting for torch and diffusers; its verbs register by themselves.
-if Path(*sys.argv[:1]).stem != "triplane3d" and (Path(__file__).parent / "models/transformer_triplane.py").is_file():
+if Path(*sys.argv[:1]).stem != "triplane3d":
     register_with_diffusers()
