@@ -7,7 +7,7 @@ from triplane3d.evaluation.summary import Row, Summary, format_table
 
 
 def test_the_interval_is_that_of_the_mean() -> None:
-    values = np.random.default_rng(0).normal(0.5, 0.1, 400)
+    values = np.random.default_rng(0).normal(0.5, 0.1, 400).tolist()
     summary = Summary.of(values)
     assert summary.low < summary.mean < summary.high
     assert summary.high - summary.low == pytest.approx(2 * 1.96 * 0.1 / 20, rel=0.15)

@@ -1,0 +1,36 @@
+"""Silhouettes agree with themselves, and a photo suite needs no true shape."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from einops import rearrange
+from pipelines.tiny_pipeline import build_tiny, photo
+
+from triplane3d.evaluation.photos import photo_suite, silhouette_iou
+from triplane3d.geometry.cameras import Camera
+from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.render import render
+from triplane3d.pipelines.image_processor import frame_foreground
+
+
+def test_a_mesh_fits_its_own_silhouette_and_not_that_of_another() -> None:
+    box = trimesh.creation.box(extents=(2, 0.6, 1))
+    mesh = Mesh(np.asarray(box.vertices), np.asarray(box.faces))
+    color = render(mesh, Camera(elevation=20), 200).color
+    mask = frame_foreground(rearrange(color, "row column rgba -> 1 rgba row column"), 128)[0, 3].numpy() > 0.5
+    assert silhouette_iou(mesh, mask) > 0.98
+    assert silhouette_iou(mesh, mask.T) < 0.7
+
+
+def test_photos_are_scored_without_a_true_shape(tmp_path: Path) -> None:
+    photo().save(tmp_path / "block.png")
+    (row,) = photo_suite(build_tiny(), tmp_path, steps=1, resolution=10)
+    assert set(row.scores[0]) == {"mask_iou", "depth_to_width", "watertight", "largest_component"}
+    assert list(row.categories) == ["block"]
+
+
+def test_a_folder_without_photos_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no photos"):
+        photo_suite(build_tiny(), tmp_path)

@@ -1,0 +1,147 @@
+"""Shapes to be judged on: the true solid, the surface points an autoencoder reads and the picture a pipeline reads.
+
+Held-out shapes have seeds from `HELD_OUT_SEED` on, which training never draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+from einops import rearrange
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from triplane3d.data.shapes import (
+    FAMILIES,
+    HELD_OUT_SEED,
+    HOLDOUT_FAMILIES,
+    ShapeBatch,
+    Views,
+    draw_shapes,
+    render_views,
+    sample_surface,
+)
+from triplane3d.evaluation.shape_metrics import Solid, Surface
+from triplane3d.geometry.cameras import Camera
+from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.render import render
+
+MESH_SUFFIXES = (".glb", ".obj", ".off", ".ply", ".stl")
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Case:
+    """One shape. `surface_*` are what an autoencoder encodes, `near` is what S-IoU's points are drawn around."""
+
+    name: str
+    category: str
+    solid: Solid
+    near: Surface
+    surface_points: Float[Tensor, "points 3"]
+    surface_normals: Float[Tensor, "points 3"]
+    surface_colors: Float[Tensor, "points 3"]
+    image: Float[Tensor, "4 size size"] | None = None
+
+    @property
+    def picture(self) -> Image.Image:
+        """The view as a file would hold it."""
+        if self.image is None:
+            raise ValueError(f"{self.name} was made without a view")
+        return Image.fromarray((self.image * 255).round().byte().permute(1, 2, 0).numpy(), mode="RGBA")
+
+    @property
+    def mask(self) -> np.ndarray:
+        if self.image is None:
+            raise ValueError(f"{self.name} was made without a view")
+        return self.image[3].numpy() > 0.5
+
+
+def family_groups() -> dict[str, list[str]]:
+    """What is compared with what: families trained on, families never seen, and free compositions of primitives."""
+    free = [name for name, family in FAMILIES.items() if family.__module__.endswith(".free")]
+    return {"trained families": sorted(set(FAMILIES) - set(free)), "unseen families": sorted(HOLDOUT_FAMILIES),
+            "free compositions": sorted(free)}
+
+
+def procedural_cases(seeds: Sequence[int], families: Sequence[str] | None, *, surface_points: int = 4096,
+                     image_size: int | None = 128, resolution: int = 128) -> list[Case]:
+    """One case per seed, in a random azimuth, seen from one random camera as in training (if `image_size` is given).
+
+    The family of each is drawn from `families`; from all that are trained on where that is None.
+    `resolution` is that of the mesh that stands in for the true surface; inside and outside are exact without it.
+    """
+    cases = []
+    for start in range(0, len(seeds), BATCH):
+        batch = draw_shapes(seeds[start : start + BATCH], families=families, azimuths="random")
+        generator = torch.Generator().manual_seed(int(seeds[start]) % 2**31)
+        points, normals = sample_surface(batch, surface_points, generator)
+        colors = batch.color(points)
+        images: Tensor | list[None] = [None] * len(batch)
+        if image_size is not None:
+            images, _ = render_views(batch, Views.draw(len(batch), generator), points, image_size, generator=generator)
+        cases += [
+            Case(f"seed {seed}", name, shape_solid(shape, resolution), Surface(where.numpy(), normal.numpy()), where,
+                 normal, color, image)
+            for seed, name, shape, where, normal, color, image in zip(seeds[start : start + BATCH], batch.names, batch,
+                                                                      points, normals, colors, images)
+        ]
+    return cases
+
+
+def held_out_cases(count: int, families: Sequence[str], *, seed: int = 0, resolution: int = 128) -> list[Case]:
+    """`count` shapes with seeds that training never draws."""
+    first = HELD_OUT_SEED + 1_000_000 * seed
+    return procedural_cases(range(first, first + count), families, resolution=resolution)
+
+
+def shape_solid(shape: ShapeBatch, resolution: int = 128) -> Solid:
+    """The exact solid of a batch of one."""
+    return Solid.from_field(lambda points: -shape.distance(points[None])[0], resolution=resolution)
+
+
+def mesh_cases(folder: Path, *, azimuths: Sequence[float] = (0.0,), surface_points: int = 4096,
+               image_size: int | None = None, seed: int = 0) -> list[Case]:
+    """Every mesh file of a folder, as it stands before a camera at each of the `azimuths` (degrees).
+
+    With `image_size` each has the picture of that camera, 20 degrees up, with a field of view of 40 degrees.
+    """
+    cases = []
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in MESH_SUFFIXES):
+        loaded = Mesh.from_trimesh(trimesh.load_scene(path))
+        for azimuth in azimuths:
+            mesh = in_frame(loaded, azimuth)
+            solid = Solid.from_mesh(mesh)
+            if solid.surface is None:
+                raise ValueError(f"{path.name} encloses nothing")
+            pick = np.random.default_rng(seed).choice(len(solid.surface.points), surface_points, replace=False)
+            points, normals = (torch.from_numpy(array[pick]).float()
+                               for array in (solid.surface.points, solid.surface.normals))
+            image = None
+            if image_size is not None:
+                picture = render(mesh, Camera(elevation=20, field_of_view=40), image_size)
+                image = rearrange(picture.color, "row column rgba -> rgba row column")
+            cases.append(Case(path.stem, path.stem, solid, solid.surface, points, normals,
+                              torch.full_like(points, 0.5), image))
+    if not cases:
+        raise FileNotFoundError(f"no meshes ({', '.join(MESH_SUFFIXES)}) in {folder}")
+    return cases
+
+
+def in_frame(mesh: Mesh, azimuth: float = 0.0) -> Mesh:
+    """The mesh in the library's frame for a camera at `azimuth` (degrees): that side is turned to +z."""
+    angle = np.deg2rad(-azimuth)
+    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    vertices = mesh.vertices @ turn.T
+    low, high = vertices.min(0), vertices.max(0)
+    return Mesh((vertices - (low + high) / 2) * (2 / (high - low).max()), mesh.faces, mesh.vertex_colors)
+
+
+def batches(cases: Sequence[Case], size: int) -> Iterable[Sequence[Case]]:
+    return (cases[start : start + size] for start in range(0, len(cases), size))
