@@ -14,6 +14,7 @@ from PIL import Image
 from pipelines.tiny_pipeline import build_tiny, grids, photo
 from typer.testing import CliRunner, Result
 
+import triplane3d
 from triplane3d.cli import app
 
 
@@ -131,7 +132,7 @@ def test_help_is_quick_and_shows_the_way(tmp_path: Path) -> None:
     """The console script's own path, which must not wait for torch."""
     script = tmp_path / "triplane3d"
     script.write_text("import sys\nfrom triplane3d.cli import main\nsys.exit(main())\n")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(triplane3d.__file__).parents[1])}
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-X", "importtime", str(script), "generate", "--help"],

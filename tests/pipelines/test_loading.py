@@ -58,7 +58,7 @@ def test_dtype_and_a_component_left_out(tiny_folder: Path) -> None:
     pipe = Triplane3DPipeline.from_pretrained(tiny_folder, dtype=torch.bfloat16, image_encoder=None)
     pipe.set_progress_bar_config(disable=True)
     assert pipe.vae.dtype == torch.bfloat16 and pipe.image_encoder is None
-    tokens = torch.zeros(1, 4, pipe.transformer.config.cross_attention_dim)
+    tokens = torch.zeros(1, 5, pipe.transformer.config.cross_attention_dim)  # a class token and 2 × 2 patches
     assert bool(grids(pipe, image_embeds=tokens).isfinite().all())
     with pytest.raises(ValueError, match="without an image_encoder"):
         pipe("photo.png")
