@@ -7,6 +7,7 @@ import pytest
 import torch
 import trimesh
 from diffusers.utils import export_to_obj, export_to_ply
+from PIL import Image
 
 from triplane3d.geometry.color import linear_from_srgb, srgb_from_linear
 from triplane3d.geometry.mesh import SUFFIXES, Mesh
@@ -124,6 +125,13 @@ def test_a_scene_comes_in_whole_and_in_place():
     mesh = Mesh.from_trimesh(scene)
     assert mesh.volume == pytest.approx(2)
     np.testing.assert_allclose(mesh.bounds, [[-0.5, -0.5, -0.5], [3.5, 0.5, 0.5]])
+
+
+def test_a_texture_is_read_at_the_vertices_in_linear_light():
+    square = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]], process=False)
+    grey = Image.new("RGB", (4, 4), (188, 188, 188))    # half of the light
+    square.visual = trimesh.visual.TextureVisuals(uv=square.vertices[:, :2], image=grey)
+    np.testing.assert_allclose(Mesh.from_trimesh(square).vertex_colors, 0.5, atol=5e-3)
 
 
 def test_what_is_no_mesh_is_refused():

@@ -98,18 +98,18 @@ class Camera:
     distance: float | None = None
 
     def __post_init__(self) -> None:
+        fitted = fit_distance(self.field_of_view)
         if self.distance is None:
-            object.__setattr__(self, "distance", fit_distance(self.field_of_view))
-        if not 0 < self.field_of_view < 180:
-            raise ValueError(f"field of view must lie between 0 and 180 degrees, got {self.field_of_view}")
-        if self.distance <= 0:
+            object.__setattr__(self, "distance", fitted)
+        elif self.distance <= 0:
             raise ValueError(f"a camera's distance from the origin must be positive, got {self.distance}")
 
-    def tensors(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
+    def tensors(self, device: torch.device | str = "cpu",
+                dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(azimuth, elevation, field_of_view, distance) as this module's functions take them: a batch of one."""
         values = torch.tensor([self.azimuth, self.elevation, self.field_of_view, self.distance],
-                              device=device, dtype=dtype)
-        return tuple(values[:, None])
+                              device=device, dtype=dtype)[:, None]
+        return values[0], values[1], values[2], values[3]
 
     def rays(self, size: int, device: torch.device | str = "cpu",
              ) -> tuple[Float[Tensor, "pixels 3"], Float[Tensor, "pixels 3"]]:

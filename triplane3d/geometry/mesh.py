@@ -5,6 +5,7 @@ import uuid
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,10 @@ class FaceArray(np.ndarray):
         return self
 
     def numpy(self) -> np.ndarray:
-        return self.view(np.ndarray)
+        return np.asarray(self)
+
+    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
+        return array[()] if return_scalar else np.asarray(array)    # what is computed from it is an ordinary array
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class Mesh:
     @cached_property
     def face_crosses(self) -> Float[np.ndarray, "faces 3"]:
         """Outward normal of each face times twice its area, in double precision."""
-        vertices, faces = self.vertices.astype(np.float64), self.faces.numpy()
+        vertices, faces = self.vertices.astype(np.float64), np.asarray(self.faces)
         a = vertices[faces[:, 0]]
         return np.cross(vertices[faces[:, 1]] - a, vertices[faces[:, 2]] - a)
 
@@ -133,7 +137,7 @@ class Mesh:
     def vertex_normals(self) -> Float[np.ndarray, "vertices 3"]:
         """Unit normals, the mean of the faces around each vertex by area; zero where a vertex has no face."""
         size = (len(self.vertices), len(self.faces))
-        corners = (self.faces.numpy().ravel(), np.repeat(np.arange(len(self.faces)), 3))
+        corners = (np.asarray(self.faces).ravel(), np.repeat(np.arange(len(self.faces)), 3))
         sums = sparse.csr_matrix((np.ones(3 * len(self.faces)), corners), shape=size) @ self.face_crosses
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         return (sums / np.where(lengths > 0, lengths, 1)).astype(np.float32)
@@ -158,7 +162,7 @@ class Mesh:
     @cached_property
     def face_components(self) -> Integer[np.ndarray, " faces"]:
         """Number of the connected piece each face belongs to."""
-        a, b, c = self.faces.numpy().T
+        a, b, c = np.asarray(self.faces).T
         ones = np.ones(2 * len(self.faces), dtype=bool)
         size = (len(self.vertices), len(self.vertices))
         links = sparse.coo_matrix((ones, (np.concatenate([a, b]), np.concatenate([b, c]))), shape=size)
@@ -195,7 +199,7 @@ class Mesh:
 
     def select_faces(self, keep: np.ndarray) -> "Mesh":
         """The mesh of some of its faces (a mask or indices), without the vertices that become idle."""
-        faces = self.faces.numpy()[keep]
+        faces = np.asarray(self.faces)[keep]
         used = np.zeros(len(self.vertices), dtype=bool)
         used[faces] = True
         colors = None if self.vertex_colors is None else self.vertex_colors[used]
@@ -207,7 +211,7 @@ class Mesh:
         if self.vertex_colors is not None:
             opaque = np.ones((len(self.vertices), 1), dtype=np.float32)
             colors = np.rint(np.hstack([self.vertex_colors.clip(0, 1), opaque]) * 255).astype(np.uint8)
-        return trimesh.Trimesh(self.vertices, self.faces.numpy(), vertex_colors=colors, process=False)
+        return trimesh.Trimesh(self.vertices, np.asarray(self.faces), vertex_colors=colors, process=False)
 
     @classmethod
     def from_trimesh(cls, source: "trimesh.Trimesh | trimesh.Scene") -> "Mesh":
@@ -218,14 +222,15 @@ class Mesh:
                 raise ValueError("the scene holds no triangle mesh")
             return cls._concatenate(parts)
 
+        visual: Any = source.visual
         colors = None
-        if source.visual.kind == "texture" and source.visual.uv is not None:
-            shown = torch.from_numpy(source.visual.to_color().vertex_colors[:, :3] / np.float32(255))
+        if visual.kind == "texture" and visual.uv is not None:
+            shown = torch.from_numpy(visual.to_color().vertex_colors[:, :3] / np.float32(255))
             colors = linear_from_srgb(shown).numpy()
-        elif source.visual.kind == "texture" and "color" in source.visual.vertex_attributes:
-            colors = trimesh.visual.color.to_float(source.visual.vertex_attributes["color"])[:, :3]
-        elif source.visual.kind in ("vertex", "face"):
-            colors = source.visual.vertex_colors[:, :3] / np.float32(255)
+        elif visual.kind == "texture" and "color" in visual.vertex_attributes:
+            colors = trimesh.visual.color.to_float(visual.vertex_attributes["color"])[:, :3]
+        elif visual.kind in ("vertex", "face"):
+            colors = visual.vertex_colors[:, :3] / np.float32(255)
         return cls(source.vertices, source.faces, colors)
 
     def save(self, path: str | Path) -> Path:
@@ -238,8 +243,8 @@ class Mesh:
         if suffix not in SUFFIXES:
             raise ValueError(f"cannot save a mesh as {path.name!r}: the name must end in one of {', '.join(SUFFIXES)}")
         # Normals keep viewers from shading a GLB flat; the other formats' readers compute their own.
-        normals = {"include_normals": True} if suffix == ".glb" else {}
-        content = self.to_trimesh().export(file_type=suffix[1:], **normals)
+        options: dict[str, Any] = {"include_normals": True} if suffix == ".glb" else {}
+        content: Any = self.to_trimesh().export(file_type=suffix[1:], **options)
 
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content.encode() if isinstance(content, str) else content)
@@ -252,18 +257,18 @@ class Mesh:
         if any(part.vertex_colors is not None for part in parts):
             colors = np.concatenate([np.ones_like(part.vertices) if part.vertex_colors is None else part.vertex_colors
                                      for part in parts])
-        faces = [part.faces.numpy() + start for part, start in zip(parts, starts, strict=True)]
+        faces = [np.asarray(part.faces) + start for part, start in zip(parts, starts, strict=True)]
         return cls(np.concatenate([part.vertices for part in parts]), np.concatenate(faces), colors)
 
     def _signed_volumes(self) -> Float[np.ndarray, " faces"]:
         """Signed volume between each face and the origin."""
-        corners = self.vertices.astype(np.float64)[self.faces.numpy()[:, 0]]
+        corners = self.vertices.astype(np.float64)[np.asarray(self.faces)[:, 0]]
         return (corners * self.face_crosses).sum(axis=1) / 6
 
     @cached_property
     def _edges(self) -> tuple[np.ndarray, np.ndarray]:
         """Of every edge: how many faces it has, and how many more run along it one way than the other."""
-        faces = self.faces.numpy()
+        faces = np.asarray(self.faces)
         starts, ends = faces.ravel(), faces[:, [1, 2, 0]].ravel()
         edges = np.minimum(starts, ends) * np.int64(len(self.vertices)) + np.maximum(starts, ends)
         keys = np.sort(2 * edges + (starts < ends))    # the direction rides along as the lowest bit

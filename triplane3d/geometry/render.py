@@ -168,8 +168,10 @@ def contact_sheet(images: list[Image.Image], columns: int, *, gap: int = 8) -> I
     page = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), "white")
     for place, image in enumerate(images):
         scale = min(width / image.width, height / image.height)
-        fitted = _over_white(image.resize((round(image.width * scale), round(image.height * scale)), Image.LANCZOS)
-                             if image.size != (width, height) else image)
+        fitted = _over_white(image)
+        if image.size != (width, height):
+            cell = (round(image.width * scale), round(image.height * scale))
+            fitted = fitted.resize(cell, Image.Resampling.LANCZOS)
         left = gap + place % columns * (width + gap) + (width - fitted.width) // 2
         top = gap + place // columns * (height + gap) + (height - fitted.height) // 2
         page.paste(fitted, (left, top))
@@ -211,7 +213,7 @@ class _Scene:
         axes = camera_axes(azimuth, elevation)[0]
         zero = torch.zeros_like(distance)
         seen = mesh.verts.to(device) @ axes.T - torch.stack([zero, zero, distance], dim=-1)
-        faces = torch.from_numpy(mesh.faces.numpy()).to(device)
+        faces = torch.from_numpy(np.asarray(mesh.faces)).to(device)
         a, b, c = seen[faces].unbind(1)
         return cls(
             camera=camera, axes=axes, focal=float(1 / torch.tan(torch.deg2rad(field_of_view) / 2)), seen=seen,

@@ -21,7 +21,7 @@ def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator,
     # One draw in each of `count` equal shares of the area: as even as any, and never by far too few somewhere.
     shares = (np.arange(count) + rng.random(count)) * (total / count)
     face = np.searchsorted(areas.cumsum(), shares).clip(max=len(areas) - 1)
-    corners = mesh.vertices.astype(np.float64)[mesh.faces.numpy()[face]]
+    corners = mesh.vertices.astype(np.float64)[np.asarray(mesh.faces)[face]]
 
     # The square root makes the triangle's tip no likelier than its base.
     from_tip, across = np.sqrt(rng.random((count, 1))), rng.random((count, 1))
@@ -38,7 +38,7 @@ def occupancy(mesh: Mesh, points: Float[np.ndarray, "points 3"]) -> Bool[np.ndar
     """
     if igl is None:
         raise ImportError("telling inside from outside of a mesh needs libigl: pip install 'triplane3d[data]'")
-    winding = igl.fast_winding_number(mesh.vertices.astype(np.float64), np.ascontiguousarray(mesh.faces.numpy()),
+    winding = igl.fast_winding_number(mesh.vertices.astype(np.float64), np.asarray(mesh.faces),
                                       np.ascontiguousarray(points, dtype=np.float64))
     return np.asarray(winding) > 0.5
 
