@@ -1,0 +1,65 @@
+"""Trained weights into a saved pipeline. `python scripts/assemble_pipeline.py runs/mini/autoencoder runs/mini/denoiser
+pipelines/mini` writes fp16 safetensors beside the JSON that the runs were built from."""
+
+import argparse
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from transformers import Dinov2Model
+
+from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.transformer_triplane import TriplaneTransformer
+
+COMPONENTS = {"vae": AutoencoderKLTriplane, "transformer": TriplaneTransformer, "image_encoder": Dinov2Model}
+# What a saved config may say that is not architecture.
+INCIDENTAL = ("_diffusers_version", "_name_or_path", "transformers_version", "dtype", "latents_mean", "latents_std")
+
+
+def assemble(autoencoder: Path, denoiser: Path, pipeline: Path, *, limit_mb: float = 40.0) -> float:
+    """Returns the weights' size in MB, which `limit_mb` bounds."""
+    sources = {"vae": autoencoder, "transformer": denoiser, "image_encoder": denoiser}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, source in sources.items():
+            COMPONENTS[name].from_pretrained(source / name).half().save_pretrained(Path(scratch) / name)
+        weights = {name: next((Path(scratch) / name).glob("*.safetensors")) for name in sources}
+        total = sum(file.stat().st_size for file in weights.values()) / 1e6
+        if total > limit_mb:
+            raise ValueError(f"the weights take {total:.1f} MB, more than the {limit_mb:g} MB allowed: choose smaller sizes")
+
+        for name, file in weights.items():
+            trained = json.loads((file.parent / "config.json").read_text())
+            declared_at = pipeline / name / "config.json"
+            declared = json.loads(declared_at.read_text())
+            check_architecture(trained, declared, declared_at)
+            if name == "vae":
+                if trained["latents_mean"] is None:
+                    raise ValueError(f"{autoencoder}/vae has no latents_mean: run scripts/encode_latents.py on it")
+                declared |= {key: trained[key] for key in ("latents_mean", "latents_std")}
+            if name == "image_encoder":
+                declared["dtype"] = "float32"  # else transformers computes in the type that the weights are stored in
+            shutil.copyfile(file, pipeline / name / file.name)
+            declared_at.write_text(json.dumps(declared, indent=2) + "\n")
+    return total
+
+
+def check_architecture(trained: dict, declared: dict, where: Path) -> None:
+    """Weights belong to one architecture: every key that both configs state must agree."""
+    for key in (trained.keys() & declared.keys()) - set(INCIDENTAL):
+        if trained[key] != declared[key]:
+            raise ValueError(f"{where} says {key}={declared[key]!r}, but the weights were trained with {trained[key]!r}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("autoencoder", type=Path, help="output folder of stages 1 and 2, with vae/")
+    parser.add_argument("denoiser", type=Path, help="output folder of stage 3, with transformer/ and image_encoder/")
+    parser.add_argument("pipeline", type=Path, help="folder of pipelines/ to fill")
+    parser.add_argument("--limit-mb", type=float, default=40.0, help="fail if the weights are larger (default: 40)")
+    given = parser.parse_args()
+    try:
+        size = assemble(given.autoencoder, given.denoiser, given.pipeline, limit_mb=given.limit_mb)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    print(f"{given.pipeline}: {size:.1f} MB of weights")

@@ -1,0 +1,45 @@
+"""Losses on solids whose answers are known."""
+
+import pytest
+import torch
+
+from triplane3d.training.losses import drop_condition, occupancy_iou, occupancy_loss, soft_occupancy
+
+
+def sphere(points: torch.Tensor, radius: float) -> torch.Tensor:
+    return points.norm(dim=-1) - radius
+
+
+def test_occupancy_is_half_on_the_surface_and_saturates_a_band_away():
+    distance = torch.tensor([-1.0, -0.1, -0.05, 0.0, 0.05, 0.1, 1.0])
+    assert torch.allclose(soft_occupancy(distance, band=0.1), torch.tensor([1, 1, 0.75, 0.5, 0.25, 0, 0]))
+
+
+def test_the_loss_is_least_at_the_logits_of_the_target():
+    distance = torch.linspace(-0.2, 0.2, 40)[None]
+    best = torch.logit(soft_occupancy(distance, band=0.1), eps=1e-6)
+    least = occupancy_loss(best, distance, band=0.1, near=0.5)
+    for moved in (best + 0.5, best - 0.5, 0.7 * best, 1.5 * best):
+        assert occupancy_loss(moved, distance, band=0.1, near=0.5) > least
+
+
+def test_near_weighs_the_second_half_of_the_labels():
+    distance = torch.ones(2, 10)
+    logits = torch.cat([torch.full((2, 5), -20.0), torch.full((2, 5), 20.0)], dim=1)
+    wrong = occupancy_loss(logits, distance, band=0.1, near=1.0)
+    assert occupancy_loss(logits, distance, band=0.1, near=0.0) < 1e-6
+    assert occupancy_loss(logits, distance, band=0.1, near=0.25) == pytest.approx(0.25 * wrong.item())
+
+
+def test_iou_of_concentric_spheres_is_the_ratio_of_their_volumes():
+    points = torch.rand(2, 200_000, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    iou = occupancy_iou(-sphere(points, 0.6), sphere(points, 0.8))
+    assert torch.allclose(iou, torch.full((2,), (0.6 / 0.8) ** 3), atol=0.01)
+    assert occupancy_iou(-sphere(points, 0.8), sphere(points, 0.8)).tolist() == [1, 1]
+    assert occupancy_iou(torch.full((1, 9), -1.0), torch.full((1, 9), 1.0)).tolist() == [1]  # nothing, and rightly so
+
+
+def test_only_the_dropped_samples_lose_their_condition():
+    tokens = torch.randn(3, 4, 5)
+    kept = drop_condition(tokens, torch.tensor([False, True, False]))
+    assert torch.equal(kept[[0, 2]], tokens[[0, 2]]) and not kept[1].any()
