@@ -17,6 +17,9 @@ from triplane3d.models.outputs import TriplaneDecoderOutput
 from triplane3d.models.triplane import DEPTH_AXES, TriplaneField, TriplaneFieldDecoder, project_points
 
 
+INITIAL_LOGVAR = -5.0
+
+
 class ProjectionEncoder(nn.Module):
     """Surface points dropped onto each plane's pixels as moments, then a transformer over patches of pixels.
 
@@ -53,6 +56,8 @@ class ProjectionEncoder(nn.Module):
         )
         self.norm_out = nn.LayerNorm(dim)
         self.proj_out = nn.Linear(dim, 2 * latent_channels * patch_size**2)
+        # A narrow posterior to begin with: at unit deviation the first latents are noise and nothing is learnt from them.
+        nn.init.constant_(self.proj_out.bias[latent_channels * patch_size**2 :], INITIAL_LOGVAR)
         self.gradient_checkpointing = False
 
     def forward(

@@ -1,0 +1,355 @@
+"""The denoiser: a diffusion transformer over patches of triplane latents, conditioned on image tokens."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders import PeftAdapterMixin
+from diffusers.models.attention import AttentionMixin
+from diffusers.models.cache_utils import CacheMixin
+from diffusers.models.embeddings import TimestepEmbedding, get_timestep_embedding
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils import apply_lora_scale
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from triplane3d.models.attention import FeedForward, TriplaneAttention, cast_for_autocast
+from triplane3d.models.embeddings import plane_positions, rolled_positions
+from triplane3d.models.outputs import TriplaneTransformerOutput
+
+TIME_CHANNELS = 256
+
+
+class TriplaneTransformerBlock(nn.Module):
+    """Self-attention, cross-attention and feed-forward; time shifts, scales and gates the first and the last.
+
+    With `has_skip` the block first fuses the output of its mirror image in the stack (U-ViT's long skip). That happens
+    inside the block, so that a cache which leaves the block out leaves its skip out with it.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        head_dim: int,
+        *,
+        context_dim: int,
+        activation_fn: str,
+        attention_bias: bool,
+        qk_norm: bool,
+        cross_attn_norm: bool,
+        has_skip: bool,
+        eps: float,
+    ):
+        super().__init__()
+        self.skip_proj = nn.Linear(2 * dim, dim) if has_skip else None
+        self.norm1 = nn.LayerNorm(dim, eps=eps, elementwise_affine=False)
+        self.attn = TriplaneAttention(dim, heads, head_dim, bias=attention_bias, qk_norm=qk_norm, eps=eps)
+        self.norm_cross = nn.LayerNorm(dim, eps=eps) if cross_attn_norm else None
+        self.cross_attn = TriplaneAttention(
+            dim, heads, head_dim, context_dim=context_dim, bias=attention_bias, qk_norm=qk_norm, eps=eps
+        )
+        self.norm2 = nn.LayerNorm(dim, eps=eps, elementwise_affine=False)
+        self.ff = FeedForward(dim, 4 * dim, activation_fn=activation_fn)
+        self.scale_shift_table = nn.Parameter(torch.randn(6, dim) / dim**0.5)
+
+    def forward(
+        self,
+        hidden_states: Float[Tensor, "batch tokens dim"],
+        encoder_hidden_states: Float[Tensor, "batch context context_dim"],
+        time_modulation: Float[Tensor, "batch 6 dim"],
+        pixel_hidden_states: Float[Tensor, "batch pixels dim"] | None = None,
+        skip_hidden_states: Float[Tensor, "batch tokens dim"] | None = None,
+    ) -> Float[Tensor, "batch tokens dim"]:
+        if self.skip_proj is not None:
+            hidden_states = self.skip_proj(torch.cat([hidden_states, skip_hidden_states], dim=-1))
+        modulation = (self.scale_shift_table.to(time_modulation.dtype) + time_modulation)[:, :, None]
+        shift_attn, scale_attn, gate_attn, shift_ff, scale_ff, gate_ff = modulation.unbind(dim=1)
+
+        normed = cast_for_autocast(self.norm1(hidden_states) * (1 + scale_attn) + shift_attn)
+        if pixel_hidden_states is None:
+            attended = self.attn(normed)
+        else:  # Latents read pixels and latents; what the pixels would have read is never used.
+            attended = self.attn(normed, torch.cat([pixel_hidden_states.to(normed.dtype), normed], dim=1))
+        hidden_states = hidden_states + gate_attn * attended
+
+        normed = hidden_states if self.norm_cross is None else self.norm_cross(hidden_states)
+        hidden_states = hidden_states + self.cross_attn(cast_for_autocast(normed), encoder_hidden_states)
+
+        normed = cast_for_autocast(self.norm2(hidden_states) * (1 + scale_ff) + shift_ff)
+        return hidden_states + gate_ff * self.ff(normed)
+
+
+class FrontPlaneCondition(nn.Module):
+    """Adds image tokens where the camera sees them: the photo looks along -z, so its pixels lie over the XY plane.
+
+    An image column is an x, and informs the XZ plane's column of that x; an image row is a y (top is +y), and informs
+    the YZ plane's row of that y. No bias anywhere: zeroed tokens, guidance's "no photo", add nothing.
+    """
+
+    def __init__(self, context_dim: int, dim: int, num_prefix_tokens: int):
+        super().__init__()
+        self.num_prefix_tokens = num_prefix_tokens
+        self.to_planes = nn.Linear(context_dim, 3 * dim, bias=False)
+
+    def forward(
+        self, encoder_hidden_states: Float[Tensor, "batch context context_dim"], height: int, width: int
+    ) -> Float[Tensor, "batch tokens dim"]:
+        tokens = encoder_hidden_states[:, self.num_prefix_tokens :]
+        side = math.isqrt(tokens.shape[1])
+        if side * side != tokens.shape[1]:
+            raise ValueError(
+                f"front_plane_condition lays image tokens out as a square, but {encoder_hidden_states.shape[1]} tokens "
+                f"without the {self.num_prefix_tokens} of num_prefix_tokens leave {tokens.shape[1]}; "
+                "set num_prefix_tokens to the encoder's number of class and register tokens"
+            )
+        photo = rearrange(
+            self.to_planes(tokens), "batch (row column) channel -> batch channel row column", row=side
+        ).flip(2)  # row 0 of a plane is y = -1
+        if (side, side) != (height, width):
+            photo = F.interpolate(photo.float(), (height, width), mode="bilinear", antialias=True).to(photo.dtype)
+        of_xy, of_xz, of_yz = photo.chunk(3, dim=1)
+        of_xz = of_xz.mean(dim=2, keepdim=True).expand(-1, -1, height, -1)
+        of_yz = of_yz.mean(dim=3, keepdim=True).expand(-1, -1, -1, width)
+        planes = torch.stack([of_xy, of_xz, of_yz], dim=3)
+        return rearrange(planes, "batch dim row plane column -> batch (row plane column) dim")
+
+
+class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
+    """A diffusion transformer for triplane latents (batch, in_channels, height, 3·width), planes XY, XZ, YZ in a row.
+
+    ```python
+    velocity = transformer(hidden_states=latents, timestep=t, encoder_hidden_states=tokens).sample
+    ```
+
+    `timestep` runs 0..1000, as diffusers' flow-matching schedulers pass it (sigma · 1000). Time enters through one MLP
+    shared by all blocks and a learnt table per block (adaLN-single). Config options:
+
+    - `long_skips`: the second half of the blocks reads the outputs of the first half, mirrored;
+    - `cross_attention_dim`: width of `encoder_hidden_states`; `pixel_attention_dim`: width of `pixel_hidden_states`,
+      which join the keys and values of self-attention (None: the model takes none);
+    - `condition_projection`: None, "linear" or "mlp" (Linear, tanh-GELU, Linear) for both condition streams;
+    - `time_condition`: adds a projection of the first token of `encoder_hidden_states` to the time embedding;
+    - `front_plane_condition`: also adds image tokens to the latent tokens over which the camera sees them, dropping
+      the first `num_prefix_tokens` and expecting the rest to be a square grid;
+    - `position_type`: "planes" (x, y and z have channels of their own, and each plane a learnt vector) or "rolled"
+      (one sin-cos image over the planes laid side by side).
+
+    Direct3D's D3D-DiT is `position_type="rolled", condition_projection="mlp", time_condition=True,
+    cross_attn_norm=False, qk_norm=False, long_skips=False, front_plane_condition=False` with `pixel_attention_dim` set.
+    """
+
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ["TriplaneTransformerBlock"]
+    _repeated_blocks = ["TriplaneTransformerBlock"]
+    _skip_layerwise_casting_patterns = ["patch_embed", "norm", "time_embed"]
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 8,
+        out_channels: int | None = None,
+        sample_size: int = 16,
+        patch_size: int = 2,
+        num_layers: int = 8,
+        num_attention_heads: int = 4,
+        attention_head_dim: int = 64,
+        cross_attention_dim: int = 256,
+        pixel_attention_dim: int | None = None,
+        condition_projection: str | None = None,
+        time_condition: bool = False,
+        front_plane_condition: bool = True,
+        num_prefix_tokens: int = 1,
+        position_type: str = "planes",
+        long_skips: bool = True,
+        qk_norm: bool = True,
+        cross_attn_norm: bool = True,
+        attention_bias: bool = False,
+        activation_fn: str = "gelu-approximate",
+        norm_eps: float = 1e-6,
+    ):
+        super().__init__()
+        if sample_size % patch_size:
+            raise ValueError(f"sample_size={sample_size} must be a multiple of patch_size={patch_size}")
+        if position_type not in ("planes", "rolled"):
+            raise ValueError(f'position_type must be "planes" or "rolled", got {position_type!r}')
+        dim = num_attention_heads * attention_head_dim
+        self.out_channels = in_channels if out_channels is None else out_channels
+        self.patch_embed = nn.Linear(in_channels * patch_size**2, dim)
+        self.plane_embed = nn.Parameter(torch.randn(3, dim) * 0.02) if position_type == "planes" else None
+
+        self.time_embed = TimestepEmbedding(
+            TIME_CHANNELS, dim, cond_proj_dim=cross_attention_dim if time_condition else None
+        )
+        self.time_modulation = nn.Linear(dim, 6 * dim)
+
+        self.encoder_proj = _condition_projection(condition_projection, cross_attention_dim, dim)
+        self.pixel_proj = None
+        if pixel_attention_dim is not None:
+            if condition_projection is None and pixel_attention_dim != dim:
+                raise ValueError(
+                    f"pixel tokens join latent tokens of width {dim}, but pixel_attention_dim={pixel_attention_dim}; "
+                    'set condition_projection to "linear" or "mlp"'
+                )
+            self.pixel_proj = _condition_projection(condition_projection, pixel_attention_dim, dim)
+        self.front_plane = (
+            FrontPlaneCondition(cross_attention_dim, dim, num_prefix_tokens) if front_plane_condition else None
+        )
+
+        self.num_skips = num_layers // 2 if long_skips else 0
+        self.transformer_blocks = nn.ModuleList(
+            [
+                TriplaneTransformerBlock(
+                    dim,
+                    num_attention_heads,
+                    attention_head_dim,
+                    context_dim=cross_attention_dim if condition_projection is None else dim,
+                    activation_fn=activation_fn,
+                    attention_bias=attention_bias,
+                    qk_norm=qk_norm,
+                    cross_attn_norm=cross_attn_norm,
+                    has_skip=index >= num_layers - self.num_skips,
+                    eps=norm_eps,
+                )
+                for index in range(num_layers)
+            ]
+        )
+        self.norm_out = nn.LayerNorm(dim, eps=norm_eps, elementwise_affine=False)
+        self.scale_shift_table = nn.Parameter(torch.randn(2, dim) / dim**0.5)
+        self.proj_out = nn.Linear(dim, self.out_channels * patch_size**2)
+        self.gradient_checkpointing = False
+
+    @apply_lora_scale("attention_kwargs")
+    def forward(
+        self,
+        hidden_states: Float[Tensor, "batch channels height width"],
+        timestep: Tensor | float,
+        encoder_hidden_states: Float[Tensor, "batch context context_dim"],
+        pixel_hidden_states: Float[Tensor, "batch pixels pixel_dim"] | None = None,
+        attention_kwargs: dict[str, Any] | None = None,
+        return_dict: bool = True,
+    ) -> TriplaneTransformerOutput | tuple[Float[Tensor, "batch out_channels height width"]]:
+        """The flow's velocity (or the noise, whatever it was trained on) at `timestep`; `attention_kwargs` may hold
+        the LoRA `scale`."""
+        self._check_inputs(hidden_states, encoder_hidden_states, pixel_hidden_states)
+        patch = self.config.patch_size
+        height, width = (size // patch for size in hidden_states.shape[-2:])
+
+        time_embedding = self._embed_time(timestep, hidden_states, encoder_hidden_states)
+        time_modulation = self.time_modulation(F.silu(time_embedding)).unflatten(1, (6, -1))
+
+        hidden_states = self.patch_embed(
+            rearrange(
+                hidden_states,
+                "batch channel (row i) (column j) -> batch (row column) (channel i j)",
+                i=patch,
+                j=patch,
+            )
+        )
+        hidden_states = hidden_states + self._positions(height, width, hidden_states)
+        if self.front_plane is not None:
+            hidden_states = hidden_states + self.front_plane(encoder_hidden_states, height, width // 3)
+        # Every block reads the same condition: cast it once.
+        encoder_hidden_states = cast_for_autocast(self.encoder_proj(encoder_hidden_states))
+        if pixel_hidden_states is not None:
+            pixel_hidden_states = cast_for_autocast(self.pixel_proj(pixel_hidden_states))
+
+        skips: list[Tensor] = []
+        for index, block in enumerate(self.transformer_blocks):
+            skip = skips.pop() if index >= len(self.transformer_blocks) - self.num_skips else None
+            if torch.is_grad_enabled() and self.gradient_checkpointing:
+                hidden_states = self._gradient_checkpointing_func(
+                    block, hidden_states, encoder_hidden_states, time_modulation, pixel_hidden_states, skip
+                )
+            else:
+                hidden_states = block(hidden_states, encoder_hidden_states, time_modulation, pixel_hidden_states, skip)
+            if index < self.num_skips:
+                skips.append(hidden_states)
+
+        shift, scale = (self.scale_shift_table.to(time_embedding.dtype) + time_embedding[:, None]).chunk(2, dim=1)
+        sample = rearrange(
+            self.proj_out(cast_for_autocast(self.norm_out(hidden_states) * (1 + scale) + shift)),
+            "batch (row column) (i j channel) -> batch channel (row i) (column j)",
+            row=height,
+            i=patch,
+            j=patch,
+        )
+        return TriplaneTransformerOutput(sample=sample) if return_dict else (sample,)
+
+    def _embed_time(
+        self, timestep: Tensor | float, hidden_states: Tensor, encoder_hidden_states: Tensor
+    ) -> Float[Tensor, "batch dim"]:
+        batch = len(hidden_states)
+        timestep = torch.as_tensor(timestep, device=hidden_states.device)
+        if timestep.ndim > 1 or timestep.numel() not in (1, batch):
+            raise ValueError(
+                f"expected one timestep or one for each of the {batch} samples, got shape {tuple(timestep.shape)}"
+            )
+        waves = get_timestep_embedding(
+            timestep.flatten().expand(batch), TIME_CHANNELS, flip_sin_to_cos=True, downscale_freq_shift=0
+        ).to(hidden_states.dtype)
+        return self.time_embed(waves, encoder_hidden_states[:, 0] if self.config.time_condition else None)
+
+    def _positions(self, height: int, width: int, hidden_states: Tensor) -> Float[Tensor, "tokens dim"]:
+        dim, device = hidden_states.shape[-1], hidden_states.device
+        if self.plane_embed is None:
+            return rolled_positions(height, width, dim, device).to(hidden_states.dtype)
+        base = self.config.sample_size // self.config.patch_size
+        positions = plane_positions(height, width // 3, dim, base, device).to(hidden_states.dtype)
+        planes = self.plane_embed.to(hidden_states.dtype).repeat_interleave(width // 3, dim=0)
+        return positions + planes.repeat(height, 1)
+
+    def _check_inputs(self, latents: Tensor, context: Tensor, pixels: Tensor | None) -> None:
+        config = self.config
+        columns = config.patch_size * (3 if config.position_type == "planes" or self.front_plane is not None else 1)
+        if (
+            latents.ndim != 4
+            or latents.shape[1] != config.in_channels
+            or latents.shape[2] % config.patch_size
+            or latents.shape[3] % columns
+        ):
+            raise ValueError(
+                f"expected latents of shape (batch, {config.in_channels}, height, width), height a multiple of "
+                f"{config.patch_size}, width of {columns}, natively {config.sample_size} × {3 * config.sample_size}; "
+                f"got {tuple(latents.shape)}; lay the three planes side by side along the width"
+            )
+        if context.ndim != 3 or context.shape[0] != len(latents) or context.shape[2] != config.cross_attention_dim:
+            raise ValueError(
+                f"expected encoder_hidden_states of shape ({len(latents)}, tokens, {config.cross_attention_dim}), "
+                f"got {tuple(context.shape)}; give the image encoder's last hidden states, one entry per latent"
+            )
+        if (pixels is None) != (self.pixel_proj is None):
+            raise ValueError(
+                "this model reads a second stream of image tokens: pass pixel_hidden_states of shape "
+                f"({len(latents)}, tokens, {config.pixel_attention_dim})"
+                if pixels is None
+                else "this model has no stream for pixel_hidden_states (pixel_attention_dim=None); pass None"
+            )
+
+
+def _condition_projection(kind: str | None, context_dim: int, dim: int) -> nn.Module:
+    if kind is None:
+        return nn.Identity()
+    if kind == "linear":
+        return nn.Linear(context_dim, dim)
+    if kind == "mlp":
+        return FeedForward(context_dim, dim, activation_fn="gelu-approximate", out_dim=dim)
+    raise ValueError(f'condition_projection must be None, "linear" or "mlp", got {kind!r}')
+
+
+def _register_with_caches() -> None:
+    """diffusers' block caches ask this table, private to it, what a block returns; without it they refuse the model."""
+    try:
+        from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
+    except ImportError:
+        return
+    TransformerBlockRegistry.register(
+        TriplaneTransformerBlock,
+        TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=None),
+    )
+
+
+_register_with_caches()
