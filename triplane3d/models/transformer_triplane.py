@@ -46,6 +46,9 @@ class TriplaneTransformerBlock(nn.Module):
     ):
         super().__init__()
         self.skip_proj = nn.Linear(2 * dim, dim) if has_skip else None
+        if has_skip:  # Starts as the plain residual stream plus a little of the skip.
+            nn.init.eye_(self.skip_proj.weight[:, :dim])
+            nn.init.zeros_(self.skip_proj.bias)
         self.norm1 = nn.LayerNorm(dim, eps=eps, elementwise_affine=False)
         self.attn = TriplaneAttention(dim, heads, head_dim, bias=attention_bias, qk_norm=qk_norm, eps=eps)
         self.norm_cross = nn.LayerNorm(dim, eps=eps) if cross_attn_norm else None

@@ -69,6 +69,10 @@ class TriplaneFieldDecoder(nn.Module):
         self.proj_out = nn.Linear(hidden_dim, 1)
         self.color_in = nn.Linear(hidden_dim, hidden_dim) if color_channels else None
         self.color_out = nn.Linear(hidden_dim, color_channels) if color_channels else None
+        # He's initialisation: an untrained field already varies over space instead of fading layer by layer.
+        for layer in (self.proj_in, *self.layers, *([self.color_in] if color_channels else [])):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
 
     def forward(
         self,
