@@ -186,7 +186,8 @@ def bed(rng: np.random.Generator) -> list[Part]:
         posts = base + rise + 0.35
         parts += [box((leg, posts / 2, leg), center=(half_width, posts / 2, half_depth), mirror="xz", paint=frame),
                   box((half_width, 0.035, 0.035), center=(0, posts - 0.1, half_depth), mirror="z", paint=frame),
-                  capsule((half_width * 0.4, 0.1, half_depth * 1.03), (half_width * 0.4, posts - 0.1, half_depth * 1.03),
+                  capsule((half_width * 0.4, 0.1, half_depth * 1.03),
+                          (half_width * 0.4, posts - 0.1, half_depth * 1.03),
                           0.03, paint=frame)]
         parts += [box((half_width * 0.3, 0.03, 0.03), center=(half_width * 0.7, y, half_depth * 1.02), paint=frame)
                   for y in (0.55, 0.8)]

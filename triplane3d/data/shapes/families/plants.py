@@ -30,11 +30,13 @@ def cactus(rng: np.random.Generator) -> list[Part]:
                 parts.append(capsule((x, soil, z), (x * 0.7, top, z * 0.7), rib, mirror=mirror, paint=green))
             parts.append(capsule((0, soil, 0), (0, top, 0), radius * 0.7, paint=green))
         for side in (1, -1)[: rng.choice((0, 0, 1, 2))]:
-            level, out, up, thick = soil + rise * u(0.35, 0.65), radius + u(0.15, 0.3), u(0.2, 0.6), radius * u(0.4, 0.65)
+            level, out = soil + rise * u(0.35, 0.65), radius + u(0.15, 0.3)
+            up, thick = u(0.2, 0.6), radius * u(0.4, 0.65)
             angle = u(-0.7, 0.7)
             direction = np.array([side * cos(angle), 0, sin(angle)])
             elbow = np.array([0, level, 0]) + out * direction
-            parts.append(tube([(0, level - 0.05, 0), elbow, elbow + (0, up * 0.3, 0) + 0.05 * direction, elbow + (0, up, 0)],
+            parts.append(tube([(0, level - 0.05, 0), elbow, elbow + (0, up * 0.3, 0) + 0.05 * direction,
+                               elbow + (0, up, 0)],
                               thick, end_radius=thick * 0.9, blend=0.05, paint=green))
     elif style == "barrel":
         radius = mouth * u(0.8, 1.1)
@@ -42,7 +44,8 @@ def cactus(rng: np.random.Generator) -> list[Part]:
         middle = soil + high * 0.75
         parts.append(ellipsoid((radius * 0.93, high * 0.97, radius * 0.93), center=(0, middle, 0), paint=green))
         for angle in np.arange(4) * pi / 4 + 0.01:
-            parts.append(ellipsoid((radius * 1.02, high, radius * 0.17), center=(0, middle, 0), rotate=(0, np.degrees(angle), 0),
+            parts.append(ellipsoid((radius * 1.02, high, radius * 0.17), center=(0, middle, 0),
+                                   rotate=(0, np.degrees(angle), 0),
                                    paint=green))
     elif style == "cluster":
         for angle in np.arange(int(rng.integers(2, 6))) * 1.3 + u(0, 6):
@@ -74,7 +77,8 @@ def potted_plant(rng: np.random.Generator) -> list[Part]:
     style = rng.choice(("bush", "tree", "broad", "blades", "rosette"))
     if style == "bush":
         size = mouth * u(0.6, 0.9)
-        parts.append(ellipsoid((size * 1.2, size * u(0.9, 1.4), size * 1.2), center=(0, soil + size * 0.7, 0), paint=green))
+        parts.append(ellipsoid((size * 1.2, size * u(0.9, 1.4), size * 1.2), center=(0, soil + size * 0.7, 0),
+                               paint=green))
         for angle in np.arange(int(rng.integers(4, 9))) * 2.4:
             ball = size * u(0.4, 0.7)
             parts.append(ellipsoid((ball, ball * u(0.8, 1.1), ball), paint=green,
@@ -84,13 +88,16 @@ def potted_plant(rng: np.random.Generator) -> list[Part]:
         parts += [capsule((0, soil - 0.05, 0), (0, soil + trunk + crown * 0.5, 0), u(0.05, 0.09), paint=bark)]
         kind = rng.integers(3)
         if kind == 0:
-            parts.append(ellipsoid((crown, crown * u(0.8, 1.3), crown), center=(0, soil + trunk + crown * 0.7, 0), paint=green))
+            parts.append(ellipsoid((crown, crown * u(0.8, 1.3), crown), center=(0, soil + trunk + crown * 0.7, 0),
+                                   paint=green))
         elif kind == 1:
             parts += [cylinder(crown * s, crown * 0.45, top_radius=crown * s * 0.25, paint=green,
-                               center=(0, soil + trunk + crown * y, 0)) for s, y in ((1.0, 0.3), (0.8, 0.8), (0.55, 1.3))]
+                               center=(0, soil + trunk + crown * y, 0)) for s,
+                               y in ((1.0, 0.3), (0.8, 0.8), (0.55, 1.3))]
         else:
-            parts += [ellipsoid((crown * 0.7,) * 3, paint=green, center=(crown * 0.5 * cos(a), soil + trunk + crown * u(0.4, 0.9),
-                                                                         crown * 0.5 * sin(a))) for a in np.arange(4) * 1.7]
+            parts += [ellipsoid((crown * 0.7,) * 3, paint=green,
+                                center=(crown * 0.5 * cos(a), soil + trunk + crown * u(0.4, 0.9),
+                                        crown * 0.5 * sin(a))) for a in np.arange(4) * 1.7]
     else:
         count = int(rng.integers(4, 9))
         for index in range(count):
@@ -103,7 +110,8 @@ def potted_plant(rng: np.random.Generator) -> list[Part]:
                                     center=tip + 0.5 * length * np.array([cos(radians(turn)), 0, sin(radians(turn))]))]
             else:
                 blade = style == "blades"
-                lean, long, wide = (u(2, 30), u(0.5, 1.0), u(0.08, 0.13)) if blade else (u(35, 75), u(0.3, 0.5), u(0.12, 0.18))
+                lean, long, wide = (u(2, 30), u(0.5, 1.0), u(0.08, 0.13)) if blade else (u(35, 75), u(0.3, 0.5),
+                                                                                         u(0.12, 0.18))
                 direction = np.array([sin(radians(lean)) * sin(radians(turn)), cos(radians(lean)),
                                       sin(radians(lean)) * cos(radians(turn))])
                 parts.append(ellipsoid((wide, long, 0.06), rotate=(lean, turn, 0), paint=green,

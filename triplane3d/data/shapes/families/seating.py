@@ -158,7 +158,8 @@ def _chair_back(rng: np.random.Generator, half_width: float, half_depth: float, 
         level = u(0.3, 0.55) * min(0.45 / back, 1)
         start, front = at(wide, level), half_depth * u(0.4, 0.85)
         out = half_width * u(0.95, 1.1)
-        parts.append(tube([start, (out, start[1], start[2] + 0.08), (out, start[1], front), (half_width * 0.9, seat, front)],
+        parts.append(tube([start, (out, start[1], start[2] + 0.08), (out, start[1], front),
+                           (half_width * 0.9, seat, front)],
                           max(post, 0.018), mirror="x", paint=frame))
     return parts
 
@@ -197,7 +198,8 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
     for index in range((count + 1) // 2):
         x = (index + 0.5 * (1 - count % 2)) * 2 * half_width / count
         parts.append(ellipsoid((half_width / count * 1.02, plump * 1.2, half_depth * 0.85),
-                               exponents=(u(0.35, 0.6), u(0.2, 0.35)), center=(x, seat + plump * 0.4, half_depth * 0.18),
+                               exponents=(u(0.35, 0.6), u(0.2, 0.35)),
+                               center=(x, seat + plump * 0.4, half_depth * 0.18),
                                mirror="x" if x > 0 else "", paint=cushion))
         if count > 1 or rng.random() < 0.4:
             parts.append(ellipsoid((half_width / count * 0.98, back * 0.46, plump * 1.4), exponents=(0.45, 0.4),
@@ -205,7 +207,8 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
                                    mirror="x" if x > 0 else "", paint=cushion))
     if seats > 1 and rng.random() < 0.2:
         parts.append(box((half_width / seats, base, half_depth * 0.6), round=soft, paint=cover,
-                         center=((half_width - half_width / seats) * rng.choice((-1, 1)), foot + base, half_depth * 1.3)))
+                         center=((half_width - half_width / seats) * rng.choice((-1, 1)), foot + base,
+                                 half_depth * 1.3)))
     return parts + four_legs(rng, foot + base, outer * 0.88, half_depth * 0.82, u(0.022, 0.035), wood(rng), low=True)
 
 

@@ -22,8 +22,10 @@ def mug(rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.35:
         outline = np.array([(foot, 0), (foot * u(0.9, 1.3), height)])
     else:
-        outline = smooth([(foot * u(0.6, 1.0), 0), (foot, height * 0.05), (belly, height * u(0.3, 0.6)), (rim, height)], 6)
-    parts = [revolve(hollow(outline, wall, height * (u(0.08, 0.15) if rng.random() < 0.7 else u(0.5, 0.85))), paint=paint)]
+        outline = smooth([(foot * u(0.6, 1.0), 0), (foot, height * 0.05), (belly, height * u(0.3, 0.6)), (rim, height)],
+                         6)
+    parts = [revolve(hollow(outline, wall, height * (u(0.08, 0.15) if rng.random() < 0.7 else u(0.5, 0.85))),
+                     paint=paint)]
     if rng.random() < 0.9:
         handle = paint if rng.random() < 0.8 else contrasting(rng, paint)
         high, low = height * u(0.72, 0.92), height * u(0.1, 0.35)
@@ -42,7 +44,8 @@ def bowl_or_plate(rng: np.random.Generator) -> list[Part]:
     paint = (ceramic, ceramic, wood, metal)[rng.integers(4)](rng)
     height = u(0.12, 0.9)
     foot, wall = u(0.3, 0.6), u(0.05, 0.09)
-    profile = [(foot, 0), (foot * u(0.95, 1.05) + 0.05, height * 0.1), (u(0.75, 1.0), height * u(0.2, 0.6)), (1.0, height)]
+    profile = [(foot, 0), (foot * u(0.95, 1.05) + 0.05, height * 0.1), (u(0.75, 1.0), height * u(0.2, 0.6)),
+               (1.0, height)]
     if rng.random() < 0.3:
         profile[-1:] = [(0.9, height * 0.95), (u(1.05, 1.2), height * u(1.0, 1.1))]
     outline = smooth(profile, 7)
@@ -57,7 +60,8 @@ def bowl_or_plate(rng: np.random.Generator) -> list[Part]:
         size = u(0.2, 0.32)
         spots = [(0.0, 0.0), *[(0.42 * cos(a), 0.42 * sin(a)) for a in np.arange(4) * pi / 2 + u(0, 1.5)]]
         level = max(floor + size * 0.75, height * 0.75)
-        parts += [revolve(solid([(foot * 0.9, floor - 0.03), (radius_at(outline, level) - wall * 0.6, level)]), paint=color)]
+        parts += [revolve(solid([(foot * 0.9, floor - 0.03), (radius_at(outline, level) - wall * 0.6, level)]),
+                          paint=color)]
         parts += [ellipsoid((size, size * u(0.8, 1.1), size), center=(x, level + size * 0.4, z), paint=color)
                   for x, z in spots[: rng.integers(1, 6)]]
     return parts
@@ -169,7 +173,8 @@ def kettle(rng: np.random.Generator) -> list[Part]:
         root = min(root, height * 0.93) - 0.04
         angle = np.linspace(0, pi, 8)
         square = u(0.4, 1.0)
-        arch = [(-span * np.sign(cos(a)) * abs(cos(a)) ** square, root + rise * max(sin(a), 0.0) ** square, 0) for a in angle]
+        arch = [(-span * np.sign(cos(a)) * abs(cos(a)) ** square, root + rise * max(sin(a), 0.0) ** square,
+                 0) for a in angle]
         radius = u(0.04, 0.055)
         parts.append(tube(arch, radius, paint=paint if rng.random() < 0.4 else grip))
         if rng.random() < 0.5:
@@ -189,15 +194,17 @@ def jug(rng: np.random.Generator) -> list[Part]:
     height, wall, wide = u(0.9, 1.6), u(0.05, 0.08), u(0.32, 0.5)
     neck = wide * u(0.6, 0.95)
     rim = neck * u(1.0, 1.3)
-    outline = smooth([(wide * u(0.6, 0.9), 0), (wide, height * u(0.2, 0.4)), (neck, height * u(0.65, 0.8)), (rim, height)], 7)
+    outline = smooth([(wide * u(0.6, 0.9), 0), (wide, height * u(0.2, 0.4)), (neck, height * u(0.65, 0.8)),
+                      (rim, height)], 7)
     lip = u(0.12, 0.25)
-    spout = ellipsoid((lip * 1.4, lip * 1.3, lip * 0.8), center=(-rim + lip * 0.15, height - lip * 0.9, 0),
-                      rotate=(0, 0, -35), blend=0.05, paint=paint)
+    lean = u(25, 45)
+    spout = ellipsoid((lip * 0.75, lip * 1.5, lip * 0.75), center=(-rim * 0.97, height - lip * 0.6, 0),
+                      rotate=(0, 0, lean), blend=0.06, paint=paint)
     floor = wall * 1.3 if rng.random() < 0.5 else height * u(0.5, 0.85)
     inside = hollow(outline, wall, floor)[len(outline) + 1 :]
     mouth = [(0, height + 0.4), (inside[0][0], height + 0.4), *inside]
-    hole = ellipsoid((lip * 1.1, lip * 1.3, lip * 0.45), center=(-rim + lip * 0.25, height - lip * 0.62, 0),
-                     rotate=(0, 0, -35), op="subtract", paint=paint)
+    hole = ellipsoid((lip * 0.75 - wall * 0.8, lip * 1.4, lip * 0.75 - wall * 0.8), rotate=(0, 0, lean), op="subtract",
+                     center=(-rim * 0.97 + wall * 0.3, height - lip * 0.4, 0), paint=paint)
     trim = box((3, 0.5, 3), center=(0, height + 0.5, 0), op="subtract", paint=paint)
     parts = [revolve(solid(outline), paint=paint), spout, revolve(mouth, op="subtract", paint=paint), hole, trim]
     high, low = height * u(0.8, 0.94), height * u(0.2, 0.4)
@@ -216,7 +223,8 @@ def goblet(rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.25:
         cup = np.array([(thin, stem), (rim, stem + bowl * 0.6)])
     else:
-        cup = smooth([(thin, stem), (wide * u(0.6, 1.0), stem + 0.02), (wide, stem + bowl * u(0.3, 0.6)), (rim, stem + bowl)], 4)
+        cup = smooth([(thin, stem), (wide * u(0.6, 1.0), stem + 0.02), (wide, stem + bowl * u(0.3, 0.6)),
+                      (rim, stem + bowl)], 4)
     filled = rng.random() < 0.35
     floor = stem + bowl * u(0.3, 0.55) if filled else stem + max(2 * wall, 0.15 * bowl)
     profile = hollow(cup, wall, floor)[1:]
@@ -252,10 +260,12 @@ def bucket_or_basket(rng: np.random.Generator) -> list[Part]:
         taper = (rim - foot) / (rim + foot)
         middle, half = (rim + foot) / 2, height / 2
         parts = [box((middle, half, deep * middle / rim), round=0.06, taper=taper, center=(0, half, 0), paint=paint),
-                 box((middle - wall, half, deep * middle / rim - wall), round=0.04, taper=taper, center=(0, half + floor, 0),
+                 box((middle - wall, half, deep * middle / rim - wall), round=0.04, taper=taper,
+                     center=(0, half + floor, 0),
                      op="subtract", paint=paint)]
         if rng.random() < 0.4:
-            parts.append(capsule((-rim * 0.97, height * 0.98, deep * 0.96), (rim * 0.97, height * 0.98, deep * 0.96), wall * 0.7,
+            parts.append(capsule((-rim * 0.97, height * 0.98, deep * 0.96), (rim * 0.97, height * 0.98, deep * 0.96),
+                                 wall * 0.7,
                                  mirror="z", paint=paint))
     handle = rng.choice(("bail", "ears", "none"), p=(0.5, 0.25, 0.25))
     grip = paint if rng.random() < 0.4 else contrasting(rng, paint)
@@ -264,7 +274,8 @@ def bucket_or_basket(rng: np.random.Generator) -> list[Part]:
         arch = [((rim - wall * 0.5) * -cos(a), height - 0.1 + rise * sin(a), 0) for a in np.linspace(0, pi, 8)]
         parts.append(tube(arch, thick, paint=grip))
     elif handle == "ears":
-        parts.append(torus(u(0.13, 0.2), 0.05, center=(rim * 0.97, height * 0.88, 0), rotate=(u(0, 90), 0, 0), mirror="x",
+        parts.append(torus(u(0.13, 0.2), 0.05, center=(rim * 0.97, height * 0.88, 0), rotate=(u(0, 90), 0, 0),
+                           mirror="x",
                            paint=grip))
     return parts
 
@@ -278,5 +289,6 @@ def _handle(outline: np.ndarray, high: float, low: float, reach: float, thick: f
     for angle in np.linspace(0, pi, 8):
         share = 0.5 + 0.5 * np.sign(cos(angle)) * abs(cos(angle)) ** square
         out = max(sin(angle), 0.0) ** square if 0 < angle < pi - 1e-6 else 0.0
-        points.append((share * top[0] + (1 - share) * bottom[0] + reach * out, share * top[1] + (1 - share) * bottom[1], 0))
+        points.append((share * top[0] + (1 - share) * bottom[0] + reach * out, share * top[1] + (1 - share) * bottom[1],
+                       0))
     return tube(points, thick, end_radius=thick * 0.9, mirror=mirror, paint=paint)
