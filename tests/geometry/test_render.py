@@ -8,10 +8,10 @@ import torch
 import trimesh
 from PIL import Image
 
-from triplane3d.geometry.cameras import Camera, orbit
+from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.color import linear_from_srgb
 from triplane3d.geometry.mesh import Mesh
-from triplane3d.geometry.render import contact_sheet, render, save_turntable, turntable
+from triplane3d.geometry.render import contact_sheet, framing_distance, render, save_turntable, turntable
 from triplane3d.geometry.surface import normalize
 
 
@@ -176,10 +176,18 @@ def test_turntable_files_play_all_their_frames(tmp_path, tilted, suffix):
 
 def test_a_turntable_starts_at_the_photo_and_can_be_a_still(tmp_path, tilted):
     images = turntable(tilted, frames=3, size=32, elevation=10)
-    assert images[0].tobytes() == render(tilted, orbit(3, elevation=10)[0], 32).image().tobytes()
+    camera = Camera(0, 10, distance=framing_distance(tilted))
+    assert images[0].tobytes() == render(tilted, camera, 32).image().tobytes()
     assert Image.open(save_turntable(images, tmp_path / "still.png")).tobytes() == images[0].tobytes()
     with pytest.raises(ValueError, match=r"'turn.mp4'.*\.webp, \.gif or \.png"):
         save_turntable(images, tmp_path / "turn.mp4")
+
+
+def test_a_turntable_never_cuts_the_object_and_uses_the_picture():
+    for mesh in (normalize(Mesh.from_trimesh(trimesh.creation.box([2, 0.1, 2]))), ball(0.1)):
+        coverage = np.stack([np.asarray(image)[..., 3] for image in turntable(mesh, frames=8, size=64)])
+        assert not coverage[:, [0, -1]].any() and not coverage[:, :, [0, -1]].any()
+        assert coverage.any(axis=(0, 1)).sum() > 0.9 * 64
 
 
 def test_contact_sheet_holds_every_picture_whatever_its_size():

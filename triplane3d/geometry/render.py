@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from triplane3d.geometry.cameras import Camera, camera_axes, camera_rays, orbit
+from triplane3d.geometry.cameras import Camera, camera_axes, camera_rays, fit_distance, orbit
 from triplane3d.geometry.color import linear_from_srgb, srgb_from_linear
 from triplane3d.geometry.mesh import Mesh, write_whole
 
@@ -66,13 +66,14 @@ def render(mesh: Mesh, camera: Camera | None = None, size: int = 512, *, supersa
            device: torch.device | str = "cpu") -> RenderOutput:
     """A lit picture of the mesh with its colours (clay where it has none), with depth and normals.
 
-    `camera` is the photo's own by default. `background` is an sRGB colour, None leaves it clear. `smooth` shades with
-    the normals between vertices, otherwise every face is flat. Faces are drawn from both sides.
+    `camera` by default looks from the photo's side and frames the mesh. `background` is an sRGB colour, None leaves it
+    clear. `smooth` shades with the normals between vertices, otherwise every face is flat. Faces are drawn from both
+    sides.
     """
     if size < 1 or supersample < 1:
         raise ValueError(f"size and supersample count pixels, from 1 up; got {size} and {supersample}")
     with torch.no_grad():
-        scene = _Scene.of(mesh, camera or Camera(), torch.device(device), smooth)
+        scene = _Scene.of(mesh, camera or Camera(distance=framing_distance(mesh)), torch.device(device), smooth)
         hits = scene.look(size)
         depth = torch.full((size, size), torch.inf, device=scene.seen.device)
         normal = torch.zeros(size, size, 3, device=scene.seen.device)
@@ -128,13 +129,19 @@ def rasterize(vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3
     return face.view(size, size), depth.view(size, size)
 
 
+def framing_distance(mesh: Mesh, field_of_view: float = 40.0) -> float:
+    """Distance from which the whole mesh is in the picture, however it is turned about the origin."""
+    radius = float(np.linalg.norm(mesh.vertices, axis=1).max(initial=0))
+    return fit_distance(field_of_view, 1.05 * radius or 1.0)
+
+
 def turntable(mesh: Mesh, frames: int = 24, size: int = 320, elevation: float = 15.0, *, supersample: int = 2,
               background: tuple[float, float, float] | None = None,
               device: torch.device | str = "cpu") -> list[Image.Image]:
-    """Pictures from all around, the first from the photo's side."""
+    """Pictures from all around, the first from the photo's side; the mesh stays in the picture and keeps its size."""
     images = []
     with torch.no_grad():
-        for camera in orbit(frames, elevation=elevation):
+        for camera in orbit(frames, elevation=elevation, distance=framing_distance(mesh)):
             scene = _Scene.of(mesh, camera, torch.device(device), smooth=True)
             images.append(_picture(scene.color(size, supersample, background)))
     return images
