@@ -24,3 +24,27 @@ def holdout(function: Family) -> Family:
     """Register a family that training never sees; it measures generalisation."""
     HOLDOUT_FAMILIES[function.__name__] = function
     return function
+
+
+# Reading the modules fills the two tables; they come last because each of them needs `family` or `holdout`.
+from triplane3d.data.shapes.families import (  # noqa: E402, F401
+    animals,
+    appliances,
+    buildings,
+    clothing,
+    creatures,
+    food,
+    free,
+    furniture,
+    gadgets,
+    household,
+    lighting,
+    luggage,
+    outdoors,
+    plants,
+    seating,
+    tools,
+    unseen,
+    vehicles,
+    vessels,
+)
