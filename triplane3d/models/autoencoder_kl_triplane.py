@@ -1,5 +1,7 @@
 """The autoencoder: surface points → latents (three small planes) → planes of features → a field."""
 
+from collections.abc import Sequence
+
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.attention import AttentionMixin
@@ -15,7 +17,6 @@ from triplane3d.models.attention import TriplaneAttentionBlock, cast_for_autocas
 from triplane3d.models.embeddings import fourier_features
 from triplane3d.models.outputs import TriplaneDecoderOutput
 from triplane3d.models.triplane import DEPTH_AXES, TriplaneField, TriplaneFieldDecoder, project_points
-
 
 INITIAL_LOGVAR = -5.0
 
@@ -56,7 +57,7 @@ class ProjectionEncoder(nn.Module):
         )
         self.norm_out = nn.LayerNorm(dim)
         self.proj_out = nn.Linear(dim, 2 * latent_channels * patch_size**2)
-        # A narrow posterior to begin with: at unit deviation the first latents are noise and nothing is learnt from them.
+        # A narrow posterior to begin with: at unit deviation the first latents are noise that teaches nothing.
         nn.init.constant_(self.proj_out.bias[latent_channels * patch_size**2 :], INITIAL_LOGVAR)
         self.gradient_checkpointing = False
 
@@ -235,7 +236,7 @@ class TokenDecoder(nn.Module):
 class ConvDecoder(nn.Module):
     """Stable Diffusion's image decoder over the planes laid side by side (Direct3D's decoder)."""
 
-    def __init__(self, *, dim: int, latent_channels: int, plane_channels: int, block_out_channels: tuple[int, ...]):
+    def __init__(self, *, dim: int, latent_channels: int, plane_channels: int, block_out_channels: Sequence[int]):
         super().__init__()
         self.conv_latent = nn.Conv2d(latent_channels, dim, kernel_size=1)
         self.image_decoder = Decoder(
@@ -295,11 +296,12 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
         decoder_heads: int = 4,
         decoder_layers: int = 4,
         decoder_patch_size: int = 2,
-        block_out_channels: tuple[int, ...] = (128, 256, 512, 512),
+        block_out_channels: tuple[int, ...] | list[int] = (128, 256, 512, 512),
         activation_fn: str = "gelu",
         field_hidden_dim: int = 64,
         field_layers: int = 4,
         field_activation: str = "relu",
+        field_num_freqs: int = 0,
         padding_mode: str = "border",
         color_channels: int = 0,
         surface_color_channels: int = 0,
@@ -372,6 +374,7 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
         self.field_decoder = TriplaneFieldDecoder(
             plane_channels,
             hidden_dim=field_hidden_dim,
+            num_freqs=field_num_freqs,
             num_layers=field_layers,
             activation_fn=field_activation,
             color_channels=color_channels,

@@ -5,7 +5,8 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from triplane3d.models.triplane import PLANE_AXES
+# (width axis, height axis) of each plane: XY sees x to the right, XZ likewise, YZ sees z.
+PLANE_AXES = ((0, 1), (0, 2), (2, 1))
 
 
 def fourier_features(

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from triplane3d.models.attention import activation, cast_for_autocast
+from triplane3d.models.embeddings import PLANE_AXES, fourier_features
 
-# (width axis, height axis) of each plane and the axis it looks along: XY sees x to the right, XZ likewise, YZ sees z.
-PLANE_AXES = ((0, 1), (0, 2), (2, 1))
+# The axis each plane looks along.
 DEPTH_AXES = (2, 1, 0)
 
 # Rows of the point MLP that fit a core's second-level cache; an accelerator wants its launches large instead.
@@ -45,6 +45,8 @@ def sample_planes(
 class TriplaneFieldDecoder(nn.Module):
     """The point MLP: concatenated features of the three planes → occupancy logit, and colour from the same trunk.
 
+    With `num_freqs` > 0 it also reads the point's coordinates and their sines and cosines at π/2·2⁰ … π/2·2ⁿ⁻¹.
+
     Everything the field asks goes through `forward`, where offloading hooks sit.
     """
 
@@ -57,6 +59,7 @@ class TriplaneFieldDecoder(nn.Module):
         activation_fn: str = "relu",
         color_channels: int = 0,
         padding_mode: str = "border",
+        num_freqs: int = 0,
     ):
         super().__init__()
         if num_layers < 2:
@@ -64,7 +67,10 @@ class TriplaneFieldDecoder(nn.Module):
         self.plane_channels = plane_channels
         self.padding_mode = padding_mode
         self.activation = activation(activation_fn)
+        self.num_freqs = num_freqs
         self.proj_in = nn.Linear(3 * plane_channels, hidden_dim)
+        # Where the point is, beside what the planes say there: a plane can then speak of depths ("solid up to here").
+        self.place_in = nn.Linear(3 + 6 * num_freqs, hidden_dim, bias=False) if num_freqs else None
         self.layers = nn.ModuleList([nn.Linear(hidden_dim, hidden_dim) for _ in range(num_layers - 2)])
         self.proj_out = nn.Linear(hidden_dim, 1)
         self.color_in = nn.Linear(hidden_dim, hidden_dim) if color_channels else None
@@ -86,7 +92,10 @@ class TriplaneFieldDecoder(nn.Module):
             return self._grid(planes, *axes)
         features = sample_planes(planes, project_points(points), self.padding_mode)
         features = rearrange(features, "batch plane channels points -> batch points (plane channels)")
-        hidden_states = self._trunk(self.proj_in(self._compute_dtype(planes, features)))
+        hidden_states = self.proj_in(self._compute_dtype(planes, features))
+        if self.place_in is not None:
+            hidden_states = hidden_states + self._place(planes, points)
+        hidden_states = self._trunk(hidden_states)
         if wants == "occupancy":
             return self._occupancy(hidden_states)
         if wants == "color":
@@ -95,6 +104,10 @@ class TriplaneFieldDecoder(nn.Module):
 
     def _compute_dtype(self, planes: Tensor, features: Tensor) -> Tensor:
         return cast_for_autocast(features.to(planes.dtype))
+
+    def _place(self, planes: Tensor, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch hidden"]:
+        places = torch.cat([points, *fourier_features(points, self.num_freqs, base=torch.pi / 2)], dim=-1)
+        return self.place_in(self._compute_dtype(planes, places))
 
     def _trunk(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows hidden"]:
         hidden_states = self.activation(hidden_states)
@@ -126,6 +139,13 @@ class TriplaneFieldDecoder(nn.Module):
             parts.append(part.unflatten(1, (len(rows), -1)))
         of_xy, of_xz, of_yz = parts
         of_yz = of_yz + bias
+        if self.place_in is not None:  # linear in each coordinate's own features, so it too splits into a sum
+            origin = self._place(planes, x.new_zeros(1, 3))
+            along_x, along_y, along_z = (
+                self._place(planes, F.pad(axis[:, None], (i, 2 - i))) - origin for i, axis in enumerate((x, y, z))
+            )
+            of_xy = of_xy + along_x[:, None] + along_y
+            of_xz = of_xz + along_z + origin
 
         logits = planes.new_empty(batch, len(x), len(y), len(z))
         limit = CPU_CHUNK if planes.device.type == "cpu" else ACCELERATOR_CHUNK
