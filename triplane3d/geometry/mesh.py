@@ -284,9 +284,8 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         partial.write_bytes(content)
         os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    finally:
+        partial.unlink(missing_ok=True)    # only there if something went wrong
 
 
 def _rows(array: np.ndarray, dtype: type[np.generic], name: str) -> np.ndarray:
