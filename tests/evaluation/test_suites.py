@@ -26,7 +26,7 @@ def silent(message: str) -> None:
 
 
 def test_the_truth_scores_one_and_the_hull_beats_the_ellipsoid(pipe: Triplane3DPipeline, cases: list[Case]) -> None:
-    rows = autoencoder_suite(pipe.vae, "trained", cases, surfaces=1, resolution=12, progress=silent)
+    rows = autoencoder_suite(pipe.vae, "trained", cases, points=4000, surfaces=1, resolution=12, progress=silent)
     scores = {row.method: {name: summary.mean for name, summary in row.summaries().items()} for row in rows}
     assert set(scores) == {"autoencoder", "truth", "convex hull", "bounding ellipsoid"}
     truth = scores["truth"]
@@ -38,7 +38,7 @@ def test_the_truth_scores_one_and_the_hull_beats_the_ellipsoid(pipe: Triplane3DP
 
 def test_every_trivial_answer_stands_beside_the_model(pipe: Triplane3DPipeline, cases: list[Case]) -> None:
     bank = Bank.of_training_shapes(pipe, 4, image_size=32, progress=silent)
-    rows = image_suite(pipe, "trained", cases, steps=1, guidance=1.0, surfaces=0, resolution=12,
+    rows = image_suite(pipe, "trained", cases, steps=1, guidance=1.0, points=1000, surfaces=0, resolution=12,
                        retrievals=bank.retrieve(pipe, cases, 12), progress=silent)
     assert {row.method for row in rows} == {
         "model", "model, another's picture", "inflated silhouette", "truth", "convex hull", "bounding ellipsoid",

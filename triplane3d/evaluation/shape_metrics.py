@@ -144,7 +144,7 @@ def near_points(surface: Surface, count: int = 40_000, *, std: float = NEAR_STD,
     return np.clip(points + std * rng.standard_normal((count, 3)), -1, 1)
 
 
-def intersection_over_union(truth: Bool[np.ndarray, " points"], prediction: Bool[np.ndarray, " points"]) -> float:
+def intersection_over_union(truth: Bool[np.ndarray, "*points"], prediction: Bool[np.ndarray, "*points"]) -> float:
     """Share of the points inside either that are inside both; two empty solids agree."""
     union = np.count_nonzero(truth | prediction)
     return np.count_nonzero(truth & prediction) / union if union else 1.0

@@ -33,13 +33,15 @@ Progress = Callable[[str], object]
 BANK_BATCH = 64
 
 
-def score(cases: Sequence[Case], predictions: Sequence[Solid], *, surfaces: int) -> list[dict[str, float]]:
-    """V-IoU and S-IoU of every case, what is measured on surfaces for the first `surfaces` of them."""
+def score(cases: Sequence[Case], predictions: Sequence[Solid], *, points: int,
+          surfaces: int) -> list[dict[str, float]]:
+    """V-IoU and S-IoU of every case by `points` each, what is measured on surfaces for the first `surfaces` cases."""
     scores = []
     for index, (case, prediction) in enumerate(zip(cases, predictions)):
         scores.append({
-            "volume_iou": volume_iou(case.solid.occupancy, prediction.occupancy),
-            "surface_iou": surface_iou(case.solid.occupancy, prediction.occupancy, case.near),
+            "volume_iou": volume_iou(case.solid.occupancy, prediction.occupancy, count=points),
+            "surface_iou": surface_iou(case.solid.occupancy, prediction.occupancy, case.near,
+                                       count=points),
         })
         if index < surfaces and case.solid.surface is not None:
             scores[-1] |= compare_surfaces(case.solid.surface, prediction.surface)
@@ -47,12 +49,12 @@ def score(cases: Sequence[Case], predictions: Sequence[Solid], *, surfaces: int)
 
 
 def judge(suite: str, data: str, cases: Sequence[Case], methods: dict[str, Predict], *,
-          surfaces: int, progress: Progress) -> list[Row]:
+          points: int, surfaces: int, progress: Progress) -> list[Row]:
     """One row per method; the methods are run one after another, so that only one's answers are in memory."""
     rows, categories = [], [case.category for case in cases]
     for name, predict in methods.items():
         progress(f"{suite}: {data}: {name}")
-        rows.append(Row(suite, data, name, score(cases, predict(), surfaces=surfaces), categories))
+        rows.append(Row(suite, data, name, score(cases, predict(), points=points, surfaces=surfaces), categories))
     return rows
 
 
@@ -65,11 +67,11 @@ def known_answers(cases: Sequence[Case]) -> dict[str, Predict]:
     }
 
 
-def autoencoder_suite(vae: AutoencoderKLTriplane, data: str, cases: Sequence[Case], *, surfaces: int = 16,
-                      resolution: int = 128, progress: Progress = print) -> list[Row]:
+def autoencoder_suite(vae: AutoencoderKLTriplane, data: str, cases: Sequence[Case], *, points: int = 40_000,
+                      surfaces: int = 16, resolution: int = 128, progress: Progress = print) -> list[Row]:
     """Shapes through the posterior's mean and back, beside the answers that know the truth."""
     methods = {"autoencoder": lambda: reconstruct(vae, cases, resolution), **known_answers(cases)}
-    return judge("autoencoder", data, cases, methods, surfaces=surfaces, progress=progress)
+    return judge("autoencoder", data, cases, methods, points=points, surfaces=surfaces, progress=progress)
 
 
 @torch.no_grad()
@@ -85,7 +87,8 @@ def reconstruct(vae: AutoencoderKLTriplane, cases: Sequence[Case], resolution: i
 
 
 def image_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *, steps: int | None = None,
-                guidance: float | None = None, seed: int = 0, surfaces: int = 16, resolution: int = 128,
+                guidance: float | None = None, seed: int = 0, points: int = 40_000,
+                surfaces: int = 16, resolution: int = 128,
                 retrievals: dict[str, Sequence[Solid]] | None = None, progress: Progress = print) -> list[Row]:
     """One picture each, one seed, camera frame, no alignment; beside it the trivial answers.
 
@@ -102,7 +105,7 @@ def image_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *, s
     }
     for name, found in (retrievals or {}).items():
         methods[name] = partial(list, found)
-    return judge("image", data, cases, methods, surfaces=surfaces, progress=progress)
+    return judge("image", data, cases, methods, points=points, surfaces=surfaces, progress=progress)
 
 
 @torch.no_grad()
