@@ -25,10 +25,10 @@ def project_points(points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "ba
 
 
 def sample_planes(
-    planes: Float[Tensor, "batch 3 channels height width"],
-    coordinates: Float[Tensor, "batch 3 points 2"],
+    planes: Float[Tensor, "batch plane channels height width"],
+    coordinates: Float[Tensor, "batch plane points 2"],
     padding_mode: str,
-) -> Float[Tensor, "batch 3 channels points"]:
+) -> Float[Tensor, "batch plane channels points"]:
     """Bilinear features in float32; one call for all planes. Pixel centres lie half a pixel inside ±1."""
     batch = planes.shape[0]
     with torch.autocast(planes.device.type, enabled=False):

@@ -1,0 +1,129 @@
+"""The autoencoder sees a set of points, keeps batch entries apart, and survives saving."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from models.tiny_models import DIRECT3D_VAE, PIPELINES, surface, tiny_vae
+
+from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+
+
+def test_shapes_of_latents_and_planes() -> None:
+    vae = tiny_vae()
+    posterior = vae.encode(**surface()).latent_dist
+    assert posterior.mean.shape == posterior.logvar.shape == (2, 4, 4, 12)
+    assert vae.decode(posterior.mode(), return_dict=False)[0].shape == (2, 3, 8, 16, 16)
+
+
+@pytest.mark.parametrize("config", [{}, DIRECT3D_VAE], ids=["projection", "perceiver"])
+def test_the_order_of_surface_points_does_not_matter(config: dict) -> None:
+    vae, inputs = tiny_vae(**config), surface()
+    order = torch.randperm(inputs["surface_points"].shape[1])
+    shuffled = {name: tensor[:, order] for name, tensor in inputs.items()}
+    assert torch.allclose(vae.encode(**inputs).latent_dist.mean, vae.encode(**shuffled).latent_dist.mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [{}, DIRECT3D_VAE], ids=["projection-tokens", "perceiver-conv"])
+def test_a_batch_equals_its_singles(config: dict) -> None:
+    vae, inputs = tiny_vae(**config), surface(batch=3)
+    planes = vae(**inputs).planes
+    for index in range(3):
+        single = vae(**{name: tensor[index : index + 1] for name, tensor in inputs.items()}).planes
+        assert torch.allclose(planes[index : index + 1], single, atol=1e-4)
+
+
+def test_every_input_reaches_the_latents() -> None:
+    vae, inputs = tiny_vae(), surface(batch=1)
+    mean = vae.encode(**inputs).latent_dist.mean
+    for name in inputs:
+        changed = {**inputs, name: -inputs[name] if name == "normals" else 0.7 * inputs[name]}
+        assert (vae.encode(**changed).latent_dist.mean - mean).abs().max() > 1e-3, name
+
+
+def test_slicing_and_tiling_change_nothing() -> None:
+    vae, inputs = tiny_vae(), surface()
+    points = torch.rand(2, 50, 3) * 2 - 1
+    planes = vae(**inputs).planes
+    logits, colors = vae.field(planes).occupancy(points), vae.field(planes).color(points)
+    vae.enable_slicing()
+    assert torch.allclose(vae(**inputs).planes, planes, atol=1e-5)
+    vae.enable_tiling()
+    vae.tile_points = 7
+    assert torch.allclose(vae.field(planes).occupancy(points), logits, atol=1e-6)
+    assert torch.allclose(vae.field(planes).color(points), colors, atol=1e-6)
+
+
+@pytest.mark.parametrize("config", [{}, DIRECT3D_VAE], ids=["projection-tokens", "perceiver-conv"])
+def test_gradient_checkpointing_gives_the_same_gradients(config: dict) -> None:
+    vae, inputs = tiny_vae(**config).train(), surface()
+    queries = torch.rand(2, 20, 3) * 2 - 1
+    gradients = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            vae.enable_gradient_checkpointing()
+        vae.zero_grad()
+        output = vae(**inputs, query_points=queries)
+        (output.occupancy_logits.square().mean() + output.latent_dist.kl().mean()).backward()
+        gradients.append({name: p.grad.clone() for name, p in vae.named_parameters() if p.grad is not None})
+    for name, gradient in gradients[0].items():
+        assert torch.allclose(gradient, gradients[1][name], atol=1e-4, rtol=1e-3), name
+
+
+def test_training_reaches_every_parameter() -> None:
+    vae = tiny_vae().train()
+    output = vae(**surface(), query_points=torch.rand(2, 20, 3) * 2 - 1, sample_posterior=True)
+    (output.occupancy_logits.sum() + output.colors.sum() + output.latent_dist.kl().sum()).backward()
+    assert [name for name, parameter in vae.named_parameters() if parameter.grad is None] == []
+
+
+def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:
+    vae, inputs = tiny_vae(latents_mean=[0.1] * 4, latents_std=[2.0] * 4), surface()
+    vae.save_pretrained(tmp_path)
+    loaded = AutoencoderKLTriplane.from_pretrained(tmp_path)
+    assert torch.equal(loaded(**inputs).planes, vae(**inputs).planes)
+    assert loaded.config.latents_std == [2.0] * 4
+
+
+def test_half_precision_stays_close() -> None:
+    vae, inputs = tiny_vae(), surface()
+    points = torch.rand(2, 50, 3) * 2 - 1
+    exact = vae.field(vae(**inputs).planes).occupancy(points)
+    vae.to(torch.bfloat16)
+    rough = vae.field(vae(**inputs).planes).occupancy(points)
+    assert rough.dtype == torch.bfloat16
+    assert (rough.float() - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+def test_wrong_shapes_are_named() -> None:
+    vae, inputs = tiny_vae(), surface()
+    with pytest.raises(ValueError, match="pass colors of shape"):
+        vae.encode(inputs["surface_points"], inputs["normals"])
+    with pytest.raises(ValueError, match=r"expected latents of shape \(batch, 4, 4, 12\), got \(1, 4, 12, 4\)"):
+        vae.decode(torch.zeros(1, 4, 12, 4))
+    with pytest.raises(ValueError, match="take them from decode"):
+        vae.field(torch.zeros(1, 3, 4, 16, 16))
+    with pytest.raises(ValueError, match="set plane_size=32"):
+        AutoencoderKLTriplane(**{**DIRECT3D_VAE, "latent_size": 4})
+
+
+def test_mini_fits_its_budget_and_direct3d_its_size() -> None:
+    with torch.device("meta"):
+        mini = AutoencoderKLTriplane.from_config(AutoencoderKLTriplane.load_config(PIPELINES / "mini", subfolder="vae"))
+        direct3d = AutoencoderKLTriplane(
+            latent_channels=16,
+            latent_size=32,
+            plane_channels=32,
+            plane_size=256,
+            encoder_type="perceiver",
+            encoder_dim=768,
+            encoder_heads=12,
+            encoder_layers=8,
+            num_freqs=8,
+            decoder_type="conv",
+            decoder_dim=768,
+            field_layers=5,
+            padding_mode="zeros",
+        )
+    assert mini.num_parameters() <= 7_500_000
+    assert direct3d.num_parameters() == 119_275_265

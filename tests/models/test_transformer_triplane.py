@@ -1,0 +1,173 @@
+"""The denoiser's streams arrive where they should, and diffusers' services change speed, not answers."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.hooks import FirstBlockCacheConfig
+from models.tiny_models import DIRECT3D_TRANSFORMER, PIPELINES, denoiser_inputs, tiny_transformer
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+
+from triplane3d.models.transformer_triplane import FrontPlaneCondition, TriplaneTransformer
+
+
+def test_a_batch_equals_its_singles_and_time_may_be_a_number() -> None:
+    model, inputs = tiny_transformer(), denoiser_inputs()
+    sample = model(**inputs).sample
+    assert sample.shape == inputs["hidden_states"].shape
+    for index in range(2):
+        single = {name: tensor[index : index + 1] for name, tensor in inputs.items()}
+        single["timestep"] = float(single["timestep"])
+        assert torch.allclose(model(**single, return_dict=False)[0], sample[index : index + 1], atol=1e-5)
+
+
+def test_every_input_reaches_the_answer() -> None:
+    model, inputs = tiny_transformer(), denoiser_inputs()
+    sample = model(**inputs).sample
+    for name in inputs:
+        assert (model(**{**inputs, name: inputs[name].flip(0)}).sample - sample).abs().max() > 1e-3, name
+
+
+def test_the_photo_lies_over_the_planes_the_camera_sees() -> None:
+    """One lit token, at column 3 and image row 0 (the top): XY at x = 3, y = top; XZ at x = 3; YZ at y = top."""
+    condition = FrontPlaneCondition(context_dim=5, dim=6, num_prefix_tokens=1)
+    tokens = torch.zeros(1, 1 + 16, 5)
+    tokens[:, 1 + 3] = torch.randn(5)
+    added = condition(tokens, 4, 4).view(4, 3, 4, 6).abs().amax(dim=-1) > 0
+    xy, xz, yz = added.unbind(dim=1)
+    assert xy.nonzero().tolist() == [[3, 3]]
+    assert xz.nonzero().tolist() == [[row, 3] for row in range(4)]
+    assert yz.nonzero().tolist() == [[3, column] for column in range(4)]
+
+
+@pytest.mark.parametrize("size", [4, 6, 2])
+def test_a_zeroed_photo_adds_nothing(size: int) -> None:
+    condition = FrontPlaneCondition(context_dim=5, dim=6, num_prefix_tokens=1)
+    assert torch.equal(condition(torch.zeros(2, 17, 5), size, size), torch.zeros(2, 3 * size**2, 6))
+
+
+def test_position_tables_refine_with_the_grid() -> None:
+    """Tokens of a grid twice as fine stand at the coarse positions, and planes share the channels of shared axes."""
+    from triplane3d.models.embeddings import plane_positions
+
+    coarse = plane_positions(4, 4, 24, 4, torch.device("cpu")).view(4, 3, 4, 24)
+    fine = plane_positions(8, 8, 24, 4, torch.device("cpu")).view(8, 3, 8, 24)
+    assert torch.allclose(coarse, fine[::2, :, ::2])
+    assert torch.equal(coarse[1, 0, :, :8], coarse[2, 1, :, :8])  # x, on XY and XZ
+    assert torch.equal(coarse[:, 0, 1, 8:16], coarse[:, 2, 3, 8:16])  # y, on XY and YZ
+
+
+def test_fused_projections_change_nothing() -> None:
+    for config, extra in (({}, {}), (DIRECT3D_TRANSFORMER, {"pixel_hidden_states": torch.randn(2, 9, 10)})):
+        model = tiny_transformer(**config)
+        inputs = {**denoiser_inputs(), **extra}
+        if config:
+            inputs |= {"hidden_states": torch.randn(2, 4, 8, 24), "encoder_hidden_states": torch.randn(2, 7, 12)}
+        sample = model(**inputs).sample
+        model.fuse_qkv_projections()
+        assert model.transformer_blocks[0].attn.fused_projections
+        assert torch.allclose(model(**inputs).sample, sample, atol=1e-5)
+        model.unfuse_qkv_projections()
+        assert torch.equal(model(**inputs).sample, sample)
+
+
+def test_attention_is_called_what_the_caches_look_for() -> None:
+    names = set(tiny_transformer().attn_processors)
+    assert names == {f"transformer_blocks.{i}.{kind}.processor" for i in (0, 1) for kind in ("attn", "cross_attn")}
+
+
+def test_a_first_block_cache_that_skips_leaves_out_the_long_skips_too() -> None:
+    model, inputs = tiny_transformer(num_layers=4), denoiser_inputs()
+    exact = model(**inputs).sample
+    model.enable_cache(FirstBlockCacheConfig(threshold=1e6))
+    with model.cache_context("cond"):
+        assert torch.allclose(model(**inputs).sample, exact, atol=1e-5)
+        assert torch.allclose(model(**inputs).sample, exact, atol=1e-5)  # the same input: cached residuals are exact
+    model.disable_cache()
+
+
+def test_explicit_attention_on_cpu_equals_the_dispatched_one() -> None:
+    model = tiny_transformer().to(torch.bfloat16)
+    inputs = {name: tensor.to(torch.bfloat16) for name, tensor in denoiser_inputs().items()}
+    written_out = model(**inputs).sample
+    model.set_attention_backend("native")
+    assert torch.allclose(model(**inputs).sample.float(), written_out.float(), atol=0.05)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients() -> None:
+    model, inputs = tiny_transformer(num_layers=3).train(), denoiser_inputs()
+    gradients = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.enable_gradient_checkpointing()
+        model.zero_grad()
+        model(**inputs).sample.square().mean().backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(*gradients, strict=True))
+
+
+def test_lora_is_added_scaled_saved_and_loaded(tmp_path: Path) -> None:
+    model, inputs = tiny_transformer(), denoiser_inputs()
+    plain = model(**inputs).sample
+    model.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_k", "to_v", "to_out.0"], init_lora_weights=False))
+    adapted = model(**inputs).sample
+    assert (adapted - plain).abs().max() > 1e-3
+    assert torch.allclose(model(**inputs, attention_kwargs={"scale": 0.0}).sample, plain, atol=1e-5)
+    assert len(get_peft_model_state_dict(model)) == 2 * 2 * 8  # A and B, blocks, linears of attn and cross_attn
+
+    model.save_lora_adapter(tmp_path)
+    model.unload_lora()
+    assert torch.equal(model(**inputs).sample, plain)
+    model.load_lora_adapter(tmp_path, prefix=None, use_safetensors=True)
+    assert torch.allclose(model(**inputs).sample, adapted, atol=1e-6)
+
+
+def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:
+    model, inputs = tiny_transformer(), denoiser_inputs()
+    model.save_pretrained(tmp_path)
+    assert torch.equal(TriplaneTransformer.from_pretrained(tmp_path)(**inputs).sample, model(**inputs).sample)
+
+
+def test_direct3d_takes_any_rolled_size() -> None:
+    model = tiny_transformer(**DIRECT3D_TRANSFORMER)
+    sample = model(torch.randn(1, 4, 6, 20), 500, torch.randn(1, 7, 12), torch.randn(1, 9, 10)).sample
+    assert sample.shape == (1, 4, 6, 20)
+
+
+def test_mini_fits_its_budget_and_direct3d_its_size() -> None:
+    with torch.device("meta"):
+        mini = TriplaneTransformer.from_config(
+            TriplaneTransformer.load_config(PIPELINES / "mini", subfolder="transformer")
+        )
+        direct3d = TriplaneTransformer(
+            **{
+                **DIRECT3D_TRANSFORMER,
+                "in_channels": 16,
+                "sample_size": 32,
+                "num_layers": 28,
+                "num_attention_heads": 16,
+                "attention_head_dim": 72,
+                "cross_attention_dim": 1024,
+                "pixel_attention_dim": 1024,
+            }
+        )
+    assert mini.num_parameters() <= 9_700_000
+    assert direct3d.num_parameters() == 609_987_008
+
+
+def test_wrong_inputs_are_named() -> None:
+    model, inputs = tiny_transformer(), denoiser_inputs()
+    wrong = (
+        ({"hidden_states": torch.zeros(2, 3, 4, 12)}, r"expected latents of shape \(batch, 4, height, width\)"),
+        ({"hidden_states": torch.zeros(2, 4, 4, 4)}, "natively 4 × 12; got"),
+        ({"encoder_hidden_states": torch.zeros(2, 17, 31)}, r"shape \(2, tokens, 32\), got \(2, 17, 31\)"),
+        ({"encoder_hidden_states": torch.zeros(2, 16, 32)}, "set num_prefix_tokens"),
+        ({"timestep": torch.zeros(3)}, "one for each of the 2 samples"),
+        ({"pixel_hidden_states": torch.zeros(2, 5, 32)}, "no stream for pixel_hidden_states"),
+    )
+    for change, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            model(**{**inputs, **change})
+    with pytest.raises(ValueError, match="pass pixel_hidden_states"):
+        tiny_transformer(**DIRECT3D_TRANSFORMER)(torch.zeros(1, 4, 8, 24), 0, torch.zeros(1, 7, 12))

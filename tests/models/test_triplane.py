@@ -1,0 +1,70 @@
+"""A field is one function of space however it is asked, and planes lie in space where the frame says."""
+
+import pytest
+import torch
+from models.tiny_models import tiny_vae
+
+from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder, project_points, sample_planes
+
+
+@pytest.fixture
+def field() -> TriplaneField:
+    vae = tiny_vae()
+    return vae.field(torch.randn(2, 3, 8, 16, 16))
+
+
+@pytest.mark.parametrize("padding_mode", ["border", "zeros"])
+def test_grid_equals_occupancy_at_its_points(padding_mode: str) -> None:
+    decoder = TriplaneFieldDecoder(8, hidden_dim=16, num_layers=4, padding_mode=padding_mode)
+    field = TriplaneField(torch.randn(2, 3, 8, 16, 20), decoder)
+    x, y, z = torch.linspace(-1.1, 1, 7), torch.linspace(-1, 1, 5), torch.linspace(-0.8, 1.2, 6)
+    points = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), dim=-1).reshape(1, -1, 3).expand(2, -1, -1)
+    assert torch.allclose(field.grid(x, y, z).flatten(1), field.occupancy(points), atol=1e-4)
+
+
+def test_grid_does_not_depend_on_its_chunks(field: TriplaneField, monkeypatch: pytest.MonkeyPatch) -> None:
+    axis = torch.linspace(-1, 1, 9)
+    whole = field.grid(axis, axis, axis)
+    monkeypatch.setattr("triplane3d.models.triplane.CPU_CHUNK", 20)
+    assert torch.allclose(field.grid(axis, axis, axis), whole, atol=1e-5)
+
+
+def test_planes_look_along_z_y_and_x() -> None:
+    """A feature that grows with x on XY and XZ and with z on YZ is the coordinate itself, away from the border."""
+    ramp = (torch.arange(32) + 0.5) / 16 - 1
+    planes = ramp.expand(1, 3, 1, 32, 32)
+    points = torch.rand(1, 50, 3) * 1.9 - 0.95
+    across = sample_planes(planes, project_points(points), "border")[0, :, 0]
+    assert torch.allclose(across, points[0, :, [0, 0, 2]].T, atol=1e-5)
+    down = sample_planes(planes.transpose(-1, -2), project_points(points), "border")[0, :, 0]
+    assert torch.allclose(down, points[0, :, [1, 2, 1]].T, atol=1e-5)
+
+
+def test_one_field_of_a_batch_answers_like_the_batch(field: TriplaneField) -> None:
+    points = torch.rand(2, 30, 3) * 2 - 1
+    together, colors = field.occupancy(points), field.color(points)
+    assert len(field) == 2
+    for entry, logits, rgb, single in zip(points, together, colors, field, strict=True):
+        assert torch.allclose(single(entry), logits, atol=1e-6)
+        assert torch.allclose(single.color(entry[None])[0], rgb, atol=1e-6)
+    assert torch.equal(field[-1].planes, field[1].planes)
+    assert 0 <= float(colors.min()) and float(colors.max()) <= 1
+
+
+def test_asking_both_equals_asking_each(field: TriplaneField) -> None:
+    points = torch.rand(2, 30, 3) * 2 - 1
+    logits, colors = field.occupancy_and_color(points)
+    assert torch.allclose(logits, field.occupancy(points)) and torch.allclose(colors, field.color(points))
+
+
+def test_a_field_says_what_it_cannot_do(field: TriplaneField) -> None:
+    with pytest.raises(ValueError, match=r"expected points of shape \(2, points, 3\), got \(1, 5, 3\)"):
+        field.occupancy(torch.zeros(1, 5, 3))
+    with pytest.raises(ValueError, match=r"batch of 2; pick one: field\[i\]"):
+        field(torch.zeros(5, 3))
+    with pytest.raises(IndexError, match="field 2 of a batch of 2"):
+        field[2]
+    colorless = TriplaneField(field.planes, TriplaneFieldDecoder(8))
+    assert not colorless.has_color
+    with pytest.raises(ValueError, match="predicts no colour"):
+        colorless.color(torch.zeros(2, 5, 3))
