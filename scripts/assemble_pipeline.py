@@ -26,7 +26,7 @@ def assemble(autoencoder: Path, denoiser: Path, pipeline: Path, *, limit_mb: flo
         weights = {name: next((Path(scratch) / name).glob("*.safetensors")) for name in sources}
         total = sum(file.stat().st_size for file in weights.values()) / 1e6
         if total > limit_mb:
-            raise ValueError(f"the weights take {total:.1f} MB, more than the {limit_mb:g} MB allowed: choose smaller sizes")
+            raise ValueError(f"the weights take {total:.1f} MB, more than the {limit_mb:g} MB allowed")
 
         for name, file in weights.items():
             trained = json.loads((file.parent / "config.json").read_text())
@@ -48,7 +48,7 @@ def check_architecture(trained: dict, declared: dict, where: Path) -> None:
     """Weights belong to one architecture: every key that both configs state must agree."""
     for key in (trained.keys() & declared.keys()) - set(INCIDENTAL):
         if trained[key] != declared[key]:
-            raise ValueError(f"{where} says {key}={declared[key]!r}, but the weights were trained with {trained[key]!r}")
+            raise ValueError(f"{where}: {key}={declared[key]!r}, but the weights were trained with {trained[key]!r}")
 
 
 if __name__ == "__main__":

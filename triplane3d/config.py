@@ -60,9 +60,10 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """AdamW with warm-up and cosine decay, clipping, and the average of the weights that is kept."""
+    """AdamW, or Muon beside it, with warm-up and cosine decay, clipping, and the average of the weights that is kept."""
 
     lr: float = 1e-3
+    muon: bool = False  # orthogonalised momentum for the linear layers' matrices, AdamW for the rest
     final_lr: float = 0.02  # share of `lr` left at the last step
     warmup_steps: int = 200
     betas: tuple[float, float] = (0.9, 0.98)
@@ -91,6 +92,7 @@ class AutoencoderLossConfig:
     band: float = 2 / 128  # half-width of the occupancy ramp, in world units: a voxel of a 128³ grid
     near: float = 0.5  # share of the loss that the labels near the surface carry
     kl: float = 1e-3  # per latent number, in nats
+    latent_noise: float = 0.0  # decode latents with noise of up to so many deviations: a denoiser's are not exact
     color: float = 0.5  # mean absolute error at surface points; only for a vae with colours
     color_points: int = 256
 

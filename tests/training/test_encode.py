@@ -29,8 +29,8 @@ def test_each_row_decodes_to_the_shape_of_its_seed(work, autoencoder, latents):
     with torch.no_grad():
         field = vae.field(vae.decode(values).planes)
         ious = torch.stack([
-            occupancy_iou(field.occupancy(label["label_points"].expand(8, -1, -1)), label["label_distance"].expand(8, -1))
-            for label in labels
+            occupancy_iou(field.occupancy(one["label_points"].expand(8, -1, -1)), one["label_distance"].expand(8, -1))
+            for one in labels
         ])  # fmt: skip
     assert (ious.argmax(dim=1) == torch.arange(8)).all()
 

@@ -50,13 +50,13 @@ class Plane:
         return {"x": x, "y": x.sum(0, keepdim=True) + 0.01 * torch.randn(1, generator=self.generator)}
 
 
-def config(output: Path, **changes) -> AutoencoderConfig:
+def config(output: Path, muon: bool = False, **changes) -> AutoencoderConfig:
     run = {"steps": 6, "batch_size": 8, "mixed_precision": "no", "workers": 0, "trackers": (), "log_every": 2}
     return AutoencoderConfig(
         pipeline="unused",
         run=RunConfig(output=str(output), **{**run, "checkpoint_every": 3, **changes}),
         data=ShapeDataConfig(folder="unused"),
-        optim=OptimConfig(lr=0.05, warmup_steps=2),
+        optim=OptimConfig(lr=0.05, warmup_steps=2, muon=muon),
     )
 
 
@@ -72,11 +72,12 @@ def fit(settings: AutoencoderConfig, source=None) -> Run:
     return run
 
 
+@pytest.mark.parametrize("muon", [False, True])
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_a_killed_run_ends_with_the_weights_it_would_have_had(tmp_path, accumulation):
-    fit(config(tmp_path / "whole", accumulation=accumulation))
+def test_a_killed_run_ends_with_the_weights_it_would_have_had(tmp_path, accumulation, muon):
+    fit(config(tmp_path / "whole", muon, accumulation=accumulation))
     shutil.copytree(tmp_path / "whole" / "checkpoint-3", tmp_path / "killed" / "checkpoint-3")
-    resumed = fit(config(tmp_path / "killed", accumulation=accumulation))
+    resumed = fit(config(tmp_path / "killed", muon, accumulation=accumulation))
 
     assert resumed.step == 6
     for name in ("line/weights.safetensors", "checkpoint-6/model.safetensors"):

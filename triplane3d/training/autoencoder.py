@@ -38,7 +38,8 @@ class AutoencoderObjective(nn.Module):
     ) -> dict[str, Tensor]:
         weights = self.weights
         posterior = self.vae.encode(surface_points, surface_normals, surface_colors).latent_dist
-        field = self.vae.field(self.vae.decode(posterior.sample(), return_dict=False)[0])
+        latents = disturb(posterior.sample(), weights.latent_noise)
+        field = self.vae.field(self.vae.decode(latents, return_dict=False)[0])
 
         # One query for both questions: each would sample the planes, and backward would fill them, anew.
         surface = surface_points[:, : weights.color_points] if field.has_color else surface_points[:, :0]
@@ -56,16 +57,25 @@ class AutoencoderObjective(nn.Module):
         return {"loss": loss, **losses}
 
 
+def disturb(
+    latents: Float[Tensor, "batch channels height width"], noise: float
+) -> Float[Tensor, "batch channels height width"]:
+    """Noise of up to `noise` deviations of each channel: a denoiser's errors are what the decoder will have to bear."""
+    if not noise:
+        return latents
+    deviation = latents.std((0, 2, 3), keepdim=True).detach()
+    level = noise * torch.rand(len(latents), 1, 1, 1, device=latents.device)
+    return latents + level * deviation * torch.randn_like(latents)
+
+
 def train(config: AutoencoderConfig) -> Path:
     """Trains until `config.run.steps` and returns the output folder, which then holds `vae/`."""
     accelerator = start(config)
     if config.init:
-        vae = AutoencoderKLTriplane.from_pretrained(config.init, low_cpu_mem_usage=False)
+        vae = AutoencoderKLTriplane.from_pretrained(config.init)
     else:
-        vae = AutoencoderKLTriplane.from_config(
-            AutoencoderKLTriplane.load_config(config.pipeline, subfolder="vae")
-        )
-    run = Run(accelerator, config, AutoencoderObjective(vae, config.loss), {"vae": vae})
+        vae = AutoencoderKLTriplane.from_config(AutoencoderKLTriplane.load_config(config.pipeline, subfolder="vae"))
+    run = Run(accelerator, config, AutoencoderObjective(vae.train(), config.loss), {"vae": vae})
 
     data = config.data
     sizes = {"surface_points": data.surface_points, "label_points": data.label_points}

@@ -64,7 +64,7 @@ class DenoiserObjective(nn.Module):
     def __init__(
         self,
         image_encoder: nn.Module,
-        transformer: TriplaneTransformer,
+        transformer: nn.Module,
         scheduler: FlowMatchEulerDiscreteScheduler,
         flow: FlowConfig,
     ):

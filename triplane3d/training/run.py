@@ -22,8 +22,10 @@ from diffusers.training_utils import EMAModel
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from transformers.utils.logging import disable_progress_bar
 
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, OptimConfig, save_config
+from triplane3d.training.optim import make_optimizer
 
 
 @runtime_checkable
@@ -99,6 +101,7 @@ def start(config: AutoencoderConfig | DenoiserConfig) -> Accelerator:
         Path(run.output).mkdir(parents=True, exist_ok=True)
         save_config(config, Path(run.output) / "config.yaml")
         accelerator.init_trackers("tensorboard")
+    disable_progress_bar()  # a bar for every file of every checkpoint
     torch.manual_seed(run.seed)
     return accelerator
 
@@ -129,14 +132,7 @@ class Run:
         self._counted = self._batches = 0
         self._seconds = self._waiting = 0.0
 
-        parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.optim.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]], lr=self.optim.lr, betas=self.optim.betas, fused=True
-        )
+        optimizer = make_optimizer(objective, self.optim)
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
         self.averages = {
             name: EMAModel(model.parameters(), decay=self.optim.ema_decay, foreach=True)

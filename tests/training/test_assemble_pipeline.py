@@ -1,0 +1,51 @@
+"""Stage outputs become a pipeline folder that diffusers' loader reads and that gives what training measured."""
+
+import json
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from triplane3d import Triplane3DPipeline
+
+ROOT = Path(__file__).parents[2]
+assemble = runpy.run_path(str(ROOT / "scripts" / "assemble_pipeline.py"))["assemble"]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return Path(shutil.copytree(ROOT / "pipelines" / "tiny", tmp_path / "tiny"))
+
+
+def test_the_folder_loads_in_full_precision_from_half_weights(folder, autoencoder, latents, denoiser):
+    size = assemble(autoencoder, denoiser, folder)
+    stored = [file for file in folder.rglob("*.safetensors")]
+    assert len(stored) == 3 and sum(file.stat().st_size for file in stored) == pytest.approx(1e6 * size)
+    assert all(value.dtype == torch.float16 for file in stored for value in load_file(file).values()
+               if value.is_floating_point())  # fmt: skip
+
+    pipe = Triplane3DPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    assert {pipe.vae.dtype, pipe.transformer.dtype, pipe.image_encoder.dtype} == {torch.float32}
+    assert len(pipe.vae.config.latents_std) == pipe.vae.config.latent_channels
+    photo = Image.new("RGBA", (40, 40))
+    photo.paste((200, 80, 40, 255), (10, 10, 30, 30))
+    grid = pipe(photo, num_inference_steps=2, resolution=4, output_type="pt")[0]
+    assert torch.isfinite(grid).all()
+
+
+def test_too_many_bytes_are_refused_before_anything_is_written(folder, autoencoder, latents, denoiser):
+    with pytest.raises(ValueError, match="more than the 0.01 MB allowed"):
+        assemble(autoencoder, denoiser, folder, limit_mb=0.01)
+    assert not list(folder.rglob("*.safetensors"))
+
+
+def test_weights_of_another_architecture_are_refused(folder, autoencoder, latents, denoiser):
+    path = folder / "transformer" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_layers": 5}))
+    with pytest.raises(ValueError, match="num_layers=5, but the weights were trained with"):
+        assemble(autoencoder, denoiser, folder)

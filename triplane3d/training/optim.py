@@ -1,0 +1,56 @@
+"""The optimiser: Muon turns the matrices inside the network, AdamW everything else."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from triplane3d.config import OptimConfig
+
+
+def make_optimizer(model: nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:
+    """AdamW, or with `optim.muon` Muon for the two-dimensional weights of `nn.Linear` layers and AdamW for the rest.
+
+    Both take the same learning rate: Muon's update is scaled to AdamW's typical size (Liu et al. 2025, "Muon is
+    scalable for LLM training", section 2.2).
+    """
+    inner = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Linear)} if optim.muon else set()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [p for p in parameters if id(p) in inner]
+    decayed = [p for p in parameters if id(p) not in inner and p.ndim >= 2]
+    others = [p for p in parameters if p.ndim < 2]
+    groups = [
+        {"params": decayed, "weight_decay": optim.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    adamw = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
+    if not matrices:
+        return adamw
+    muon = torch.optim.Muon(matrices, lr=optim.lr, weight_decay=optim.weight_decay, adjust_lr_fn="match_rms_adamw")
+    return Together([muon, adamw])
+
+
+class Together(torch.optim.Optimizer):
+    """Several optimisers that step as one; their parameter groups are shared, so a schedule reaches all of them."""
+
+    def __init__(self, parts: Iterable[torch.optim.Optimizer]):
+        self.parts = list(parts)
+        super().__init__([p for part in self.parts for group in part.param_groups for p in group["params"]], {})
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        loss = None if closure is None else closure()
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
