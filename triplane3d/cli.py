@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,8 +122,9 @@ def generate(
             typer.echo(f"error: {image}: {error}" if str(image) not in str(error) else f"error: {error}", err=True)
             mistakes += 1
             continue
-        if (warning := out.mattes[0].warning) is not None:
-            typer.echo(f"warning: {image}: {warning}", err=True)
+        for matte in out.mattes or []:
+            if matte.warning is not None:
+                typer.echo(f"warning: {image}: {matte.warning}", err=True)
         seconds = time.perf_counter() - started
         typer.echo(f"{target}  ({len(mesh.faces):,} faces, {seconds:.1f} s)" + (f"  {turntable}" if turntable else ""))
     if mistakes:
@@ -309,4 +309,4 @@ def _weigh(folder: Path) -> tuple[int, list[str], int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -72,7 +72,7 @@ def test_from_pipe_shares_the_weights(pipe: Triplane3DPipeline) -> None:
 
 
 def test_components_are_all_there(pipe: Triplane3DPipeline) -> None:
-    assert set(pipe.components) == {"image_encoder", "transformer", "vae", "scheduler", "pixel_encoder"}
+    assert set(pipe.components) == {"image_encoder", "transformer", "vae", "scheduler"}
 
 
 def test_a_bare_name_means_the_shipped_pipeline(

@@ -1,5 +1,6 @@
 """The pipeline's contract: one mesh per photo, the same for a seed in any company, steered by its arguments."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import trimesh
 from PIL import Image
 from pipelines.tiny_pipeline import grids, photo, seeded
 
-from triplane3d import Mesh, Triplane3DPipeline, Triplane3DPipelineOutput
+from triplane3d import Mesh, Triplane3DPipeline, Triplane3DPipelineOutput, TriplaneTransformer
 
 
 def latents_of(pipe: Triplane3DPipeline, **options: Any) -> torch.Tensor:
@@ -242,3 +243,19 @@ def test_defaults_come_from_the_saved_settings(pipe: Triplane3DPipeline) -> None
     pipe(photo(), output_type="latent", callback_on_step_end=lambda pipe, step, t, tensors: steps.append(step) or {})
     assert len(steps) == pipe.config.default_num_inference_steps
     assert pipe.guidance_scale == pipe.config.default_guidance_scale
+
+
+def test_a_second_encoder_feeds_the_transformers_second_stream(pipe: Triplane3DPipeline) -> None:
+    config = {**pipe.transformer.config, "pixel_attention_dim": 32}
+    transformer = TriplaneTransformer.from_config(config).eval()
+    for parameter in transformer.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    components = {**pipe.components, "transformer": transformer, "pixel_encoder": copy.deepcopy(pipe.image_encoder)}
+    double = Triplane3DPipeline(**components, default_num_inference_steps=2)
+    double.set_progress_bar_config(disable=True)
+    assert set(double.components) == {*pipe.components, "pixel_encoder"}
+    before = latents_of(double)
+    torch.nn.init.normal_(double.pixel_encoder.embeddings.patch_embeddings.projection.weight)
+    assert not torch.allclose(latents_of(double), before, atol=1e-4)
+    with pytest.raises(ValueError, match="must see the photo"):
+        double(image_embeds=torch.zeros(1, 17, 32))

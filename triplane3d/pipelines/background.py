@@ -95,7 +95,7 @@ def _grabcut(rgb: NDArray[np.float32]) -> NDArray[np.bool_]:
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(0)
     bytes_bgr = np.ascontiguousarray((rgb[..., ::-1] * 255).round().astype(np.uint8))
-    cv2.grabCut(bytes_bgr, start, None, *models, 5, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(bytes_bgr, start, (0, 0, 1, 1), *models, 5, cv2.GC_INIT_WITH_MASK)  # the mask decides, not the box
     return _clean((start == cv2.GC_FGD) | (start == cv2.GC_PR_FGD))
 
 

@@ -54,9 +54,8 @@ class Triplane3DLoraLoaderMixin(LoraBaseMixin):
         if isinstance(pretrained_model_name_or_path_or_dict, dict):
             # Loading empties the dict it is given.
             pretrained_model_name_or_path_or_dict = dict(pretrained_model_name_or_path_or_dict)
-        state_dict, metadata = self.lora_state_dict(
-            pretrained_model_name_or_path_or_dict, return_lora_metadata=True, **kwargs
-        )
+        loaded: Any = self.lora_state_dict(pretrained_model_name_or_path_or_dict, return_lora_metadata=True, **kwargs)
+        state_dict, metadata = loaded
         strangers = [key for key in state_dict if "lora" not in key]
         if strangers or not state_dict:
             raise ValueError(

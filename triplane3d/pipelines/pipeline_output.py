@@ -53,11 +53,10 @@ class Triplane3DPipelineOutput(BaseOutput):
 
     def save_preview(self, path: str | Path, index: int = 0, *, size: int = 320, frames: int = 24) -> Path:
         """Write mesh `index` as a turntable (.webp, .gif), or as a still from the photo's own camera (.png)."""
-        alone = Triplane3DPipelineOutput(meshes=[self._own_meshes()[index]])
-        white = (1.0, 1.0, 1.0)
+        mesh, white = self._own_meshes()[index], (1.0, 1.0, 1.0)
         if Path(path).suffix.lower() == ".png":
-            return save_turntable(alone.render("still", size=size, background=white), path)
-        return save_turntable(alone.render("turntable", size=size, frames=frames, background=white)[0], path)
+            return save_turntable([render(mesh, size=size, background=white).image()], path)
+        return save_turntable(turntable(mesh, frames, size, background=white), path)
 
     def _own_meshes(self) -> list[Mesh]:
         if not isinstance(self.meshes, list) or not all(isinstance(mesh, Mesh) for mesh in self.meshes):

@@ -48,11 +48,11 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
 
     def __init__(
         self,
-        image_encoder: PreTrainedModel,
-        transformer: TriplaneTransformer,
-        vae: AutoencoderKLTriplane,
+        image_encoder: PreTrainedModel | None,
+        transformer: TriplaneTransformer | None,
+        vae: AutoencoderKLTriplane | None,
         scheduler: SchedulerMixin,
-        pixel_encoder: PreTrainedModel = None,
+        pixel_encoder: PreTrainedModel | None = None,
         foreground_ratio: float = 0.85,
         background: float = 0.5,
         image_statistics: str = "imagenet",
@@ -84,6 +84,15 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         """diffusers' `from_pretrained`; a bare name such as "mini" means the pipeline that ships with the library."""
         embedded = embedded_pipeline(str(pretrained_model_name_or_path))
         return super().from_pretrained(embedded or pretrained_model_name_or_path, **kwargs)
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """What the pipeline is made of; a `pixel_encoder` only where the model has one."""
+        return {
+            name: component
+            for name, component in super().components.items()
+            if component is not None or name not in self._optional_components
+        }
 
     def _processor_for(self, encoder: PreTrainedModel | None) -> Triplane3DImageProcessor | None:
         """Photos as this encoder wants them; one that takes four channels also sees the mask."""
