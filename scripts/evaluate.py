@@ -23,7 +23,7 @@ from triplane3d.data.shapes import HELD_OUT_SEED
 from triplane3d.evaluation.cases import Case, family_groups, held_out_cases, mesh_cases
 from triplane3d.evaluation.photos import photo_suite
 from triplane3d.evaluation.suites import Bank, autoencoder_suite, image_suite
-from triplane3d.evaluation.summary import Row, format_table
+from triplane3d.evaluation.summary import Row, format_table, margins
 
 SUITES = ("autoencoder", "image", "retrieval", "all")
 COLUMNS = {
@@ -84,6 +84,7 @@ def main(
         if of_part:
             print(f"\n{part}, {pipeline}, seed {seed}, shapes from {HELD_OUT_SEED + 1_000_000 * seed} on\n")
             print(format_table(of_part, columns))
+            print("\n".join(["", *margins(of_part)]))
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
         settings = {"pipeline": pipeline, "shapes": shapes, "surfaces": surfaces, "resolution": resolution,

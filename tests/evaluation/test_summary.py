@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from triplane3d.evaluation.summary import Row, Summary, format_table
+from triplane3d.evaluation.summary import Row, Summary, format_table, margins
 
 
 def test_the_interval_is_that_of_the_mean() -> None:
@@ -30,6 +30,14 @@ def test_a_metric_may_be_measured_on_some_shapes_only() -> None:
     assert row.summaries()["chamfer"].count == 1
     table = format_table([row], {"volume_iou": "V-IoU", "chamfer": "CD"})
     assert "0.500 [" in table and "0.100 [0.100, 0.100] 0.100" in table
+
+
+def test_margins_are_taken_shape_by_shape() -> None:
+    """The shapes differ far more than the answers do, and the interval does not mind."""
+    base = np.random.default_rng(0).random(20)
+    model = Row("image", "made up", "model", [{"volume_iou": float(value) + 0.1} for value in base])
+    other = Row("image", "made up", "hull", [{"volume_iou": float(value)} for value in base])
+    assert margins([model, other]) == ["made up: volume_iou of model - hull: +0.100 [+0.100, +0.100]"]
 
 
 def test_nothing_to_summarise_is_an_error() -> None:

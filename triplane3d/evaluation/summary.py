@@ -89,6 +89,18 @@ def format_table(rows: Sequence[Row], metrics: Mapping[str, str]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in ruled)
 
 
+def margins(rows: Sequence[Row], metric: str = "volume_iou", method: str = "model") -> list[str]:
+    """A sentence for each other answer to the same data: by how much `method` is better, shape by shape."""
+    sentences = []
+    for own in (row for row in rows if row.method == method):
+        for other in rows:
+            if (other.suite, other.data) == (own.suite, own.data) and other.method not in (method, "truth"):
+                gain = Summary.of([mine[metric] - theirs[metric] for mine, theirs in zip(own.scores, other.scores)])
+                sentences.append(f"{own.data}: {metric} of {method} - {other.method}: {gain.mean:+.3f} "
+                                 f"[{gain.low:+.3f}, {gain.high:+.3f}]")
+    return sentences
+
+
 def _cell(summary: Summary | None) -> str:
     if summary is None:
         return ""
