@@ -1,5 +1,7 @@
 """Attention, feed-forward and the pre-norm block that encoder, decoder and denoiser are built from."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention import AttentionModuleMixin
@@ -19,7 +21,7 @@ ACTIVATIONS = {
 CPU_EXPLICIT_SCORES = 1 << 18
 
 
-def activation(name: str):
+def activation(name: str) -> Callable[[Tensor], Tensor]:
     """The activation called `name`; the error lists the known ones."""
     if name not in ACTIVATIONS:
         raise ValueError(f"unknown activation {name!r}: expected one of {sorted(ACTIVATIONS)}")
@@ -62,8 +64,7 @@ class TriplaneAttnProcessor:
             rearrange(tensor, "batch tokens (heads dim) -> batch tokens heads dim", heads=attn.heads)
             for tensor in (query, key, value)
         )
-        if attn.norm_q is not None:
-            query, key = attn.norm_q(query).to(value.dtype), attn.norm_k(key).to(value.dtype)
+    query, key = attn.norm_q(query).to(value.dtype), attn.norm_k(key).to(value.dtype)
 
         if self._is_small_on_cpu(query, key) and attention_mask is None:
             hidden_states = _written_out_attention(query, key, value)
@@ -123,8 +124,8 @@ class TriplaneAttention(nn.Module, AttentionModuleMixin):
         self.to_k = nn.Linear(context_dim, inner_dim, bias=bias)
         self.to_v = nn.Linear(context_dim, inner_dim, bias=bias)
         self.to_out = nn.ModuleList([nn.Linear(inner_dim, dim)])
-        self.norm_q = nn.RMSNorm(head_dim, eps=eps) if qk_norm else None
-        self.norm_k = nn.RMSNorm(head_dim, eps=eps) if qk_norm else None
+        self.norm_q = nn.RMSNorm(head_dim, eps=eps) if qk_norm else nn.Identity()
+        self.norm_k = nn.RMSNorm(head_dim, eps=eps) if qk_norm else nn.Identity()
         self.set_processor(TriplaneAttnProcessor())
 
     def forward(

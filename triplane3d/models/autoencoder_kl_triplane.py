@@ -309,6 +309,8 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
         latents_std: list[float] | None = None,
     ):
         super().__init__()
+        self.encoder: nn.Module
+        self.decoder: nn.Module
         if encoder_type == "projection":
             _check_divides(latent_size, encoder_patch_size, "latent_size", "encoder_patch_size")
             grid_size = latent_size // encoder_patch_size

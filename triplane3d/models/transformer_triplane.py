@@ -68,6 +68,7 @@ class TriplaneTransformerBlock(nn.Module):
         skip_hidden_states: Float[Tensor, "batch tokens dim"] | None = None,
     ) -> Float[Tensor, "batch tokens dim"]:
         if self.skip_proj is not None:
+            assert skip_hidden_states is not None, "a block with a skip is given its mirror image's output"
             hidden_states = self.skip_proj(torch.cat([hidden_states, skip_hidden_states], dim=-1))
         modulation = (self.scale_shift_table.to(time_modulation.dtype) + time_modulation)[:, :, None]
         shift_attn, scale_attn, gate_attn, shift_ff, scale_ff, gate_ff = modulation.unbind(dim=1)
@@ -257,7 +258,7 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
             hidden_states = hidden_states + self.front_plane(encoder_hidden_states, height, width // 3)
         # Every block reads the same condition: cast it once.
         encoder_hidden_states = cast_for_autocast(self.encoder_proj(encoder_hidden_states))
-        if pixel_hidden_states is not None:
+        if self.pixel_proj is not None:
             pixel_hidden_states = cast_for_autocast(self.pixel_proj(pixel_hidden_states))
 
         skips: list[Tensor] = []

@@ -90,6 +90,7 @@ class TriplaneFieldDecoder(nn.Module):
         """Answers at `points` (`wants` is "occupancy", "color" or "both"), or occupancy on the grid x × y × z."""
         if axes is not None:
             return self._grid(planes, *axes)
+        assert points is not None, "the field asks either at points or on a grid"
         features = sample_planes(planes, project_points(points), self.padding_mode)
         features = rearrange(features, "batch plane channels points -> batch points (plane channels)")
         hidden_states = self.proj_in(self._compute_dtype(planes, features))
@@ -107,6 +108,7 @@ class TriplaneFieldDecoder(nn.Module):
 
     def _place(self, planes: Tensor, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch hidden"]:
         places = torch.cat([points, *fourier_features(points, self.num_freqs, base=torch.pi / 2)], dim=-1)
+        assert self.place_in is not None, "asked only where the config has num_freqs"
         return self.place_in(self._compute_dtype(planes, places))
 
     def _trunk(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows hidden"]:
@@ -119,6 +121,7 @@ class TriplaneFieldDecoder(nn.Module):
         return self.proj_out(hidden_states).squeeze(-1)
 
     def _color(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows 3"]:
+        assert self.color_in is not None and self.color_out is not None, "TriplaneField refuses colour without a head"
         return self.color_out(self.activation(self.color_in(hidden_states))).sigmoid()
 
     def _grid(self, planes: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Float[Tensor, "batch x y z"]:
