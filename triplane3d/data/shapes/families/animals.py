@@ -53,7 +53,7 @@ def _tail(rng: np.random.Generator, kind: str, root: np.ndarray, girth: float, p
     if kind == "stub":
         return [ellipsoid((0.07, 0.08, 0.09), center=root, blend=0.03, paint=paint)]
     if kind == "curl":
-        return [torus(0.07, 0.028, arc=2.4, center=root + (0, 0.02, -0.06), rotate=(0, 0, 90), paint=paint)]
+        return [torus(0.07, 0.028, arc=2.4, center=root + (0, 0.02, -0.03), rotate=(0, 0, 90), paint=paint)]
     if kind == "long":
         end = np.array([rng.normal(0, 0.25), 0.06, root[2] - rng.uniform(0.5, 0.9)])
         return [tube(bezier(root + (0, 0, 0.1), (root + end) / 2 + (rng.normal(0, 0.2), 0, 0), end), girth * 0.7,
@@ -86,8 +86,10 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
         rump = np.array([0, girth * 0.95, -0.3])
     else:
         chest, rump = np.array([0, height, 0.38]), np.array([0, height + rng.uniform(-0.04, 0.06), -0.38])
-    if rng.random() < 0.5 and not sits:
-        parts = [ellipsoid((girth, girth * rng.uniform(0.9, 1.05), 0.5 + girth * 0.35), center=(chest + rump) / 2,
+    rounded = rng.random() < 0.5 and not sits
+    length = 0.5 + girth * 0.35
+    if rounded:
+        parts = [ellipsoid((girth, girth * rng.uniform(0.9, 1.05), length), center=(chest + rump) / 2,
                            paint=paint)]
     else:
         parts = [capsule(rump, chest, girth * rng.uniform(0.8, 1.1), end_radius=girth, paint=paint)]
@@ -143,7 +145,10 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
             knee = (x * side, height * 0.42, z + step * 0.35 + rng.normal(0, 0.02))
             parts.append(tube([(x * side, height - girth * 0.3, z), knee, (x * side, foot, z + step)], limb * 1.3,
                               end_radius=foot, blend=0.03, paint=paint))
-    root = rump + (0, girth * 0.55, -girth * 0.75) if not sits else rump + (0, 0, -girth * 0.9)
+    if rounded:
+        root = (chest + rump) / 2 + (0, girth * 0.4, -length * 0.85)
+    else:
+        root = rump + ((0, 0, -girth * 0.75) if sits else (0, girth * 0.5, -girth * 0.6))
     parts += _tail(rng, beast.tail, root, girth, paint if rng.random() < 0.6 else detail)
     if species in ("cow", "sheep") and rng.random() < 0.6:
         start = skull + radii * (0.5, 0.8, -0.1)

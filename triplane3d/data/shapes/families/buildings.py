@@ -37,10 +37,12 @@ def house(rng: np.random.Generator) -> list[Part]:
     """House, hut, barn, shop or church with gable, hipped, round or flat roof."""
     paint, tiles, glass, trim = wall_paint(rng), wall_paint(rng), pane(rng), any_paint(rng)
     half = np.array([rng.uniform(0.4, 0.7), rng.uniform(0.25, 0.45), rng.uniform(0.4, 0.7)])
-    half[2] *= min(1.0, 0.42 * half.max() ** 3 / half.prod())
+    half[2] *= min(1.0, 0.3 * half.max() ** 3 / half.prod())
     eave, rise = rng.uniform(0.05, 0.14), rng.uniform(0.25, 0.65)
     roof = rng.choice(["gable", "gable", "hip", "flat", "round"])
     top = half[1]
+    if roof == "round":
+        half[0] *= 0.75
     parts = [box(half, paint=paint, round=0.01)]
     if rng.random() < 0.3:
         parts = [cylinder(half[0], half[1], paint=paint)]
@@ -206,7 +208,7 @@ def tower_or_castle(rng: np.random.Generator) -> list[Part]:
                                  paint=paint))
             size, y = size * shrink, y + step * (1.15 if style == "pagoda" else 1.0)
         if style == "pagoda":
-            parts.append(capsule((0, y - step * 0.3, 0), (0, y + 0.25, 0), 0.05, end_radius=0.03, paint=metal(rng)))
+            parts.append(capsule((0, y - step * 0.3, 0), (0, y + 0.2, 0), 0.07, end_radius=0.045, paint=metal(rng)))
         elif rng.random() < 0.6:
             parts.append(box((0.2, (y + 0.88) / 2, (y + 0.9) * 0.33), center=(0, (y - 0.94) / 2, 0.35),
                              rotate=(-20, 0, 0),

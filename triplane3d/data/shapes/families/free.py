@@ -193,12 +193,14 @@ CUTS = {"holes": _holes, "notches": _notches, "hollow": _hollow, "grooves": _gro
 def carved(rng: np.random.Generator) -> list[Part]:
     """A block, cylinder or ball with holes, notches, grooves or a hollow, then further pieces fixed to it."""
     paint = any_paint(rng)
-    half = slimmed(rng.uniform(0.45, 1.0, 3), 0.5)
+    half = rng.uniform(0.45, 1.0, 3)
     kind = rng.choice(["box", "cylinder", "ball"])
+    if kind != "box":
+        half[2] = half[0]
+    half = slimmed(half, 0.5)
     if kind == "box":
         parts = [box(half, round=rng.uniform(0, 0.2) * half.min(), paint=paint)]
     else:
-        half[2] = half[0]
         parts = [cylinder(half[0], half[1], round=rng.uniform(0, 0.15) * half.min(),
                           paint=paint) if kind == "cylinder" else
                  ellipsoid(half, paint=paint)]

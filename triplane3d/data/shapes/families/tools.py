@@ -282,7 +282,7 @@ def gear_or_bolt(rng: np.random.Generator) -> list[Part]:
         return posed(rng, parts, upright=0.6)
     flange, core = rng.uniform(0.6, 0.9), rng.uniform(0.25, 0.45)
     half = flange * (rng.uniform(0.35, 0.6) if rng.random() < 0.5 else rng.uniform(1.2, 1.6))
-    rim, thread = rng.uniform(0.06, 0.12), rng.uniform(0.5, 0.9)
+    rim, thread = half * rng.uniform(0.12, 0.2), rng.uniform(0.5, 0.9)
     profile = [(0, -half), (flange, -half), (flange, -half + rim), (core, -half + 2 * rim), (core, half - 2 * rim),
                (flange, half - rim), (flange, half), (0, half)]
     parts = [revolve(profile, paint=paint),

@@ -67,7 +67,7 @@ def scissors(rng: np.random.Generator) -> list[Part]:
     for side in (1, -1):
         turn = rotation_matrix((0, 0, -side * opening))
         lift = np.array([0, 0, side * thick * 0.6])
-        blade = [(-side * width * 0.6, length), (side * 0.0, length), (-side * width * 0.6, -0.05),
+        blade = [(0, length), (-side * width * 0.6, length), (-side * width * 0.6, -0.05),
                  (-side * width * 0.6, -0.25),
                  (side * width * 0.6, -0.25),
                  (side * width * 0.7, 0.1)]
@@ -167,7 +167,7 @@ def bicycle_or_scooter(rng: np.random.Generator) -> list[Part]:
     else:
         for turn in np.arange(rng.integers(2, 5)) * 45 + rng.uniform(0, 45):
             parts.append(capsule((0, axle, half) - rotation_matrix((turn, 0, 0)) @ (0, radius, 0),
-                                 (0, axle, half) + rotation_matrix((turn, 0, 0)) @ (0, radius, 0), 0.02, mirror="z",
+                                 (0, axle, half) + rotation_matrix((turn, 0, 0)) @ (0, radius, 0), 0.027, mirror="z",
                                  paint=steel))
     if rng.random() < 0.3:
         parts.append(box((0.16, 0.1, 0.12), taper=0.2, center=bar + (0, -0.05, 0.14), paint=wood(rng)))
