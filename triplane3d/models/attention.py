@@ -64,7 +64,7 @@ class TriplaneAttnProcessor:
             rearrange(tensor, "batch tokens (heads dim) -> batch tokens heads dim", heads=attn.heads)
             for tensor in (query, key, value)
         )
-    query, key = attn.norm_q(query).to(value.dtype), attn.norm_k(key).to(value.dtype)
+        query, key = attn.norm_q(query).to(value.dtype), attn.norm_k(key).to(value.dtype)
 
         if self._is_small_on_cpu(query, key) and attention_mask is None:
             hidden_states = _written_out_attention(query, key, value)
