@@ -37,7 +37,8 @@ def house(rng: np.random.Generator) -> list[Part]:
     """House, hut, barn, shop or church with gable, hipped, round or flat roof."""
     paint, tiles, glass, trim = wall_paint(rng), wall_paint(rng), pane(rng), any_paint(rng)
     half = np.array([rng.uniform(0.4, 0.7), rng.uniform(0.25, 0.45), rng.uniform(0.4, 0.7)])
-    half[2] *= min(1.0, 0.3 * half.max() ** 3 / half.prod())
+    long = half[[0, 2]].max()
+    half[[0, 2]] = rng.permutation([long, min(half[[0, 2]].min(), 0.3 * long**2 / half[1])])
     eave, rise = rng.uniform(0.05, 0.14), rng.uniform(0.25, 0.65)
     roof = rng.choice(["gable", "gable", "hip", "flat", "round"])
     top = half[1]
@@ -45,8 +46,8 @@ def house(rng: np.random.Generator) -> list[Part]:
         half[0] *= 0.75
     parts = [box(half, paint=paint, round=0.01)]
     if rng.random() < 0.3:
+        half[0] = half[2] = half[1] * rng.uniform(0.8, 1.2)
         parts = [cylinder(half[0], half[1], paint=paint)]
-        half[2] = half[0]
         roof = "cone"
     gable = [(-half[0] - eave, top - 0.06), (half[0] + eave, top - 0.06), (0, top + rise)]
     if roof == "gable":
@@ -201,7 +202,7 @@ def tower_or_castle(rng: np.random.Generator) -> list[Part]:
         for _ in range(count):
             if style == "pagoda":
                 parts.append(box((size * 0.65, step / 2 + 0.03, size * 0.65), center=(0, y + step / 2, 0), paint=paint))
-                parts.append(box((size * 0.8, step * 0.22, size * 0.8), taper=-0.35, round=0.01,
+                parts.append(box((size * 0.8, step * 0.22, size * 0.8), taper=-0.22, round=0.01,
                                  center=(0, y + step * 1.05, 0), paint=tiles))
             else:
                 parts.append(box((size, step / 2 + 0.02, size), taper=-rng.uniform(0, 0.1), center=(0, y + step / 2, 0),
