@@ -395,8 +395,13 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
         colors: Float[Tensor, "batch points 3"] | None = None,
         return_dict: bool = True,
     ) -> AutoencoderKLOutput | tuple[DiagonalGaussianDistribution]:
-        """The posterior of the latents given points on the surface, their unit normals and, if trained so, colours."""
+        """The posterior of the latents given points on the surface and their unit normals.
+
+        An encoder with `surface_color_channels` also reads `colors` in 0..1; unknown ones count as mid-grey.
+        """
         self._check_surface(surface_points, normals, colors)
+        if colors is None and self.config.surface_color_channels:
+            colors = torch.full_like(surface_points, 0.5)
         if self.use_slicing and len(surface_points) > 1:
             of_colors = [None] * len(surface_points) if colors is None else colors.split(1)
             slices = zip(surface_points.split(1), normals.split(1), of_colors, strict=True)
@@ -467,11 +472,8 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
                 "expected surface_points and normals of one shape (batch, points, 3), "
                 f"got {tuple(points.shape)} and {tuple(normals.shape)}"
             )
-        if self.config.surface_color_channels and (colors is None or colors.shape != points.shape):
-            raise ValueError(
-                f"this encoder reads colours (surface_color_channels={self.config.surface_color_channels}): "
-                f"pass colors of shape {tuple(points.shape)}, got {None if colors is None else tuple(colors.shape)}"
-            )
+        if colors is not None and colors.shape != points.shape:
+            raise ValueError(f"expected colors of shape {tuple(points.shape)} in 0..1, got {tuple(colors.shape)}")
 
 
 def _check_divides(size: int, part: int, size_name: str, part_name: str) -> None:
