@@ -241,7 +241,7 @@ def gear_or_bolt(rng: np.random.Generator) -> list[Part]:
         elif shape == 1:
             parts.append(ellipsoid((head, 0.28, head), center=(0, length - 0.12, 0), paint=paint))
             parts.append(box((2, 0.3, 2), center=(0, length - 0.44, 0), op="subtract"))
-            parts.append(cylinder(shaft, length - 0.1, center=(0, -0.1, 0), paint=paint))
+            parts.append(cylinder(shaft, length, center=(0, 0, 0), paint=paint))
             parts.append(box((head, 0.1, 0.06), center=(0, length + 0.18, 0), op="subtract"))
         else:
             parts.append(torus(head * 0.75, 0.12, center=(0, length + head * 0.6, 0), rotate=(90, 0, 0), paint=paint))
