@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -49,7 +50,8 @@ def write_shard(path: Path, seeds: Sequence[int], *, surface_points: int = 4096,
                 batch_size: int = 16, device: str | torch.device = "cpu") -> None:
     """Write one shard of the shapes of `seeds`. The same arguments give the same file on the same device."""
     generator = torch.Generator(device=device).manual_seed(int(seeds[0]))
-    samples, names = [], []
+    samples: list[Sample] = []
+    names: list[str] = []
     for start in range(0, len(seeds), batch_size):
         batch = draw_shapes(seeds[start : start + batch_size], families=families, azimuths="random", device=device)
         names += batch.names
@@ -78,7 +80,8 @@ class ShardDataset(Dataset):
             raise FileNotFoundError(f"no shards (*.safetensors) in {folder}; write them with scripts/prepare_shapes.py")
         self.keys, self.surface_points, self.label_points = tuple(keys), surface_points, label_points
         self.generator = generator
-        self._files, self._where = [], []
+        self._files: list[Any] = []
+        self._where: list[tuple[int, int]] = []
         for path in paths:
             try:
                 shard = safe_open(path, framework="pt")

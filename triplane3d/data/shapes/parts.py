@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import pi
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class Part:
 
 def rotation_matrix(degrees: Vector) -> np.ndarray:
     """Rotation about x, then y, then z (fixed axes), angles in degrees."""
-    x, y, z = np.deg2rad(degrees)
+    x, y, z = np.deg2rad(np.asarray(degrees, dtype=float))
     about_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
     about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
     about_z = np.array([[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]])
@@ -80,32 +81,34 @@ def _part(kind: str, parameters: Vector, *, center: Vector = (0, 0, 0), rotate: 
                 rotation=rotation_matrix(rotate), mirror=mirror, op=op, blend=float(blend), paint=paint or Paint())
 
 
-def box(half: Vector, *, round: float = 0.0, taper: float = 0.0, **place) -> Part:
+def box(half: Vector, *, round: float = 0.0, taper: float = 0.0, **place: Any) -> Part:
     """Box of half-edges `half`, edges rounded by `round`; x and z half-edges grow by the factor 1 + taper·y/half_y."""
     return _part("box", (*half, round, taper), **place)
 
 
-def ellipsoid(radii: Vector, *, exponents: tuple[float, float] = (1.0, 1.0), **place) -> Part:
+def ellipsoid(radii: Vector, *, exponents: tuple[float, float] = (1.0, 1.0), **place: Any) -> Part:
     """Superellipsoid: exponents (vertical, horizontal) of 1 give an ellipsoid, towards 0.2 a box, 2 an octahedron."""
     return _part("ellipsoid", (*radii, *exponents), **place)
 
 
-def cylinder(radius: float, half_height: float, *, top_radius: float | None = None, round: float = 0.0, **place) -> Part:
+def cylinder(radius: float, half_height: float, *, top_radius: float | None = None, round: float = 0.0,
+             **place: Any) -> Part:
     """Upright cylinder (axis y), or a cone frustum where `top_radius` differs (0: a cone)."""
     return _part("cylinder", (radius, radius if top_radius is None else top_radius, half_height, round), **place)
 
 
-def capsule(start: Vector, end: Vector, radius: float, *, end_radius: float | None = None, **place) -> Part:
+def capsule(start: Vector, end: Vector, radius: float, *, end_radius: float | None = None, **place: Any) -> Part:
     """Round-ended limb between two points; `center` and `rotate` move the two points as well."""
     return _part("capsule", (*start, *end, radius, radius if end_radius is None else end_radius), **place)
 
 
-def torus(major: float, minor: float, *, arc: float = pi, **place) -> Part:
+def torus(major: float, minor: float, *, arc: float = pi, **place: Any) -> Part:
     """Ring about the y axis; `arc` is the half-angle (radians) that is kept, centred on +z, with round ends."""
     return _part("torus", (major, minor, arc), **place)
 
 
-def tube(points: Sequence[Vector] | np.ndarray, radius: float, *, end_radius: float | None = None, **place) -> Part:
+def tube(points: Sequence[Vector] | np.ndarray, radius: float, *, end_radius: float | None = None,
+         **place: Any) -> Part:
     """Round tube along a polyline of 2 to 8 points; sample a curve to bend it (see `bezier`)."""
     nodes = np.asarray(points, dtype=float)
     if not 2 <= len(nodes) <= MAX_TUBE_NODES:
@@ -114,7 +117,7 @@ def tube(points: Sequence[Vector] | np.ndarray, radius: float, *, end_radius: fl
     return _part("tube", (*nodes.ravel(), radius, radius if end_radius is None else end_radius), **place)
 
 
-def revolve(profile: Sequence[Vector] | np.ndarray, **place) -> Part:
+def revolve(profile: Sequence[Vector] | np.ndarray, **place: Any) -> Part:
     """Solid of revolution about y. `profile` holds up to 16 (radius, y) points, starting and ending on the axis.
 
     Walk it counter-clockwise or clockwise; up the outside, over the rim and down the inside makes a hollow vessel.
@@ -128,7 +131,7 @@ def revolve(profile: Sequence[Vector] | np.ndarray, **place) -> Part:
     return _part("revolve", nodes.ravel(), **place)
 
 
-def prism(outline: Sequence[Vector] | np.ndarray, half_depth: float, *, round: float = 0.0, **place) -> Part:
+def prism(outline: Sequence[Vector] | np.ndarray, half_depth: float, *, round: float = 0.0, **place: Any) -> Part:
     """Polygon of 3 to 16 (x, y) points, extruded to z = ±half_depth, edges rounded by `round`."""
     nodes = np.asarray(outline, dtype=float)
     if not 3 <= len(nodes) <= MAX_NODES:

@@ -1,8 +1,8 @@
 """Signed distances of the primitives, batched: `n` parts, each asked about its own `p` points.
 
-A distance is negative inside, exact in sign, and exact (or first-order exact) near the surface; farther away it may be a
-bound. Formulas follow Quilez, "Distance functions" (https://iquilezles.org/articles/distfunctions/), restated in torch.
-Points arrive as three rows x, y, z so that every operation runs over contiguous memory.
+A distance is negative inside, exact in sign, and exact (or first-order exact) near the surface; farther away it may be
+a bound. Formulas follow Quilez, "Distance functions" (https://iquilezles.org/articles/distfunctions/), restated in
+torch. Points arrive as three rows x, y, z so that every operation runs over contiguous memory.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ HELD_OUT_SEED = 2**30
 """Training draws seeds below this one, evaluation from it on."""
 
 FAR = 10.0
-CHUNK = 65536
+CHUNK = 65536  # points of the whole batch that are asked at once: buffers that fit a core's cache
 
 # Half the corners of a cube: four taps give the gradient of a function (Quilez, "Normals for an SDF").
 TETRAHEDRON = torch.tensor([[1.0, -1.0, -1.0], [-1.0, -1.0, 1.0], [-1.0, 1.0, -1.0], [1.0, 1.0, 1.0]])
@@ -127,8 +127,8 @@ class ShapeBatch:
 
     def to_object(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch 3 points"]:
         """World points in the object's own frame, as rows x, y, z."""
-        turned = rearrange(points / self.scale[:, None, None] + self.center[:, None], "batch points xyz -> batch xyz points")
-        return self.turn.mT @ turned
+        placed = points / self.scale[:, None, None] + self.center[:, None]
+        return self.turn.mT @ rearrange(placed, "batch points xyz -> batch xyz points")
 
     def part_distances(self, points: Float[Tensor, "batch 3 points"]) -> Float[Tensor, "batch parts points"]:
         """Distance of every part to object-frame points; absent parts are far away."""
@@ -163,8 +163,9 @@ class ShapeBatch:
 
     def distance(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points"]:
         """Signed distance in world units, negative inside; exact in sign, a close bound in size."""
-        chunks = [self._fold(self.part_distances(self.to_object(chunk))) for chunk in points.split(max(1, CHUNK // len(self)), dim=1)]
-        return torch.cat(chunks, 1) * self.scale[:, None]
+        chunks = points.split(max(1, CHUNK // len(self)), dim=1)
+        distances = [self._fold(self.part_distances(self.to_object(chunk))) for chunk in chunks]
+        return torch.cat(distances, 1) * self.scale[:, None]
 
     def gradient(self, points: Float[Tensor, "batch points 3"],
                  step: float = 2e-3) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
@@ -251,9 +252,11 @@ def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBat
             look = part.paint
             second = look.color if look.second is None else look.second
             paint[i, j] = (*look.color, *second, PATTERNS.index(look.pattern), look.axis, look.scale, look.gloss)
-    arrays = (kind, parameters, center, rotation, mirror, sign, cut, blend, paint)
-    return ShapeBatch(*(torch.from_numpy(array) for array in arrays), turn=torch.eye(3).repeat(batch, 1, 1),
-                      center=torch.zeros(batch, 3), scale=torch.ones(batch), names=tuple(names))
+    arrays = {"kind": kind, "parameters": parameters, "part_center": center, "part_rotation": rotation,
+              "mirror": mirror, "sign": sign, "cut": cut, "blend": blend, "paint": paint}
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return ShapeBatch(**tensors, turn=torch.eye(3).repeat(batch, 1, 1), center=torch.zeros(batch, 3),
+                      scale=torch.ones(batch), names=tuple(names))
 
 
 def _reach(batch: ShapeBatch) -> Float[Tensor, " batch"]:
