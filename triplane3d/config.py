@@ -60,7 +60,7 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """AdamW, or Muon beside it, with warm-up and cosine decay, clipping, and the average of the weights that is kept."""
+    """AdamW, or Muon beside it; warm-up and cosine decay, clipping, and the average of the weights that is kept."""
 
     lr: float = 1e-3
     muon: bool = False  # orthogonalised momentum for the linear layers' matrices, AdamW for the rest
@@ -197,7 +197,7 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str = "config", pre
     arguments = {}
     for name, value in values.items():
         kind = hints[name]
-        if is_dataclass(kind):
+        if isinstance(kind, type) and is_dataclass(kind):
             if not isinstance(value, Mapping):
                 raise ValueError(f"{where}: {prefix}{name} should be a section of keys, not {value!r}")
             arguments[name] = build(kind, value, where=where, prefix=f"{prefix}{name}.")
@@ -206,7 +206,8 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str = "config", pre
     try:
         return cls(**arguments)
     except TypeError:
-        required = [f.name for f in fields(cls) if f.name not in arguments and _is_required(f)]
+        required = [f.name for f in fields(cls)  # type: ignore[arg-type]
+                    if f.name not in arguments and _is_required(f)]  # fmt: skip
         raise ValueError(f"{where} lacks {', '.join(prefix + name for name in required)}") from None
 
 
@@ -251,7 +252,7 @@ def save_config(config: Any, path: str | Path) -> None:
 def leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted key and type of every value below `cls`."""
     for name, kind in get_type_hints(cls).items():
-        if is_dataclass(kind):
+        if isinstance(kind, type) and is_dataclass(kind):
             yield from leaves(kind, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", kind

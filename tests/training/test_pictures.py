@@ -2,14 +2,17 @@
 
 import torch
 
+from triplane3d.models.triplane import TriplaneField
 from triplane3d.training.pictures import contact_sheet, first_crossing
 
 
-class Ball:
-    """A ball off centre, red; a stand-in for a TriplaneField that needs no network."""
+class Ball(TriplaneField):
+    """A ball off centre, red, that needs no network."""
 
-    has_color = True
     center = torch.tensor([0.5, 0.3, -0.2])
+
+    def __init__(self):
+        self.has_color = True
 
     def grid(self, x, y, z):
         points = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), dim=-1)

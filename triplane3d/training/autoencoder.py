@@ -8,6 +8,7 @@ The architecture is read from the `vae` folder of the pipeline that the configur
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch.nn import functional
 from triplane3d.config import AutoencoderConfig, AutoencoderLossConfig
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.triplane import TriplaneField
 from triplane3d.training.losses import occupancy_iou, occupancy_loss
 from triplane3d.training.pictures import contact_sheet
 from triplane3d.training.run import Run, gather, start
@@ -78,9 +80,12 @@ def train(config: AutoencoderConfig) -> Path:
     run = Run(accelerator, config, AutoencoderObjective(vae.train(), config.loss), {"vae": vae})
 
     data = config.data
-    sizes = {"surface_points": data.surface_points, "label_points": data.label_points}
-    shapes = ShardDataset(data.folder, keys=("surface", "labels"), **sizes)
-    held_out = data.validation and ShardDataset(data.validation, **{**sizes, "label_points": data.validation_labels})
+    shapes = ShardDataset(
+        data.folder, ("surface", "labels"), surface_points=data.surface_points, label_points=data.label_points
+    )
+    held_out = data.validation and ShardDataset(
+        data.validation, surface_points=data.surface_points, label_points=data.validation_labels
+    )
 
     for batch in run.batches(shapes):
         run.update(run.objective(**batch))
@@ -111,13 +116,13 @@ def validate(vae: AutoencoderKLTriplane, shapes: ShardDataset, indices: Sequence
 
 
 @torch.no_grad()
-def picture(vae: AutoencoderKLTriplane, shapes: ShardDataset, indices: Sequence[int]):
+def picture(vae: AutoencoderKLTriplane, shapes: ShardDataset, indices: Sequence[int]) -> np.ndarray:
     """A row for each shape: its photo, and the reconstruction from four sides."""
     batch = on_device(gather(shapes, indices, fixed_generator()), vae.device)
     return contact_sheet(reconstruct(vae, batch), batch["view"])
 
 
-def reconstruct(vae: AutoencoderKLTriplane, batch: dict[str, Tensor]):
+def reconstruct(vae: AutoencoderKLTriplane, batch: dict[str, Tensor]) -> TriplaneField:
     """The field of a batch of shapes after a trip through the posterior's mean."""
     posterior = vae.encode(batch["surface_points"], batch["surface_normals"], batch["surface_colors"]).latent_dist
     return vae.field(vae.decode(posterior.mode(), return_dict=False)[0])

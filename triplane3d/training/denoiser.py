@@ -48,7 +48,7 @@ class LatentPhotos:
         return self.photos.generator
 
     @generator.setter
-    def generator(self, generator: Generator) -> None:
+    def generator(self, generator: Generator | None) -> None:
         self.photos.generator = generator
 
     def __len__(self) -> int:
@@ -190,5 +190,4 @@ def validate(
         "val_iou_swapped": occupancy_iou(swapped.float(), distance.roll(1, dims=0)).mean().item(),
     }
     shown = min(data.validation_pictures, count)
-    few = type(field)(field.planes[:shown], field.decoder, has_color=field.has_color)
-    return scores, contact_sheet(few, batch["view"][:shown])
+    return scores, contact_sheet(pipeline.decode_latents(latents[:shown]), batch["view"][:shown])

@@ -265,9 +265,10 @@ class Run:
 
     def _resume(self) -> None:
         wanted = self.config.resume
-        found = {"none": None, "latest": (checkpoints(self.output) or [None])[-1]}.get(wanted, Path(wanted))
-        if found is None:
+        candidates = {"none": [], "latest": checkpoints(self.output)}.get(wanted, [Path(wanted)])
+        if not candidates:
             return
+        found = candidates[-1]
         if not (found / "run.json").is_file():
             raise ValueError(f"run.resume={wanted}: {found} is not a checkpoint folder of this trainer")
         self.accelerator.load_state(str(found))
