@@ -30,7 +30,7 @@ def donuts(rng: np.random.Generator) -> list[Part]:
     """One to four iced rings, alone, leaning on one another or stacked."""
     u = rng.uniform
     dough = tinted(rng, (0.85, 0.62, 0.36))
-    major, minor = u(0.5, 0.62), u(0.24, 0.36)
+    major, minor = u(0.5, 0.62), u(0.22, 0.33)
     arrangement = rng.choice(("one", "leaning", "stack", "side"), p=(0.25, 0.4, 0.15, 0.2))
     if arrangement == "one":
         poses = [((0.0, 0.0, 0.0), (u(-10, 80), 0.0, u(-40, 40)))]
@@ -42,7 +42,7 @@ def donuts(rng: np.random.Generator) -> list[Part]:
                  ((side * offset, outer * sin(radians(tilt)) * 0.62, u(-0.2, 0.2)), (u(-10, 30), 0.0, side * tilt))]
     elif arrangement == "stack":
         poses = [((u(-0.12, 0.12), level * minor * 1.6, u(-0.12, 0.12)), (u(-6, 6), 0.0, u(-6, 6)))
-                 for level in range(int(rng.integers(2, 5)))]
+                 for level in range(int(rng.choice((2, 4, 5))))]
     else:
         step = 2 * (major + minor) * u(0.85, 0.94)
         poses = [((index * step, 0.0, 0.0), (u(-5, 20), 0.0, u(-8, 8))) for index in range(int(rng.integers(2, 4)))]
@@ -128,7 +128,7 @@ def _cupcake(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
     cream, radius, y = fabric(rng), u(0.42, 0.55), u(0.45, 0.65)
     parts = [revolve(solid(np.array([(radius * u(0.65, 0.8), 0), (radius, y)])), paint=fabric(rng))]
-    for _ in range(int(rng.integers(1, 5))):
+    for _ in range(int(rng.integers(2, 5))):
         high = u(0.12, 0.2)
         parts.append(torus(radius * 0.6, high, center=(0, y + high * 0.4, 0), blend=0.05, paint=cream))
         parts.append(cylinder(radius * 0.6, high * 0.8, center=(0, y + high * 0.3, 0), paint=cream))
@@ -160,13 +160,13 @@ def _ice_cream(rng: np.random.Generator) -> list[Part]:
 
 def _burger(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
-    radius, bun, y = u(0.75, 1.0), tinted(rng, (0.8, 0.52, 0.24)), 0.0
+    radius, bun, y = u(0.85, 1.05), tinted(rng, (0.8, 0.52, 0.24)), 0.0
     half = u(0.1, 0.18)
     parts = [cylinder(radius, half, round=half * 0.7, center=(0, half, 0), paint=bun)]
     y = 2 * half
     fillings = {"patty": (0.36, 0.2, 0.12), "salad": (0.35, 0.62, 0.2), "tomato": (0.8, 0.2, 0.15),
                 "cheese": (0.95, 0.72, 0.2)}
-    for name in ["patty", *rng.choice(list(fillings), size=int(rng.integers(1, 5)))]:
+    for name in ["patty", *rng.choice(list(fillings), size=int(rng.integers(1, 4)), replace=False)]:
         paint, thick = tinted(rng, fillings[name]), u(0.05, 0.09)
         if name == "cheese":
             parts.append(box((radius * 0.76, 0.04, radius * 0.76), round=0.03, center=(0, y, 0),
@@ -174,7 +174,7 @@ def _burger(rng: np.random.Generator) -> list[Part]:
                              paint=paint))
             y += 0.04
             continue
-        thick = u(0.1, 0.16) if name == "patty" else thick
+        thick = u(0.1, 0.14) if name == "patty" else thick
         parts.append(cylinder(radius * u(0.94, 1.1), thick, round=thick * 0.7, center=(0, y + thick * 0.7, 0),
                               paint=paint))
         y += thick * 1.5
@@ -202,7 +202,8 @@ def _apple(rng: np.random.Generator) -> list[Part]:
     """An apple, tomato, orange, peach or plum: a turned body with dimples, a stalk and perhaps a leaf."""
     u = rng.uniform
     skin = tinted(rng, ((0.75, 0.12, 0.1), (0.5, 0.68, 0.2), (0.95, 0.55, 0.1), (0.4, 0.15, 0.35))[rng.integers(4)])
-    dimple, squash, waist = u(0.02, 0.18), u(0.8, 1.0), u(-0.12, 0.04)
+    dimple, waist = u(0.02, 0.18), u(-0.12, 0.04)
+    squash = u(0.68, 0.79) if rng.random() < 0.7 else u(1.1, 1.3)
     profile = smooth([(0.0, -0.85 + dimple), (0.45, -0.92), (0.85, -0.5), (1.0 + waist, 0.1), (0.8, 0.75), (0.3, 0.85),
                       (0.0, 0.8 - dimple * 1.5)], 16) * (1, squash)
     top = (0.8 - dimple * 1.5) * squash

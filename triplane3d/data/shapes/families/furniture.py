@@ -110,7 +110,7 @@ def shelf(rng: np.random.Generator) -> list[Part]:
     """A bookcase, open rack, chest of drawers or cupboard."""
     u = rng.uniform
     body, half_width, half_height, half_depth = wood(rng), u(0.25, 0.7), u(0.35, 1.0), u(0.13, 0.25)
-    board = max(half_width, half_height) * u(0.018, 0.035)
+    board = max(half_width, half_height) * u(0.021, 0.035)
     style = rng.choice(("bookcase", "rack", "chest"), p=(0.5, 0.25, 0.25))
     count = int(rng.integers(2, 6))
     levels = np.linspace(-half_height + board * 2, half_height - board, count)
@@ -135,7 +135,7 @@ def shelf(rng: np.random.Generator) -> list[Part]:
     wall = board * u(0.8, 1.2)
     if style == "rack":
         post = capsule((half_width, -half_height - foot, half_depth * 0.85),
-                       (half_width, half_height, half_depth * 0.85), board * 0.9, mirror="xz", paint=metal(rng))
+                       (half_width, half_height, half_depth * 0.85), board * 1.25, mirror="xz", paint=metal(rng))
         return [post] + [box((half_width * 1.02, board * 0.9, half_depth), round=board * 0.2, center=(0, y, 0),
                              paint=body) for y in levels]
     parts = [box((wall, half_height, half_depth), center=(half_width, 0, 0), mirror="x", paint=body)]

@@ -20,9 +20,9 @@ def lamp(rng: np.random.Generator) -> list[Part]:
     style = rng.choice(("table", "floor", "desk"), p=(0.55, 0.2, 0.25))
     if style == "desk":
         return _desk_lamp(rng, base_paint)
-    rod = u(0.016, 0.024) if style == "table" else u(0.02, 0.032)
-    base_height = u(0.18, 0.5) if style == "table" else u(0.9, 1.5)
-    shade_half, shade_wide = u(0.08, 0.18), u(0.12, 0.26)
+    rod = u(0.016, 0.024) if style == "table" else u(0.024, 0.034)
+    base_height = u(0.18, 0.5) if style == "table" else u(0.9, 1.4)
+    shade_half, shade_wide = u(0.08, 0.18), u(0.12, 0.26) if style == "table" else u(0.17, 0.3)
     top = base_height + 2 * shade_half * u(0.7, 1.0)
     parts = [_turned_base(rng, base_height, u(0.06, 0.14), rod, base_paint)] if style == "table" else [
         revolve([(0, 0), (0.17, 0), (0.16, 0.03), (rod * 1.5, 0.07), (rod, 0.12), (rod, base_height), (0, base_height)],

@@ -62,7 +62,7 @@ def _briefcase(rng: np.random.Generator) -> list[Part]:
 def _chest(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
     timber, iron = wood(rng), metal(rng)
-    wide, high, deep = u(0.75, 1.0), u(0.3, 0.45), u(0.4, 0.55)
+    wide, high, deep = u(0.85, 1.05), u(0.25, 0.42), u(0.35, 0.48)
     strap = wide * u(0.4, 0.75)
     lid = cylinder(deep, wide, center=(0, high, 0), rotate=(0, 0, 90), paint=timber)
     parts = [lid, box((wide * 1.5, deep, deep * 1.5), center=(0, high - deep, 0), op="subtract"),
@@ -97,7 +97,7 @@ def _rucksack(rng: np.random.Generator) -> list[Part]:
 def _gift(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
     wrap, ribbon = fabric(rng), plastic(rng)
-    wide, high, deep = u(0.6, 0.85), u(0.25, 0.4), u(0.45, 0.65)
+    wide, high, deep = u(0.65, 0.85), u(0.22, 0.36), u(0.42, 0.58)
     loop = u(0.2, 0.3)
     parts = [box((wide, high, deep), paint=wrap), box((0.1, high * 1.02, deep * 1.02), paint=ribbon),
              box((wide * 1.02, high * 1.01, 0.1), paint=ribbon),

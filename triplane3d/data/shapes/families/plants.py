@@ -50,7 +50,7 @@ def cactus(rng: np.random.Generator) -> list[Part]:
     elif style == "cluster":
         for angle in np.arange(int(rng.integers(2, 6))) * 1.3 + u(0, 6):
             size = mouth * u(0.35, 0.6)
-            parts.append(ellipsoid((size, size * u(0.9, 1.8), size), paint=green,
+            parts.append(ellipsoid((size, size * u(1.2, 2.2), size), paint=green,
                                    center=(mouth * 0.45 * cos(angle), soil + size * 0.5, mouth * 0.45 * sin(angle))))
     else:
         wide, high = mouth * u(0.6, 0.9), u(0.35, 0.5)
@@ -76,13 +76,13 @@ def potted_plant(rng: np.random.Generator) -> list[Part]:
     parts, soil, mouth = _pot(rng)
     style = rng.choice(("bush", "tree", "broad", "blades", "rosette"))
     if style == "bush":
-        size = mouth * u(0.6, 0.9)
-        parts.append(ellipsoid((size * 1.2, size * u(0.9, 1.4), size * 1.2), center=(0, soil + size * 0.7, 0),
+        size = mouth * u(0.55, 0.8)
+        parts.append(ellipsoid((size * 1.2, size * u(1.3, 1.8), size * 1.2), center=(0, soil + size * 1.1, 0),
                                paint=green))
         for angle in np.arange(int(rng.integers(4, 9))) * 2.4:
             ball = size * u(0.4, 0.7)
             parts.append(ellipsoid((ball, ball * u(0.8, 1.1), ball), paint=green,
-                                   center=(size * cos(angle), soil + size * u(0.6, 1.6), size * sin(angle))))
+                                   center=(size * cos(angle), soil + size * u(0.6, 2.2), size * sin(angle))))
     elif style == "tree":
         trunk, crown = u(0.3, 0.9), u(0.28, 0.55)
         parts += [capsule((0, soil - 0.05, 0), (0, soil + trunk + crown * 0.5, 0), u(0.05, 0.09), paint=bark)]
@@ -123,12 +123,12 @@ def _pot(rng: np.random.Generator) -> tuple[list[Part], float, float]:
     """A flower pot filled with soil: its parts, the soil's height and the radius of its mouth."""
     u = rng.uniform
     paint = ceramic(rng) if rng.random() < 0.7 else any_paint(rng)
-    rim, height, wall = u(0.35, 0.6), u(0.35, 0.85), 0.06
-    foot = rim * u(0.55, 1.0)
+    rim, height, wall = u(0.35, 0.6), u(0.35, 0.75), 0.06
+    foot = rim * u(0.55, 0.9)
     if rng.random() < 0.5:
         outline = np.array([(foot, 0), (rim, height)])
     else:
-        outline = smooth([(foot, 0), (rim * u(0.9, 1.2), height * u(0.3, 0.6)), (rim, height)], 6)
+        outline = smooth([(foot, 0), (rim * u(0.9, 1.1), height * u(0.3, 0.6)), (rim, height)], 6)
     soil = height * u(0.8, 0.92)
     parts = [revolve(hollow(outline, wall, soil - 0.05), paint=paint),
              cylinder(radius_at(outline, soil) - wall * 0.6, 0.06, center=(0, soil - 0.06, 0),

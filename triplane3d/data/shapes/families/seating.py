@@ -169,7 +169,7 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
     u = rng.uniform
     cover = fabric(rng)
     cushion = cover if rng.random() < 0.6 else contrasting(rng, cover)
-    half_depth, seat, back, foot = u(0.3, 0.42), u(0.32, 0.44), u(0.3, 0.6), u(0.05, 0.16)
+    half_depth, seat, back, foot = u(0.3, 0.42), u(0.32, 0.44), u(0.36, 0.62), u(0.07, 0.17)
     arm, arm_height, thick, soft = u(0.05, 0.11), u(0.12, 0.28), u(0.07, 0.12), u(0.015, 0.05)
     blend = u(0.0, 0.06) if rng.random() < 0.7 else 0.0
     base = (seat - foot) / 2
@@ -209,7 +209,8 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
         parts.append(box((half_width / seats, base, half_depth * 0.6), round=soft, paint=cover,
                          center=((half_width - half_width / seats) * rng.choice((-1, 1)), foot + base,
                                  half_depth * 1.3)))
-    return parts + four_legs(rng, foot + base, outer * 0.88, half_depth * 0.82, u(0.022, 0.035), wood(rng), low=True)
+    leg = max(u(0.022, 0.035), 0.026 * outer)
+    return parts + four_legs(rng, foot + base, outer * 0.88, half_depth * 0.82, leg, wood(rng), low=True)
 
 
 def _tub(rng: np.random.Generator) -> list[Part]:

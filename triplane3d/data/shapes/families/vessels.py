@@ -24,7 +24,7 @@ def mug(rng: np.random.Generator) -> list[Part]:
     else:
         outline = smooth([(foot * u(0.6, 1.0), 0), (foot, height * 0.05), (belly, height * u(0.3, 0.6)), (rim, height)],
                          6)
-    parts = [revolve(hollow(outline, wall, height * (u(0.08, 0.15) if rng.random() < 0.7 else u(0.5, 0.85))),
+    parts = [revolve(hollow(outline, wall, height * (u(0.08, 0.15) if rng.random() < 0.7 else u(0.4, 0.65))),
                      paint=paint)]
     if rng.random() < 0.9:
         handle = paint if rng.random() < 0.8 else contrasting(rng, paint)
@@ -77,7 +77,7 @@ def bottle(rng: np.random.Generator) -> list[Part]:
     neck = belly * u(0.3, 0.6)
     style = rng.choice(("bottle", "flat", "jar"), p=(0.7, 0.15, 0.15))
     if style == "jar":
-        belly, neck, height = u(0.4, 0.6), belly * u(0.8, 1.1), u(0.9, 1.6)
+        neck, height = belly * u(0.8, 1.1), belly * u(2.8, 4.0)
     shoulder, throat = height * u(0.4, 0.7), height * u(0.72, 0.88)
     if style == "flat":  # a flask, box-shaped or oval
         deep = belly * u(0.35, 0.6)
@@ -117,7 +117,7 @@ def vase(rng: np.random.Generator) -> list[Part]:
     """A vase, urn or amphora: any turned outline, sometimes two handles, sometimes flowers."""
     u = rng.uniform
     paint = ceramic(rng) if rng.random() < 0.8 else metal(rng)
-    height, wall = u(1.0, 2.2), u(0.05, 0.08)
+    height, wall = u(1.15, 2.3), u(0.05, 0.08)
     knots = int(rng.integers(2, 5))
     foot, rim = u(0.18, 0.45), u(0.2, 0.5)
     inner = np.stack([u(0.18, 0.65, knots), np.sort(u(0.12, 0.88, knots)) * height], axis=1)
