@@ -78,7 +78,8 @@ def tinted(rng: np.random.Generator, srgb: tuple[float, float, float]) -> Paint:
 def contrasting(rng: np.random.Generator, paint: Paint) -> Paint:
     """A plain paint that stands out from `paint`: of the candidates drawn, the one furthest from it in sRGB."""
     candidates = [replace(any_paint(rng), pattern="plain", second=None) for _ in range(4)]
-    return max(candidates, key=lambda other: np.abs(np.sqrt(np.asarray(other.color)) - np.sqrt(np.asarray(paint.color))).sum())
+    gaps = [np.abs(np.sqrt(np.asarray(other.color)) - np.sqrt(np.asarray(paint.color))).sum() for other in candidates]
+    return candidates[int(np.argmax(gaps))]
 
 
 def _maybe_patterned(rng: np.random.Generator, srgb: np.ndarray, patterns: tuple[str, ...], share: float,
