@@ -55,10 +55,10 @@ def table(rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.5:
         apron = u(0.02, 0.06)
         parts.append(box((x + leg * 0.3, apron, z + leg * 0.3), center=(0, height - apron, 0), paint=frame))
-    parts += four_legs(rng, height, x, z, leg, frame)
-    if shape == "rectangle" and rng.random() < 0.2:
-        parts.append(box((x, thick * 0.8, z), center=(0, height * u(0.25, 0.45), 0), paint=top_paint))
-    return parts
+    if shape == "rectangle" and rng.random() < 0.2:  # a lower shelf, which needs straight legs to rest on
+        return parts + [box((leg, height / 2, leg), center=(x, height / 2, z), mirror="xz", paint=frame),
+                        box((x, thick * 0.8, z), center=(0, height * u(0.25, 0.45), 0), paint=top_paint)]
+    return parts + four_legs(rng, height, x, z, leg, frame)
 
 
 @family

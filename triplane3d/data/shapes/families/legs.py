@@ -22,11 +22,11 @@ def four_legs(rng: np.random.Generator, top: float, x: float, z: float, thick: f
         parts = [box((thick, top / 2, thick), round=thick * u(0.05, 0.5), taper=u(0.0, 0.25), center=(x, top / 2, z),
                      **place)]
     elif style == 1:
-        parts = [capsule((x, top, z), (x + splay, thick, z + splay), thick, end_radius=thick * u(0.65, 1.1), **place)]
+        parts = [capsule((x, top, z), (x + splay, thick, z + splay), thick, end_radius=thick * u(0.78, 1.1), **place)]
     elif style == 2:
         bow, splay = u(-0.12, 0.12) * top, abs(splay)
         curve = bezier((x, top, z), (x + bow, top * 0.5, z + bow), (x + splay, thick, z + splay), 5)
-        return [tube(curve, thick * 1.05, end_radius=thick * u(0.7, 1.0), **place)]
+        return [tube(curve, thick * 1.05, end_radius=thick * u(0.8, 1.0), **place)]
     else:
         splay = 0.0
         height = np.array((0.0, 0.0, 0.05, 0.12, 0.3, 0.5, 0.62, 0.7, 0.74, 0.8, 1.0, 1.0)) * top

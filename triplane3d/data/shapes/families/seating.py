@@ -19,7 +19,7 @@ def chair(rng: np.random.Generator) -> list[Part]:
     frame = (wood, metal, plastic, wood)[rng.integers(4)](rng)
     cover = frame if rng.random() < 0.5 else fabric(rng)
     half_width, half_depth, seat, thick = u(0.18, 0.27), u(0.18, 0.26), u(0.38, 0.52), u(0.015, 0.04)
-    leg, back, lean = u(0.014, 0.026), u(0.25, 0.6), u(0.0, 0.14)
+    leg, back, lean = u(0.0165, 0.027), u(0.25, 0.6), u(0.0, 0.14)
     round_seat = rng.random() < 0.25
     if round_seat:
         half_depth = half_width

@@ -134,7 +134,7 @@ def vase(rng: np.random.Generator) -> list[Part]:
             spread, rise = u(0.1, 0.5), height * u(1.25, 1.7)
             tip = (spread * cos(angle), rise, spread * sin(angle))
             size = u(0.12, 0.2)
-            parts += [tube(bezier((0, floor - 0.03, 0), (0, height * 1.1, 0), tip, 5), 0.04, paint=leaf),
+            parts += [tube(bezier((0, floor - 0.03, 0), (0, height * 1.1, 0), tip, 5), 0.052, paint=leaf),
                       ellipsoid((size, size * u(0.5, 1.2), size), center=tip, paint=bloom,
                                 rotate=(30 * sin(angle), 0, -30 * cos(angle)))]
     return parts
