@@ -37,6 +37,7 @@ class AutoencoderObjective(nn.Module):
         surface_colors: Float[Tensor, "batch points 3"],
         label_points: Float[Tensor, "batch labels 3"],
         label_distance: Float[Tensor, "batch labels"],
+        kl_share: float = 1.0,
     ) -> dict[str, Tensor]:
         weights = self.weights
         posterior = self.vae.encode(surface_points, surface_normals, surface_colors).latent_dist
@@ -55,7 +56,7 @@ class AutoencoderObjective(nn.Module):
         if field.has_color:
             losses["color"] = functional.l1_loss(colors[:, asked:].float(), surface_colors[:, : weights.color_points])
 
-        loss = losses["occupancy"] + weights.kl * losses["kl"] + weights.color * losses.get("color", 0.0)
+        loss = losses["occupancy"] + kl_share * weights.kl * losses["kl"] + weights.color * losses.get("color", 0.0)
         return {"loss": loss, **losses}
 
 
@@ -88,7 +89,8 @@ def train(config: AutoencoderConfig) -> Path:
     )
 
     for batch in run.batches(shapes):
-        run.update(run.objective(**batch))
+        kl_share = min(1.0, (run.step + 1) / max(1, config.loss.kl_warmup_steps))
+        run.update(run.objective(**batch, kl_share=kl_share))
 
         if held_out and run.due(config.run.validate_every) and accelerator.is_main_process:
             with run.averaged():
