@@ -2,8 +2,8 @@
 
     python scripts/contact_sheet.py pipelines/mini PHOTOS docs/images/public_photos.png
 
-One row a photo: the photo as the encoder sees it, then the mesh from the photo's own side, its right, behind and its left.
-Nothing is chosen: one seed, every photo.
+One row a photo: the photo as the encoder sees it, then the mesh from the photo's own side, its right, behind and its
+left. Nothing is chosen: one seed, every photo.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ def main(
     output: Annotated[Path, typer.Argument(help="PNG file to write.")],
     size: Annotated[int, typer.Option(help="Pixels along the edge of each picture.")] = 160,
     photos_a_row: Annotated[int, typer.Option(help="Photos side by side on the sheet.")] = 2,
-    resolution: Annotated[int | None, typer.Option(help="Cells along the grid's edge; the pipeline's own default.")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Cells along the grid's edge; default: the model's.")] = None,
     seed: Annotated[int, typer.Option(help="Of the noise, the same for every photo.")] = 0,
 ) -> None:
     """Put every photo of a folder beside the mesh that a pipeline makes of it, seen from four sides."""

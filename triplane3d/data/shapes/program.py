@@ -287,20 +287,25 @@ def _bounding_box(batch: ShapeBatch, cells: int = 20) -> tuple[Float[Tensor, "ba
     grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(1, -1, 3)
     points = repeat(grid, "1 points xyz -> batch points xyz", batch=len(batch)) * reach[:, None, None]
     spacing = 2 * reach / cells
-    near = batch.distance(points).abs()
-    count = 1024
-    nearest = near.topk(count, dim=1, largest=False).indices
-    points = points.gather(1, nearest[..., None].expand(-1, -1, 3))
-    points = _project(batch, points, 2)
+    away = batch.distance(points).abs()
+    # The nearest grid points lie about the big parts; a spire or an antenna shows among the outermost near ones.
+    outermost = torch.where((away < 0.9 * spacing[:, None])[..., None], points, torch.zeros_like(points))
+    seeds = torch.cat([away.topk(768, dim=1, largest=False).indices, _extremes(outermost, 24)], 1)
+    points = _project(batch, points.gather(1, seeds[..., None].expand(-1, -1, 3)), 2)
     generator = torch.Generator().manual_seed(0)
     for shrink in (1.0, 0.4, 0.15, 0.05):
-        extremes = torch.cat([points.topk(8, dim=1).indices, points.topk(8, dim=1, largest=False).indices], 2)
-        seeds = points.gather(1, rearrange(extremes, "batch k side -> batch (k side)")[..., None].expand(-1, -1, 3))
+        seeds = points.gather(1, _extremes(points, 8)[..., None].expand(-1, -1, 3))
         noise = torch.randn((len(batch), seeds.shape[1], 6, 3), generator=generator).to(points)
         tries = rearrange(seeds[:, :, None] + noise * (shrink * spacing)[:, None, None, None],
                           "batch seed attempt xyz -> batch (seed attempt) xyz")
         points = torch.cat([points, _project(batch, tries, 2)], 1)
     return points.amin(1), points.amax(1)
+
+
+def _extremes(points: Float[Tensor, "batch points 3"], count: int) -> Int[Tensor, "batch seeds"]:
+    """Indices of the `count` outermost points in each of the six directions."""
+    outer = [points.topk(count, dim=1, largest=largest).indices for largest in (True, False)]
+    return rearrange(torch.cat(outer, 2), "batch count side -> batch (count side)")
 
 
 def _project(batch: ShapeBatch, points: Float[Tensor, "batch points 3"],
