@@ -1,4 +1,4 @@
-"""The type checker of the test run: beartype, with Python's numeric tower (an int serves where a float is asked for)."""
+"""The test run's type checker: beartype with Python's numeric tower (an int serves where a float is asked for)."""
 
 from beartype import BeartypeConf, beartype
 
