@@ -9,7 +9,8 @@ import torch
 from triplane3d.data.shapes.parts import Part, box, capsule, cylinder, ellipsoid, prism, revolve, torus, tube
 from triplane3d.data.shapes.program import ShapeBatch
 
-STAR = [(0, 1), (0.3, 0.3), (1, 0.2), (0.4, -0.2), (0.6, -1), (0, -0.5), (-0.6, -1), (-0.4, -0.2), (-1, 0.2), (-0.3, 0.3)]
+STAR = [(0, 1), (0.3, 0.3), (1, 0.2), (0.4, -0.2), (0.6, -1),
+        (0, -0.5), (-0.6, -1), (-0.4, -0.2), (-1, 0.2), (-0.3, 0.3)]
 PARTS = {
     "box": box((0.9, 0.5, 0.4), round=0.05),
     "tapered box": box((0.6, 0.7, 0.4), taper=-0.4),
