@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from triplane3d.data.shapes.parts import Vector
 
-def smooth(points: np.ndarray, count: int) -> np.ndarray:
+
+def smooth(points: Sequence[Vector] | np.ndarray, count: int) -> np.ndarray:
     """`count` points along the polyline after its corners are cut twice (Chaikin); the ends stay."""
     points = np.asarray(points, dtype=float)
     for _ in range(2):
@@ -15,12 +19,12 @@ def smooth(points: np.ndarray, count: int) -> np.ndarray:
     return np.stack([np.interp(np.linspace(0, length[-1], count), length, column) for column in points.T], axis=1)
 
 
-def solid(outline: np.ndarray) -> np.ndarray:
+def solid(outline: Sequence[Vector] | np.ndarray) -> np.ndarray:
     """The closed profile of a full body: `outline` runs from the foot's edge up to the top's."""
     return np.concatenate([[(0, outline[0][1])], outline, [(0, outline[-1][1])]])
 
 
-def hollow(outline: np.ndarray, wall: float, floor: float) -> np.ndarray:
+def hollow(outline: Sequence[Vector] | np.ndarray, wall: float, floor: float) -> np.ndarray:
     """The closed profile of a vessel whose outside is `outline` (foot to rim, at most 7 points, rising).
 
     The wall is `wall` thick at right angles to the outside; inside, the floor lies at height `floor`.
@@ -37,6 +41,6 @@ def hollow(outline: np.ndarray, wall: float, floor: float) -> np.ndarray:
     return np.concatenate([[(0, outline[0, 1])], outline, inside, [at_floor, (0, floor)]])
 
 
-def radius_at(outline: np.ndarray, height: float) -> float:
+def radius_at(outline: Sequence[Vector] | np.ndarray, height: float) -> float:
     """The outside's radius at a height."""
     return float(np.interp(height, np.asarray(outline)[:, 1], np.asarray(outline)[:, 0]))
