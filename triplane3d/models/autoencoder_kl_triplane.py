@@ -70,11 +70,7 @@ class ProjectionEncoder(nn.Module):
     ) -> Float[Tensor, "batch moments height width"]:
         pixels = self._pixel_moments(surface_points.float(), normals.float(), colors)
         hidden_states = self.proj_in(cast_for_autocast(pixels.to(dtype))) + self.positions.to(dtype)
-        for block in self.blocks:
-            if torch.is_grad_enabled() and self.gradient_checkpointing:
-                hidden_states = self._gradient_checkpointing_func(block, hidden_states)
-            else:
-                hidden_states = block(hidden_states)
+        hidden_states = _through_blocks(self, hidden_states)
         moments = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
         return rearrange(
             moments,
@@ -163,11 +159,7 @@ class PerceiverEncoder(nn.Module):
         context = self.proj_in(torch.cat(parts, dim=-1).to(dtype))
         hidden_states = self.tokens.to(dtype).expand(len(surface_points), -1, -1)
         hidden_states = self.cross_block(hidden_states, context)
-        for block in self.blocks:
-            if torch.is_grad_enabled() and self.gradient_checkpointing:
-                hidden_states = self._gradient_checkpointing_func(block, hidden_states)
-            else:
-                hidden_states = block(hidden_states)
+        hidden_states = _through_blocks(self, hidden_states)
         moments = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
         return rearrange(
             moments,
@@ -217,11 +209,7 @@ class TokenDecoder(nn.Module):
             j=self.patch_size,
         )
         hidden_states = self.proj_in(hidden_states) + self.positions.to(latents.dtype)
-        for block in self.blocks:
-            if torch.is_grad_enabled() and self.gradient_checkpointing:
-                hidden_states = self._gradient_checkpointing_func(block, hidden_states)
-            else:
-                hidden_states = block(hidden_states)
+        hidden_states = _through_blocks(self, hidden_states)
         patches = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
         return rearrange(
             patches,
@@ -474,6 +462,16 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
             )
         if colors is not None and colors.shape != points.shape:
             raise ValueError(f"expected colors of shape {tuple(points.shape)} in 0..1, got {tuple(colors.shape)}")
+
+
+def _through_blocks(stack: nn.Module, hidden_states: Tensor) -> Tensor:
+    """`hidden_states` after `stack.blocks`, each recomputed in backward where gradient checkpointing is on."""
+    for block in stack.blocks:
+        if torch.is_grad_enabled() and stack.gradient_checkpointing:
+            hidden_states = stack._gradient_checkpointing_func(block, hidden_states)
+        else:
+            hidden_states = block(hidden_states)
+    return hidden_states
 
 
 def _check_divides(size: int, part: int, size_name: str, part_name: str) -> None:
