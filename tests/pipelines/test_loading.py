@@ -32,7 +32,7 @@ def test_a_saved_pipeline_comes_back_the_same(loader: type, tiny_folder: Path, p
     loaded.set_progress_bar_config(disable=True)
     assert type(loaded) is Triplane3DPipeline
     assert torch.allclose(grids(loaded), grids(pipe), atol=1e-5)
-    assert loaded.config.default_resolution == pipe.config.default_resolution
+    assert loaded.config.presets == pipe.config.presets
 
 
 def test_loading_is_silent_about_types(tiny_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -60,7 +60,7 @@ def test_dtype_and_a_component_left_out(tiny_folder: Path) -> None:
     assert pipe.vae.dtype == torch.bfloat16 and pipe.image_encoder is None
     tokens = torch.zeros(1, 5, pipe.transformer.config.cross_attention_dim)  # a class token and 2 × 2 patches
     assert bool(grids(pipe, image_embeds=tokens).isfinite().all())
-    with pytest.raises(ValueError, match="without an image_encoder"):
+    with pytest.raises(ValueError, match="without its image_encoder"):
         pipe("photo.png")
 
 
@@ -68,7 +68,7 @@ def test_from_pipe_shares_the_weights(pipe: Triplane3DPipeline) -> None:
     other = Triplane3DPipeline.from_pipe(pipe, foreground_ratio=0.7)
     assert other.transformer is pipe.transformer
     assert other.image_processor.foreground_ratio == 0.7
-    assert other.config.default_resolution == pipe.config.default_resolution
+    assert other.config.presets == pipe.config.presets
 
 
 def test_components_are_all_there(pipe: Triplane3DPipeline) -> None:

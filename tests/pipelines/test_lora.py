@@ -49,6 +49,52 @@ def test_fusing_gives_the_same_answer_and_unfusing_takes_it_back(pipe: Triplane3
     assert torch.allclose(grids(pipe), plain, atol=1e-3)
 
 
+def test_several_adapters_mix_by_their_weights(pipe: Triplane3DPipeline, adapter: dict) -> None:
+    plain = grids(pipe)
+    for name in ("first", "second"):
+        pipe.load_lora_weights({f"transformer.{key}": tensor for key, tensor in adapter.items()}, adapter_name=name)
+    pipe.set_adapters(["first"])
+    alone = grids(pipe)
+    pipe.set_adapters(["first", "second"], [0.25, 0.75])  # the same adapter twice: the weights add up to one
+    assert torch.allclose(grids(pipe), alone, atol=1e-3)
+    pipe.set_adapters(["first", "second"], [0.5, -0.5])
+    assert torch.allclose(grids(pipe), plain, atol=1e-3) and not torch.allclose(alone, plain, atol=1e-2)
+    assert pipe.get_list_adapters() == {"transformer": ["first", "second"]}
+    pipe.delete_adapters("second")
+    assert pipe.get_list_adapters() == {"transformer": ["first"]}
+    pipe.disable_lora()
+    assert torch.allclose(grids(pipe), plain, atol=1e-5)
+
+
+def test_an_adapter_is_swapped_in_place(pipe: Triplane3DPipeline, adapter: dict) -> None:
+    other = {f"transformer.{key}": 0.5 * tensor for key, tensor in adapter.items()}
+    pipe.load_lora_weights(other, adapter_name="style")
+    expected = grids(pipe)
+    pipe.unload_lora_weights()
+
+    pipe.load_lora_weights({f"transformer.{key}": tensor for key, tensor in adapter.items()}, adapter_name="style")
+    modules = list(map(id, pipe.transformer.modules()))
+    assert not torch.allclose(grids(pipe), expected, atol=1e-3)
+    pipe.load_lora_weights(other, adapter_name="style", hotswap=True)
+    assert torch.allclose(grids(pipe), expected, atol=1e-5)
+    assert list(map(id, pipe.transformer.modules())) == modules
+
+
+def test_a_pipeline_with_an_adapter_says_how_to_save_it(
+    pipe: Triplane3DPipeline, adapter: dict, tmp_path: Path
+) -> None:
+    pipe.load_lora_weights({f"transformer.{key}": tensor for key, tensor in adapter.items()})
+    with pytest.raises(ValueError, match="a LoRA is attached"):
+        pipe.save_pretrained(tmp_path)
+    pipe.fuse_lora()
+    changed = grids(pipe)
+    pipe.unload_lora_weights()
+    pipe.save_pretrained(tmp_path)
+    loaded = Triplane3DPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert torch.allclose(grids(loaded), changed, atol=1e-4)
+
+
 def test_what_is_no_adapter_is_refused(pipe: Triplane3DPipeline) -> None:
     with pytest.raises(ValueError, match="not a LoRA adapter"):
         pipe.load_lora_weights({"transformer.proj_out.weight": torch.zeros(2, 2)})

@@ -1,12 +1,15 @@
 """The pipeline's contract: one mesh per photo, the same for a seed in any company, steered by its arguments."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
 import trimesh
+from diffusers import FirstBlockCacheConfig
 from PIL import Image
 from pipelines.tiny_pipeline import grids, photo, seeded
 
@@ -148,25 +151,104 @@ def test_models_may_differ_in_precision(pipe: Triplane3DPipeline) -> None:
     assert bool(grids(pipe).isfinite().all())
 
 
+NOISE = torch.zeros(1, 4, 4, 12)
+
+
+@pytest.fixture
+def as_users_run_it() -> Iterator[None]:
+    """Without the type checks of the test run, which would answer first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({"image": None}, "either `image` or `image_embeds`"),
         ({"image_embeds": torch.zeros(1, 2, 3)}, "not both"),
-        ({"output_type": "glb"}, "output_type must be one of"),
-        ({"num_inference_steps": 0}, "num_inference_steps must be at least 1"),
-        ({"resolution": 1}, "resolution must be at least 2"),
-        ({"num_images_per_prompt": 0}, "num_images_per_prompt"),
-        ({"latents": torch.zeros(1, 2, 3, 4)}, "latents must have shape"),
-        ({"generator": [torch.Generator()] * 3}, "one for each of the 1 meshes"),
-        ({"callback_on_step_end_tensor_inputs": ["noise"]}, "may name"),
         ({"image": []}, "empty list"),
         ({"image": Image.new("RGBA", (9, 9))}, "fully transparent"),
+        ({"image": None, "image_embeds": torch.zeros(2, 32)}, r"shape \(photos, tokens, 32\), got \(2, 32\)"),
+        ({"image": None, "image_embeds": torch.zeros(1, 17, 33)}, r"shape \(photos, tokens, 32\)"),
+        ({"image": None, "image_embeds": torch.full((1, 17, 32), torch.nan)}, "image_embeds holds NaN"),
+        ({"image": None, "image_embeds": [0.0]}, "image_embeds must be a tensor .* got list"),
+        ({"output_type": "glb"}, "output_type must be one of"),
+        ({"num_inference_steps": 0}, "num_inference_steps must be from 1 to 1000, got 0"),
+        ({"num_inference_steps": -4}, "num_inference_steps must be from 1 to 1000, got -4"),
+        ({"num_inference_steps": 2.5}, "num_inference_steps must be a whole number"),
+        ({"num_inference_steps": True}, "num_inference_steps must be a whole number"),
+        ({"num_inference_steps": 1001}, "from 1 to 1000"),
+        ({"guidance_scale": -1}, "guidance_scale must be a finite number of at least 0, got -1"),
+        ({"guidance_scale": float("nan")}, "guidance_scale must be a finite number"),
+        ({"guidance_scale": "3"}, "guidance_scale must be a finite number"),
+        ({"resolution": 1}, "resolution must be at least 2"),
+        ({"resolution": "high"}, "resolution must be a whole number"),
+        ({"level": float("inf")}, "level must be a finite number"),
+        ({"num_images_per_prompt": 0}, "num_images_per_prompt"),
+        ({"latents": torch.zeros(1, 2, 3, 4)}, r"latents must have shape \(1, 4, 4, 12\), got \(1, 2, 3, 4\)"),
+        ({"latents": NOISE, "image": [photo(), photo()]}, r"latents must have shape \(2, 4, 4, 12\)"),
+        ({"latents": NOISE.long()}, "latents must hold floats, got torch.int64"),
+        ({"latents": NOISE / 0}, "latents holds NaN"),
+        ({"latents": NOISE.numpy()}, "latents must be a tensor"),
+        ({"generator": [torch.Generator()] * 3}, "one for each of the 1 meshes, got 3"),
+        ({"generator": 7}, "generator must be a torch.Generator .* for a seed pass"),
+        ({"generator": [0]}, "generator must be a torch.Generator"),
+        ({"attention_kwargs": 0.5}, "attention_kwargs must be a dict"),
+        ({"callback_on_step_end": "print"}, "callback_on_step_end must be callable"),
+        ({"callback_on_step_end_tensor_inputs": ["noise"]}, "must be a list of .'latents', 'image_embeds'."),
+        ({"callback_on_step_end_tensor_inputs": "latents"}, "must be a list"),
     ],
 )
+@pytest.mark.usefixtures("as_users_run_it")
 def test_mistakes_are_named_before_work_is_done(pipe: Triplane3DPipeline, options: dict, sentence: str) -> None:
+    pipe.image_encoder.forward = pipe.transformer.forward = lambda *_, **__: pytest.fail("work was done")
     with pytest.raises(ValueError, match=sentence):
         pipe(**{"image": photo(), **options})
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_a_photo_of_no_known_kind_is_named_by_its_place(pipe: Triplane3DPipeline) -> None:
+    with pytest.raises(TypeError, match="image 1 must be a path, PIL image, array or tensor, got dict"):
+        pipe([photo(), {}])
+
+
+@pytest.mark.parametrize(
+    ("missing", "options", "way_out"),
+    [
+        ("image_encoder", {}, "pass `image_embeds`"),
+        ("vae", {}, 'ask for output_type="latent"'),
+        ("transformer", {}, "without its transformer"),
+        ("scheduler", {}, "without its scheduler"),
+    ],
+)
+def test_a_missing_component_is_named(pipe: Triplane3DPipeline, missing: str, options: dict, way_out: str) -> None:
+    setattr(pipe, missing, None)
+    with pytest.raises(ValueError, match=f"without its {missing}") as caught:
+        pipe(photo(), **options)
+    assert way_out in str(caught.value)
+
+
+def test_latents_need_no_vae(pipe: Triplane3DPipeline) -> None:
+    expected = latents_of(pipe)
+    pipe.vae = None
+    assert torch.equal(latents_of(pipe), expected)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_after_an_interruption_the_pipeline_is_as_before(pipe: Triplane3DPipeline, cached: bool) -> None:
+    if cached:
+        pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=1e3))
+    pipe.enable_model_cpu_offload(device="cpu")
+    expected = latents_of(pipe, num_inference_steps=3)
+
+    def stop(*_: Any) -> dict:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipe(photo(1), num_inference_steps=3, callback_on_step_end=stop)
+    assert pipe.current_timestep is None
+    assert torch.equal(latents_of(pipe, num_inference_steps=3), expected)
 
 
 # --- steering and hooks ---------------------------------------------------------------------------------------------
@@ -238,11 +320,36 @@ def test_training_may_pass_through_the_encoder_and_checkpoint_gradients(pipe: Tr
     assert all(torch.allclose(plain, again, atol=1e-6) for plain, again in zip(*gradients, strict=True))
 
 
-def test_defaults_come_from_the_saved_settings(pipe: Triplane3DPipeline) -> None:
-    steps = []
-    pipe(photo(), output_type="latent", callback_on_step_end=lambda pipe, step, t, tensors: steps.append(step) or {})
-    assert len(steps) == pipe.config.default_num_inference_steps
-    assert pipe.guidance_scale == pipe.config.default_guidance_scale
+def test_quality_stands_for_steps_guidance_and_resolution(pipe: Triplane3DPipeline) -> None:
+    def asked_for(**options: Any) -> tuple[int, float, int]:
+        steps = []
+        out = pipe(photo(), output_type="pt", callback_on_step_end=lambda *now: steps.append(now[1]), **options)
+        return len(steps), pipe.guidance_scale, out.meshes.shape[-1] - 1
+
+    presets = {
+        "draft": {"num_inference_steps": 1, "guidance_scale": 1.0, "resolution": 4},
+        "balanced": {"num_inference_steps": 2, "guidance_scale": 3.0, "resolution": 6},
+    }
+    pipe = Triplane3DPipeline(**pipe.components, presets=presets)
+    pipe.set_progress_bar_config(disable=True)
+    assert asked_for() == asked_for(quality="balanced") == (2, 3.0, 6)
+    assert asked_for(quality="draft") == (1, 1.0, 4)
+    assert asked_for(quality="draft", num_inference_steps=3, resolution=5) == (3, 1.0, 5)
+    with pytest.raises(ValueError, match="quality must be one of .'draft', 'balanced'.*got 'best'"):
+        pipe(photo(), quality="best")
+
+
+@pytest.mark.parametrize(
+    ("presets", "sentence"),
+    [
+        ({"balanced": {"resolution": 8}}, "must say .'guidance_scale', 'num_inference_steps', 'resolution'"),
+        ({}, "one called 'balanced'"),
+        ({"balanced": {"num_inference_steps": 0, "guidance_scale": 1, "resolution": 8}}, "at least 1, got 0"),
+    ],
+)
+def test_presets_are_complete(pipe: Triplane3DPipeline, presets: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Triplane3DPipeline(**pipe.components, presets=presets)
 
 
 def test_a_second_encoder_feeds_the_transformers_second_stream(pipe: Triplane3DPipeline) -> None:
@@ -251,7 +358,7 @@ def test_a_second_encoder_feeds_the_transformers_second_stream(pipe: Triplane3DP
     for parameter in transformer.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     components = {**pipe.components, "transformer": transformer, "pixel_encoder": copy.deepcopy(pipe.image_encoder)}
-    double = Triplane3DPipeline(**components, default_num_inference_steps=2)
+    double = Triplane3DPipeline(**components, presets=pipe.config.presets)
     double.set_progress_bar_config(disable=True)
     assert set(double.components) == {*pipe.components, "pixel_encoder"}
     before = latents_of(double)

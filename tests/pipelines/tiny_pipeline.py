@@ -36,7 +36,8 @@ def build_tiny() -> Triplane3DPipeline:
     for parameter in components["transformer"].parameters():
         if float(parameter.detach().abs().max()) == 0:
             torch.nn.init.normal_(parameter, std=0.05)
-    pipe = Triplane3DPipeline(**components, default_num_inference_steps=2, default_resolution=12)
+    preset = {"num_inference_steps": 2, "guidance_scale": 3.0, "resolution": 12}
+    pipe = Triplane3DPipeline(**components, presets={"draft": {**preset, "resolution": 6}, "balanced": preset})
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

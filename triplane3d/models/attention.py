@@ -136,6 +136,15 @@ class TriplaneAttention(nn.Module, AttentionModuleMixin):
         self.norm_k = RMSNorm(head_dim, eps=eps) if qk_norm else nn.Identity()
         self.set_processor(TriplaneAttnProcessor())
 
+    def set_use_memory_efficient_attention_xformers(
+        self, use_memory_efficient_attention_xformers: bool, attention_op: Callable | None = None
+    ) -> None:
+        """xformers' kernels where there is CUDA, for which alone they are made; elsewhere nothing changes."""
+        if not use_memory_efficient_attention_xformers:
+            self.processor._attention_backend = None
+        elif torch.cuda.is_available():
+            super().set_use_memory_efficient_attention_xformers(True, attention_op)
+
     def forward(
         self,
         hidden_states: Float[Tensor, "batch queries dim"],

@@ -1,5 +1,6 @@
 """Where pipelines are found: diffusers' loader learns our classes, and a bare name means a pipeline that came along."""
 
+import logging
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
@@ -12,6 +13,12 @@ def register_with_diffusers() -> None:
 
     The loader looks a library's loading methods up in `LOADABLE_CLASSES` and a pipeline's class on `diffusers` itself.
     """
+    import torch
+
+    if not torch.cuda.is_available():
+        # diffusers imports xformers wherever it is installed, and that warns of kernels nobody could call here.
+        logging.getLogger("xformers").setLevel(logging.ERROR)
+
     import diffusers
     from diffusers.pipelines import pipeline_loading_utils
 

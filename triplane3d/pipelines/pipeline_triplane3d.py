@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+from diffusers.guiders import BaseGuidance
 from diffusers.schedulers import SchedulerMixin
 from diffusers.utils.torch_utils import randn_tensor
 from einops import rearrange, repeat
@@ -20,13 +21,29 @@ from triplane3d.geometry.isosurface import evaluate_grid, extract_surface
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.triplane import TriplaneField
+from triplane3d.pipelines.arguments import (
+    check_callback,
+    check_generators,
+    check_number,
+    check_tensor,
+    check_whole,
+)
 from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor
 from triplane3d.pipelines.loading import embedded_pipeline
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
+from triplane3d.pipelines.photo import split_batch
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "latent")
 HUB_TAGS = ("image-to-3d", "triplane3d", "diffusers")
+
+# What `quality` stands for where a saved pipeline does not say.
+DEFAULT_QUALITY = "balanced"
+PRESETS = {
+    "draft": {"num_inference_steps": 8, "guidance_scale": 3.0, "resolution": 64},
+    "balanced": {"num_inference_steps": 20, "guidance_scale": 3.0, "resolution": 128},
+    "high": {"num_inference_steps": 50, "guidance_scale": 3.0, "resolution": 256},
+}
 
 
 class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
@@ -37,13 +54,14 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
     pipe("chair.png", generator=torch.Generator().manual_seed(0)).meshes[0].save("chair.glb")
     ```
 
-    `pixel_encoder` is the second stream of models whose transformer takes `pixel_hidden_states`. The scalars are saved
-    with the pipeline: how photos are framed (`foreground_ratio`, grey `background`, `image_statistics`), and what
-    `__call__` does where it is not told.
+    `pixel_encoder` is the second stream of models whose transformer takes `pixel_hidden_states`. `guider`, any of
+    `diffusers.guiders`, replaces plain classifier-free guidance. Saved with the pipeline are how photos are framed
+    (`foreground_ratio`, grey `background`, `image_statistics`) and its `presets`: the `num_inference_steps`,
+    `guidance_scale` and `resolution` that each name of `quality` stands for.
     """
 
     model_cpu_offload_seq = "image_encoder->pixel_encoder->transformer->vae"
-    _optional_components = ["pixel_encoder"]
+    _optional_components = ["pixel_encoder", "guider"]
     _callback_tensor_inputs = ["latents", "image_embeds"]
 
     def __init__(
@@ -53,12 +71,11 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         vae: AutoencoderKLTriplane | None,
         scheduler: SchedulerMixin,
         pixel_encoder: PreTrainedModel | None = None,
+        guider: BaseGuidance | None = None,
         foreground_ratio: float = 0.85,
         background: float = 0.5,
         image_statistics: str = "imagenet",
-        default_num_inference_steps: int = 20,
-        default_guidance_scale: float = 3.0,
-        default_resolution: int = 128,
+        presets: dict | None = None,
     ):
         super().__init__()
         self.register_modules(
@@ -67,14 +84,13 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             vae=vae,
             scheduler=scheduler,
             pixel_encoder=pixel_encoder,
+            guider=guider,
         )
         self.register_to_config(
             foreground_ratio=foreground_ratio,
             background=background,
             image_statistics=image_statistics,
-            default_num_inference_steps=default_num_inference_steps,
-            default_guidance_scale=default_guidance_scale,
-            default_resolution=default_resolution,
+            presets=_check_presets(PRESETS if presets is None else presets),
         )
         self.image_processor = self._processor_for(image_encoder)
         self.pixel_processor = self._processor_for(pixel_encoder)
@@ -85,9 +101,18 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         embedded = embedded_pipeline(str(pretrained_model_name_or_path))
         return super().from_pretrained(embedded or pretrained_model_name_or_path, **kwargs)
 
+    def save_pretrained(self, save_directory: str | PathLike, *args: Any, **kwargs: Any) -> None:
+        """diffusers' `save_pretrained`; refused while a LoRA is attached, whose weights could not be loaded again."""
+        if getattr(self.transformer, "peft_config", None):
+            raise ValueError(
+                "a LoRA is attached to the transformer: keep it in the weights with fuse_lora() and then "
+                "unload_lora_weights(), or call unload_lora_weights() and save it by itself with save_lora_weights()"
+            )
+        super().save_pretrained(save_directory, *args, **kwargs)
+
     @property
     def components(self) -> dict[str, Any]:
-        """What the pipeline is made of; a `pixel_encoder` only where the model has one."""
+        """What the pipeline is made of; a `pixel_encoder` or `guider` only where there is one."""
         return {
             name: component
             for name, component in super().components.items()
@@ -112,7 +137,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
 
     @property
     def do_classifier_free_guidance(self) -> bool:
-        return self._guidance_scale > 1
+        return self._guidance_scale > 1 if self.guider is None else self.guider.num_conditions > 1
 
     @property
     def num_timesteps(self) -> int:
@@ -133,38 +158,60 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
 
     def check_inputs(
         self,
-        image: object,
+        image: Photo | Sequence[Photo] | None,
         image_embeds: Tensor | None,
         latents: Tensor | None,
+        generator: torch.Generator | list[torch.Generator] | None,
         num_inference_steps: int,
+        guidance_scale: float,
         num_images_per_prompt: int,
         resolution: int,
+        level: float,
         output_type: str,
+        attention_kwargs: dict[str, Any] | None,
+        callback_on_step_end: Callable | PipelineCallback | MultiPipelineCallbacks | None,
         callback_on_step_end_tensor_inputs: Sequence[str],
     ) -> None:
         """Everything that can be refused before work is done."""
         if (image is None) == (image_embeds is None):
             raise ValueError("pass either `image` or `image_embeds`" + (", not both" if image is not None else ""))
-        if image is not None and self.image_processor is None:
-            raise ValueError("this pipeline was loaded without an image_encoder: pass `image_embeds`")
-        if image_embeds is not None and image_embeds.ndim != 3:
-            raise ValueError(f"image_embeds are (batch, tokens, channels), got shape {tuple(image_embeds.shape)}")
-        if image_embeds is not None and self.pixel_processor is not None:
-            raise ValueError("this pipeline has a pixel_encoder, which must see the photo: pass `image`")
-        for name, value, least in (
-            ("num_inference_steps", num_inference_steps, 1),
-            ("num_images_per_prompt", num_images_per_prompt, 1),
-            ("resolution", resolution, 2),
-        ):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type must be one of {OUTPUT_TYPES}, got {output_type!r}")
-        unknown = [name for name in callback_on_step_end_tensor_inputs if name not in self._callback_tensor_inputs]
-        if unknown:
-            raise ValueError(
-                f"callback_on_step_end_tensor_inputs may name {self._callback_tensor_inputs}, got {unknown}"
-            )
+        needed = ["scheduler", "transformer"]
+        needed += ["vae"] if output_type != "latent" else []
+        needed += ["image_encoder"] if image is not None else []
+        for name in needed:
+            if getattr(self, name) is None:
+                way_out = {"image_encoder": ": pass `image_embeds`", "vae": ': ask for output_type="latent"'}
+                raise ValueError(f"this pipeline was loaded without its {name}" + way_out.get(name, ""))
+
+        check_whole("num_inference_steps", num_inference_steps, 1, self.scheduler.config.get("num_train_timesteps"))
+        check_number("guidance_scale", guidance_scale, 0)
+        check_whole("num_images_per_prompt", num_images_per_prompt, 1)
+        check_whole("resolution", resolution, 2)
+        check_number("level", level)
+        if attention_kwargs is not None and not isinstance(attention_kwargs, dict):
+            raise ValueError(f'attention_kwargs must be a dict such as {{"scale": 0.5}}, got {attention_kwargs!r}')
+        check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
+
+        if image_embeds is not None:
+            if self.pixel_encoder is not None:
+                raise ValueError("this pipeline has a pixel_encoder, which must see the photo: pass `image`")
+            width = self.transformer.config.cross_attention_dim
+            check_tensor("image_embeds", image_embeds, ("photos", "tokens", width), "`encode_image` makes them")
+            photos = len(image_embeds)
+        else:
+            entries = split_batch(image)
+            for index, entry in enumerate(entries):
+                if not isinstance(entry, Photo):
+                    kind = type(entry).__name__
+                    raise TypeError(f"image {index} must be a path, PIL image, array or tensor, got {kind}")
+            photos = len(entries)
+        count = photos * num_images_per_prompt
+        check_generators(generator, count, self._execution_device)
+        if latents is not None:
+            shape = self._latents_shape(count)
+            check_tensor("latents", latents, shape, "it is noise of unit variance, one entry for each mesh")
 
     def encode_image(
         self, pixel_values: Float[Tensor, "batch channels height width"], encoder: PreTrainedModel | None = None
@@ -181,15 +228,13 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         latents: Tensor | None,
     ) -> Float[Tensor, "batch channels height width"]:
         """Noise to start from, in float32 whatever the models' precision: a seed means the same noise everywhere."""
+        if latents is not None:
+            return latents.to(device=device, dtype=torch.float32)
+        return randn_tensor(self._latents_shape(batch_size), generator=generator, device=device, dtype=torch.float32)
+
+    def _latents_shape(self, batch_size: int) -> tuple[int, int, int, int]:
         config = self.transformer.config
-        shape = (batch_size, config.in_channels, config.sample_size, 3 * config.sample_size)
-        if isinstance(generator, list) and len(generator) != batch_size:
-            raise ValueError(f"a list of generators has one for each of the {batch_size} meshes, got {len(generator)}")
-        if latents is None:
-            return randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
-        if latents.shape != shape:
-            raise ValueError(f"latents must have shape {shape}, got {tuple(latents.shape)}")
-        return latents.to(device=device, dtype=torch.float32)
+        return batch_size, config.in_channels, config.sample_size, 3 * config.sample_size
 
     def decode_latents(self, latents: Float[Tensor, "batch channels height width"]) -> TriplaneField:
         """The batch of fields that normalised latents stand for."""
@@ -218,87 +263,104 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         attention_kwargs: dict[str, Any] | None = None,
         callback_on_step_end: Callable | PipelineCallback | MultiPipelineCallbacks | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        quality: str = DEFAULT_QUALITY,
     ) -> Triplane3DPipelineOutput | tuple:
         """One mesh per photo, or `num_images_per_prompt` of them.
 
         Args:
             image: a photo (path, PIL, array (height, width, channels), tensor (channels, height, width) in 0..1), a
                 list of them, or a batched array or tensor. The background is removed where there is no alpha.
-            num_inference_steps: denoising steps; the pipeline's own default where None, as for the next two.
+            num_inference_steps: denoising steps; where None, what `quality` stands for.
             guidance_scale: how much more the photo counts than no photo; up to 1 runs the transformer without guidance.
+                Where None, what `quality` stands for; a pipeline with a `guider` leaves it to that.
             generator: makes the call repeatable; a list has one for each mesh, which then does not depend on its batch.
             latents: noise to start from, (batch, channels, size, 3·size) of unit variance.
             image_embeds: tokens from `encode_image`, (batch, tokens, features), instead of `image`.
-            resolution: cells along the edge of the grid on which the surface is found.
+            resolution: cells along the edge of the grid on which the surface is found; where None, as `quality` has it.
             level: the logit at which the surface lies; a higher one gives a thinner object.
             output_type: "mesh" (`Mesh`), "trimesh", "pt" or "np" (logits on the grid, (batch, n, n, n) with
                 n = resolution + 1 samples per axis, axes x, y, z), or "latent".
             attention_kwargs: forwarded to the transformer, e.g. {"scale": 0.5} for the strength of a LoRA.
             callback_on_step_end: called as (pipe, step, timestep, tensors) after each step; may return changed tensors.
             callback_on_step_end_tensor_inputs: which tensors it gets, of `latents` and `image_embeds`.
+            quality: the name of one of the pipeline's presets: "draft", "balanced" or "high".
+
+        Raises:
+            ValueError: for any argument that cannot be meant, before work is done; and where the field has no surface.
         """
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
-        config = self.config
-        num_inference_steps = config.default_num_inference_steps if num_inference_steps is None else num_inference_steps
-        guidance_scale = config.default_guidance_scale if guidance_scale is None else guidance_scale
-        resolution = config.default_resolution if resolution is None else resolution
+        if quality not in self.config.presets:
+            raise ValueError(f"quality must be one of {list(self.config.presets)}, got {quality!r}")
+        preset = self.config.presets[quality]
+        if self.guider is not None and guidance_scale is not None:
+            raise ValueError("this pipeline has a guider: set the scale there, pipe.guider.new(guidance_scale=…)")
+        num_inference_steps = preset["num_inference_steps"] if num_inference_steps is None else num_inference_steps
+        guidance_scale = preset["guidance_scale"] if guidance_scale is None else guidance_scale
+        resolution = preset["resolution"] if resolution is None else resolution
         self.check_inputs(
             image,
             image_embeds,
             latents,
+            generator,
             num_inference_steps,
+            guidance_scale,
             num_images_per_prompt,
             resolution,
+            level,
             output_type,
+            attention_kwargs,
+            callback_on_step_end,
             callback_on_step_end_tensor_inputs,
         )
-        self._guidance_scale = guidance_scale
+        self._guidance_scale = guidance_scale if self.guider is None else getattr(self.guider, "guidance_scale", 1.0)
         self._attention_kwargs = attention_kwargs
         self._current_timestep = None
         self._interrupt = False
         device = self._execution_device
 
-        # Photo → tokens, one set for each mesh.
-        photos: PreparedPhotos | None = None
-        pixel_embeds = None
-        if image is not None:
-            photos = self.image_processor.preprocess(image)
-            image_embeds = self.encode_image(photos.pixel_values)
-            if self.pixel_encoder is not None:
-                pixel_values = self.pixel_processor.preprocess(image).pixel_values
-                pixel_embeds = self.encode_image(pixel_values, self.pixel_encoder)
-                pixel_embeds = self._for_each_mesh(pixel_embeds, num_images_per_prompt)
-        image_embeds = self._for_each_mesh(image_embeds.to(device), num_images_per_prompt)
+        # However the work ends, models that were offloaded go back and caches forget.
+        try:
+            # Photo → tokens, one set for each mesh.
+            photos: PreparedPhotos | None = None
+            pixel_embeds = None
+            if image is not None:
+                photos = self.image_processor.preprocess(image)
+                image_embeds = self.encode_image(photos.pixel_values)
+                if self.pixel_encoder is not None:
+                    pixel_values = self.pixel_processor.preprocess(image).pixel_values
+                    pixel_embeds = self.encode_image(pixel_values, self.pixel_encoder)
+                    pixel_embeds = self._for_each_mesh(pixel_embeds, num_images_per_prompt)
+            image_embeds = self._for_each_mesh(image_embeds.to(device), num_images_per_prompt)
 
-        # Noise → latents.
-        latents = self.prepare_latents(len(image_embeds), device, generator, latents)
-        self.scheduler.set_timesteps(num_inference_steps, device=device)
-        timesteps = self.scheduler.timesteps
-        self._num_timesteps = len(timesteps)
-        with self.progress_bar(total=len(timesteps)) as progress_bar:
-            for step, timestep in enumerate(timesteps):
-                if self.interrupt:
-                    continue
-                self._current_timestep = timestep
-                prediction = self._predict(latents, timestep, image_embeds, pixel_embeds)
-                latents = self.scheduler.step(prediction.float(), timestep, latents, return_dict=False)[0]
+            # Noise → latents.
+            latents = self.prepare_latents(len(image_embeds), device, generator, latents)
+            self.scheduler.set_timesteps(num_inference_steps, device=device)
+            timesteps = self.scheduler.timesteps
+            self._num_timesteps = len(timesteps)
+            with self.progress_bar(total=len(timesteps)) as progress_bar:
+                for step, timestep in enumerate(timesteps):
+                    if self.interrupt:
+                        continue
+                    self._current_timestep = timestep
+                    prediction = self._predict(latents, step, timestep, image_embeds, pixel_embeds)
+                    latents = self.scheduler.step(prediction.float(), timestep, latents, return_dict=False)[0]
 
-                if callback_on_step_end is not None:
-                    tensors = {"latents": latents, "image_embeds": image_embeds}
-                    tensors = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
-                    changed = callback_on_step_end(self, step, timestep, tensors) or {}
-                    latents = changed.pop("latents", latents)
-                    image_embeds = changed.pop("image_embeds", image_embeds)
-                progress_bar.update()
-        self._current_timestep = None
+                    if callback_on_step_end is not None:
+                        tensors = {"latents": latents, "image_embeds": image_embeds}
+                        tensors = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
+                        changed = callback_on_step_end(self, step, timestep, tensors) or {}
+                        latents = changed.pop("latents", latents)
+                        image_embeds = changed.pop("image_embeds", image_embeds)
+                    progress_bar.update()
 
-        # Latents → field → what was asked for.
-        if output_type == "latent":
+            # Latents → field → what was asked for.
             meshes = latents
-        else:
-            meshes = self._realize(self.decode_latents(latents), resolution, level, output_type)
-        self.maybe_free_model_hooks()
+            if output_type != "latent":
+                meshes = self._realize(self.decode_latents(latents), resolution, level, output_type)
+        finally:
+            self._current_timestep = None
+            self.maybe_free_model_hooks()
         if not return_dict:
             return (meshes,)
         return Triplane3DPipelineOutput(
@@ -312,27 +374,51 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         return repeat(embeds, "photo token feature -> (photo again) token feature", again=num_images_per_prompt)
 
     def _predict(
-        self, latents: Tensor, timestep: Tensor, image_embeds: Tensor, pixel_embeds: Tensor | None
+        self, latents: Tensor, step: int, timestep: Tensor, image_embeds: Tensor, pixel_embeds: Tensor | None
     ) -> Float[Tensor, "batch channels height width"]:
-        """The transformer's prediction; under guidance both halves run as one batch, the one without a photo first."""
-        if self.do_classifier_free_guidance:
-            latents = torch.cat([latents, latents])
-            image_embeds = torch.cat([torch.zeros_like(image_embeds), image_embeds])
-            if pixel_embeds is not None:
-                pixel_embeds = torch.cat([torch.zeros_like(pixel_embeds), pixel_embeds])
-        with self.transformer.cache_context("cond_uncond" if self.do_classifier_free_guidance else "cond"):
-            prediction = self.transformer(
+        """What the scheduler steps along: the transformer's prediction, guided."""
+        conditions = {"encoder_hidden_states": image_embeds}
+        if pixel_embeds is not None:
+            conditions["pixel_hidden_states"] = pixel_embeds
+        if self.guider is not None:
+            return self._predict_with_guider(latents, step, timestep, conditions)
+        if not self.do_classifier_free_guidance:
+            return self._denoise(latents, timestep, conditions, "cond")
+        # Both halves run as one batch, the one without a photo first.
+        both = {name: torch.cat([torch.zeros_like(tokens), tokens]) for name, tokens in conditions.items()}
+        without, given = self._denoise(torch.cat([latents, latents]), timestep, both, "cond_uncond").float().chunk(2)
+        return without + self.guidance_scale * (given - without)
+
+    def _predict_with_guider(
+        self, latents: Tensor, step: int, timestep: Tensor, conditions: dict[str, Tensor]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """One call for each prediction that the guider of this step wants; it puts them together."""
+        choices = {name: (tokens, torch.zeros_like(tokens)) for name, tokens in conditions.items()}
+        self.guider.set_state(step=step, num_inference_steps=self.num_timesteps, timestep=timestep)
+        batches = self.guider.prepare_inputs(choices)
+        for batch in batches:
+            chosen = {name: getattr(batch, name) for name in conditions}
+            self.guider.prepare_models(self.transformer)
+            try:
+                batch.noise_pred = self._denoise(
+                    latents, timestep, chosen, context=getattr(batch, self.guider._identifier_key)
+                ).float()
+            finally:
+                self.guider.cleanup_models(self.transformer)
+        return self.guider(batches)[0]
+
+    def _denoise(
+        self, latents: Tensor, timestep: Tensor, conditions: dict[str, Tensor], context: str
+    ) -> Float[Tensor, "batch channels height width"]:
+        """One call of the transformer; caches keep what belongs to each `context` apart."""
+        with self.transformer.cache_context(context):
+            return self.transformer(
                 hidden_states=latents.to(self.transformer.dtype),
                 timestep=timestep.expand(len(latents)),
-                encoder_hidden_states=image_embeds,
-                pixel_hidden_states=pixel_embeds,
+                **conditions,
                 attention_kwargs=self.attention_kwargs,
                 return_dict=False,
             )[0]
-        if self.do_classifier_free_guidance:
-            without, given = prediction.float().chunk(2)
-            prediction = without + self.guidance_scale * (given - without)
-        return prediction
 
     def _realize(self, field: TriplaneField, resolution: int, level: float, output_type: str) -> Any:
         """The batch of fields as meshes or as grids of logits."""
@@ -354,3 +440,16 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             card.data.tags = tags + [tag for tag in HUB_TAGS if tag not in tags]
             card.save(card_path)
         return super()._upload_folder(working_dir, *args, **kwargs)
+
+
+def _check_presets(presets: dict) -> dict:
+    """`presets` as they are saved, every one complete."""
+    for name, preset in presets.items():
+        if set(preset) != set(PRESETS[DEFAULT_QUALITY]):
+            raise ValueError(f"presets[{name!r}] must say {sorted(PRESETS[DEFAULT_QUALITY])}, got {dict(preset)}")
+        check_whole(f"presets[{name!r}] num_inference_steps", preset["num_inference_steps"], 1)
+        check_number(f"presets[{name!r}] guidance_scale", preset["guidance_scale"], 0)
+        check_whole(f"presets[{name!r}] resolution", preset["resolution"], 2)
+    if DEFAULT_QUALITY not in presets:
+        raise ValueError(f"presets must have one called {DEFAULT_QUALITY!r}, got {sorted(presets)}")
+    return {name: dict(preset) for name, preset in presets.items()}

@@ -1,0 +1,61 @@
+"""Shared on the Hub and loaded from it by whoever has imported the library: no remote code, no stub files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+from pipelines.mock_hub import mock_hub
+
+SHARE_AND_LOAD = """
+import sys
+import torch
+import triplane3d
+from diffusers import AutoModel, DiffusionPipeline
+from pipelines.tiny_pipeline import grids
+
+pipe = triplane3d.Triplane3DPipeline.from_pretrained(sys.argv[1])
+pipe.push_to_hub("somebody/chairs", token="hf_secret")
+expected = grids(pipe)
+for loader in (DiffusionPipeline, triplane3d.Triplane3DPipeline):
+    loaded = loader.from_pretrained("somebody/chairs")
+    print(type(loaded).__name__, torch.equal(grids(loaded), expected))
+print(type(AutoModel.from_pretrained("somebody/chairs", subfolder="vae")).__name__)
+print(type(triplane3d.TriplaneTransformer.from_pretrained("somebody/chairs", subfolder="transformer")).__name__)
+"""
+
+
+def test_a_pipeline_goes_to_the_hub_and_comes_back(tiny_folder: Path, tmp_path: Path) -> None:
+    with mock_hub() as (address, files):
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": address,
+            "HF_HOME": str(tmp_path),
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "NO_PROXY": "127.0.0.1",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", SHARE_AND_LOAD, str(tiny_folder)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=Path(__file__).parents[1],
+        )
+    assert done.stdout.split() == [
+        *("Triplane3DPipeline", "True") * 2,
+        "AutoencoderKLTriplane",
+        "TriplaneTransformer",
+    ], done.stderr
+    assert not [name for name in files if name.endswith((".py", ".bin", ".ckpt"))]
+    assert {"image-to-3d", "triplane3d", "diffusers"} <= set(ModelCard(files["README.md"].decode()).data.tags)
+
+
+@pytest.mark.parametrize("name", ["nobody/nothing"])
+def test_a_name_that_is_nowhere_says_so_without_a_network(name: str) -> None:
+    from triplane3d import Triplane3DPipeline
+
+    with pytest.raises(OSError, match=name):
+        Triplane3DPipeline.from_pretrained(name)
