@@ -118,6 +118,7 @@ class LatentsConfig:
     data: str
     output: str
     surface_points: int = 4096
+    mirror: bool = False  # also encode every shape mirrored in x: its photo flipped is a second example for free
     batch_size: int = 64
     shard_size: int = 8192  # shapes per file
     mixed_precision: str = "bf16"

@@ -1,11 +1,15 @@
 """Stage 2: latents of unit variance, in the order of the shards, that decode to the shapes."""
 
+import shutil
+
 import pytest
 import torch
+from tiny_stages import latents_config
 
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
-from triplane3d.training.encode import Latents
+from triplane3d.training.denoiser import LatentPhotos
+from triplane3d.training.encode import Latents, encode
 from triplane3d.training.losses import occupancy_iou
 
 
@@ -33,6 +37,38 @@ def test_each_row_decodes_to_the_shape_of_its_seed(work, autoencoder, latents):
             for one in labels
         ])  # fmt: skip
     assert (ious.argmax(dim=1) == torch.arange(8)).all()
+
+
+def test_mirrored_latents_are_of_the_mirror_image(work, autoencoder, tmp_path):
+    shutil.copytree(autoencoder / "vae", tmp_path / "vae")
+    overrides = {"mirror": True, "vae": tmp_path / "vae", "output": tmp_path / "latents"}
+    stored = Latents(
+        encode(latents_config(work, **overrides)), AutoencoderKLTriplane.load_config(tmp_path / "vae")
+    )
+    assert stored.mirrored
+    vae = AutoencoderKLTriplane.from_pretrained(tmp_path / "vae").eval()
+    shapes = ShardDataset(work / "data", keys=("labels", "view"), label_points=2048)
+    labels = [shapes[index] for index in range(8)]
+    points = torch.stack([one["label_points"] for one in labels]) * torch.tensor([-1.0, 1.0, 1.0])
+    distance = torch.stack([one["label_distance"] for one in labels])
+    with torch.no_grad():
+        straight, mirrored = (
+            vae.field(vae.decode(torch.stack([stored.read(i, side) for i in range(8)]) * stored.std + stored.mean).planes)
+            for side in (False, True)
+        )
+    ious = [occupancy_iou(field.occupancy(points), distance).mean() for field in (straight, mirrored)]
+    assert ious[1] > ious[0] + 0.02
+
+    samples = LatentPhotos(stored, ShardDataset(work / "data", keys=("view",)))
+    samples.generator = torch.Generator().manual_seed(0)
+    drawn = [samples[0] for _ in range(16)]
+    for sample in drawn:
+        flipped = torch.equal(sample["latents"], stored.read(0, mirrored=True))
+        views = [shapes[0]["view"] for _ in range(8)]
+        views = [view.flip(-1) if flipped else view for view in views]
+        assert flipped or torch.equal(sample["latents"], stored.read(0))
+        assert any(torch.equal(sample["view"], view) for view in views)
+    assert len({float(sample["latents"].sum()) for sample in drawn}) == 2
 
 
 def test_latents_without_statistics_are_refused(latents):

@@ -33,7 +33,7 @@ from triplane3d.training.run import Run, gather, start
 
 
 class LatentPhotos:
-    """Latents of shapes, and a photo of each drawn anew at every visit."""
+    """Latents of shapes, and a photo of each drawn anew at every visit; every other visit mirrored, if encoded so."""
 
     def __init__(self, latents: Latents, photos: ShardDataset) -> None:
         if latents.seeds != photos.seeds:
@@ -42,6 +42,7 @@ class LatentPhotos:
                 "encode the latents of data.folder again"
             )
         self.latents, self.photos = latents, photos
+        self.mirrored = latents.mirrored
 
     @property
     def generator(self) -> Generator | None:
@@ -55,7 +56,9 @@ class LatentPhotos:
         return len(self.latents)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"latents": self.latents[index], "view": self.photos[index]["view"]}
+        mirrored = self.mirrored and bool(torch.rand((), generator=self.generator) < 0.5)
+        view = self.photos[index]["view"]
+        return {"latents": self.latents.read(index, mirrored), "view": view.flip(-1) if mirrored else view}
 
 
 class DenoiserObjective(nn.Module):

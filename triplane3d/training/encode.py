@@ -47,14 +47,16 @@ def encode(config: LatentsConfig) -> Path:
     files = list(enumerate(range(0, len(shapes), config.shard_size)))
     for number, first in files[accelerator.process_index :: accelerator.num_processes]:
         last = min(first + config.shard_size, len(shapes))
-        encoded = []
-        for start in range(first, last, config.batch_size):
-            indices = range(start, min(start + config.batch_size, last))
-            encoded.append(posterior_mean(accelerator, vae, shapes, indices))
-        latents = torch.cat(encoded)
-        save_file({"latents": latents.half(), "seeds": seeds[first:last]}, output / f"latents-{number:05d}.safetensors")
-        values = rearrange(latents.double(), "shape channel height width -> channel (shape height width)")
-        moments += torch.stack([torch.ones_like(values).sum(1), values.sum(1), values.square().sum(1)])
+        tensors = {"seeds": seeds[first:last]}
+        for key in ("latents", "mirrored") if config.mirror else ("latents",):
+            encoded = []
+            for start in range(first, last, config.batch_size):
+                indices = range(start, min(start + config.batch_size, last))
+                encoded.append(posterior_mean(accelerator, vae, shapes, indices, mirror=key == "mirrored"))
+            tensors[key] = torch.cat(encoded).half()
+            values = rearrange(tensors[key].double(), "shape channel height width -> channel (shape height width)")
+            moments += torch.stack([torch.ones_like(values).sum(1), values.sum(1), values.square().sum(1)])
+        save_file(tensors, output / f"latents-{number:05d}.safetensors")
         done += last - first
         accelerator.print(f"{done} shapes, {done / (time.perf_counter() - begun):.0f} per second", flush=True)
 
@@ -69,13 +71,18 @@ def encode(config: LatentsConfig) -> Path:
 
 
 def posterior_mean(
-    accelerator: Accelerator, vae: AutoencoderKLTriplane, shapes: ShardDataset, indices: Sequence[int]
+    accelerator: Accelerator,
+    vae: AutoencoderKLTriplane,
+    shapes: ShardDataset,
+    indices: Sequence[int],
+    mirror: bool = False,
 ) -> Float[Tensor, "batch channels height width"]:
-    """The latents of these shapes, each from the same points at every call."""
+    """The latents of these shapes, each from the same points at every call; with `mirror`, of their images in x."""
     batch = gather(shapes, indices, torch.Generator().manual_seed(indices[0]))
     batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
+    sides = batch["surface_points"].new_tensor([-1 if mirror else 1, 1, 1])
     with accelerator.autocast():
-        encoded = vae.encode(batch["surface_points"], batch["surface_normals"], batch["surface_colors"])
+        encoded = vae.encode(sides * batch["surface_points"], sides * batch["surface_normals"], batch["surface_colors"])
     return encoded.latent_dist.mode().float().cpu()
 
 
@@ -102,11 +109,20 @@ class Latents:
         """The seed of each shape, in order."""
         return [int(seed) for file in self._files for seed in file.get_tensor("seeds")]
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether every shape's mirror image was encoded too."""
+        return all("mirrored" in file.keys() for file in self._files)
+
     def __len__(self) -> int:
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Float[Tensor, "channels height width"]:
+        return self.read(index)
+
+    def read(self, index: int, mirrored: bool = False) -> Float[Tensor, "channels height width"]:
+        """The latents of shape `index`, or of its mirror image in x."""
         file = next(number for number, end in enumerate(self._ends) if index < end)
         row = index - (self._ends[file - 1] if file else 0)
-        stored = self._files[file].get_slice("latents")[row : row + 1][0]
+        stored = self._files[file].get_slice("mirrored" if mirrored else "latents")[row : row + 1][0]
         return (stored.float() - self.mean) / self.std
