@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from triplane3d.geometry.isosurface import evaluate_grid, extract_surface
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.image_encoder import check_width, image_tokens, own_image_size
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.triplane import TriplaneField
 from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor
@@ -37,9 +38,10 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
     pipe("chair.png", generator=torch.Generator().manual_seed(0)).meshes[0].save("chair.glb")
     ```
 
-    `pixel_encoder` is the second stream of models whose transformer takes `pixel_hidden_states`. The scalars are saved
-    with the pipeline: how photos are framed (`foreground_ratio`, grey `background`, `image_statistics`), and what
-    `__call__` does where it is not told.
+    `image_encoder` is any vision model of transformers. `pixel_encoder` is the second stream of models whose
+    transformer takes `pixel_hidden_states`. The scalars are saved with the pipeline: how photos are framed
+    (`foreground_ratio`, grey `background`, `image_statistics`, and `image_size` in pixels where it is not the one that
+    the image encoder was made for), and what `__call__` does where it is not told.
     """
 
     model_cpu_offload_seq = "image_encoder->pixel_encoder->transformer->vae"
@@ -56,6 +58,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         foreground_ratio: float = 0.85,
         background: float = 0.5,
         image_statistics: str = "imagenet",
+        image_size: int | None = None,
         default_num_inference_steps: int = 20,
         default_guidance_scale: float = 3.0,
         default_resolution: int = 128,
@@ -72,11 +75,14 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             foreground_ratio=foreground_ratio,
             background=background,
             image_statistics=image_statistics,
+            image_size=image_size,
             default_num_inference_steps=default_num_inference_steps,
             default_guidance_scale=default_guidance_scale,
             default_resolution=default_resolution,
         )
-        self.image_processor = self._processor_for(image_encoder)
+        if image_encoder is not None and transformer is not None:
+            check_width(image_encoder, transformer)
+        self.image_processor = self._processor_for(image_encoder, image_size)
         self.pixel_processor = self._processor_for(pixel_encoder)
 
     @classmethod
@@ -94,12 +100,20 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             if component is not None or name not in self._optional_components
         }
 
-    def _processor_for(self, encoder: PreTrainedModel | None) -> Triplane3DImageProcessor | None:
+    def _processor_for(
+        self, encoder: PreTrainedModel | None, image_size: int | None = None
+    ) -> Triplane3DImageProcessor | None:
         """Photos as this encoder wants them; one that takes four channels also sees the mask."""
         if encoder is None:
             return None
+        size = image_size or own_image_size(encoder.config) or self.config.image_size
+        if size is None:
+            raise ValueError(
+                f"{type(encoder).__name__} was made for no size in particular: give the pipeline the photos' "
+                "`image_size` in pixels, or write it into model_index.json"
+            )
         return Triplane3DImageProcessor(
-            encoder.config.image_size,
+            size,
             foreground_ratio=self.config.foreground_ratio,
             background=self.config.background,
             statistics=self.config.image_statistics,
@@ -171,7 +185,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
     ) -> Float[Tensor, "batch tokens features"]:
         """Tokens of prepared photos, from `image_encoder` unless another is given. Differentiable, for training."""
         encoder = self.image_encoder if encoder is None else encoder
-        return encoder(pixel_values.to(device=self._execution_device, dtype=encoder.dtype)).last_hidden_state
+        return image_tokens(encoder, pixel_values.to(device=self._execution_device, dtype=encoder.dtype))
 
     def prepare_latents(
         self,
