@@ -44,6 +44,15 @@ def test_a_fourth_channel_is_read(name: str) -> None:
 
 
 @ALL
+@torch.no_grad()
+def test_half_precision_reads_any_size_too(name: str) -> None:
+    pixels = torch.rand(1, 3, 48, 48)
+    expected = image_tokens(vision_model(name), pixels)
+    rounded = image_tokens(vision_model(name).to(torch.bfloat16), pixels.to(torch.bfloat16))
+    assert rounded.dtype == torch.bfloat16 and (rounded - expected).norm() < 0.05 * expected.norm()
+
+
+@ALL
 def test_what_is_left_in_training_gets_a_gradient(name: str) -> None:
     encoder, before = vision_model(name).train(), torch.get_rng_state()
     frozen = freeze_unused(encoder, 32)
