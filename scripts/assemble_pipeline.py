@@ -7,12 +7,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from transformers import Dinov2Model
-
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.pipelines.loading import image_encoder_class
 
-COMPONENTS = {"vae": AutoencoderKLTriplane, "transformer": TriplaneTransformer, "image_encoder": Dinov2Model}
 # What a saved config may say that is not architecture.
 INCIDENTAL = ("_diffusers_version", "_name_or_path", "transformers_version", "dtype", "latents_mean", "latents_std")
 
@@ -20,9 +18,14 @@ INCIDENTAL = ("_diffusers_version", "_name_or_path", "transformers_version", "dt
 def assemble(autoencoder: Path, denoiser: Path, pipeline: Path, *, limit_mb: float = 40.0) -> float:
     """Returns the weights' size in MB, which `limit_mb` bounds."""
     sources = {"vae": autoencoder, "transformer": denoiser, "image_encoder": denoiser}
+    classes = {
+        "vae": AutoencoderKLTriplane,
+        "transformer": TriplaneTransformer,
+        "image_encoder": image_encoder_class(pipeline),
+    }
     with tempfile.TemporaryDirectory() as scratch:
         for name, source in sources.items():
-            COMPONENTS[name].from_pretrained(source / name).half().save_pretrained(Path(scratch) / name)
+            classes[name].from_pretrained(source / name).half().save_pretrained(Path(scratch) / name)
         weights = {name: next((Path(scratch) / name).glob("*.safetensors")) for name in sources}
         total = sum(file.stat().st_size for file in weights.values()) / 1e6
         if total > limit_mb:

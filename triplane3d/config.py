@@ -174,6 +174,7 @@ class DenoiserConfig:
     flow: FlowConfig = field(default_factory=FlowConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     init: str | None = None  # a run folder with image_encoder/ and transformer/ to start from
+    init_image_encoder: str | None = None  # a folder that transformers saved, for the image encoder alone
 
 
 def load_config(cls: type[T], path: str | Path, overrides: Mapping[str, Any] | None = None) -> T:

@@ -16,28 +16,30 @@ from triplane3d import Triplane3DPipeline
 TINY = Path(__file__).parents[2] / "pipelines" / "tiny"
 
 
-def build_tiny() -> Triplane3DPipeline:
+def build_tiny(folder: Path = TINY) -> Triplane3DPipeline:
     """Each component by `from_config`, always with the same weights; its fields do cross zero."""
     torch.manual_seed(0)
     components = {}
-    index = json.loads((TINY / "model_index.json").read_text())
+    index = json.loads((folder / "model_index.json").read_text())
     for name, entry in index.items():
         if name.startswith("_") or not isinstance(entry, list):
             continue
         library, class_name = entry
         if library == "transformers":
-            config = transformers.AutoConfig.from_pretrained(TINY / name)
+            config = transformers.AutoConfig.from_pretrained(folder / name)
             components[name] = getattr(transformers, class_name)(config).eval()
         elif library is not None:
             component_class = getattr(triplane3d if library == "triplane3d" else diffusers, class_name)
-            component = component_class.from_config(component_class.load_config(TINY, subfolder=name))
+            component = component_class.from_config(component_class.load_config(folder, subfolder=name))
             components[name] = component.eval() if isinstance(component, torch.nn.Module) else component
     # Nothing may be trivially zero, or a test would pass whatever the pipeline did with it.
     for parameter in components["transformer"].parameters():
         if float(parameter.detach().abs().max()) == 0:
             torch.nn.init.normal_(parameter, std=0.05)
     preset = {"num_inference_steps": 2, "guidance_scale": 3.0, "resolution": 12}
-    pipe = Triplane3DPipeline(**components, presets={"draft": {**preset, "resolution": 6}, "balanced": preset})
+    presets = {"draft": {**preset, "resolution": 6}, "balanced": preset}
+    photos = {name: index[name] for name in ("image_statistics", "image_size") if name in index}
+    pipe = Triplane3DPipeline(**components, **photos, presets=presets)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

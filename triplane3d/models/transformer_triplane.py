@@ -102,16 +102,11 @@ class FrontPlaneCondition(nn.Module):
     def forward(
         self, encoder_hidden_states: Float[Tensor, "batch context context_dim"], height: int, width: int
     ) -> Float[Tensor, "batch tokens dim"]:
-        tokens = encoder_hidden_states[:, self.num_prefix_tokens :]
-        side = math.isqrt(tokens.shape[1])
-        if side * side != tokens.shape[1]:
-            raise ValueError(
-                f"front_plane_condition lays image tokens out as a square, but {encoder_hidden_states.shape[1]} tokens "
-                f"without the {self.num_prefix_tokens} of num_prefix_tokens leave {tokens.shape[1]}; "
-                "set num_prefix_tokens to the encoder's number of class and register tokens"
-            )
+        side = self.grid_side(encoder_hidden_states.shape[1])
         photo = rearrange(
-            self.to_planes(tokens), "batch (row column) channel -> batch channel row column", row=side
+            self.to_planes(encoder_hidden_states[:, self.num_prefix_tokens :]),
+            "batch (row column) channel -> batch channel row column",
+            row=side,
         ).flip(2)  # row 0 of a plane is y = -1
         if (side, side) != (height, width):
             photo = F.interpolate(photo.float(), (height, width), mode="bilinear", antialias=True).to(photo.dtype)
@@ -120,6 +115,18 @@ class FrontPlaneCondition(nn.Module):
         of_yz = of_yz.mean(dim=3, keepdim=True).expand(-1, -1, -1, width)
         planes = torch.stack([of_xy, of_xz, of_yz], dim=3)
         return rearrange(planes, "batch dim row plane column -> batch (row plane column) dim")
+
+    def grid_side(self, num_tokens: int) -> int:
+        """Rows, and columns, of the square that the tokens after the prefix form."""
+        patches = num_tokens - self.num_prefix_tokens
+        side, rest = math.isqrt(max(patches, 0)), num_tokens - math.isqrt(num_tokens) ** 2
+        if side * side != patches or side == 0:
+            raise ValueError(
+                f"front_plane_condition lays image tokens out as a square, but {num_tokens} tokens without the "
+                f"{self.num_prefix_tokens} of num_prefix_tokens leave {patches}; set num_prefix_tokens to the "
+                f"encoder's number of class and register tokens, here probably {rest}"
+            )
+        return side
 
 
 class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):

@@ -1,7 +1,14 @@
 """Where pipelines are found: diffusers' loader learns our classes, and a bare name means a pipeline that came along."""
 
+from __future__ import annotations
+
+import json
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 PACKAGE = Path(__file__).parents[1]
 # In an installed package, and in a checkout of the repository.
@@ -47,3 +54,18 @@ def embedded_pipeline(name: str) -> Path | None:
 def embedded_names() -> list[str]:
     """Names of the pipelines that ship with the library."""
     return sorted({index.parent.name for shelf in SHELVES for index in shelf.glob("*/model_index.json")})
+
+
+def image_encoder_class(folder: str | Path) -> type[PreTrainedModel]:
+    """The class that a saved pipeline's `model_index.json` names for its image encoder."""
+    import transformers
+
+    index = Path(folder) / "model_index.json"
+    library, name = json.loads(index.read_text())["image_encoder"]
+    found = getattr(transformers, str(name), None) if library == "transformers" else None
+    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)):
+        raise ValueError(
+            f"{index}: image_encoder is {[library, name]}; name a vision model of transformers, "
+            'such as ["transformers", "Dinov2Model"]'
+        )
+    return found

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from triplane3d.geometry.isosurface import evaluate_grid, extract_surface
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.image_encoder import check_width, image_tokens, own_image_size
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.triplane import TriplaneField
 from triplane3d.pipelines.arguments import (
@@ -54,10 +55,11 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
     pipe("chair.png", generator=torch.Generator().manual_seed(0)).meshes[0].save("chair.glb")
     ```
 
-    `pixel_encoder` is the second stream of models whose transformer takes `pixel_hidden_states`. `guider`, any of
-    `diffusers.guiders`, replaces plain classifier-free guidance. Saved with the pipeline are how photos are framed
-    (`foreground_ratio`, grey `background`, `image_statistics`) and its `presets`: the `num_inference_steps`,
-    `guidance_scale` and `resolution` that each name of `quality` stands for.
+    `image_encoder` is any vision model of transformers. `pixel_encoder` is the second stream of models whose
+    transformer takes `pixel_hidden_states`. `guider`, any of `diffusers.guiders`, replaces plain classifier-free
+    guidance. Saved with the pipeline are how photos are framed (`foreground_ratio`, grey `background`,
+    `image_statistics`, and `image_size` in pixels where it is not the one that the image encoder was made for) and its
+    `presets`: the `num_inference_steps`, `guidance_scale` and `resolution` that each name of `quality` stands for.
     """
 
     model_cpu_offload_seq = "image_encoder->pixel_encoder->transformer->vae"
@@ -75,6 +77,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         foreground_ratio: float = 0.85,
         background: float = 0.5,
         image_statistics: str = "imagenet",
+        image_size: int | None = None,
         presets: dict | None = None,
     ):
         super().__init__()
@@ -90,9 +93,12 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             foreground_ratio=foreground_ratio,
             background=background,
             image_statistics=image_statistics,
+            image_size=image_size,
             presets=_check_presets(PRESETS if presets is None else presets),
         )
-        self.image_processor = self._processor_for(image_encoder)
+        if image_encoder is not None and transformer is not None:
+            check_width(image_encoder, transformer)
+        self.image_processor = self._processor_for(image_encoder, image_size)
         self.pixel_processor = self._processor_for(pixel_encoder)
 
     @classmethod
@@ -119,12 +125,20 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             if component is not None or name not in self._optional_components
         }
 
-    def _processor_for(self, encoder: PreTrainedModel | None) -> Triplane3DImageProcessor | None:
+    def _processor_for(
+        self, encoder: PreTrainedModel | None, image_size: int | None = None
+    ) -> Triplane3DImageProcessor | None:
         """Photos as this encoder wants them; one that takes four channels also sees the mask."""
         if encoder is None:
             return None
+        size = image_size or own_image_size(encoder.config) or self.config.image_size
+        if size is None:
+            raise ValueError(
+                f"{type(encoder).__name__} was made for no size in particular: give the pipeline the photos' "
+                "`image_size` in pixels, or write it into model_index.json"
+            )
         return Triplane3DImageProcessor(
-            encoder.config.image_size,
+            size,
             foreground_ratio=self.config.foreground_ratio,
             background=self.config.background,
             statistics=self.config.image_statistics,
@@ -218,7 +232,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
     ) -> Float[Tensor, "batch tokens features"]:
         """Tokens of prepared photos, from `image_encoder` unless another is given. Differentiable, for training."""
         encoder = self.image_encoder if encoder is None else encoder
-        return encoder(pixel_values.to(device=self._execution_device, dtype=encoder.dtype)).last_hidden_state
+        return image_tokens(encoder, pixel_values.to(device=self._execution_device, dtype=encoder.dtype))
 
     def prepare_latents(
         self,

@@ -17,13 +17,15 @@ from einops import repeat
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, Dinov2Model
+from transformers import AutoConfig, PreTrainedModel
 
 from triplane3d.config import DenoiserConfig, FlowConfig
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.image_encoder import check_tokens, freeze_unused, image_tokens
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.image_processor import normalize_framed
+from triplane3d.pipelines.loading import image_encoder_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.training.augment import augment_views, premultiply
 from triplane3d.training.encode import Latents
@@ -81,7 +83,7 @@ class DenoiserObjective(nn.Module):
         pixel_values: Float[Tensor, "batch pixel_channels size size"],
         regression: bool = False,
     ) -> dict[str, Tensor]:
-        tokens = self.image_encoder(pixel_values).last_hidden_state
+        tokens = image_tokens(self.image_encoder, pixel_values)
         tokens = repeat(tokens, "batch token channel -> (batch draw) token channel", draw=self.flow.noise_draws)
         tokens = drop_condition(tokens, torch.rand(len(tokens), device=tokens.device) < self.flow.condition_dropout)
 
@@ -111,27 +113,28 @@ def train(config: DenoiserConfig) -> Path:
     scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(config.pipeline, subfolder="scheduler")
     if config.init:
         transformer = TriplaneTransformer.from_pretrained(config.init, subfolder="transformer")
-        image_encoder = Dinov2Model.from_pretrained(config.init, subfolder="image_encoder", dtype=torch.float32)
     else:
         transformer = TriplaneTransformer.from_config(
             TriplaneTransformer.load_config(config.pipeline, subfolder="transformer")
         )
-        image_encoder = Dinov2Model(AutoConfig.from_pretrained(config.pipeline, subfolder="image_encoder"))
-    # Its forward never uses it: without a gradient, other processes would wait for one.
-    image_encoder.embeddings.mask_token.requires_grad_(False)
-    objective = DenoiserObjective(image_encoder.train(), transformer.train(), scheduler, config.flow)
-    run = Run(accelerator, config, objective, {"image_encoder": image_encoder, "transformer": transformer})
+    image_encoder = build_image_encoder(config)
 
     data = config.data
     vae = AutoencoderKLTriplane.from_pretrained(data.vae).to(accelerator.device).requires_grad_(False).eval()
+    settings = {name: value for name, value in Triplane3DPipeline.load_config(config.pipeline).items()
+                if name in ("foreground_ratio", "background", "image_statistics", "image_size")}  # fmt: skip
+    pipeline = Triplane3DPipeline(image_encoder, transformer, vae, deepcopy(scheduler), **settings)
+    pipeline.set_progress_bar_config(disable=True)
+
+    check_tokens(image_encoder, transformer, pipeline.image_processor.image_size)
+    freeze_unused(image_encoder, pipeline.image_processor.image_size)
+    objective = DenoiserObjective(image_encoder.train(), transformer.train(), scheduler, config.flow)
+    run = Run(accelerator, config, objective, {"image_encoder": image_encoder, "transformer": transformer})
+
     photos = LatentPhotos(Latents(data.latents, vae.config), ShardDataset(data.folder, keys=("view",)))
     held_out = None
     if data.validation:
         held_out = ShardDataset(data.validation, keys=("labels", "view"), label_points=data.validation_labels)
-    settings = {name: value for name, value in Triplane3DPipeline.load_config(config.pipeline).items()
-                if name in ("foreground_ratio", "background", "image_statistics")}  # fmt: skip
-    pipeline = Triplane3DPipeline(image_encoder, transformer, vae, deepcopy(scheduler), **settings)
-    pipeline.set_progress_bar_config(disable=True)
 
     for batch in run.batches(photos):
         pixel_values = normalize(pipeline, augment_views(batch["view"], config.augment))
@@ -149,11 +152,31 @@ def train(config: DenoiserConfig) -> Path:
     return run.finish()
 
 
+def build_image_encoder(config: DenoiserConfig) -> PreTrainedModel:
+    """The encoder that the pipeline's JSON describes, in float32: of random weights unless the run names others."""
+    encoder_class = image_encoder_class(config.pipeline)
+    declared = AutoConfig.from_pretrained(config.pipeline, subfolder="image_encoder")
+    if not isinstance(declared, encoder_class.config_class):
+        raise ValueError(
+            f"{config.pipeline}: model_index.json names {encoder_class.__name__} as image_encoder, but "
+            f"image_encoder/config.json is of model_type {declared.model_type!r}, which is not its; change one of them"
+        )
+    if config.init_image_encoder:
+        return encoder_class.from_pretrained(config.init_image_encoder, config=declared, dtype=torch.float32)
+    if config.init:
+        return encoder_class.from_pretrained(
+            config.init, subfolder="image_encoder", config=declared, dtype=torch.float32
+        )
+    return encoder_class(declared)
+
+
 def normalize(
     pipeline: Triplane3DPipeline, framed: Float[Tensor, "batch 4 size size"]
-) -> Float[Tensor, "batch channels size size"]:
+) -> Float[Tensor, "batch channels image_size image_size"]:
     """Premultiplied photos as the pipeline's own image processor would hand them to the encoder."""
     processor = pipeline.image_processor
+    if framed.shape[-1] != processor.image_size:
+        framed = functional.interpolate(framed, (processor.image_size,) * 2, mode="bilinear", antialias=True)
     return normalize_framed(
         framed,
         background=processor.background,

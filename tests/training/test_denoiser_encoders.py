@@ -1,0 +1,61 @@
+"""Another image encoder is trained by editing a pipeline's JSON, nothing else."""
+
+import json
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from models.vision_models import PREFIX_TOKENS, choose_encoder, vision_model
+from tiny_stages import denoiser_config
+
+from triplane3d.training.denoiser import build_image_encoder, train
+
+ROOT = Path(__file__).parents[2]
+assemble = runpy.run_path(str(ROOT / "scripts" / "assemble_pipeline.py"))["assemble"]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return Path(shutil.copytree(ROOT / "pipelines" / "tiny", tmp_path / "tiny"))
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("Dinov2WithRegistersModel", {}), ("CLIPVisionModel", {"image_size": 48}), ("ResNetModel", {"image_size": 24})],
+)
+def test_json_alone_decides_who_reads_the_photos(name, index, folder, work, autoencoder, latents, tmp_path):
+    choose_encoder(folder, name, **index)
+    quick = {"run.steps": 2, "run.batch_size": 2, "data.validation_steps": 1, "run.output": tmp_path / "denoiser"}
+    run = train(denoiser_config(work, pipeline=folder, **quick))
+    last = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
+    assert 0 <= last["val_iou"] <= 1
+
+    assemble(autoencoder, run, folder)
+    pipe = DiffusionPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    assert type(pipe.image_encoder).__name__ == name
+    size = index.get("image_size", 32)
+    with torch.no_grad():
+        tokens = pipe.encode_image(torch.rand(1, 4, size, size))
+    assert tokens.shape[1] == PREFIX_TOKENS[name] + (size // 8) ** 2
+    assert pipe(image_embeds=tokens, num_inference_steps=1, resolution=4, output_type="pt").meshes.isfinite().all()
+
+
+def test_weights_that_transformers_saved_are_where_the_encoder_starts(folder, work, tmp_path):
+    saved = vision_model("SiglipVisionModel", num_channels=4)
+    saved.half().save_pretrained(tmp_path / "public")
+    choose_encoder(folder, "SiglipVisionModel")
+    config = denoiser_config(work, pipeline=folder, init_image_encoder=tmp_path / "public")
+    encoder = build_image_encoder(config)
+    assert encoder.dtype == torch.float32
+    assert all(torch.equal(found, saved.state_dict()[key].float()) for key, found in encoder.state_dict().items())
+
+
+def test_class_and_config_must_belong_together(folder, work):
+    path = folder / "model_index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "image_encoder": ["transformers", "ViTModel"]}))
+    with pytest.raises(ValueError, match="names ViTModel as image_encoder, but .* of model_type 'dinov2'"):
+        build_image_encoder(denoiser_config(work, pipeline=folder))
