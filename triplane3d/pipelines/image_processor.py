@@ -112,12 +112,15 @@ class Triplane3DImageProcessor:
         """Every photo of `image` (one, a list, or a batched array) as straight RGBA in 0..1, upright."""
         return [decode_photo(photo) for photo in split_batch(image)]
 
-    def preprocess(self, image: Photo | Sequence[Photo]) -> PreparedPhotos:
-        """Load, find the object, frame it and normalise. Photos may differ in size and kind."""
+    def preprocess(self, image: Photo | Sequence[Photo], background_removal: str = "auto") -> PreparedPhotos:
+        """Load, find the object, frame it and normalise. Photos may differ in size and kind.
+
+        `background_removal` is the method of `remove_background`.
+        """
         framed, mattes = [], []
         for index, photo in enumerate(split_batch(image)):
             name = str(photo) if isinstance(photo, str | PathLike) else f"image {index}"
-            rgba, matte = remove_background(decode_photo(photo), name=name)
+            rgba, matte = remove_background(decode_photo(photo), method=background_removal, name=name)
             framed.append(frame_foreground(rgba[None], self.image_size, foreground_ratio=self.foreground_ratio))
             mattes.append(matte)
         squares = torch.cat(framed)

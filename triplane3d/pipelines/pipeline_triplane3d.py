@@ -20,6 +20,7 @@ from triplane3d.geometry.isosurface import evaluate_grid, extract_surface
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.triplane import TriplaneField
+from triplane3d.pipelines.background import check_background_removal
 from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor
 from triplane3d.pipelines.loading import embedded_pipeline
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
@@ -141,8 +142,10 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         resolution: int,
         output_type: str,
         callback_on_step_end_tensor_inputs: Sequence[str],
+        background_removal: str = "auto",
     ) -> None:
         """Everything that can be refused before work is done."""
+        check_background_removal(background_removal)
         if (image is None) == (image_embeds is None):
             raise ValueError("pass either `image` or `image_embeds`" + (", not both" if image is not None else ""))
         if image is not None and self.image_processor is None:
@@ -218,6 +221,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         attention_kwargs: dict[str, Any] | None = None,
         callback_on_step_end: Callable | PipelineCallback | MultiPipelineCallbacks | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        background_removal: str = "auto",
     ) -> Triplane3DPipelineOutput | tuple:
         """One mesh per photo, or `num_images_per_prompt` of them.
 
@@ -236,6 +240,9 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             attention_kwargs: forwarded to the transformer, e.g. {"scale": 0.5} for the strength of a LoRA.
             callback_on_step_end: called as (pipe, step, timestep, tensors) after each step; may return changed tensors.
             callback_on_step_end_tensor_inputs: which tensors it gets, of `latents` and `image_embeds`.
+            background_removal: "auto" takes a photo's alpha, or else the best way at hand; "none" takes it as it is;
+                "alpha", "rembg", "matting", "grabcut" or "border" asks for that way; a folder or Hub name is a
+                transformers model for "matting". Nothing is downloaded; `mattes` tells what ran, and how surely.
         """
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
@@ -252,6 +259,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             resolution,
             output_type,
             callback_on_step_end_tensor_inputs,
+            background_removal,
         )
         self._guidance_scale = guidance_scale
         self._attention_kwargs = attention_kwargs
@@ -263,10 +271,12 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         photos: PreparedPhotos | None = None
         pixel_embeds = None
         if image is not None:
-            photos = self.image_processor.preprocess(image)
+            photos = self.image_processor.preprocess(image, background_removal=background_removal)
             image_embeds = self.encode_image(photos.pixel_values)
             if self.pixel_encoder is not None:
-                pixel_values = self.pixel_processor.preprocess(image).pixel_values
+                pixel_values = self.pixel_processor.preprocess(
+                    image, background_removal=background_removal
+                ).pixel_values
                 pixel_embeds = self.encode_image(pixel_values, self.pixel_encoder)
                 pixel_embeds = self._for_each_mesh(pixel_embeds, num_images_per_prompt)
         image_embeds = self._for_each_mesh(image_embeds.to(device), num_images_per_prompt)
