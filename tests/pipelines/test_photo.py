@@ -91,7 +91,7 @@ def test_rare_modes_are_read(mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "white"), [((0.0, 0.25, 1.0), 1), ((0.0, 51.0, 255.0), 255), ((0.5, 1.5, 6.0), 6), ((0, 400, 1000), 1000)]
+    ("values", "white"), [((0.0, 0.25, 1.0), 1), ((0.0, 51.0, 255.0), 255), ((0.5, 1.5, 6.0), 6), ((0, 4, 900), 900)]
 )
 @pytest.mark.parametrize("suffix", ["tif", "pfm"])
 def test_float_grey_has_the_white_that_its_values_tell(
@@ -270,7 +270,7 @@ def test_a_photo_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
         decode_photo(tmp_path / "secret.png")
 
 
-@pytest.mark.parametrize("scheme", ["http://", "https://", "HTTPS://", "ftp://", "s3://", "file:///", "data:image/png;"])
+@pytest.mark.parametrize("scheme", ["http://", "https://", "HTTPS://", "ftp://", "s3://", "file:///", "data:"])
 def test_urls_are_refused_with_what_to_do(scheme: str) -> None:
     for url in (f"{scheme}host/mug.png", Path(f"{scheme}host/mug.png")):
         with pytest.raises(ValueError, match="is a URL: download the picture first"):

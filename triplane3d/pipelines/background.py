@@ -148,7 +148,7 @@ def _removers(method: str) -> dict[str, Remover]:
     model = os.environ.get(MATTING_VARIABLE)
     removers = {
         "rembg": Remover(_rembg, _rembg_missing, NETWORK_SIDE),
-        "matting": Remover(partial(_matting, model), partial(_matting_missing, model), NETWORK_SIDE),
+        "matting": Remover(partial(_matting, model or ""), partial(_matting_missing, model), NETWORK_SIDE),
         "grabcut": Remover(_grabcut, _grabcut_missing),
         "border": Remover(_border_key, lambda: None),
     }
@@ -208,7 +208,7 @@ def _rembg(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
     from rembg import remove  # the optional extra `rembg`; its first import takes a while
 
     mask = remove(Image.fromarray((rgb * 255).round().astype(np.uint8)), session=_session(), only_mask=True)
-    return np.asarray(mask.convert("L"), dtype=np.float32) / 255
+    return np.array(mask.convert("L")).astype(np.float32) / np.float32(255)
 
 
 @lru_cache(maxsize=1)

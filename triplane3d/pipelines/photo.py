@@ -22,7 +22,7 @@ MAX_PIXELS = 128_000_000
 MAX_PIXELS_OF = {
     "TIFF": 100_000_000,
     "AVIF": 64_000_000,
-    "WEBP": 48_000_000,
+    "WEBP": 40_000_000,
     "JPEG2000": 40_000_000,
     "HEIF": 40_000_000,
     "JXL": 40_000_000,
@@ -30,7 +30,7 @@ MAX_PIXELS_OF = {
 # Photos are shrunk to this side on reading: no encoder looks closer, and memory stays small.
 MAX_SIDE = 2048
 # Large pictures are converted in strips of about this many pixels: a second whole copy would not fit.
-STRIP_PIXELS = 4_000_000
+STRIP_PIXELS = 1_000_000
 # Only plain picture formats: PIL would hand others (EPS, PDF) to outside programs.
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "AVIF", "HEIF", "JXL")
 # JPEG can be decoded at a fraction of its size, which keeps a large photo small in memory.
