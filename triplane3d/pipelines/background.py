@@ -318,7 +318,7 @@ def _grabcut(rgb: NDArray[np.float32]) -> NDArray[np.bool_]:
     if EMPTY < key.mean() < FULL:
         start[~key] = cv2.GC_PR_BGD
     ring = _ring(rgb.shape)
-    # Flat background is settled beforehand: the cut through it would be as long as it likes, and take minutes to find.
+    # Flat background is settled beforehand: cuts through it all cost the same, and finding the least takes very long.
     flat = np.abs(rgb - np.median(rgb[ring], axis=0)).max(axis=-1) < 0.01
     start[ring | ndimage.binary_propagation(ring & flat, mask=flat)] = cv2.GC_BGD
     if not (start == cv2.GC_PR_FGD).any():
