@@ -1,6 +1,7 @@
 """The command end to end on the tiny pipeline: files where they were asked for, exit codes, one-sentence errors."""
 
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -88,9 +89,42 @@ def test_a_doubtful_mask_is_told(model: str, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("empty.png", b"", "empty"),
+        ("page.jpg", b"<html>404</html>", "web page"),
+        ("sky.hdr", b"#?RADIANCE\n", "tone-map"),
+        ("cut.gif", b"GIF89a\x08\x00\x08\x00\x00\x00\x00,\x00\x00\x00\x00\x08\x00\x08\x00\x00\x08", "damaged"),
+        ("bomb.bmp", b"BM" + bytes(12) + struct.pack("<IiiHH6I", 40, 12000, 12000, 1, 24, *[0] * 6), "megapixels"),
+    ],
+)
+def test_a_bad_photo_is_one_sentence_and_code_two(
+    model: str, tmp_path: Path, name: str, content: bytes, sentence: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    result = run("generate", tmp_path / name, "--model", model, "-o", tmp_path / "out.glb")
+    assert result.exit_code == 2
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert name in line and sentence in line and "Traceback" not in result.output
+
+
+def test_the_way_the_background_was_removed_is_told(model: str, image: Path, tmp_path: Path) -> None:
+    result = run("generate", image, "--model", model)
+    assert "background: alpha, confidence 1.00" in result.stdout
+    Image.open(image).convert("RGB").save(tmp_path / "opaque.png")
+    for method in ("none", "border"):
+        result = run("generate", tmp_path / "opaque.png", "--model", model, "--background-removal", method)
+        assert result.exit_code == 0 and f"background: {method}, confidence" in result.stdout
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["nowhere.png"], "nowhere.png is not a file"),
+        (["nowhere.png"], "nowhere.png does not exist"),
+        (["."], "not a file but a folder"),
+        (["https://example.com/mug.png"], "is a URL: download the picture first"),
+        (["block.png", "--background-removal", "magic"], "one of auto, none, alpha"),
+        (["block.png", "--background-removal", "owner/model"], "not on this machine"),
         (["block.png", "-o", "block.fbx"], "end the name in one of .glb"),
         (["block.png", "--preview", "block.mp4"], "end the name in one of .webp"),
         (["block.png", "block.png", "-o", "both.glb"], "name a folder"),

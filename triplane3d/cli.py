@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,6 +73,14 @@ def generate(
     dtype: Annotated[
         Dtype, typer.Option(help="Precision of the networks; auto is float32 on the CPU, float16 on a GPU.")
     ] = Dtype.auto,
+    background_removal: Annotated[
+        str,
+        typer.Option(
+            metavar="METHOD",
+            help="auto (the photo's alpha, else the best way at hand), none (take the photo as it is), alpha, rembg, "
+            "matting, grabcut, border, or the folder of a matting model. Nothing is downloaded.",
+        ),
+    ] = "auto",
     preview: Annotated[
         Path | None, typer.Option(help="Also draw it: a turntable (.webp, .gif) or the photo's own view (.png).")
     ] = None,
@@ -87,8 +96,11 @@ def generate(
       triplane3d generate mug.png -o mug.stl --resolution 256 --device cuda
     """
     for image in images:
-        if not image.is_file():
-            _fail(f"{image} is not a file: check the path of the photo")
+        if not os.path.isfile(image):
+            from triplane3d.pipelines.photo import find_photo
+
+            with _mistakes_are_sentences():
+                find_photo(image)  # says what is there instead
     if preview is not None and preview.suffix.lower() not in PREVIEW_SUFFIXES:
         _fail(f"--preview {preview}: end the name in one of {', '.join(PREVIEW_SUFFIXES)}")
     targets = _targets(images, output)
@@ -99,6 +111,10 @@ def generate(
 
     import torch
 
+    from triplane3d.pipelines.background import check_background_removal
+
+    with _mistakes_are_sentences():
+        check_background_removal(background_removal)
     logging.getLogger("triplane3d").setLevel(logging.ERROR)  # doubts about masks are printed below, once
     pipe = _load(model, device, dtype)
     mistakes = 0
@@ -112,6 +128,7 @@ def generate(
                 guidance_scale=guidance,
                 generator=torch.Generator().manual_seed(seed),
                 resolution=resolution,
+                background_removal=background_removal,
             )
             mesh = out.meshes[0]
             mesh.save(target)
@@ -125,8 +142,9 @@ def generate(
         for matte in out.mattes or []:
             if matte.warning is not None:
                 typer.echo(f"warning: {image}: {matte.warning}", err=True)
-        seconds = time.perf_counter() - started
-        typer.echo(f"{target}  ({len(mesh.faces):,} faces, {seconds:.1f} s)" + (f"  {turntable}" if turntable else ""))
+        facts = [f"{len(mesh.faces):,} faces", f"{time.perf_counter() - started:.1f} s"]
+        facts += [f"background: {matte.method}, confidence {matte.confidence:.2f}" for matte in out.mattes or []]
+        typer.echo(f"{target}  ({', '.join(facts)})" + (f"  {turntable}" if turntable else ""))
     if mistakes:
         raise typer.Exit(2)
 

@@ -1,19 +1,34 @@
-"""The object is found by alpha, GrabCut or the border's colour; where it is not found, that is said."""
+"""The object is found by the way asked for or the best at hand; how surely, and any doubt, are said."""
 
 import logging
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
+from transformers import (
+    SegformerConfig,
+    SegformerForSemanticSegmentation,
+    VitDetConfig,
+    VitMatteConfig,
+    VitMatteForImageMatting,
+)
+from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
+from transformers.models.vitmatte.image_processing_pil_vitmatte import VitMatteImageProcessorPil
 
 from triplane3d.pipelines import background
-from triplane3d.pipelines.background import remove_background
+from triplane3d.pipelines.background import MATTING_VARIABLE, check_background_removal, remove_background
 
 
-def disc(size: int = 160, radius: float = 0.5) -> Tensor:
+def disc(size: int = 160, radius: float = 0.5, at: tuple[float, float] = (0.0, 0.0)) -> Tensor:
+    """A disc of `radius` about `at` (x, y), in halves of the picture."""
     axis = torch.linspace(-1, 1, size)
-    return (axis[:, None] ** 2 + axis[None] ** 2 < radius**2).float()
+    return ((axis[:, None] - at[1]) ** 2 + (axis[None] - at[0]) ** 2 < radius**2).float()
 
 
 def photographed(mask: Tensor, backdrop: Tensor) -> Tensor:
@@ -29,6 +44,18 @@ def backdrops() -> dict[str, Tensor]:
     return {"white": torch.ones(3, 160, 160), "ramp": ramp, "grain": (0.7 + 0.03 * noise).clamp(0, 1)}
 
 
+def overlap(rgba: Tensor, truth: Tensor) -> float:
+    found = rgba[3] > 0.5
+    return float((found & truth.bool()).sum() / (found | truth.bool()).sum())
+
+
+@pytest.fixture(autouse=True)
+def _nothing_at_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever models lie on the machine that runs the tests."""
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "no-models"))
+    monkeypatch.delenv(MATTING_VARIABLE, raising=False)
+
+
 @pytest.fixture(params=["grabcut", "border"])
 def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "border":
@@ -42,11 +69,10 @@ def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 def test_the_object_is_found_on_plain_backdrops(backdrop: str, method: str) -> None:
     truth = disc()
     rgba, matte = remove_background(photographed(truth, backdrops()[backdrop]))
-    found = rgba[3] > 0.5
-    overlap = (found & truth.bool()).sum() / (found | truth.bool()).sum()
-    assert overlap > 0.95
+    assert overlap(rgba, truth) > 0.95
     assert matte.method == method and matte.warning is None
     assert matte.coverage == pytest.approx(float(truth.mean()), rel=0.05)
+    assert 0.95 < matte.confidence <= 1
 
 
 def test_the_same_photo_gets_the_same_mask(method: str) -> None:
@@ -54,15 +80,50 @@ def test_the_same_photo_gets_the_same_mask(method: str) -> None:
     assert torch.equal(remove_background(photo)[0], remove_background(photo)[0])
 
 
+def test_confidence_falls_with_the_quality_of_the_mask(method: str) -> None:
+    """The same disc before a backdrop that grows busier and closer to it in colour."""
+    truth, noise = disc(), torch.randn(3, 160, 160, generator=torch.Generator().manual_seed(1))
+    blotches = torch.nn.functional.avg_pool2d(noise[None], 9, stride=1, padding=4)[0] * 9
+    color = torch.tensor([0.8, 0.2, 0.15])[:, None, None]
+    plain = remove_background(photographed(truth, backdrops()["white"]))
+    busy = remove_background(photographed(truth, (color + 0.15 * blotches).clamp(0, 1)))
+    assert overlap(plain[0], truth) > 0.95 > 0.8 > overlap(busy[0], truth)
+    assert plain[1].confidence > 0.95 > busy[1].confidence
+    assert busy[1].warning is not None
+
+
 def test_alpha_is_believed() -> None:
     photo = torch.cat([torch.rand(3, 160, 160), disc()[None]])
     rgba, matte = remove_background(photo)
     assert torch.equal(rgba, photo)
-    assert matte.method == "alpha" and matte.warning is None
+    assert matte.method == "alpha" and matte.warning is None and matte.confidence == 1
 
 
 def test_an_opaque_alpha_is_no_mask() -> None:
-    assert remove_background(photographed(disc(), backdrops()["white"]))[1].method != "alpha"
+    photo = photographed(disc(), backdrops()["white"])
+    assert remove_background(photo)[1].method != "alpha"
+    with pytest.raises(ValueError, match="mug.png has no transparent pixel"):
+        remove_background(photo, method="alpha", name="mug.png")
+
+
+def test_none_takes_the_photo_as_it_is() -> None:
+    opaque = photographed(disc(), backdrops()["white"])
+    clear = torch.cat([torch.rand(3, 160, 160), disc()[None]])
+    for photo in (opaque, clear):
+        rgba, matte = remove_background(photo, method="none")
+        assert torch.equal(rgba, photo)
+        assert matte.method == "none" and matte.confidence == 1 and matte.warning is None
+        assert matte.coverage == pytest.approx(float(photo[3].mean()))
+
+
+def test_a_way_asked_for_is_taken_even_where_there_is_alpha() -> None:
+    half = torch.ones(1, 160, 160)
+    half[:, :, :4] = 0
+    photo = torch.cat([photographed(disc(), backdrops()["white"])[:3], half])
+    rgba, matte = remove_background(photo, method="border")
+    assert matte.method == "border"
+    assert overlap(rgba, disc()) > 0.9
+    assert bool((rgba[3] <= half[0]).all()), "what was transparent stays so"
 
 
 @pytest.mark.parametrize("photo", [torch.zeros(4, 32, 32), torch.ones(4, 32, 32)], ids=["transparent", "blank"])
@@ -76,5 +137,167 @@ def test_a_full_frame_is_kept_whole_and_reported(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING):
         rgba, matte = remove_background(torch.cat([noise, torch.ones(1, 64, 64)]), name="wall.png")
     assert matte.method == "none" and matte.coverage == 1 and "whole photo" in matte.warning
+    assert matte.confidence == 0
     assert "wall.png" in caplog.text
     assert bool((rgba[3] == 1).all())
+
+
+def test_two_objects_are_reported(method: str) -> None:
+    pair = disc(radius=0.3, at=(-0.45, 0)) + disc(radius=0.3, at=(0.45, 0))
+    _, matte = remove_background(photographed(pair, backdrops()["white"]))
+    assert matte.warning.startswith("2 separate objects") and "crop" in matte.warning
+    _, matte = remove_background(torch.cat([torch.rand(3, 160, 160), pair[None]]))
+    assert matte.method == "alpha" and matte.warning.startswith("2 separate objects")
+    speck = disc(radius=0.4) + disc(radius=0.08, at=(0.8, 0.8))
+    assert remove_background(photographed(speck, backdrops()["white"]))[1].warning is None
+
+
+@pytest.mark.parametrize(
+    ("side", "at"), [("left", (-0.9, 0)), ("right", (0.9, 0)), ("top", (0, -0.9)), ("bottom", (0, 0.9))]
+)
+def test_an_object_cut_off_by_the_photo_is_reported(side: str, at: tuple[float, float], method: str) -> None:
+    cut = disc(at=at)
+    for photo in (photographed(cut, backdrops()["grain"]), torch.cat([torch.rand(3, 160, 160), cut[None]])):
+        warning = remove_background(photo)[1].warning
+        assert f"cut off at the photo's {side};" in warning and "further away" in warning
+
+
+def test_a_picture_trimmed_to_its_object_is_not_cut_off() -> None:
+    trimmed = torch.cat([torch.rand(3, 80, 80), disc(80, radius=1.0)[None]])
+    assert remove_background(trimmed)[1].warning is None
+
+
+def test_rembg_runs_where_its_model_lies_in_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, asked = disc(), []
+
+    def new_session(model: str) -> str:
+        asked.append(model)
+        assert background.os.environ["MODEL_CHECKSUM_DISABLED"], "a doubtful checksum must not lead to a download"
+        return "session"
+
+    def remove(picture: Image.Image, *, session: str, only_mask: bool) -> Image.Image:
+        assert session == "session" and only_mask and picture.mode == "RGB"
+        return Image.fromarray((truth.numpy() * 255).astype(np.uint8)).resize(picture.size)
+
+    fake: Any = ModuleType("rembg")
+    fake.new_session, fake.remove = new_session, remove
+    monkeypatch.setitem(sys.modules, "rembg", fake)
+    monkeypatch.setattr(background, "find_spec", lambda name: name == "rembg" or None)
+    background._session.cache_clear()
+    photo = photographed(truth, torch.rand(3, 160, 160))
+    assert remove_background(photo)[1].method != "rembg", "its model is not there"
+
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+    (tmp_path / "u2net.onnx").touch()
+    rgba, matte = remove_background(photo)
+    assert matte.method == "rembg" and asked == ["u2net"]
+    assert overlap(rgba, truth) > 0.99
+    assert "MODEL_CHECKSUM_DISABLED" not in background.os.environ
+    background._session.cache_clear()
+
+
+@pytest.fixture
+def segmenter(tmp_path: Path) -> Path:
+    """A tiny Segformer of random weights that takes half of `photographed(disc(), grain)` for its object."""
+    torch.manual_seed(0)
+    config = SegformerConfig(
+        num_labels=2,
+        depths=[1, 1, 1, 1],
+        hidden_sizes=[8, 8, 8, 8],
+        num_attention_heads=[1, 1, 1, 1],
+        decoder_hidden_size=16,
+        mlp_ratios=[1, 1, 1, 1],
+    )
+    model = SegformerForSemanticSegmentation(config).eval()
+    processor = SegformerImageProcessorPil(size={"height": 64, "width": 64})
+    with torch.no_grad():
+        model.decode_head.classifier.weight *= 3000  # or every probability would be next to a half
+        logits = model(**processor(images=picture_of_the_disc(), return_tensors="pt")).logits[0]
+        model.decode_head.classifier.bias[1] -= (logits[1] - logits[0]).median()
+    model.save_pretrained(tmp_path / "segmenter")
+    processor.save_pretrained(tmp_path / "segmenter")
+    return tmp_path / "segmenter"
+
+
+def picture_of_the_disc() -> Image.Image:
+    rgb = photographed(disc(), backdrops()["grain"])[:3]
+    return Image.fromarray((rgb * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def test_a_segmentation_model_on_disk_says_what_is_background(segmenter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = photographed(disc(), backdrops()["grain"])
+    rgba, matte = remove_background(photo, method=str(segmenter))
+    assert matte.method == str(segmenter)
+    assert matte.coverage == pytest.approx(0.5, abs=0.05)
+    # The opacity is the model's own probability of the object.
+    inputs = SegformerImageProcessorPil.from_pretrained(segmenter)(images=picture_of_the_disc(), return_tensors="pt")
+    with torch.no_grad():
+        logits = SegformerForSemanticSegmentation.from_pretrained(segmenter)(**inputs).logits
+    expected = torch.nn.functional.interpolate(logits, size=(160, 160), mode="bilinear").softmax(dim=1)[0, 1]
+    assert float(expected.std()) > 0.05
+    assert torch.allclose(rgba[3], expected, atol=1e-3)
+    assert matte.confidence < 0.95 and "hard to tell apart" in matte.warning, "an undecided model is not trusted"
+    # Named in the environment it is part of "auto", and the one that "matting" means.
+    monkeypatch.setenv(MATTING_VARIABLE, str(segmenter))
+    for method in ("auto", "matting"):
+        again, matte = remove_background(photo, method=method)
+        assert matte.method == "matting" and torch.equal(again, rgba)
+
+
+def test_vitmatte_decides_the_edge_of_a_mask_and_nothing_else(tmp_path: Path) -> None:
+    backbone = VitDetConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        mlp_ratio=1,
+        num_channels=4,
+        image_size=64,
+        pretrain_image_size=64,
+        window_size=0,
+        residual_block_indices=[],
+        out_features=["stage1"],
+        use_relative_position_embeddings=False,
+    )
+    config = VitMatteConfig(
+        backbone_config=backbone, hidden_size=16, convstream_hidden_sizes=[4, 8, 16], fusion_hidden_sizes=[16, 8, 8, 8]
+    )
+    VitMatteForImageMatting(config).save_pretrained(tmp_path / "vitmatte")
+    VitMatteImageProcessorPil().save_pretrained(tmp_path / "vitmatte")
+    rgba, matte = remove_background(photographed(disc(), backdrops()["grain"]), method=str(tmp_path / "vitmatte"))
+    assert matte.method == str(tmp_path / "vitmatte")
+    assert bool((rgba[3][disc(radius=0.42).bool()] == 1).all())
+    assert bool((rgba[3][~disc(radius=0.58).bool()] == 0).all())
+    edge = rgba[3][(disc(radius=0.5) - disc(radius=0.48)).bool()]
+    assert bool(((edge > 0) & (edge < 1)).any())
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        ("magic", "one of auto, none, alpha, rembg, matting, grabcut, border"),
+        ("rembg", "pip install 'triplane3d\\[rembg\\]'"),
+        ("grabcut", "pip install 'triplane3d\\[cv\\]'"),
+        ("matting", MATTING_VARIABLE),
+        ("owner/model", "files of 'owner/model' are not on this machine"),
+        ("../a b/c*", "not on this machine"),
+    ],
+)
+def test_a_way_that_cannot_run_is_refused_with_what_to_do(
+    method: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=sentence):
+        check_background_removal(method)
+    with pytest.raises(ValueError, match=sentence):
+        remove_background(photographed(disc(), backdrops()["white"]), method=method)
+
+
+def test_models_that_are_no_foreground_models_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    for config, sentence in (
+        ('{"model_type": "BiRefNet"}', "neither a VitMatte nor"),
+        ('{"model_type": "segformer", "id2label": {"0": "wall", "1": "floor", "2": "sky"}}', "called 'background'"),
+    ):
+        (tmp_path / "config.json").write_text(config)
+        with pytest.raises(ValueError, match=sentence):
+            check_background_removal(str(tmp_path))

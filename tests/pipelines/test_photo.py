@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from triplane3d.pipelines import photo
 from triplane3d.pipelines.photo import decode_photo, split_batch
@@ -74,6 +74,39 @@ def test_sixteen_bits_are_scaled_not_clipped(mode: str, tmp_path: Path) -> None:
         assert torch.allclose(decode_photo(source)[1, 3], torch.linspace(0, 1, 64), atol=1e-4)
 
 
+@pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBX", "RGBa", "LAB", "I;16L"])
+def test_rare_modes_are_read(mode: str) -> None:
+    source = two_tone("LA") if mode in ("LA", "La", "PA") else two_tone("RGBA") if mode == "RGBa" else two_tone()
+    if mode == "LAB":
+        srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        picture = ImageCms.profileToProfile(source, srgb, lab, outputMode="LAB")
+    elif mode == "I;16L":
+        picture = Image.frombytes("I;16L", (2, 1), b"\x00\x00\xff\xff")
+    else:
+        picture = source.convert(mode)
+    rgba = decode_photo(picture)
+    assert rgba.shape == (4, *picture.size[::-1]) and bool((rgba[3] == 1).all())
+    if mode in ("RGBX", "RGBa", "LAB"):
+        assert torch.allclose(rgba[:3, 0, 0], torch.tensor([1.0, 0, 0]), atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("values", "white"), [((0.0, 0.25, 1.0), 1), ((0.0, 51.0, 255.0), 255), ((0.5, 1.5, 6.0), 6), ((0, 4, 900), 900)]
+)
+@pytest.mark.parametrize("suffix", ["tif", "pfm"])
+def test_float_grey_has_the_white_that_its_values_tell(
+    values: tuple[float, ...], white: float, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"photo.{suffix}"
+    Image.fromarray(np.array([values], np.float32)).save(path)
+    assert torch.allclose(decode_photo(path)[1, 0], torch.tensor(values) / white)
+
+
+def test_what_is_no_number_becomes_black() -> None:
+    picture = Image.fromarray(np.array([[np.nan, np.inf, -np.inf, -3, 1]], np.float32))
+    assert decode_photo(picture)[0].tolist() == [[0, 0, 0, 0, 1]]
+
+
 def test_sixteen_bit_arrays_are_scaled_by_their_type() -> None:
     assert torch.allclose(decode_photo(np.full((4, 4, 3), 65535, np.uint16)), torch.ones(4, 4, 4))
 
@@ -112,6 +145,51 @@ def test_a_large_jpeg_is_shrunk_on_reading_and_keeps_its_shape(tmp_path: Path) -
     assert decode_photo(tmp_path / "large.jpg").shape == (4, photo.MAX_SIDE // 2, photo.MAX_SIDE)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 10_000), (10_000, 1)])
+def test_extreme_shapes_are_read(size: tuple[int, int], tmp_path: Path) -> None:
+    Image.new("RGB", size, RED).save(tmp_path / "thin.png")
+    rgba = decode_photo(tmp_path / "thin.png")
+    assert max(rgba.shape[1:]) == min(max(size), photo.MAX_SIDE) and min(rgba.shape[1:]) == 1
+    assert torch.allclose(rgba[:, 0, 0], torch.tensor([1.0, 0, 0, 1]))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "1", "CMYK", "I;16", "F"])
+def test_large_pictures_shrink_the_same_in_strips_as_whole(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (97, 130, 4), np.uint8)
+    if mode in ("I;16", "F"):
+        picture = Image.fromarray(noise[..., 0].astype({"I;16": np.uint16, "F": np.float32}[mode]) * 200)
+    else:
+        picture = Image.fromarray(noise) if mode == "RGBA" else Image.fromarray(noise[..., :3]).convert(mode)
+    monkeypatch.setattr(photo, "MAX_SIDE", 32)
+    whole = decode_photo(picture)
+    monkeypatch.setattr(photo, "STRIP_PIXELS", 1)
+    assert torch.equal(decode_photo(picture), whole)
+    assert whole.shape == (4, 24, 32)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_of_moving_pictures_the_first_frame_is_taken(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"moving.{suffix}"
+    two_tone().save(path, save_all=True, append_images=[Image.new("RGB", (24, 16), (0, 255, 0))], duration=100)
+    with Image.open(path) as moving:
+        assert moving.n_frames == 2
+    rgba = decode_photo(path)
+    assert torch.allclose(rgba[:3, 2, 5], torch.tensor([1.0, 0, 0]), atol=0.1)
+    assert torch.allclose(rgba[:3, -3, 5], torch.tensor([0, 0, 1.0]), atol=0.1)
+
+
+def test_the_content_decides_not_the_extension(tmp_path: Path) -> None:
+    two_tone().save(tmp_path / "photo.png")
+    for name in ("photo.jpg", "photo.txt", "photo"):
+        (tmp_path / name).write_bytes((tmp_path / "photo.png").read_bytes())
+        assert torch.equal(decode_photo(tmp_path / name), decode_photo(two_tone()))
+
+
+def test_broken_notes_about_a_photo_are_no_reason_to_refuse_it(tmp_path: Path) -> None:
+    two_tone().save(tmp_path / "photo.jpg", quality=95, exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff garbage")
+    assert decode_photo(tmp_path / "photo.jpg").shape == (4, 16, 24)
+
+
 def test_a_batch_is_split_into_photos() -> None:
     assert len(split_batch(torch.rand(3, 4, 8, 8))) == 3
     assert len(split_batch(np.zeros((2, 8, 8, 3), np.uint8))) == 2
@@ -135,6 +213,15 @@ def png_header(width: int, height: int) -> bytes:
 def broken_files() -> dict[str, tuple[bytes, str]]:
     whole = png_header(32, 32)
     return {
+        "page.png": (b"\n<!DOCTYPE HTML><html>404</html>", "web page.*save the picture itself"),
+        "drawing.png": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "drawing.*export it"),
+        "paper.jpg": (b"%PDF-1.7", "document"),
+        "sky.hdr": (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 1\n", "high-dynamic-range.*tone-map"),
+        "sky.exr": (b"v/1\x01\x02\x00\x00\x00", "high-dynamic-range.*tone-map"),
+        "sky.pfm": (b"PF\n1 1\n-1.0\n" + bytes(12), "high-dynamic-range.*tone-map"),
+        "phone.jpg": (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", "HEIF photo.*export it as JPEG"),
+        "film.png": (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00", "film.*one frame"),
+        "layers.png": (b"8BPS\x00\x01", "Photoshop"),
         "text.png": (b"I am not a picture", "not a picture"),
         "empty.png": (b"", "not a picture"),
         "script.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
@@ -166,8 +253,31 @@ def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere.png does not exist"):
         decode_photo(tmp_path / "nowhere.png")
-    with pytest.raises(ValueError, match="is not a file"):
+    with pytest.raises(ValueError, match="is not a file but a folder"):
         decode_photo(tmp_path)
+
+
+def test_a_photo_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    two_tone().save(tmp_path / "secret.png")
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ValueError, match="secret.png may not be read: change its permissions"):
+        decode_photo(tmp_path / "secret.png")
+    monkeypatch.setattr(Path, "is_dir", refuse)  # as in a folder that may not be entered
+    with pytest.raises(ValueError, match="secret.png may not be read"):
+        decode_photo(tmp_path / "secret.png")
+
+
+@pytest.mark.parametrize("scheme", ["http://", "https://", "HTTPS://", "ftp://", "s3://", "file:///", "data:"])
+def test_urls_are_refused_with_what_to_do(scheme: str) -> None:
+    for url in (f"{scheme}host/mug.png", Path(f"{scheme}host/mug.png")):
+        with pytest.raises(ValueError, match="is a URL: download the picture first"):
+            decode_photo(url)
+    with pytest.raises(ValueError) as caught:
+        decode_photo(scheme + "x" * 10_000)
+    assert len(str(caught.value)) < 200
 
 
 def test_values_outside_a_photo_are_refused() -> None:
@@ -179,3 +289,10 @@ def test_values_outside_a_photo_are_refused() -> None:
         decode_photo(torch.rand(5, 8, 8))
     with pytest.raises(TypeError, match="int"):
         decode_photo(3)
+    with pytest.raises(TypeError, match="bytes"):
+        decode_photo(split_batch(b"png")[0])
+    with pytest.raises(ValueError, match="got complex"):
+        decode_photo(np.zeros((4, 4), complex))
+    for empty in (torch.zeros(3, 0, 5), Image.new("RGB", (0, 5))):
+        with pytest.raises(ValueError, match="pixel"):
+            decode_photo(empty)

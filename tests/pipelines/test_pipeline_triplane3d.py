@@ -135,6 +135,13 @@ def test_guidance_one_runs_the_transformer_on_the_photo_alone(pipe: Triplane3DPi
     assert not torch.allclose(plain, guided, atol=1e-4)
 
 
+def test_the_way_to_remove_the_background_is_the_callers(pipe: Triplane3DPipeline) -> None:
+    opaque = photo().convert("RGB")
+    for method in ("none", "border"):
+        out = pipe(opaque, generator=seeded(), output_type="latent", background_removal=method)
+        assert [matte.method for matte in out.mattes] == [method]
+
+
 def test_guidance_extrapolates_from_zeroed_tokens(pipe: Triplane3DPipeline) -> None:
     """One step of flow matching is linear in the prediction, so the latents are too."""
     with torch.no_grad():
@@ -168,6 +175,7 @@ def as_users_run_it() -> Iterator[None]:
         ({"image": None}, "either `image` or `image_embeds`"),
         ({"image_embeds": torch.zeros(1, 2, 3)}, "not both"),
         ({"image": []}, "empty list"),
+        ({"background_removal": "magic"}, "background_removal is one of auto, none"),
         ({"image": Image.new("RGBA", (9, 9))}, "fully transparent"),
         ({"image": None, "image_embeds": torch.zeros(2, 32)}, r"shape \(photos, tokens, 32\), got \(2, 32\)"),
         ({"image": None, "image_embeds": torch.zeros(1, 17, 33)}, r"shape \(photos, tokens, 32\)"),

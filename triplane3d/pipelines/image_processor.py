@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
@@ -112,12 +112,25 @@ class Triplane3DImageProcessor:
         """Every photo of `image` (one, a list, or a batched array) as straight RGBA in 0..1, upright."""
         return [decode_photo(photo) for photo in split_batch(image)]
 
-    def preprocess(self, image: Photo | Sequence[Photo]) -> PreparedPhotos:
-        """Load, find the object, frame it and normalise. Photos may differ in size and kind."""
-        framed, mattes = [], []
+    def preprocess(self, image: Photo | Sequence[Photo], background_removal: str = "auto") -> PreparedPhotos:
+        """Load, find the object, frame it and normalise. Photos may differ in size and kind.
+
+        `background_removal` is the method of `remove_background`.
+        """
+        return self.prepare(self.cut_out(image, background_removal))
+
+    def cut_out(
+        self, image: Photo | Sequence[Photo], background_removal: str = "auto"
+    ) -> Iterator[tuple[Float[Tensor, "4 height width"], Matte]]:
+        """Each photo, loaded when its turn comes, with the object's mask as its alpha."""
         for index, photo in enumerate(split_batch(image)):
             name = str(photo) if isinstance(photo, str | PathLike) else f"image {index}"
-            rgba, matte = remove_background(decode_photo(photo), name=name)
+            yield remove_background(decode_photo(photo), method=background_removal, name=name)
+
+    def prepare(self, cutouts: Iterable[tuple[Float[Tensor, "4 height width"], Matte]]) -> PreparedPhotos:
+        """Frame cut-out photos and normalise them."""
+        framed, mattes = [], []
+        for rgba, matte in cutouts:
             framed.append(frame_foreground(rgba[None], self.image_size, foreground_ratio=self.foreground_ratio))
             mattes.append(matte)
         squares = torch.cat(framed)

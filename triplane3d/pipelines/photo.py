@@ -2,35 +2,71 @@
 
 from __future__ import annotations
 
-import struct
+import math
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
+from torch.nn import functional
 
 # A file that unpacks to more than any phone's photo is taken for a decompression bomb.
 MAX_PIXELS = 128_000_000
+# Decoders that hold the picture several times over get fewer, so that no photo takes a gigabyte.
+MAX_PIXELS_OF = {
+    "TIFF": 100_000_000,
+    "AVIF": 64_000_000,
+    "WEBP": 40_000_000,
+    "JPEG2000": 40_000_000,
+    "HEIF": 40_000_000,
+    "JXL": 40_000_000,
+}
 # Photos are shrunk to this side on reading: no encoder looks closer, and memory stays small.
 MAX_SIDE = 2048
+# Large pictures are converted in strips of about this many pixels: a second whole copy would not fit.
+STRIP_PIXELS = 1_000_000
 # Only plain picture formats: PIL would hand others (EPS, PDF) to outside programs.
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "AVIF", "HEIF", "JXL")
 # JPEG can be decoded at a fraction of its size, which keeps a large photo small in memory.
 DRAFTABLE = ("JPEG", "MPO")
-# What PIL's decoders raise on broken data.
-DAMAGE = (OSError, SyntaxError, EOFError, ValueError, OverflowError, struct.error, Image.DecompressionBombError)
+# Modes that PIL converts to RGBA in two steps only.
+BY_WAY_OF = {"CMYK": "RGB", "LAB": "RGB", "La": "LA"}
+# What people take for photos, by how the file begins: what it is, and what to do.
+OTHER_FILES = {
+    rb"#\?(RADIANCE|RGBE)|v/1\x01|PF\s": ("a high-dynamic-range picture", "tone-map it and save it as PNG or JPEG"),
+    rb"....ftyp(heic|heix|heif|hevc|mif1|msf1|avif)": ("a HEIF photo", "export it as JPEG"),
+    rb"....ftyp": ("a film", "save one frame of it as PNG"),
+    rb"%PDF|%!PS": ("a document", "export the picture as PNG"),
+    rb"8BPS": ("a Photoshop file", "export it as PNG"),
+    rb"\s*(<!doctype html|<html)": ("a web page", "open it in a browser and save the picture itself"),
+    rb"\s*(<\?xml|<svg)": ("a drawing", "export it as PNG"),
+    rb"\Z": ("empty", "save or download it again"),
+}
+# What is asked for by a URL stays where it is: nothing is downloaded here.
+URL = re.compile(r"(https?|ftps?|s3|gs|file|data):", re.IGNORECASE)
+# How to undo an EXIF orientation: transpose first?, then flip rows?, columns?
+UPRIGHT = {
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
 
 
 def split_batch(image: object) -> list:
     """One photo, a list of photos or a batched array as a flat list of single photos."""
     if isinstance(image, np.ndarray | Tensor) and image.ndim == 4:
         return list(image)
-    if isinstance(image, Sequence) and not isinstance(image, str):
+    if isinstance(image, Sequence) and not isinstance(image, str | bytes):
         photos = [photo for entry in image for photo in split_batch(entry)]
         if not photos:
             raise ValueError("image is an empty list: pass at least one photo")
@@ -41,15 +77,17 @@ def split_batch(image: object) -> list:
 def decode_photo(photo: object) -> Float[Tensor, "4 height width"]:
     """Straight RGBA in 0..1 from a path, PIL image, array (height, width[, channels]) or tensor (channels, h, w)."""
     if isinstance(photo, str | PathLike):
-        return _open(Path(photo))
+        return _open(find_photo(photo))
     if isinstance(photo, Image.Image):
-        return _picture_to_tensor(photo)
+        return _decode(photo, "the picture")
     if isinstance(photo, np.ndarray):
         channels = photo[..., None] if photo.ndim == 2 else photo
         if channels.ndim != 3 or channels.shape[-1] not in (1, 2, 3, 4):
             raise ValueError(
                 f"an array photo is (height, width) or (height, width, 1-4 channels), got shape {photo.shape}"
             )
+        if channels.dtype.kind not in "buif":
+            raise ValueError(f"an array photo holds bytes, booleans or floats in 0..1, got {photo.dtype}")
         if channels.dtype.kind == "u" and channels.dtype.itemsize > 1:
             channels = channels / np.iinfo(channels.dtype).max
         return _channels_to_rgba(torch.from_numpy(np.ascontiguousarray(np.moveaxis(channels, -1, 0))))
@@ -65,70 +103,148 @@ def decode_photo(photo: object) -> Float[Tensor, "4 height width"]:
     )
 
 
-def _open(path: Path) -> Float[Tensor, "4 height width"]:
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: check the path of the photo")
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file: name one photo, or several")
-    Image.init()
+def find_photo(photo: str | PathLike) -> Path:
+    """The file that `photo` names; where there is none, one sentence says what is there instead."""
+    if URL.match(str(photo)):
+        shown = str(photo) if len(str(photo)) <= 80 else f"{str(photo)[:77]}..."
+        raise ValueError(f"{shown} is a URL: download the picture first and name the file")
+    path = Path(photo)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
-    except Image.DecompressionBombError as error:
-        raise ValueError(_too_large(path)) from error
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path} is not a picture that can be read: save it as PNG or JPEG") from error
+        if path.is_dir():
+            raise ValueError(f"{path} is not a file but a folder: name one photo in it, or several")
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist: check the path of the photo")
+        if not path.is_file():
+            raise ValueError(f"{path} is not a file: name one photo, or several")
     except PermissionError as error:
         raise ValueError(f"{path} may not be read: change its permissions") from error
-    except DAMAGE as error:
-        raise ValueError(_damaged(path, error)) from error
-    with picture:
-        if picture.width * picture.height > MAX_PIXELS:
-            raise ValueError(_too_large(path))
+    return path
+
+
+def _open(path: Path) -> Float[Tensor, "4 height width"]:
+    Image.init()
+    try:
+        file = path.open("rb")
+    except PermissionError as error:
+        raise ValueError(f"{path} may not be read: change its permissions") from error
+    with file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
-            picture.load() if picture.format not in DRAFTABLE else picture.thumbnail((MAX_SIDE, MAX_SIDE))
-            return _picture_to_tensor(picture)
-        except DAMAGE as error:
-            raise ValueError(_damaged(path, error)) from error
+            picture = Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
+        except UnidentifiedImageError as error:
+            raise ValueError(_not_a_picture(path)) from error
+        except Image.DecompressionBombError as error:
+            raise ValueError(_too_large(str(path), MAX_PIXELS)) from error
+        except Exception as error:  # a decoder raises whatever the broken bytes lead it to
+            raise ValueError(_damaged(str(path), error)) from error
+        return _decode(picture, str(path))
 
 
-def _too_large(path: Path) -> str:
-    return f"{path} unpacks to more than {MAX_PIXELS // 1_000_000} megapixels: shrink it first"
+def _decode(picture: Image.Image, name: str) -> Float[Tensor, "4 height width"]:
+    """Any PIL mode, turned upright as its EXIF tag says, at most `MAX_SIDE` pixels a side."""
+    limit = MAX_PIXELS_OF.get(picture.format or "", MAX_PIXELS)
+    if picture.width * picture.height > limit:
+        raise ValueError(_too_large(name, limit))
+    if picture.width * picture.height == 0:
+        raise ValueError(f"{name} has no pixels: its size is {picture.width}x{picture.height}")
+    try:
+        if picture.format in DRAFTABLE and max(picture.size) > MAX_SIDE:
+            width, height = picture.size
+            scale = MAX_SIDE / max(picture.size)
+            picture.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
+        picture.load()
+        deep = picture.mode.startswith("I") or picture.mode == "F"
+        rgba = _deep_grey_to_rgba(picture) if deep else _bytes_to_rgba(picture)
+        return _turn_upright(rgba, picture)
+    except Image.DecompressionBombError as error:
+        raise ValueError(_too_large(name, limit)) from error
+    except Exception as error:
+        raise ValueError(_damaged(name, error)) from error
 
 
-def _damaged(path: Path, error: Exception) -> str:
-    reason = str(error).rstrip(".") or type(error).__name__
-    return f"{path} is damaged or cut short ({reason}): save or download it again"
+def _not_a_picture(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(256)
+    for pattern, (kind, remedy) in OTHER_FILES.items():
+        if re.match(pattern, start, re.IGNORECASE | re.DOTALL):
+            return f"{path} is {kind}, not a picture that can be read: {remedy}"
+    return f"{path} is not a picture that can be read: save it as PNG or JPEG"
 
 
-def _picture_to_tensor(picture: Image.Image) -> Float[Tensor, "4 height width"]:
-    """Any PIL mode, turned upright as its EXIF tag says."""
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I") or picture.mode == "F":
-        return _deep_grey_to_rgba(picture)
-    rgba = picture.convert("RGB" if picture.mode == "CMYK" else "RGBA").convert("RGBA")
-    rgba.thumbnail((MAX_SIDE, MAX_SIDE))
-    return _channels_to_rgba(torch.from_numpy(np.array(rgba)).permute(2, 0, 1))
+def _too_large(name: str, limit: int) -> str:
+    return f"{name} unpacks to more than {limit // 1_000_000} megapixels: shrink it first, or save it as JPEG"
+
+
+def _damaged(name: str, error: Exception) -> str:
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return f"{name} is damaged or cut short ({reason}): save or download it again"
+
+
+def _strips(picture: Image.Image) -> Iterator[tuple[Image.Image, int]]:
+    """The picture from top to bottom in strips, and by which whole number each should be shrunk."""
+    width, height = picture.size
+    factor = max(1, max(width, height) // MAX_SIDE)
+    rows = factor * max(1, STRIP_PIXELS // (width * factor))
+    for top in range(0, height, rows):
+        yield picture.crop((0, top, width, min(top + rows, height))), factor
+
+
+def _bytes_to_rgba(picture: Image.Image) -> Float[Tensor, "4 height width"]:
+    strips = []
+    for strip, factor in _strips(picture):
+        rgba = strip.convert(BY_WAY_OF.get(picture.mode, "RGBA")).convert("RGBA")
+        strips.append(rgba.reduce(factor) if factor > 1 else rgba)
+    whole = Image.new("RGBA", (strips[0].width, sum(strip.height for strip in strips)))
+    top = 0
+    for strip in strips:
+        whole.paste(strip, (0, top))
+        top += strip.height
+    whole.thumbnail((MAX_SIDE, MAX_SIDE))
+    return _channels_to_rgba(torch.from_numpy(np.array(whole)).permute(2, 0, 1))
 
 
 def _deep_grey_to_rgba(picture: Image.Image) -> Float[Tensor, "4 height width"]:
-    """16- and 32-bit grey, which PIL's own conversion would clip at 255, scaled to 0..1 by its type's range."""
-    grey = np.array(picture).astype(np.float32)
-    alpha = np.ones_like(grey)
-    if isinstance(clear := picture.info.get("transparency"), int):
-        alpha = (grey != clear).astype(np.float32)
-    if picture.mode == "F":
-        white = 1.0 if grey.max() <= 1 else max(255.0, float(grey.max()))
+    """16- and 32-bit grey, which PIL's own conversion would clip at 255, scaled to 0..1.
+
+    Integers have their type's range. Floats go up to 1, or up to 255 where all are whole numbers, or else to their
+    highest value: a picture of radiances has no white.
+    """
+    clear = picture.info.get("transparency")
+    strips, highest, whole_numbers = [], 0.0, True
+    for strip, factor in _strips(picture):
+        values = np.nan_to_num(np.array(strip).astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        highest = max(highest, float(values.max()))
+        whole_numbers = whole_numbers and bool((values == np.round(values)).all())
+        alpha = values != clear if isinstance(clear, int) else np.ones_like(values)
+        channels = torch.from_numpy(np.stack([values, alpha.astype(np.float32)]))[None]
+        strips.append(functional.avg_pool2d(channels, factor, ceil_mode=True))
+    if picture.mode != "F":
+        white = max(65535.0, highest)
     else:
-        white = max(65535.0, float(grey.max()))
-    rgba = torch.from_numpy(np.stack([grey / white] * 3 + [alpha])).clamp(0, 1)
-    shrink = max(1, -(-max(grey.shape) // MAX_SIDE))
-    return torch.nn.functional.avg_pool2d(rgba[None], shrink)[0] if shrink > 1 else rgba
+        white = 1.0 if highest <= 1 else 255.0 if highest <= 255 and whole_numbers else highest
+    channels = torch.cat(strips, dim=2)
+    scale = min(1.0, MAX_SIDE / max(channels.shape[2:]))
+    if scale < 1:
+        size = [max(1, round(side * scale)) for side in channels.shape[2:]]
+        channels = functional.interpolate(channels, size=size, mode="bilinear", antialias=True, align_corners=False)
+    grey, alpha = (channels[0] / channels.new_tensor([white, 1.0])[:, None, None]).clamp(0, 1)
+    return torch.stack([grey, grey, grey, alpha])
+
+
+def _turn_upright(rgba: Float[Tensor, "4 height width"], picture: Image.Image) -> Float[Tensor, "4 rows columns"]:
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # unreadable notes about a picture are no reason to refuse the picture
+        orientation = 1
+    transpose, *flips = UPRIGHT.get(orientation, (False, False, False))
+    rgba = rgba.mT if transpose else rgba
+    return rgba.flip([dim for dim, flip in zip((1, 2), flips) if flip]).contiguous()
 
 
 def _channels_to_rgba(channels: Tensor) -> Float[Tensor, "4 height width"]:
     """1-4 channels (grey, grey + alpha, RGB, RGBA) of bytes, booleans or floats in 0..1."""
+    if channels.numel() == 0:
+        raise ValueError(f"a photo has at least one pixel, got {channels.shape[1]} rows of {channels.shape[2]}")
     if not channels.is_floating_point():
         channels = channels.float() / (1 if channels.dtype == torch.bool else 255)
     channels = channels.float()

@@ -29,6 +29,7 @@ from triplane3d.pipelines.arguments import (
     check_tensor,
     check_whole,
 )
+from triplane3d.pipelines.background import check_background_removal
 from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor
 from triplane3d.pipelines.loading import embedded_pipeline
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
@@ -185,8 +186,10 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         attention_kwargs: dict[str, Any] | None,
         callback_on_step_end: Callable | PipelineCallback | MultiPipelineCallbacks | None,
         callback_on_step_end_tensor_inputs: Sequence[str],
+        background_removal: str = "auto",
     ) -> None:
         """Everything that can be refused before work is done."""
+        check_background_removal(background_removal)
         if (image is None) == (image_embeds is None):
             raise ValueError("pass either `image` or `image_embeds`" + (", not both" if image is not None else ""))
         if output_type not in OUTPUT_TYPES:
@@ -278,6 +281,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         callback_on_step_end: Callable | PipelineCallback | MultiPipelineCallbacks | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         quality: str = DEFAULT_QUALITY,
+        background_removal: str = "auto",
     ) -> Triplane3DPipelineOutput | tuple:
         """One mesh per photo, or `num_images_per_prompt` of them.
 
@@ -298,13 +302,19 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             callback_on_step_end: called as (pipe, step, timestep, tensors) after each step; may return changed tensors.
             callback_on_step_end_tensor_inputs: which tensors it gets, of `latents` and `image_embeds`.
             quality: the name of one of the pipeline's presets: "draft", "balanced" or "high".
+            background_removal: "auto" takes a photo's alpha, or else the best way at hand; "none" takes it as it is;
+                "alpha", "rembg", "matting", "grabcut" or "border" asks for that way; a folder or Hub name is a
+                transformers model for "matting". Nothing is downloaded; `mattes` tells what ran, and how surely.
 
         Raises:
-            ValueError: for any argument that cannot be meant, before work is done; and where the field has no surface.
+            ValueError: for any argument that cannot be meant, before work is done; for a photo without an object; and
+                where the field has no surface.
+            TypeError: for a photo of no known kind.
+            OSError: for a file that is not there.
         """
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
-        if quality not in self.config.presets:
+        if not isinstance(quality, str) or quality not in self.config.presets:
             raise ValueError(f"quality must be one of {list(self.config.presets)}, got {quality!r}")
         preset = self.config.presets[quality]
         if self.guider is not None and guidance_scale is not None:
@@ -326,6 +336,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             attention_kwargs,
             callback_on_step_end,
             callback_on_step_end_tensor_inputs,
+            background_removal,
         )
         self._guidance_scale = guidance_scale if self.guider is None else getattr(self.guider, "guidance_scale", 1.0)
         self._attention_kwargs = attention_kwargs
@@ -339,12 +350,13 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             photos: PreparedPhotos | None = None
             pixel_embeds = None
             if image is not None:
-                photos = self.image_processor.preprocess(image)
-                image_embeds = self.encode_image(photos.pixel_values)
+                cutouts = self.image_processor.cut_out(image, background_removal)
                 if self.pixel_encoder is not None:
-                    pixel_values = self.pixel_processor.preprocess(image).pixel_values
-                    pixel_embeds = self.encode_image(pixel_values, self.pixel_encoder)
+                    cutouts = list(cutouts)  # for both encoders
+                    pixel_embeds = self.encode_image(self.pixel_processor.prepare(cutouts).pixel_values, self.pixel_encoder)
                     pixel_embeds = self._for_each_mesh(pixel_embeds, num_images_per_prompt)
+                photos = self.image_processor.prepare(cutouts)
+                image_embeds = self.encode_image(photos.pixel_values)
             image_embeds = self._for_each_mesh(image_embeds.to(device), num_images_per_prompt)
 
             # Noise → latents.

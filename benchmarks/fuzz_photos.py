@@ -1,0 +1,317 @@
+"""Broken photos: whatever is in a file, reading it ends in pixels or in one sentence, soon and within a gigabyte.
+
+    python benchmarks/fuzz_photos.py --count 2000
+
+Valid files of every format that can be written here are damaged by seeded chance (bits flipped, sizes made absurd,
+pieces cut, doubled or swapped, checksums mended so that the damage gets past them) and get a random extension. They go
+through the image processor in a process that may crash or hang without ending the run. `--only 17` repeats one of them.
+The exit code is 1 where any of them ended otherwise than in a tensor or a sentence that names the file.
+"""
+
+import io
+import logging
+import multiprocessing
+import os
+import resource
+import struct
+import tempfile
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+
+from triplane3d.pipelines.image_processor import Triplane3DImageProcessor
+
+# Seconds of processor time, which another program on the machine does not stretch; and a limit on the clock's.
+SECONDS, PATIENCE = 10.0, 60.0
+MEGABYTES = 1024
+SUFFIXES = (".png", ".jpg", ".webp", ".gif", ".tif", ".bmp", ".ppm", ".tga", ".ico", ".jp2", ".avif", ".txt", "")
+EXTREMES = (0, 1, 0xFF, 0x7FFF, 0xFFFF, 30_000, 11_000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one file ended ("tensor", "sentence" or a fault), what was said, and the time and memory it took."""
+
+    kind: str
+    words: str
+    seconds: float
+    megabytes: float
+
+
+def main(
+    count: Annotated[int, typer.Option(help="Files to read.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Another seed, other damage.")] = 0,
+    only: Annotated[int | None, typer.Option(help="Read this one alone and show what it says.")] = None,
+) -> None:
+    seeds = valid_files()
+    endings: dict[int, Ending] = {}
+    names: dict[int, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        reader = Reader()
+        for index in range(count) if only is None else [only]:
+            names[index], content = mutant(seeds, seed, index)
+            path = Path(folder) / f"{index}{np.random.default_rng([seed, index]).choice(SUFFIXES)}"
+            path.write_bytes(content)
+            endings[index] = reader.read(path)
+            path.unlink()
+        reader.stop()
+
+    kinds = Counter(ending.kind for ending in endings.values())
+    print(
+        f"{len(endings)} mutants of {len(seeds)} valid files: " + ", ".join(f"{n} {k}" for k, n in kinds.most_common())
+    )
+    slowest = max(endings, key=lambda index: endings[index].seconds)
+    largest = max(endings, key=lambda index: endings[index].megabytes)
+    print(f"slowest {endings[slowest].seconds:.2f} s (number {slowest}, {names[slowest]})")
+    print(f"most memory {endings[largest].megabytes:.0f} MiB (number {largest}, {names[largest]})")
+    faults = {index: ending for index, ending in endings.items() if ending.kind not in ("tensor", "sentence")}
+    for index, ending in endings.items() if only is not None else faults.items():
+        print(f"number {index}, {names[index]}: {ending.kind}: {ending.words}")
+    raise typer.Exit(1 if faults else 0)
+
+
+class Reader:
+    """A process that reads files one after another, replaced when it crashes, hangs or has grown."""
+
+    def __init__(self) -> None:
+        self.context = multiprocessing.get_context("fork")
+        self.start()
+
+    def start(self) -> None:
+        self.ours, theirs = self.context.Pipe()
+        self.process = self.context.Process(target=_read_on, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.ours.close()
+
+    def read(self, path: Path) -> Ending:
+        self.ours.send(path)
+        try:
+            if not self.ours.poll(PATIENCE):
+                ending = Ending("hang", f"still reading after {PATIENCE:.0f} s", PATIENCE, 0)
+            else:
+                kind, words, seconds, grown = self.ours.recv()
+                kind = "hang" if seconds > SECONDS else "memory" if grown > MEGABYTES else kind
+                ending = Ending(kind, words, seconds, grown)
+        except EOFError:
+            self.process.join()
+            ending = Ending("crash", f"exit code {self.process.exitcode}", 0, 0)
+        # A process's peak never falls, so the next file needs a fresh one to show its own.
+        if ending.kind in ("hang", "crash") or ending.megabytes > 50:
+            self.stop()
+            self.start()
+        return ending
+
+
+def _read_on(theirs: Connection) -> None:
+    torch.set_num_threads(1)
+    logging.disable()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries complain there
+    processor = Triplane3DImageProcessor(64)
+    before = _peak()
+    while True:
+        path = theirs.recv()
+        started = time.process_time()
+        try:
+            pixels = processor.preprocess(path).pixel_values
+            whole = pixels.shape == (1, 4, 64, 64) and bool(pixels.isfinite().all())
+            kind, words = ("tensor" if whole else "strange tensor"), str(tuple(pixels.shape))
+        except (ValueError, OSError) as error:
+            words = str(error)
+            kind = "sentence" if path.name in words and "\n" not in words else "nameless error"
+        except BaseException as error:
+            kind, words = "traceback", f"{type(error).__name__}: {error}"
+        theirs.send((kind, words, time.process_time() - started, _peak() - before))
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def valid_files() -> dict[str, bytes]:
+    """Small pictures in every format and mode; an object on a plain backdrop, so that what survives has a mask."""
+    rng = np.random.default_rng(0)
+    pixels = np.full((32, 48, 3), 230) + rng.integers(-6, 7, (32, 48, 3))
+    pixels[8:24, 14:36] = (180, 60, 30) + rng.integers(-20, 21, (16, 22, 3))
+    rgb = Image.fromarray(pixels.astype(np.uint8))
+    rgba = rgb.copy()
+    rgba.putalpha(Image.fromarray((pixels[..., 1] < 150).astype(np.uint8) * 255))
+    grey, palette = rgb.convert("L"), rgb.quantize(16)
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    float_grey = grey.convert("F")
+    frames = [rgba.rotate(angle) for angle in (90, 180)]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    wanted: list[tuple[str, Image.Image, dict[str, Any]]] = [
+        ("PNG", rgb, {"exif": exif}),
+        ("PNG", rgba, {}),
+        ("PNG", palette, {"transparency": 0}),
+        ("PNG", grey, {}),
+        ("PNG", rgba.convert("LA"), {}),
+        ("PNG", rgb.convert("1"), {}),
+        ("PNG", deep, {}),
+        ("PNG", rgba, {"save_all": True, "append_images": frames}),
+        ("JPEG", rgb, {"exif": exif}),
+        ("JPEG", rgb, {"progressive": True, "subsampling": 0}),
+        ("JPEG", grey, {}),
+        ("JPEG", rgb.convert("CMYK"), {}),
+        ("WEBP", rgb, {"exif": exif}),
+        ("WEBP", rgba, {"lossless": True}),
+        ("WEBP", rgba, {"save_all": True, "append_images": frames}),
+        ("GIF", palette, {}),
+        ("GIF", rgba, {"save_all": True, "append_images": frames}),
+        ("BMP", rgb, {}),
+        ("BMP", palette, {}),
+        ("BMP", rgb.convert("1"), {}),
+        ("TIFF", rgb, {}),
+        ("TIFF", rgba, {"compression": "tiff_lzw"}),
+        ("TIFF", rgb, {"compression": "tiff_adobe_deflate"}),
+        ("TIFF", rgb, {"compression": "jpeg"}),
+        ("TIFF", rgb.convert("1"), {"compression": "group4"}),
+        ("TIFF", rgb.convert("CMYK"), {}),
+        ("TIFF", deep, {}),
+        ("TIFF", float_grey, {}),
+        ("PPM", rgb, {}),
+        ("PPM", grey, {}),
+        ("PPM", rgb.convert("1"), {}),
+        ("PPM", float_grey, {}),
+        ("TGA", rgba, {"compression": "tga_rle"}),
+        ("TGA", rgb, {}),
+        ("ICO", rgba, {"sizes": [(32, 32)]}),
+        ("JPEG2000", rgb, {}),
+        ("AVIF", rgb, {}),
+    ]
+    Image.init()
+    files = {}
+    for format, picture, options in wanted:
+        if format in Image.SAVE:
+            file = io.BytesIO()
+            picture.save(file, format, **options)
+            files[f"{format} {picture.mode} {len(files)}"] = file.getvalue()
+    return files
+
+
+def mutant(seeds: dict[str, bytes], seed: int, index: int) -> tuple[str, bytes]:
+    """Number `index` of the broken files, and how it was made."""
+    rng = np.random.default_rng([seed, index])
+    names = list(seeds)
+    name = names[rng.integers(len(names))]
+    content = bytearray(seeds[name])
+    done = []
+    for _ in range(rng.integers(1, 4)):
+        damage = DAMAGES[rng.integers(len(DAMAGES))]
+        content = damage(content, rng) if len(content) > 8 else content
+        done.append(damage.__name__)
+    if rng.random() < 0.1:
+        content += seeds[names[rng.integers(len(names))]]
+        done.append("another picture behind")
+    if content[:8] == b"\x89PNG\r\n\x1a\n" and rng.random() < 0.7:
+        content = mend_checksums(content)
+        done.append("checksums mended")
+    return f"{name}: {', '.join(done)}", bytes(content)
+
+
+def flip_bits(content: bytearray, rng: np.random.Generator) -> bytearray:
+    for place in rng.integers(len(content), size=rng.integers(1, 17)):
+        content[place] ^= 1 << int(rng.integers(8))
+    return content
+
+
+def flip_header_bits(content: bytearray, rng: np.random.Generator) -> bytearray:
+    for place in rng.integers(min(64, len(content)), size=rng.integers(1, 5)):
+        content[place] ^= 1 << int(rng.integers(8))
+    return content
+
+
+def write_extremes(content: bytearray, rng: np.random.Generator) -> bytearray:
+    """Sizes, counts and offsets are integers near the start; one or two become absurd."""
+    for _ in range(rng.integers(1, 3)):
+        value, order = EXTREMES[rng.integers(len(EXTREMES))], "<>"[rng.integers(2)]
+        word = struct.pack(order + "I", value) if rng.random() < 0.5 else struct.pack(order + "H", value & 0xFFFF)
+        place = int(rng.integers(min(256, len(content) - 4)))
+        content[place : place + len(word)] = word
+    return content
+
+
+def claim_a_size(content: bytearray, rng: np.random.Generator) -> bytearray:
+    """Where the picture's own sides (48 and 32) stand as integers, others are written."""
+    for side in (48, 32):
+        for code in ("<I", ">I", "<H", ">H"):
+            place = content.find(struct.pack(code, side), 4, 400)
+            if place > 0 and rng.random() < 0.7:
+                claimed = int(rng.choice([0, 1, 9_999, 12_000, 32_767, 65_500]))
+                content[place : place + struct.calcsize(code)] = struct.pack(code, claimed)
+                break
+    return content
+
+
+def cut_short(content: bytearray, rng: np.random.Generator) -> bytearray:
+    return content[: rng.integers(len(content))]
+
+
+def drop_a_piece(content: bytearray, rng: np.random.Generator) -> bytearray:
+    start, end = _piece(content, rng)
+    return content[:start] + content[end:]
+
+
+def double_a_piece(content: bytearray, rng: np.random.Generator) -> bytearray:
+    start, end = _piece(content, rng)
+    return content[:end] + content[start:end] * int(rng.integers(1, 9)) + content[end:]
+
+
+def swap_pieces(content: bytearray, rng: np.random.Generator) -> bytearray:
+    start, end = _piece(content, rng)
+    return content[:start] + content[end:] + content[start:end]
+
+
+def insert_noise(content: bytearray, rng: np.random.Generator) -> bytearray:
+    place = int(rng.integers(len(content)))
+    return content[:place] + rng.bytes(int(rng.integers(1, 200))) + content[place:]
+
+
+def _piece(content: bytearray, rng: np.random.Generator) -> tuple[int, int]:
+    start, end = sorted(int(place) for place in rng.integers(len(content), size=2))
+    return start, end
+
+
+def mend_checksums(content: bytearray) -> bytearray:
+    """PNG chunks with the checksums that their damaged contents call for."""
+    place = 8
+    while place + 12 <= len(content):
+        end = place + 8 + int.from_bytes(content[place : place + 4], "big")
+        if end + 4 > len(content):
+            break
+        content[end : end + 4] = struct.pack(">I", zlib.crc32(content[place + 4 : end]))
+        place = end + 4
+    return content
+
+
+DAMAGES: tuple[Callable[[bytearray, np.random.Generator], bytearray], ...] = (
+    flip_bits,
+    flip_header_bits,
+    write_extremes,
+    claim_a_size,
+    cut_short,
+    drop_a_piece,
+    double_a_piece,
+    swap_pieces,
+    insert_noise,
+)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,20 @@
+"""Damaged files of every format end in pixels or in a sentence, without crash, hang or a gigabyte."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_damaged_files_end_in_pixels_or_a_sentence() -> None:
+    """In a process of its own, which may crash; the full run is `benchmarks/fuzz_photos.py --count 2000`."""
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "benchmarks" / "fuzz_photos.py", "--count", "150"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "150 mutants" in done.stdout and "tensor" in done.stdout and "sentence" in done.stdout
