@@ -1,6 +1,7 @@
 """The command end to end on the tiny pipeline: files where they were asked for, exit codes, one-sentence errors."""
 
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -156,10 +157,34 @@ def test_info_counts_what_is_in_the_files(model: str) -> None:
     assert result.exit_code == 0, result.output
     vae = build_tiny().vae
     assert f"{sum(tensor.numel() for tensor in vae.state_dict().values()):,}" in result.stdout
-    for expected in ("licence: apache-2.0", "Random weights for tests.", "TriplaneTransformer", "F32", "resolution 12"):
+    for expected in ("licence: apache-2.0", "Random weights for tests.", "TriplaneTransformer", "F32", "--quality"):
         assert expected in result.stdout
+    assert re.search(r"^balanced +2 +3 +12$", result.stdout, re.MULTILINE)
     missing = run("info", "nowhere")
     assert missing.exit_code == 2 and "no pipeline 'nowhere'" in missing.stderr
+
+
+def test_quality_names_a_preset_of_the_model(model: str, image: Path, tmp_path: Path) -> None:
+    sizes = []
+    for quality in ("draft", "balanced"):
+        target = tmp_path / f"{quality}.stl"
+        assert run("generate", image, "-o", target, "--model", model, "--quality", quality).exit_code == 0
+        sizes.append(target.stat().st_size)
+    assert sizes[0] < sizes[1]
+    result = run("generate", image, "--model", model, "--quality", "best")
+    assert result.exit_code == 2 and "quality must be one of ['balanced', 'draft'], got 'best'" in result.stderr
+
+
+def test_a_stop_leaves_no_half_file(
+    model: str, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("triplane3d.geometry.mesh.os.replace", stop)
+    result = run("generate", image, "--model", model, "-o", tmp_path / "out" / "block.glb")
+    assert result.exit_code == 130 and "stopped at" in result.stderr
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_help_is_quick_and_shows_the_way(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""The `triplane3d` command: arguments in, one library call out. Exit codes: 0 done, 2 user's mistake, 1 failure."""
+"""The `triplane3d` command: arguments in, one library call out.
+
+Exit codes: 0 done, 1 failure, 2 the user's mistake, 130 stopped by the user.
+"""
 
 import json
 import logging
@@ -61,12 +64,15 @@ def generate(
     model: Annotated[
         str, typer.Option(help="A pipeline that came along (mini), a folder, or a name on the Hugging Face Hub.")
     ] = "mini",
-    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps. Default: the model's own.")] = None,
+    quality: Annotated[
+        str, typer.Option(help="A preset of the model, draft, balanced or high: steps, guidance and resolution.")
+    ] = "balanced",
+    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps. Default: the preset's.")] = None,
     guidance: Annotated[
-        float | None, typer.Option(min=0, help="How closely to follow the photo; 1 is off. Default: the model's own.")
+        float | None, typer.Option(min=0, help="How closely to follow the photo; 1 is off. Default: the preset's.")
     ] = None,
     resolution: Annotated[
-        int | None, typer.Option(min=8, max=1024, help="Cells along an edge of the grid. Default: the model's own.")
+        int | None, typer.Option(min=8, max=1024, help="Cells along an edge of the grid. Default: the preset's.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same mesh; try others for variants.")] = 0,
     device: Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU if there is one.")] = Device.auto,
@@ -93,7 +99,7 @@ def generate(
       triplane3d generate chair.png -o chair.glb
       triplane3d generate chair.png -o chair.glb --preview chair.webp
       triplane3d generate photos/*.jpg -o meshes/ --seed 7
-      triplane3d generate mug.png -o mug.stl --resolution 256 --device cuda
+      triplane3d generate mug.png -o mug.stl --quality high --device cuda
     """
     for image in images:
         if not os.path.isfile(image):
@@ -128,6 +134,7 @@ def generate(
                 guidance_scale=guidance,
                 generator=torch.Generator().manual_seed(seed),
                 resolution=resolution,
+                quality=quality,
                 background_removal=background_removal,
             )
             mesh = out.meshes[0]
@@ -139,6 +146,9 @@ def generate(
             typer.echo(f"error: {image}: {error}" if str(image) not in str(error) else f"error: {error}", err=True)
             mistakes += 1
             continue
+        except KeyboardInterrupt:
+            typer.echo(f"stopped at {image}; what was written before is whole", err=True)
+            raise typer.Exit(130) from None
         for matte in out.mattes or []:
             if matte.warning is not None:
                 typer.echo(f"warning: {image}: {matte.warning}", err=True)
@@ -182,12 +192,13 @@ def info(
         typer.echo(f"{name:<16}{entry[1]:<34}{counted:>12}  {'/'.join(dtypes) or '-':<6}{size / 1e6:>6.1f} MB")
     typer.echo(f"{'total':<50}{total_parameters:>12,}  {'':<6}{total_bytes / 1e6:>6.1f} MB")
 
-    settings = [
-        f"{name.removeprefix('default_')} {value}"
-        for name, value in index.items()
-        if not name.startswith("_") and not isinstance(value, list)
-    ]
-    typer.echo("\nsettings: " + ", ".join(settings))
+    scalars = {name: value for name, value in index.items() if name[0] != "_" and not isinstance(value, list | dict)}
+    typer.echo("\nsettings: " + ", ".join(f"{name} {value}" for name, value in scalars.items()))
+    if presets := index.get("presets"):
+        typer.echo(f"\n{'--quality':<16}{'steps':>6}{'guidance':>10}{'resolution':>12}")
+        for name, preset in sorted(presets.items(), key=lambda item: item[1]["num_inference_steps"]):
+            steps, guidance = preset["num_inference_steps"], preset["guidance_scale"]
+            typer.echo(f"{name:<16}{steps:>6}{guidance:>10g}{preset['resolution']:>12}")
 
 
 @app.callback(invoke_without_command=True)

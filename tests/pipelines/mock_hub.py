@@ -32,7 +32,8 @@ class Handler(BaseHTTPRequestHandler):
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
                     self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            self.say({"commitUrl": f"http://{self.headers['Host']}/somebody/chairs/commit/{COMMIT}", "commitOid": COMMIT, "success": True})
+            place = f"http://{self.headers['Host']}/somebody/chairs/commit/{COMMIT}"
+            self.say({"commitUrl": place, "commitOid": COMMIT, "success": True})
         else:
             self.say({"error": f"no such place: {path}"}, status=404)
 

@@ -343,7 +343,7 @@ def test_quality_stands_for_steps_guidance_and_resolution(pipe: Triplane3DPipeli
     assert asked_for() == asked_for(quality="balanced") == (2, 3.0, 6)
     assert asked_for(quality="draft") == (1, 1.0, 4)
     assert asked_for(quality="draft", num_inference_steps=3, resolution=5) == (3, 1.0, 5)
-    with pytest.raises(ValueError, match="quality must be one of .'draft', 'balanced'.*got 'best'"):
+    with pytest.raises(ValueError, match="quality must be one of .'balanced', 'draft'.*got 'best'"):
         pipe(photo(), quality="best")
 
 

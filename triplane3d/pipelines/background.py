@@ -43,8 +43,7 @@ EMPTY, FULL = 0.002, 0.97
 COMPARABLE = 0.25
 # An object that meets the photo's border along this share of its own width or height is cut off there.
 CUT_OFF = 0.2
-# Measured by GrabCut and the border key on ten cut-out photos before seven backdrops each, right meaning an overlap
-# (IoU) with the truth above 0.9: 2 of the 48 masks below this confidence were right, and 66 of the 77 above 0.98.
+# Below this the outline is hardly steeper than the background's own texture.
 DOUBTFUL = 0.95
 
 
@@ -81,7 +80,7 @@ def check_background_removal(method: str) -> None:
     """Refuse what `remove_background` does not know or what cannot run here, before any work is done."""
     if method in ("auto", "none", "alpha"):
         return
-    remover = _removers(method).get(method)
+    remover = _removers(method).get(method) if isinstance(method, str) else None
     if remover is None:
         raise ValueError(
             f"background_removal is one of {', '.join(METHODS)}, or the folder or Hub name of a matting model, "

@@ -315,7 +315,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         if not isinstance(quality, str) or quality not in self.config.presets:
-            raise ValueError(f"quality must be one of {list(self.config.presets)}, got {quality!r}")
+            raise ValueError(f"quality must be one of {sorted(self.config.presets)}, got {quality!r}")
         preset = self.config.presets[quality]
         if self.guider is not None and guidance_scale is not None:
             raise ValueError("this pipeline has a guider: set the scale there, pipe.guider.new(guidance_scale=…)")
@@ -352,11 +352,13 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             if image is not None:
                 cutouts = self.image_processor.cut_out(image, background_removal)
                 if self.pixel_encoder is not None:
-                    cutouts = list(cutouts)  # for both encoders
-                    pixel_embeds = self.encode_image(self.pixel_processor.prepare(cutouts).pixel_values, self.pixel_encoder)
-                    pixel_embeds = self._for_each_mesh(pixel_embeds, num_images_per_prompt)
+                    cutouts = list(cutouts)  # both encoders look at them
                 photos = self.image_processor.prepare(cutouts)
                 image_embeds = self.encode_image(photos.pixel_values)
+                if self.pixel_encoder is not None:
+                    pixel_values = self.pixel_processor.prepare(cutouts).pixel_values
+                    pixel_embeds = self.encode_image(pixel_values, self.pixel_encoder)
+                    pixel_embeds = self._for_each_mesh(pixel_embeds, num_images_per_prompt)
             image_embeds = self._for_each_mesh(image_embeds.to(device), num_images_per_prompt)
 
             # Noise → latents.

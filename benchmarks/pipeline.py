@@ -1,0 +1,147 @@
+"""What the pipeline costs beside its bare modules, at import, in half precision, and at each quality.
+
+    python benchmarks/pipeline.py --model mini
+
+Ratios are of things timed in turns in one run. Overlap (V-IoU) is that of two fields on one grid, or of a field and the
+true shape, held-out shapes of trained families seen from one photo each.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+
+from triplane3d import Triplane3DPipeline
+from triplane3d.data.shapes import FAMILIES
+from triplane3d.evaluation.benchmark import time_calls
+from triplane3d.evaluation.cases import Case, held_out_cases
+from triplane3d.geometry.isosurface import extract_surface
+
+GRID = 64
+
+
+def main(
+    model: Annotated[str, typer.Option(help="A pipeline that came along, or a folder.")] = "mini",
+    shapes: Annotated[int, typer.Option(help="Held-out shapes for overlaps.")] = 24,
+    repeats: Annotated[int, typer.Option(help="Timings of which the median counts.")] = 7,
+    threads: Annotated[int, typer.Option(help="Threads of the processor.")] = 2,
+) -> None:
+    """What the pipeline costs beside its bare modules, at import, in half precision, and at each quality."""
+    torch.set_num_threads(threads)
+    pipe = load(model)
+    cases = held_out_cases(shapes, list(FAMILIES), seed=0, resolution=GRID)
+
+    print("The pipeline at its default quality beside the same modules called by hand, one photo:")
+    calls = {"bare modules": lambda: by_hand(pipe, cases[0]), "pipeline": lambda: pipe(cases[0].picture, generator=seed())}
+    for timing in time_calls(calls, baseline="bare modules", repeats=repeats).values():
+        print(" ", timing)
+
+    print("\nStarting, in processes of their own:")
+    for name, (seconds, ratio) in starts(repeats).items():
+        print(f"  {name:32s} {seconds:10.3f} s  {ratio:8.2f}x")
+
+    print(f"\nSaved and loaded in half precision, beside float32 ({shapes} shapes):")
+    full = grids(pipe, cases)
+    truth = [inside(case) for case in cases]
+    print(f"  {'float32':12s} overlap with the truth {mean_iou(full, truth):.4f}")
+    for name, dtype in (("float16", torch.float16), ("bfloat16", torch.bfloat16)):
+        with tempfile.TemporaryDirectory() as folder:
+            load(model).to(dtype).save_pretrained(folder)
+            half = grids(load(folder, dtype=dtype), cases)
+        print(f"  {name:12s} overlap with the truth {mean_iou(half, truth):.4f}, with float32 {mean_iou(half, full):.4f}")
+
+    print(f"\nEach quality ({shapes} shapes; seconds for one photo to its mesh, warm):")
+    presets = dict(sorted(pipe.config.presets.items(), key=lambda item: item[1]["num_inference_steps"]))
+    seconds = {name: median_seconds(lambda: pipe(cases[0].picture, quality=name, generator=seed()), repeats)
+               for name in presets}  # fmt: skip
+    for name, preset in presets.items():
+        overlap = mean_iou(grids(pipe, cases, quality=name), truth)
+        settings = ", ".join(f"{key} {value}" for key, value in preset.items())
+        print(f"  {name:10s} {seconds[name]:7.2f} s   V-IoU {overlap:.4f}   {settings}")
+
+
+def load(model: str, **options: object) -> Triplane3DPipeline:
+    pipe = Triplane3DPipeline.from_pretrained(model, **options)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def seed(value: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(value)
+
+
+@torch.no_grad()
+def by_hand(pipe: Triplane3DPipeline, case: Case) -> None:
+    """What the pipeline does at default settings, without the pipeline."""
+    preset = pipe.config.presets["balanced"]
+    scale = preset["guidance_scale"]
+    tokens = pipe.encode_image(pipe.image_processor.preprocess(case.picture).pixel_values)
+    tokens = torch.cat([torch.zeros_like(tokens), tokens])
+    config = pipe.transformer.config
+    latents = torch.randn(1, config.in_channels, config.sample_size, 3 * config.sample_size, generator=seed())
+    pipe.scheduler.set_timesteps(preset["num_inference_steps"])
+    for timestep in pipe.scheduler.timesteps:
+        without, given = pipe.transformer(
+            torch.cat([latents, latents]), timestep.expand(2), tokens, return_dict=False
+        )[0].chunk(2)
+        latents = pipe.scheduler.step(without + scale * (given - without), timestep, latents, return_dict=False)[0]
+    extract_surface(pipe.decode_latents(latents)[0], preset["resolution"])
+
+
+def starts(repeats: int) -> dict[str, tuple[float, float]]:
+    """Seconds until each is there, and the ratio to the import of diffusers' own pipeline module."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "triplane3d"
+        script.write_text("import sys\nfrom triplane3d.cli import main\nsys.exit(main())\n")
+        commands = {
+            "import diffusers' pipeline module": [sys.executable, "-c", "import diffusers.pipelines.pipeline_utils"],
+            "import triplane3d": [sys.executable, "-c", "import triplane3d"],
+            "triplane3d --help": [sys.executable, str(script), "--help"],
+        }
+        calls = {
+            name: lambda command=command: subprocess.run(command, check=True, capture_output=True)
+            for name, command in commands.items()
+        }
+        timings = time_calls(calls, baseline=next(iter(calls)), repeats=repeats)
+    return {name: (timing.seconds, timing.ratio) for name, timing in timings.items()}
+
+
+def grids(pipe: Triplane3DPipeline, cases: list[Case], **options: object) -> list[np.ndarray]:
+    """Occupancy of every case as the pipeline sees it, one grid each."""
+    answers = []
+    for number, case in enumerate(cases):
+        logits = pipe(case.picture, generator=seed(number), output_type="np", **{**options, "resolution": GRID})[0]
+        answers.append(logits[0] > 0)
+    return answers
+
+
+def inside(case: Case) -> np.ndarray:
+    axis = torch.linspace(-1, 1, GRID + 1)
+    nodes = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
+    return np.asarray(case.solid.occupancy(nodes.numpy())).reshape([GRID + 1] * 3)
+
+
+def mean_iou(answers: list[np.ndarray], truths: list[np.ndarray]) -> float:
+    return float(np.mean([(a & b).sum() / max((a | b).sum(), 1) for a, b in zip(answers, truths, strict=True)]))
+
+
+def median_seconds(call: Callable[[], object], repeats: int) -> float:
+    call()
+    seconds = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - begun)
+    return median(seconds)
+
+
+if __name__ == "__main__":
+    typer.run(main)
