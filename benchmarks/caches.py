@@ -37,7 +37,7 @@ def main(
     pipe = load(model)
     cases = held_out_cases(shapes, list(FAMILIES), seed=0, resolution=32)
     truth = [inside(case) for case in cases]
-    rows = count_attention_rows()
+    rows = AttentionRows()
 
     exact = grids(pipe, cases, num_inference_steps=steps)
     all_rows = rows.take()
@@ -82,7 +82,7 @@ def caches(pipe: Triplane3DPipeline, steps: int) -> dict[str, Callable[[], objec
     }
 
 
-class count_attention_rows:
+class AttentionRows:
     """Counts, from its creation on, the batch rows of every attention that is computed."""
 
     def __init__(self) -> None:

@@ -140,6 +140,20 @@ class LatentDataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WrittenDataConfig(LatentDataConfig):
+    """Beside the shapes' own latents, those that the trained denoiser writes for the shapes' photos."""
+
+    denoiser: str  # the output folder of stage 3
+    samples: int = 4096  # of the first shapes, one each
+    sample_steps: tuple[int, int] = (4, 12)  # drawn per batch, as is the guidance
+    sample_guidance: tuple[float, float] = (2.0, 6.0)
+    sample_batch_size: int = 32
+    own: float = 0.5  # share of a batch that decodes the shapes' own latents
+    surface_points: int = 256  # asked for their colour
+    label_points: int = 2048  # asked for their occupancy; half uniform, half near the surface
+
+
+@dataclass(frozen=True, kw_only=True)
 class FlowConfig:
     """How noise levels are drawn and the condition dropped."""
 
@@ -175,6 +189,17 @@ class DenoiserConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     init: str | None = None  # a run folder with image_encoder/ and transformer/ to start from
     init_image_encoder: str | None = None  # a folder that transformers saved, for the image encoder alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """Stage 4: `scripts/train_decoder.py`."""
+
+    pipeline: str
+    run: RunConfig
+    data: WrittenDataConfig
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: AutoencoderLossConfig = field(default_factory=AutoencoderLossConfig)
 
 
 def load_config(cls: type[T], path: str | Path, overrides: Mapping[str, Any] | None = None) -> T:
