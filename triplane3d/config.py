@@ -91,6 +91,7 @@ class AutoencoderLossConfig:
 
     band: float = 2 / 128  # half-width of the occupancy ramp, in world units: a voxel of a 128³ grid
     near: float = 0.5  # share of the loss that the labels near the surface carry
+    inside: float = 1.0  # what inside counts to outside: at w, level 0 lies where inside is 1 / (1 + w) likely
     kl: float = 1e-3  # per latent number, in nats
     kl_warmup_steps: int = 0  # until `kl` counts in full: asked too early, the posterior forgets before it is used
     latent_noise: float = 0.0  # decode latents with noise of up to so many deviations: a denoiser's are not exact

@@ -50,7 +50,9 @@ class AutoencoderObjective(nn.Module):
         asked = label_points.shape[1]
 
         losses = {
-            "occupancy": occupancy_loss(logits[:, :asked], label_distance, band=weights.band, near=weights.near),
+            "occupancy": occupancy_loss(
+                logits[:, :asked], label_distance, band=weights.band, near=weights.near, inside=weights.inside
+            ),
             "kl": posterior.kl().mean() / posterior.mean[0].numel(),  # nats per latent number
         }
         if field.has_color:

@@ -56,7 +56,11 @@ class DecoderObjective(nn.Module):
         surface = surface_points if field.has_color else surface_points[:, :0]
         logits, colors = field.occupancy_and_color(torch.cat([label_points, surface], dim=1))
         asked = label_points.shape[1]
-        losses = {"occupancy": occupancy_loss(logits[:, :asked], label_distance, band=weights.band, near=weights.near)}
+        losses = {
+            "occupancy": occupancy_loss(
+                logits[:, :asked], label_distance, band=weights.band, near=weights.near, inside=weights.inside
+            )
+        }
         if field.has_color:
             losses["color"] = functional.l1_loss(colors[:, asked:].float(), surface_colors)
         return {"loss": losses["occupancy"] + weights.color * losses.get("color", 0.0), **losses}
