@@ -29,8 +29,8 @@ def mini(work, tmp_path_factory) -> Path:
     checkout = tmp_path_factory.mktemp("checkout")
     for folder in ("pipelines", "configs"):
         shutil.copytree(ROOT / folder / "mini", checkout / folder / "mini")
-    shutil.copytree(ROOT / "pipelines" / "mini" / "vae", checkout / "runs" / "mini" / "autoencoder" / "vae")
-    encode(latents_config(work, vae=checkout / "runs/mini/autoencoder/vae", output=checkout / "latents"))
+    shutil.copytree(ROOT / "pipelines" / "mini" / "vae", checkout / "runs" / "mini" / "autoencoder_smooth" / "vae")
+    encode(latents_config(work, vae=checkout / "runs/mini/autoencoder_smooth/vae", output=checkout / "latents"))
     return checkout
 
 
