@@ -91,7 +91,6 @@ class AutoencoderLossConfig:
 
     band: float = 2 / 128  # half-width of the occupancy ramp, in world units: a voxel of a 128³ grid
     near: float = 0.5  # share of the loss that the labels near the surface carry
-    inside: float = 1.0  # what inside counts to outside: at w, level 0 lies where inside is 1 / (1 + w) likely
     kl: float = 1e-3  # per latent number, in nats
     kl_warmup_steps: int = 0  # until `kl` counts in full: asked too early, the posterior forgets before it is used
     latent_noise: float = 0.0  # decode latents with noise of up to so many deviations: a denoiser's are not exact
@@ -141,20 +140,6 @@ class LatentDataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WrittenDataConfig(LatentDataConfig):
-    """Beside the shapes' own latents, those that the trained denoiser writes for the shapes' photos."""
-
-    denoiser: str  # the output folder of stage 3
-    samples: int = 4096  # of the first shapes, one each
-    sample_steps: tuple[int, int] = (4, 12)  # drawn per batch, as is the guidance
-    sample_guidance: tuple[float, float] = (2.0, 6.0)
-    sample_batch_size: int = 32
-    own: float = 0.5  # share of a batch that decodes the shapes' own latents
-    surface_points: int = 256  # asked for their colour
-    label_points: int = 2048  # asked for their occupancy; half uniform, half near the surface
-
-
-@dataclass(frozen=True, kw_only=True)
 class FlowConfig:
     """How noise levels are drawn and the condition dropped."""
 
@@ -190,17 +175,6 @@ class DenoiserConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     init: str | None = None  # a run folder with image_encoder/ and transformer/ to start from
     init_image_encoder: str | None = None  # a folder that transformers saved, for the image encoder alone
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecoderConfig:
-    """Stage 4: `scripts/train_decoder.py`."""
-
-    pipeline: str
-    run: RunConfig
-    data: WrittenDataConfig
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    loss: AutoencoderLossConfig = field(default_factory=AutoencoderLossConfig)
 
 
 def load_config(cls: type[T], path: str | Path, overrides: Mapping[str, Any] | None = None) -> T:

@@ -1,7 +1,5 @@
 """Losses on solids whose answers are known."""
 
-import math
-
 import pytest
 import torch
 
@@ -31,14 +29,6 @@ def test_near_weighs_the_second_half_of_the_labels():
     wrong = occupancy_loss(logits, distance, band=0.1, near=1.0)
     assert occupancy_loss(logits, distance, band=0.1, near=0.0) < 1e-6
     assert occupancy_loss(logits, distance, band=0.1, near=0.25) == pytest.approx(0.25 * wrong.item())
-
-
-def test_what_is_inside_as_often_as_not_gets_the_log_of_its_weight():
-    distance = torch.tensor([[1.0, -1.0] * 8])
-    for inside in (0.5, 1.0, 2.0):
-        logits = torch.full((1, 16), math.log(inside), requires_grad=True)
-        occupancy_loss(logits, distance, band=0.1, near=0.5, inside=inside).backward()
-        assert abs(float(logits.grad.sum())) < 1e-6
 
 
 def test_iou_of_concentric_spheres_is_the_ratio_of_their_volumes():

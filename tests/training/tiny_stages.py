@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from triplane3d.config import AutoencoderConfig, DecoderConfig, DenoiserConfig, LatentsConfig, load_config
+from triplane3d.config import AutoencoderConfig, DenoiserConfig, LatentsConfig, load_config
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs" / "tiny"
@@ -35,17 +35,3 @@ def denoiser_config(folder: Path, **overrides: object) -> DenoiserConfig:
         "run.trackers": (),
     }
     return load_config(DenoiserConfig, CONFIGS / "denoiser.yaml", {**paths, **overrides})
-
-
-def decoder_config(folder: Path, **overrides: object) -> DecoderConfig:
-    paths = {
-        "pipeline": ROOT / "pipelines" / "tiny",
-        "data.folder": folder / "data",
-        "data.validation": folder / "data",
-        "data.latents": folder / "latents",
-        "data.vae": folder / "autoencoder" / "vae",
-        "data.denoiser": folder / "denoiser",
-        "run.output": folder / "decoder",
-        "run.trackers": (),
-    }
-    return load_config(DecoderConfig, CONFIGS / "decoder.yaml", {**paths, **overrides})

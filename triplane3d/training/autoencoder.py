@@ -50,9 +50,7 @@ class AutoencoderObjective(nn.Module):
         asked = label_points.shape[1]
 
         losses = {
-            "occupancy": occupancy_loss(
-                logits[:, :asked], label_distance, band=weights.band, near=weights.near, inside=weights.inside
-            ),
+            "occupancy": occupancy_loss(logits[:, :asked], label_distance, band=weights.band, near=weights.near),
             "kl": posterior.kl().mean() / posterior.mean[0].numel(),  # nats per latent number
         }
         if field.has_color:

@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, PreTrainedModel
 
-from triplane3d.config import DecoderConfig, DenoiserConfig, FlowConfig
+from triplane3d.config import DenoiserConfig, FlowConfig
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens, freeze_unused, image_tokens
@@ -187,7 +187,7 @@ def normalize(
 
 @torch.no_grad()
 def validate(
-    pipeline: Triplane3DPipeline, shapes: ShardDataset, config: DenoiserConfig | DecoderConfig
+    pipeline: Triplane3DPipeline, shapes: ShardDataset, config: DenoiserConfig
 ) -> tuple[dict[str, float], np.ndarray]:
     """V-IoU of shapes generated from held-out photos, also after handing each photo to its neighbour, and a picture."""
     data = config.data

@@ -16,22 +16,11 @@ def soft_occupancy(distance: Float[Tensor, "*shape"], band: float) -> Float[Tens
 
 
 def occupancy_loss(
-    logits: Float[Tensor, "batch labels"],
-    distance: Float[Tensor, "batch labels"],
-    *,
-    band: float,
-    near: float,
-    inside: float = 1.0,
+    logits: Float[Tensor, "batch labels"], distance: Float[Tensor, "batch labels"], *, band: float, near: float
 ) -> Float[Tensor, ""]:
-    """Cross-entropy against soft occupancy; the second half of the labels, near the surface, weighs `near`.
-
-    Being inside weighs `inside` times being outside. Of a shape that is uncertain, the part that is 1/3 likely and more
-    overlaps the truth best where half of it is right (for overlap J the best threshold is J / (1 + J)): that is 2.
-    """
+    """Cross-entropy against soft occupancy; the second half of the labels, near the surface, weighs `near`."""
     # bf16 cannot tell a logit of 8 from one of 8.03.
-    loss = functional.binary_cross_entropy_with_logits(
-        logits.float(), soft_occupancy(distance, band), reduction="none", pos_weight=logits.new_tensor(inside).float()
-    )
+    loss = functional.binary_cross_entropy_with_logits(logits.float(), soft_occupancy(distance, band), reduction="none")
     uniform, close = rearrange(loss, "batch (half labels) -> half (batch labels)", half=2).mean(dim=1)
     return (1 - near) * uniform + near * close
 
