@@ -30,6 +30,7 @@ import typer
 from PIL import Image
 
 from triplane3d.pipelines.image_processor import Triplane3DImageProcessor
+from triplane3d.pipelines.photo import DAMAGE
 
 # Seconds of processor time, which another program on the machine does not stretch; and a limit on the clock's.
 SECONDS, PATIENCE = 10.0, 60.0
@@ -133,7 +134,7 @@ def _read_on(theirs: Connection) -> None:
         except (ValueError, OSError) as error:
             words = str(error)
             kind = "sentence" if path.name in words and "\n" not in words else "nameless error"
-        except BaseException as error:
+        except DAMAGE as error:
             kind, words = "traceback", f"{type(error).__name__}: {error}"
         theirs.send((kind, words, time.process_time() - started, _peak() - before))
 

@@ -130,6 +130,7 @@ def test_the_way_the_background_was_removed_is_told(model: str, image: Path, tmp
         (["block.png", "--preview", "block.mp4"], "end the name in one of .webp"),
         (["block.png", "block.png", "-o", "both.glb"], "name a folder"),
         (["block.png", "-o", "block.png/mesh.glb"], "error:"),
+        (["block.png", "-o", "block.glb", "--preview", "block.png"], "would be overwritten"),
         (["block.png", "--model", "huge"], "there is no pipeline 'huge'"),
         (["block.png", "--model", "."], "no model_index.json"),
         (["block.png", "--device", "tpu"], "tpu"),
@@ -172,7 +173,7 @@ def test_quality_names_a_preset_of_the_model(model: str, image: Path, tmp_path: 
         sizes.append(target.stat().st_size)
     assert sizes[0] < sizes[1]
     result = run("generate", image, "--model", model, "--quality", "best")
-    assert result.exit_code == 2 and "quality must be one of ['balanced', 'draft'], got 'best'" in result.stderr
+    assert result.exit_code == 2 and "--quality must be one of balanced, draft, got 'best'" in result.stderr
 
 
 def test_a_stop_leaves_no_half_file(

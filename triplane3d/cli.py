@@ -74,7 +74,9 @@ def generate(
     resolution: Annotated[
         int | None, typer.Option(min=8, max=1024, help="Cells along an edge of the grid. Default: the preset's.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same mesh; try others for variants.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same mesh; try others for variants.")
+    ] = 0,
     device: Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU if there is one.")] = Device.auto,
     dtype: Annotated[
         Dtype, typer.Option(help="Precision of the networks; auto is float32 on the CPU, float16 on a GPU.")
@@ -111,6 +113,10 @@ def generate(
         _fail(f"--preview {preview}: end the name in one of {', '.join(PREVIEW_SUFFIXES)}")
     targets = _targets(images, output)
     previews = _previews(targets, preview)
+    photos = {image.resolve() for image in images}
+    for path in [*targets, *filter(None, previews)]:
+        if path.resolve() in photos:
+            _fail(f"{path} is one of the photos and would be overwritten: choose another name or folder")
     for folder in sorted({path.parent for path in [*targets, *filter(None, previews)]}):
         with _mistakes_are_sentences():
             folder.mkdir(parents=True, exist_ok=True)
@@ -123,6 +129,8 @@ def generate(
         check_background_removal(background_removal)
     logging.getLogger("triplane3d").setLevel(logging.ERROR)  # doubts about masks are printed below, once
     pipe = _load(model, device, dtype)
+    if quality not in pipe.config.presets:
+        _fail(f"--quality must be one of {', '.join(sorted(pipe.config.presets))}, got {quality!r}")
     mistakes = 0
     for image, target, turntable in zip(images, targets, previews, strict=True):
         started = time.perf_counter()
@@ -280,12 +288,14 @@ def _load(model: str, device: Device, dtype: Dtype) -> "Triplane3DPipeline":
             )
     import torch
     from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
 
     from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 
     register_with_diffusers()
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     chosen = _choose_device(device)
     if dtype is Dtype.auto:
         dtype = Dtype.float16 if chosen.type == "cuda" else Dtype.float32

@@ -190,7 +190,7 @@ def as_users_run_it() -> Iterator[None]:
         ({"guidance_scale": -1}, "guidance_scale must be a finite number of at least 0, got -1"),
         ({"guidance_scale": float("nan")}, "guidance_scale must be a finite number"),
         ({"guidance_scale": "3"}, "guidance_scale must be a finite number"),
-        ({"resolution": 1}, "resolution must be at least 2"),
+        ({"resolution": 1}, "resolution must be from 2 to 1024, got 1"),
         ({"resolution": "high"}, "resolution must be a whole number"),
         ({"level": float("inf")}, "level must be a finite number"),
         ({"num_images_per_prompt": 0}, "num_images_per_prompt"),
@@ -203,6 +203,12 @@ def as_users_run_it() -> Iterator[None]:
         ({"generator": 7}, "generator must be a torch.Generator .* for a seed pass"),
         ({"generator": [0]}, "generator must be a torch.Generator"),
         ({"attention_kwargs": 0.5}, "attention_kwargs must be a dict"),
+        ({"attention_kwargs": {"sclae": 0.5}}, "attention_kwargs must be a dict such as"),
+        ({"attention_kwargs": {"scale": float("nan")}}, r"attention_kwargs\[\"scale\"\] must be a finite number"),
+        ({"resolution": 5000}, "resolution must be from 2 to 1024, got 5000"),
+        ({"level": 10**400}, "level must be a finite number"),
+        ({"image": np.zeros((0, 8, 8, 3), np.uint8)}, "empty batch"),
+        ({"image": [photo(), np.full((8, 8, 3), np.nan)]}, "image 1: a photo has finite values"),
         ({"callback_on_step_end": "print"}, "callback_on_step_end must be callable"),
         ({"callback_on_step_end_tensor_inputs": ["noise"]}, "must be a list of .'latents', 'image_embeds'."),
         ({"callback_on_step_end_tensor_inputs": "latents"}, "must be a list"),
@@ -241,6 +247,41 @@ def test_latents_need_no_vae(pipe: Triplane3DPipeline) -> None:
     expected = latents_of(pipe)
     pipe.vae = None
     assert torch.equal(latents_of(pipe), expected)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(
+    ("returned", "sentence"),
+    [
+        (1, "must return a dict of tensors, or None; got int"),
+        ({"noise": NOISE}, "may return .'latents'., got 'noise'"),
+        ({"latents": None}, "the callback's latents must be a tensor"),
+        ({"latents": NOISE[:, :2]}, r"the callback's latents must have shape \(1, 4, 4, 12\)"),
+    ],
+)
+def test_what_a_callback_returns_is_looked_at(pipe: Triplane3DPipeline, returned: object, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        latents_of(pipe, callback_on_step_end=lambda *_: returned)
+
+
+def test_a_component_may_come_later(pipe: Triplane3DPipeline) -> None:
+    expected, encoder = latents_of(pipe), pipe.image_encoder
+    late = Triplane3DPipeline(**{**pipe.components, "image_encoder": None}, presets=pipe.config.presets)
+    late.set_progress_bar_config(disable=True)
+    assert late.image_processor is None
+    late.image_encoder = encoder
+    assert torch.equal(latents_of(late), expected)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(
+    "settings",
+    [{"foreground_ratio": "x"}, {"foreground_ratio": 5}, {"background": 5}, {"image_size": -4},
+     {"image_statistics": "foo"}, {"presets": []}, {"presets": {"balanced": 1}}],
+)  # fmt: skip
+def test_settings_without_sense_are_refused_where_they_are_given(pipe: Triplane3DPipeline, settings: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        Triplane3DPipeline(**pipe.components, **settings)
 
 
 @pytest.mark.parametrize("cached", [False, True])

@@ -370,7 +370,6 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
             color_channels=color_channels,
             padding_mode=padding_mode,
         )
-        self.gradient_checkpointing = False
         self.use_slicing = False
         self.use_tiling = False
         self.tile_points = 65536

@@ -7,6 +7,9 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor
 
+# Beyond this float32, in which everything is computed, has no finite numbers.
+LARGEST = 3e38
+
 
 def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
     """A whole number in `least`…`most`."""
@@ -19,7 +22,8 @@ def check_whole(name: str, value: object, least: int, most: int | None = None) -
 
 def check_number(name: str, value: object, least: float = -math.inf) -> None:
     """A finite number, `least` or more."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < least:
+    plain = isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= LARGEST
+    if not plain or value < least:
         wanted = "a finite number" + ("" if least == -math.inf else f" of at least {least:g}")
         raise ValueError(f"{name} must be {wanted}, got {value!r}")
 
@@ -55,6 +59,29 @@ def check_generators(generator: object, count: int, device: torch.device) -> Non
             raise ValueError(f"generator is on {each.device}, the pipeline on {device}: make it there, or on the CPU")
     if isinstance(generator, list) and len(generator) != count:
         raise ValueError(f"a list of generators has one for each of the {count} meshes, got {len(generator)}")
+
+
+def check_attention_kwargs(attention_kwargs: object) -> None:
+    """None, or the strength of a LoRA as {"scale": number}."""
+    if attention_kwargs is None:
+        return
+    if not isinstance(attention_kwargs, dict) or set(attention_kwargs) - {"scale"}:
+        raise ValueError(f'attention_kwargs must be a dict such as {{"scale": 0.5}}, got {attention_kwargs!r}')
+    if "scale" in attention_kwargs:
+        check_number('attention_kwargs["scale"]', attention_kwargs["scale"])
+
+
+def check_changed(changed: object, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a callback returned: nothing, or tensors to go on with, shaped like those that it was given."""
+    if changed is None:
+        return {}
+    if not isinstance(changed, dict):
+        raise ValueError(f"callback_on_step_end must return a dict of tensors, or None; got {type(changed).__name__}")
+    for name, tensor in changed.items():
+        if name not in tensors:
+            raise ValueError(f"callback_on_step_end may return {sorted(tensors)}, got {name!r}")
+        check_tensor(f"the callback's {name}", tensor, tuple(tensors[name].shape), "return it in the shape it came in")
+    return changed
 
 
 def check_callback(callback: object, tensor_inputs: object, known: Collection[str]) -> None:

@@ -383,8 +383,11 @@ def _doubts(mask: NDArray[np.bool_], method: str, confidence: float) -> str | No
     if sides := _cut_off(mask, method):
         where = " and ".join(sides)
         doubts.append(f"the object is cut off at the photo's {where}; take the photo from further away")
-    if mask.mean() > 0.9:
-        doubts.append("nearly the whole photo was taken for the object; a PNG with transparency is safer")
+    if mask.mean() <= EMPTY:
+        doubts.append("hardly a pixel is opaque; check the alpha channel")
+    elif mask.mean() > 0.9:
+        remedy = "check the alpha channel" if method == "alpha" else "a PNG with transparency is safer"
+        doubts.append(f"nearly the whole photo was taken for the object; {remedy}")
     elif confidence < DOUBTFUL:
         doubts.append(
             f"object and background are hard to tell apart (confidence {confidence:.2f}); "

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from triplane3d.pipelines.arguments import check_number, check_whole
 from triplane3d.pipelines.background import Matte, remove_background
 from triplane3d.pipelines.photo import decode_photo, split_batch
 
@@ -102,6 +103,16 @@ class Triplane3DImageProcessor:
         statistics: str = "imagenet",
         mask_channel: bool = True,
     ) -> None:
+        check_whole("image_size", image_size, 1)
+        check_number("foreground_ratio", foreground_ratio, 0)
+        check_number("background", background, 0)
+        if not 0 < foreground_ratio <= 1 or background > 1:
+            raise ValueError(
+                f"foreground_ratio is a share in (0, 1] and background a grey in 0..1, got {foreground_ratio} and "
+                f"{background}"
+            )
+        if statistics not in IMAGE_STATISTICS:
+            raise ValueError(f"image_statistics must be one of {sorted(IMAGE_STATISTICS)}, got {statistics!r}")
         self.image_size = image_size
         self.foreground_ratio = foreground_ratio
         self.background = background
@@ -124,8 +135,15 @@ class Triplane3DImageProcessor:
     ) -> Iterator[tuple[Float[Tensor, "4 height width"], Matte]]:
         """Each photo, loaded when its turn comes, with the object's mask as its alpha."""
         for index, photo in enumerate(split_batch(image)):
-            name = str(photo) if isinstance(photo, str | PathLike) else f"image {index}"
-            yield remove_background(decode_photo(photo), method=background_removal, name=name)
+            if isinstance(photo, str | PathLike):
+                name, rgba = str(photo), decode_photo(photo)
+            else:
+                name = f"image {index}"
+                try:
+                    rgba = decode_photo(photo)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from None
+            yield remove_background(rgba, method=background_removal, name=name)
 
     def prepare(self, cutouts: Iterable[tuple[Float[Tensor, "4 height width"], Matte]]) -> PreparedPhotos:
         """Frame cut-out photos and normalise them."""

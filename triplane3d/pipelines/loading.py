@@ -52,8 +52,9 @@ def embedded_pipeline(name: str) -> Path | None:
 
 
 def embedded_names() -> list[str]:
-    """Names of the pipelines that ship with the library."""
-    return sorted({index.parent.name for shelf in SHELVES for index in shelf.glob("*/model_index.json")})
+    """Names of the pipelines that ship with the library, weights and all."""
+    folders = [index.parent for shelf in SHELVES for index in shelf.glob("*/model_index.json")]
+    return sorted({folder.name for folder in folders if any(folder.glob("*/*.safetensors"))})
 
 
 def image_encoder_class(folder: str | Path) -> type[PreTrainedModel]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -60,11 +62,18 @@ UPRIGHT = {
     7: (True, True, True),
     8: (True, True, False),
 }
+# What Pillow's decoders raise on broken data; it is long because each format has its own way to fail.
+DAMAGE = (
+    ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, MemoryError, OSError,
+    RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error,
+)  # fmt: skip
 
 
 def split_batch(image: object) -> list:
     """One photo, a list of photos or a batched array as a flat list of single photos."""
     if isinstance(image, np.ndarray | Tensor) and image.ndim == 4:
+        if len(image) == 0:
+            raise ValueError(f"image is an empty batch of shape {tuple(image.shape)}: pass at least one photo")
         return list(image)
     if isinstance(image, Sequence) and not isinstance(image, str | bytes):
         photos = [photo for entry in image for photo in split_batch(entry)]
@@ -158,7 +167,7 @@ def _decode(picture: Image.Image, name: str) -> Float[Tensor, "4 height width"]:
         return _turn_upright(rgba, picture)
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large(name, limit)) from error
-    except Exception as error:
+    except DAMAGE as error:
         raise ValueError(_damaged(name, error)) from error
 
 
@@ -249,6 +258,8 @@ def _channels_to_rgba(channels: Tensor) -> Float[Tensor, "4 height width"]:
         channels = channels.float() / (1 if channels.dtype == torch.bool else 255)
     channels = channels.float()
     low, high = (float(bound) for bound in channels.aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError("a photo has finite values, this one holds NaN or infinity")
     # Resampling may overshoot a little; anything beyond that is another convention, not a photo in 0..1.
     if not (low >= -0.01 and high <= 1.01):
         raise ValueError(

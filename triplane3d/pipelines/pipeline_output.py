@@ -53,6 +53,8 @@ class Triplane3DPipelineOutput(BaseOutput):
 
     def save_preview(self, path: str | Path, index: int = 0, *, size: int = 320, frames: int = 24) -> Path:
         """Write mesh `index` as a turntable (.webp, .gif), or as a still from the photo's own camera (.png)."""
+        if Path(path).suffix.lower() not in (".webp", ".gif", ".png"):
+            raise ValueError(f"cannot save a preview as {Path(path).name!r}: end the name in .webp, .gif or .png")
         mesh, white = self._own_meshes()[index], (1.0, 1.0, 1.0)
         if Path(path).suffix.lower() == ".png":
             return save_turntable([render(mesh, size=size, background=white).image()], path)

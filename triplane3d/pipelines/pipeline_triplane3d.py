@@ -23,7 +23,9 @@ from triplane3d.models.image_encoder import check_width, image_tokens, own_image
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.triplane import TriplaneField
 from triplane3d.pipelines.arguments import (
+    check_attention_kwargs,
     check_callback,
+    check_changed,
     check_generators,
     check_number,
     check_tensor,
@@ -33,19 +35,12 @@ from triplane3d.pipelines.background import check_background_removal
 from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor
 from triplane3d.pipelines.loading import embedded_pipeline
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
-from triplane3d.pipelines.photo import split_batch
+from triplane3d.pipelines.photo import find_photo, split_batch
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
+from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_MESHES, MAX_RESOLUTION, PRESETS, check_presets
 
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "latent")
 HUB_TAGS = ("image-to-3d", "triplane3d", "diffusers")
-
-# What `quality` stands for where a saved pipeline does not say.
-DEFAULT_QUALITY = "balanced"
-PRESETS = {
-    "draft": {"num_inference_steps": 8, "guidance_scale": 3.0, "resolution": 64},
-    "balanced": {"num_inference_steps": 20, "guidance_scale": 3.0, "resolution": 128},
-    "high": {"num_inference_steps": 50, "guidance_scale": 3.0, "resolution": 256},
-}
 
 
 class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
@@ -95,12 +90,12 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             background=background,
             image_statistics=image_statistics,
             image_size=image_size,
-            presets=_check_presets(PRESETS if presets is None else presets),
+            presets=check_presets(PRESETS if presets is None else presets),
         )
         if image_encoder is not None and transformer is not None:
             check_width(image_encoder, transformer)
-        self.image_processor = self._processor_for(image_encoder, image_size)
-        self.pixel_processor = self._processor_for(pixel_encoder)
+        # Asked once here, so that settings without sense are refused where they are given.
+        _ = self.image_processor, self.pixel_processor
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> "Triplane3DPipeline":
@@ -125,6 +120,16 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             for name, component in super().components.items()
             if component is not None or name not in self._optional_components
         }
+
+    @property
+    def image_processor(self) -> Triplane3DImageProcessor | None:
+        """Photos as the image encoder wants them; None without one."""
+        return self._processor_for(self.image_encoder, self.config.image_size)
+
+    @property
+    def pixel_processor(self) -> Triplane3DImageProcessor | None:
+        """Photos as the pixel encoder wants them; None without one."""
+        return self._processor_for(self.pixel_encoder)
 
     def _processor_for(
         self, encoder: PreTrainedModel | None, image_size: int | None = None
@@ -204,11 +209,10 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
 
         check_whole("num_inference_steps", num_inference_steps, 1, self.scheduler.config.get("num_train_timesteps"))
         check_number("guidance_scale", guidance_scale, 0)
-        check_whole("num_images_per_prompt", num_images_per_prompt, 1)
-        check_whole("resolution", resolution, 2)
+        check_whole("num_images_per_prompt", num_images_per_prompt, 1, MAX_MESHES)
+        check_whole("resolution", resolution, 2, MAX_RESOLUTION)
         check_number("level", level)
-        if attention_kwargs is not None and not isinstance(attention_kwargs, dict):
-            raise ValueError(f'attention_kwargs must be a dict such as {{"scale": 0.5}}, got {attention_kwargs!r}')
+        check_attention_kwargs(attention_kwargs)
         check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
 
         if image_embeds is not None:
@@ -223,7 +227,13 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
                 if not isinstance(entry, Photo):
                     kind = type(entry).__name__
                     raise TypeError(f"image {index} must be a path, PIL image, array or tensor, got {kind}")
+                if isinstance(entry, str | PathLike):
+                    find_photo(entry)
             photos = len(entries)
+        second = self.transformer.config.get("pixel_attention_dim") is not None
+        if second != (self.pixel_encoder is not None):
+            has, lacks = ("transformer", "pixel_encoder") if second else ("pixel_encoder", "transformer")
+            raise ValueError(f"the {has} is for a second stream of image tokens, but no {lacks} is; load both or none")
         count = photos * num_images_per_prompt
         check_generators(generator, count, self._execution_device)
         if latents is not None:
@@ -338,6 +348,8 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             callback_on_step_end_tensor_inputs,
             background_removal,
         )
+        # numpy's numbers are welcome; what follows wants Python's.
+        num_inference_steps, resolution = int(num_inference_steps), int(resolution)
         self._guidance_scale = guidance_scale if self.guider is None else getattr(self.guider, "guidance_scale", 1.0)
         self._attention_kwargs = attention_kwargs
         self._current_timestep = None
@@ -377,9 +389,9 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
                     if callback_on_step_end is not None:
                         tensors = {"latents": latents, "image_embeds": image_embeds}
                         tensors = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
-                        changed = callback_on_step_end(self, step, timestep, tensors) or {}
-                        latents = changed.pop("latents", latents)
-                        image_embeds = changed.pop("image_embeds", image_embeds)
+                        changed = check_changed(callback_on_step_end(self, step, timestep, dict(tensors)), tensors)
+                        latents = changed.get("latents", latents)
+                        image_embeds = changed.get("image_embeds", image_embeds)
                     progress_bar.update()
 
             # Latents → field → what was asked for.
@@ -468,16 +480,3 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             card.data.tags = tags + [tag for tag in HUB_TAGS if tag not in tags]
             card.save(card_path)
         return super()._upload_folder(working_dir, *args, **kwargs)
-
-
-def _check_presets(presets: dict) -> dict:
-    """`presets` as they are saved, every one complete."""
-    for name, preset in presets.items():
-        if set(preset) != set(PRESETS[DEFAULT_QUALITY]):
-            raise ValueError(f"presets[{name!r}] must say {sorted(PRESETS[DEFAULT_QUALITY])}, got {dict(preset)}")
-        check_whole(f"presets[{name!r}] num_inference_steps", preset["num_inference_steps"], 1)
-        check_number(f"presets[{name!r}] guidance_scale", preset["guidance_scale"], 0)
-        check_whole(f"presets[{name!r}] resolution", preset["resolution"], 2)
-    if DEFAULT_QUALITY not in presets:
-        raise ValueError(f"presets must have one called {DEFAULT_QUALITY!r}, got {sorted(presets)}")
-    return {name: dict(preset) for name, preset in presets.items()}

@@ -1,0 +1,32 @@
+"""What `quality` stands for: sets of steps, guidance and resolution, by name, that a saved pipeline carries along."""
+
+from collections.abc import Mapping
+
+from triplane3d.pipelines.arguments import check_number, check_whole
+
+# The largest grid a call may ask for, in cells along an edge: its values alone are 4 GB.
+MAX_RESOLUTION = 1024
+MAX_MESHES = 10_000
+
+# What `quality` stands for where a saved pipeline does not say.
+DEFAULT_QUALITY = "balanced"
+PRESETS = {
+    "draft": {"num_inference_steps": 8, "guidance_scale": 3.0, "resolution": 64},
+    "balanced": {"num_inference_steps": 20, "guidance_scale": 3.0, "resolution": 128},
+    "high": {"num_inference_steps": 50, "guidance_scale": 3.0, "resolution": 256},
+}
+
+
+def check_presets(presets: dict) -> dict:
+    """`presets` as they are saved, every one complete."""
+    if not isinstance(presets, Mapping) or not all(isinstance(preset, Mapping) for preset in presets.values()):
+        raise ValueError(f"presets must be a dict of dicts such as {PRESETS}, got {presets!r}")
+    for name, preset in presets.items():
+        if set(preset) != set(PRESETS[DEFAULT_QUALITY]):
+            raise ValueError(f"presets[{name!r}] must say {sorted(PRESETS[DEFAULT_QUALITY])}, got {dict(preset)}")
+        check_whole(f"presets[{name!r}] num_inference_steps", preset["num_inference_steps"], 1)
+        check_number(f"presets[{name!r}] guidance_scale", preset["guidance_scale"], 0)
+        check_whole(f"presets[{name!r}] resolution", preset["resolution"], 2, MAX_RESOLUTION)
+    if DEFAULT_QUALITY not in presets:
+        raise ValueError(f"presets must have one called {DEFAULT_QUALITY!r}, got {sorted(presets)}")
+    return {name: dict(preset) for name, preset in presets.items()}
