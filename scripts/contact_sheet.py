@@ -30,7 +30,10 @@ def main(
     """Put every photo of a folder beside the mesh that a pipeline makes of it, seen from four sides."""
     pipe = Triplane3DPipeline.from_pretrained(pipeline)
     pictures = []
-    for path in sorted(path for path in photos.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES):
+    paths = sorted(path for path in photos.glob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
+    if not paths:
+        raise typer.BadParameter(f"{photos} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))})")
+    for path in paths:
         made = pipe(path, generator=torch.Generator().manual_seed(seed), resolution=resolution)
         mesh = made.meshes[0]
         cameras = orbit(4, elevation=15.0, distance=framing_distance(mesh))

@@ -243,7 +243,7 @@ def _deep_grey_to_rgba(picture: Image.Image) -> Float[Tensor, "4 height width"]:
 def _turn_upright(rgba: Float[Tensor, "4 height width"], picture: Image.Image) -> Float[Tensor, "4 rows columns"]:
     try:
         orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # unreadable notes about a picture are no reason to refuse the picture
+    except DAMAGE:  # unreadable notes about a picture are no reason to refuse the picture
         orientation = 1
     transpose, *flips = UPRIGHT.get(orientation, (False, False, False))
     rgba = rgba.mT if transpose else rgba
