@@ -144,7 +144,7 @@ def _open(path: Path) -> Float[Tensor, "4 height width"]:
             raise ValueError(_not_a_picture(path)) from error
         except Image.DecompressionBombError as error:
             raise ValueError(_too_large(str(path), MAX_PIXELS)) from error
-        except Exception as error:  # a decoder raises whatever the broken bytes lead it to
+        except DAMAGE as error:
             raise ValueError(_damaged(str(path), error)) from error
         return _decode(picture, str(path))
 
