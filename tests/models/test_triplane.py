@@ -69,3 +69,41 @@ def test_a_field_says_what_it_cannot_do(field: TriplaneField) -> None:
     assert not colorless.has_color
     with pytest.raises(ValueError, match="predicts no colour"):
         colorless.color(torch.zeros(2, 5, 3))
+
+
+@pytest.mark.parametrize("num_freqs", [0, 3])
+@pytest.mark.parametrize("padding_mode", ["border", "zeros"])
+def test_lattice_equals_occupancy_at_its_nodes(padding_mode: str, num_freqs: int) -> None:
+    torch.manual_seed(0)
+    decoder = TriplaneFieldDecoder(8, hidden_dim=16, num_layers=4, padding_mode=padding_mode, num_freqs=num_freqs)
+    field = TriplaneField(torch.randn(1, 3, 8, 12, 12), decoder.requires_grad_(False))
+    axis = torch.linspace(-1, 1, 65)
+    numbers = (torch.cartesian_prod(*[torch.arange(4)] * 3)[:, :, None] * 16 + 2 * torch.arange(9) - 1).clamp(0, 64).int()
+    nodes = torch.randperm(64 * 729)[:20_000].sort().values.int()
+    brick, place = nodes // 729, nodes % 729
+    x, y, z = (axis[numbers[brick, i, place // 9 ** (2 - i) % 9]] for i in range(3))
+    with torch.no_grad():
+        logits = field.lattice(axis)(numbers[:, 0], numbers[:, 1], numbers[:, 2], nodes)
+        torch.testing.assert_close(logits, field(torch.stack([x, y, z], dim=-1)), atol=1e-5, rtol=0)
+
+
+def test_hooks_on_the_point_mlp_hear_of_grids() -> None:
+    """The short cut through oneDNN is taken only where nothing sits on the layer."""
+    decoder = TriplaneFieldDecoder(4, hidden_dim=16).requires_grad_(False)
+    field = TriplaneField(torch.randn(1, 3, 4, 8, 8), decoder)
+    axis = torch.linspace(-1, 1, 9)
+    with torch.no_grad():
+        plain = field.grid(axis, axis, axis)
+        heard = []
+        handle = decoder.layers[0].register_forward_hook(lambda module, inputs, output: heard.append(output.shape))
+        torch.testing.assert_close(field.grid(axis, axis, axis), plain)
+        assert heard
+        handle.remove()
+        decoder.layers[0].forward = lambda rows: torch.zeros_like(rows)
+        assert not torch.equal(field.grid(axis, axis, axis), plain)
+
+
+def test_a_batch_has_no_lattice() -> None:
+    field = TriplaneField(torch.randn(2, 3, 4, 8, 8), TriplaneFieldDecoder(4))
+    with pytest.raises(ValueError, match=r"batch of 2; pick one: field\[i\]"):
+        field.lattice(torch.linspace(-1, 1, 9))

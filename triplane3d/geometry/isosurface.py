@@ -1,68 +1,180 @@
-"""From a field to a mesh: ask it on a dense grid, then marching cubes (PyMCubes), closed at the walls of the box.
+"""From a field to a mesh: find its surface coarse to fine, or ask it on the whole grid, then marching cubes.
 
 `resolution` counts cells along an edge, so the grid has `resolution + 1` samples per axis and sample i lies at
 `low + i / resolution * (high - low)`.
 """
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
-import mcubes
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from triplane3d.geometry.bricks import Lattice, crossed, find_surface
+from triplane3d.geometry.field import ColorField, Field, GridField, LatticeField
+from triplane3d.geometry.marching import check_range, check_values, surface_of_bricks, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.polish import polish_vertices
+
+__all__ = ["Field", "GridField", "evaluate_grid", "extract_surface", "extract_surfaces", "surface_of_grid"]
+
+logger = logging.getLogger(__name__)
 
 POINT_CHUNK = 1 << 18
 SLAB_CHUNK = 1 << 22
 
-NEAREST = 1e-3
-"""Share of a cell that vertices keep from the grid's samples, so that no face collapses onto one."""
+SMALLEST = 96
+"""Resolutions below it have too few cells for a search to pay."""
 
-
-@runtime_checkable
-class Field(Protocol):
-    """Values at points, positive inside. All that `extract_surface` needs; a plain function will do.
-
-    It may also have `device`, on which it wants its points, and what the two protocols below say.
-    """
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """Values (n,) at float32 points (n, 3)."""
-        ...
-
-
-@runtime_checkable
-class GridField(Protocol):
-    """A field that answers a regular grid faster than its points one by one; it splits large grids itself."""
-
-    def grid(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """Values (1, len(x), len(y), len(z))."""
-        ...
-
-
-@runtime_checkable
-class ColorField(Protocol):
-    """A field that may know the colour of its surface."""
-
-    has_color: bool
-
-    def color(self, points: Tensor) -> Tensor:
-        """Linear albedo (1, n, 3) in 0..1 at points (1, n, 3)."""
-        ...
+Progress = Callable[[int, int], object]
 
 
 @torch.no_grad()
 def evaluate_grid(field: Field, resolution: int, bounds: tuple[float, float] = (-1.0, 1.0),
-                  chunk_size: int | None = None, *,
-                  progress: Callable[[int, int], object] | None = None) -> Float[Tensor, "x y z"]:
+                  chunk_size: int | None = None, *, progress: Progress | None = None) -> Float[Tensor, "x y z"]:
     """The field's values, float32 on its own device, on the grid of `resolution` cells over the cube `bounds`.
 
     `chunk_size` limits the samples asked for at once; `progress(done, total)` hears of every chunk.
     """
+    return _on_grid(field, _axis(field, resolution, bounds, chunk_size), chunk_size, progress)
+
+
+@torch.no_grad()
+def extract_surface(field: Field, resolution: int = 256, *, level: float = 0.0,
+                    bounds: tuple[float, float] = (-1.0, 1.0), dense: bool = False, margin: float = 0.75,
+                    refine: bool = False, chunk_size: int | None = None, max_memory: int | None = None,
+                    progress: Progress | None = None) -> Mesh:
+    """The surface where the field crosses `level`, as a closed mesh wound outwards, coloured if the field knows how.
+
+    `field` answers points (n, 3) with values (n,), higher inside; a `TriplaneField` is asked through its faster `grid`
+    and `lattice` and gives its colours. What lies inside is taken to end at the walls of the cube `bounds`, where it is
+    closed.
+
+    The surface is found coarse to fine (`triplane3d.geometry.bricks`), which asks a few per cent of the grid's samples.
+    The mesh is that of the whole grid, unless a piece hides between coarse samples more deeply than the field's other
+    details suggest: a larger `margin` looks further, `dense=True` asks every sample.
+
+    Args:
+        refine: put every vertex on the surface itself, at ten samples each; what that gained is logged (level INFO).
+        chunk_size: limits the samples asked for at once.
+        max_memory: bytes that the search may take beside the mesh; a surface that needs more is an error.
+        progress: `progress(done, total)` hears of every part done; the total grows while the search finds more to ask.
+            What it raises ends the extraction.
+
+    Raises:
+        ValueError: where the field has no surface (with the range of its values), is NaN or infinite, or an argument
+            is out of range.
+        MemoryError: where `max_memory` does not suffice.
+    """
+    if not 0 < margin < float("inf"):
+        raise ValueError(f"margin is how much of the field's surprises the search allows for, a number above 0 such "
+                         f"as 0.75; got {margin!r}")
+    if dense or resolution < SMALLEST:
+        values = evaluate_grid(field, resolution, bounds, chunk_size, progress=progress)
+        vertices, faces = surface_of_grid(values.cpu().numpy(), level, bounds)
+    else:
+        samples = Samples(field, _axis(field, resolution, bounds, chunk_size), level, chunk_size, max_memory, progress)
+        vertices, faces = samples.surface(margin, bounds)
+    if refine:
+        cell = (bounds[1] - bounds[0]) / resolution
+        vertices, gain = polish_vertices(partial(_at_points, field, chunk_size), vertices, level, cell, bounds)
+        logger.info("%s", gain)
+    mesh = Mesh(vertices, faces)
+    if isinstance(field, ColorField) and field.has_color:
+        mesh = Mesh(mesh.vertices, faces, color_at(field, mesh.vertices, chunk_size))
+    return mesh
+
+
+def extract_surfaces(fields: Iterable[Field], resolution: int = 256, *, progress: Progress | None = None,
+                     **options: Any) -> list[Mesh]:
+    """`extract_surface` of several fields, such as a batched `TriplaneField`, one after the other.
+
+    `progress` hears of them as of one: each field is worth a thousand parts.
+    """
+    fields = list(fields)
+
+    def part_of(number: int) -> Progress | None:
+        if progress is None:
+            return None
+        return lambda done, total: progress(1000 * number + 1000 * done // total, 1000 * len(fields))
+
+    return [extract_surface(field, resolution, progress=part_of(number), **options)
+            for number, field in enumerate(fields)]
+
+
+class Samples:
+    """A field asked at samples of a grid: what came back, how many there were, and how far that is."""
+
+    def __init__(self, field: Field, axis: Float[Tensor, " samples"], level: float = 0.0, chunk_size: int | None = None,
+                 max_memory: int | None = None, progress: Progress | None = None):
+        self.field, self.axis, self.level = field, axis, level
+        self.chunk_size, self.max_memory, self.progress = chunk_size, max_memory, progress
+        self.asked = self.total = 0
+        self.low, self.high = float("inf"), -float("inf")
+        self.nodes = field.lattice(axis) if isinstance(field, LatticeField) else self._at_nodes
+
+    def surface(self, margin: float, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices and faces, found coarse to fine."""
+        lattice = Lattice.coarsest(len(self.axis) - 1)
+        bricks = find_surface(lattice, self.coarse(lattice), self, margin)
+        check_range(self.low, self.high, self.level)
+        if self.progress is not None:
+            self.progress(self.asked, self.asked)
+        values, origins, resolution = bricks.values, bricks.origins, bricks.lattice.resolution
+        hold = torch.cat([crossed(some).flatten(1).any(1) for some in values.split(1024)])
+        values, origins = values[hold].cpu().numpy(), origins[hold].cpu().numpy()
+        del bricks
+        return surface_of_bricks(values, origins, resolution, bounds)
+
+    def coarse(self, lattice: Lattice) -> Float[Tensor, "x y z"]:
+        """Values less the level at all nodes of the coarsest lattice."""
+        numbers = torch.arange(8 * lattice.side + 1, device=self.axis.device)
+        samples, place = lattice.nodes(numbers).unique(return_inverse=True)
+        values = self._note(_on_grid(self.field, self.axis[samples], self.chunk_size, None))
+        return values[place][:, place][:, :, place]
+
+    def __call__(self, x: Int[Tensor, "bricks 9"], y: Int[Tensor, "bricks 9"], z: Int[Tensor, "bricks 9"],
+                 nodes: Int[Tensor, " nodes"]) -> Float[Tensor, " nodes"]:
+        """Values less the level at some nodes of bricks whose samples are numbered x, y, z."""
+        values = self._note(self.nodes(x, y, z, nodes).float())
+        if self.progress is not None:
+            self.progress(self.asked, max(self.asked, self.total))
+        return values
+
+    def _at_nodes(self, x: Tensor, y: Tensor, z: Tensor, nodes: Tensor) -> Tensor:
+        brick, place = nodes // 729 * 9, nodes % 729
+        points = [self.axis[numbers.flatten()[brick + place // stride % 9]]
+                  for numbers, stride in ((x, 81), (y, 9), (z, 1))]
+        return _at_points(self.field, self.chunk_size, torch.stack(points, dim=-1))
+
+    def _note(self, values: Float[Tensor, "*samples"]) -> Float[Tensor, "*samples"]:
+        self.asked += values.numel()
+        low, high = (float(end) for end in values.aminmax())
+        if not np.isfinite(high - low):
+            check_values(int((~values.isfinite()).sum()), values.numel())
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        return values - self.level
+
+    def expect(self, more: int) -> None:
+        """`more` samples are about to be asked."""
+        self.total = self.asked + more
+
+    def reserve(self, size: int) -> None:
+        """The search is about to take `size` bytes."""
+        if self.max_memory is not None and size > self.max_memory:
+            raise MemoryError(f"the surface at resolution {len(self.axis) - 1} needs about {size / 2**20:,.0f} MiB to "
+                              f"be found, max_memory allows {self.max_memory / 2**20:,.0f}: lower the resolution or "
+                              f"allow more")
+
+
+def _axis(field: Field, resolution: int, bounds: tuple[float, float],
+          chunk_size: int | None) -> Float[Tensor, " samples"]:
+    """Where the samples lie along every axis, on the field's device."""
     low, high = bounds
     if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 2:
         raise ValueError(f"resolution counts the cells along an edge: a whole number from 2 up, got {resolution!r}")
@@ -70,11 +182,15 @@ def evaluate_grid(field: Field, resolution: int, bounds: tuple[float, float] = (
         raise ValueError(f"bounds are the lowest and highest coordinate of the cube, got {bounds}")
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size counts samples, from 1 up; got {chunk_size}")
+    axis = torch.linspace(low, high, resolution + 1, dtype=torch.float64).to(torch.float32)
+    return axis.to(torch.device(getattr(field, "device", "cpu")))
 
-    device = torch.device(getattr(field, "device", "cpu"))
-    axis = torch.linspace(low, high, resolution + 1, dtype=torch.float64).to(torch.float32).to(device)
+
+def _on_grid(field: Field, axis: Float[Tensor, " samples"], chunk_size: int | None,
+             progress: Progress | None) -> Float[Tensor, "x y z"]:
+    """The field's values on the grid axis × axis × axis."""
     side = len(axis)
-    values = torch.zeros(side, side, side, device=device)
+    values = torch.zeros(side, side, side, device=axis.device)
 
     if isinstance(field, GridField):
         slab = max(1, (chunk_size or SLAB_CHUNK) // side**2)
@@ -91,34 +207,25 @@ def evaluate_grid(field: Field, resolution: int, bounds: tuple[float, float] = (
 
     flat = values.view(-1)
     for start in range(0, side**3, chunk_size or POINT_CHUNK):
-        index = torch.arange(start, min(start + (chunk_size or POINT_CHUNK), side**3), device=device)
+        index = torch.arange(start, min(start + (chunk_size or POINT_CHUNK), side**3), device=axis.device)
         points = torch.stack([axis[index // side**2], axis[index // side % side], axis[index % side]], dim=-1)
-        answer = field(points)
-        if answer.shape != index.shape:
-            raise ValueError(f"a field answers points of shape {tuple(points.shape)} with values of shape "
-                             f"{tuple(index.shape)}, got {tuple(answer.shape)}")
-        flat[start:start + len(index)] = answer
+        flat[start:start + len(index)] = _at_points(field, None, points)
         if progress is not None:
             progress(start + len(index), side**3)
     return values
 
 
-@torch.no_grad()
-def extract_surface(field: Field, resolution: int = 256, *, level: float = 0.0,
-                    bounds: tuple[float, float] = (-1.0, 1.0), chunk_size: int | None = None,
-                    progress: Callable[[int, int], object] | None = None) -> Mesh:
-    """The surface where the field crosses `level`, as a closed mesh wound outwards, coloured if the field knows how.
-
-    `field` answers points (n, 3) with values (n,), higher inside; a `TriplaneField` is asked through its faster `grid`
-    and gives its colours. What lies inside is taken to end at the walls of the cube `bounds`, where it is closed.
-    A field without a surface is an error that tells the range of its values.
-    """
-    values = evaluate_grid(field, resolution, bounds, chunk_size, progress=progress)
-    vertices, faces = surface_of_grid(values.cpu().numpy(), level, bounds)
-    mesh = Mesh(vertices, faces)
-    if isinstance(field, ColorField) and field.has_color:
-        mesh = Mesh(mesh.vertices, faces, color_at(field, mesh.vertices, chunk_size))
-    return mesh
+def _at_points(field: Field, chunk_size: int | None, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+    """The field's values at points, which may lie on another device."""
+    device = torch.device(getattr(field, "device", "cpu"))
+    answers = []
+    for chunk in points.split(chunk_size or POINT_CHUNK):
+        answer = field(chunk.to(device))
+        if answer.shape != chunk.shape[:1]:
+            raise ValueError(f"a field answers points of shape {tuple(chunk.shape)} with values of shape "
+                             f"{tuple(chunk.shape[:1])}, got {tuple(answer.shape)}")
+        answers.append(answer.float().to(points.device))
+    return torch.cat(answers)
 
 
 def color_at(field: ColorField, vertices: Float[np.ndarray, "vertices 3"],
@@ -128,79 +235,3 @@ def color_at(field: ColorField, vertices: Float[np.ndarray, "vertices 3"],
     chunks = torch.from_numpy(vertices).split(chunk_size or POINT_CHUNK)
     colors = [field.color(rearrange(chunk.to(device), "points xyz -> 1 points xyz"))[0] for chunk in chunks]
     return torch.cat(colors).float().clamp(0, 1).cpu().numpy()
-
-
-def surface_of_grid(values: Float[np.ndarray, "x y z"], level: float = 0.0,
-                    bounds: tuple[float, float] = (-1.0, 1.0)) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and faces of the surface where a dense cubic grid over `bounds` crosses `level`."""
-    low, high = float(values.min()), float(values.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        bad = int((~np.isfinite(values)).sum())
-        raise ValueError(f"the field is NaN or infinite at {bad:,} of {values.size:,} samples; half precision may "
-                         f"overflow: try float32")
-    if high <= level:
-        raise ValueError(f"no surface: the field stays in [{low:.3g}, {high:.3g}] and never crosses level={level}: "
-                         f"all of the box is outside. Try a lower level, more steps or another seed, and check that "
-                         f"the photo's background was removed")
-    if low > level:
-        raise ValueError(f"no surface: the field stays in [{low:.3g}, {high:.3g}] and never crosses level={level}: "
-                         f"all of the box is inside. Try a higher level, and check that the field is positive inside "
-                         f"(a signed distance must be negated)")
-
-    resolution = len(values) - 1
-    outside = -max(high - level, level - low)
-    padded = np.full([resolution + 3] * 3, outside, dtype=np.float32)    # one layer of outside closes the walls
-    np.subtract(values, level, out=padded[1:-1, 1:-1, 1:-1])
-    _lift_from_zero(padded)
-    vertices, faces = mcubes.marching_cubes(padded, 0.0)
-    vertices, faces = _close_at_walls(_keep_from_samples(vertices) - 1, faces.astype(np.int64), resolution)
-    return bounds[0] + vertices / resolution * (bounds[1] - bounds[0]), faces
-
-
-def _lift_from_zero(values: Float[np.ndarray, "x y z"]) -> None:
-    """Move samples that are zero to rounding, in place, off it by a thousandth of their largest neighbour.
-
-    Otherwise vertices would land on them from several edges at once and could not be told apart. The outermost layer
-    must not be near zero.
-    """
-    rounding = 1e-6 * max(values.max(), -values.min())
-    near = np.unravel_index(np.flatnonzero((values <= rounding) & (values >= -rounding)), values.shape)
-    neighbours = [values[tuple(index + step * (axis == moved) for axis, index in enumerate(near))]
-                  for moved in range(3) for step in (-1, 1)]
-    least = NEAREST * np.abs(neighbours).max(axis=0)
-    here = values[near]
-    values[near] = np.where(here > 0, np.maximum(here, least), np.minimum(here, -least))
-
-
-def _keep_from_samples(vertices: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "vertices 3"]:
-    """Every vertex lies on an edge of the grid (index units): keep it a little away from the edge's ends."""
-    samples = np.rint(vertices)
-    close = np.flatnonzero((np.abs(vertices - samples) < NEAREST).all(axis=1))
-    offsets = vertices[close] - samples[close]
-    along = np.abs(offsets).argmax(axis=1)
-    offset = offsets[np.arange(len(close)), along]
-    vertices[close, along] = samples[close, along] + np.copysign(NEAREST, offset)
-    return vertices
-
-
-def _close_at_walls(vertices: Float[np.ndarray, "vertices 3"], faces: np.ndarray,
-                    resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pull the caps that marching cubes put beyond the walls (index units) onto them.
-
-    A cap's vertex then coincides with the wall's sample; at edges and corners of the box two or three of them do, which
-    become one vertex, and the faces between them go.
-    """
-    beyond = np.flatnonzero(((vertices < 0) | (vertices > resolution)).any(axis=1))
-    vertices = vertices.clip(0, resolution)
-    if len(beyond) == 0:
-        return vertices, faces
-    x, y, z = np.rint(vertices[beyond]).astype(np.int64).T
-    _, first, merged = np.unique((x * (resolution + 1) + y) * (resolution + 1) + z, return_index=True,
-                                 return_inverse=True)
-    target = np.arange(len(vertices))
-    target[beyond] = beyond[first[merged]]
-    faces = target[faces]
-    faces = faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]
-    used = np.zeros(len(vertices), dtype=bool)
-    used[faces] = True
-    return vertices[used], (np.cumsum(used) - 1)[faces]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from triplane3d.models.attention import activation, cast_for_autocast
 from triplane3d.models.embeddings import PLANE_AXES, fourier_features
+from triplane3d.models.lattice import FirstLayer, TriplaneLattice
 
 # The axis each plane looks along.
 DEPTH_AXES = (2, 1, 0)
@@ -85,11 +86,21 @@ class TriplaneFieldDecoder(nn.Module):
         planes: Float[Tensor, "batch 3 channels height width"],
         points: Float[Tensor, "batch points 3"] | None = None,
         axes: tuple[Tensor, Tensor, Tensor] | None = None,
+        first_layer: Float[Tensor, "rows hidden"] | None = None,
         wants: str = "occupancy",
-    ) -> Tensor | tuple[Tensor, Tensor | None]:
-        """Answers at `points` (`wants` is "occupancy", "color" or "both"), or occupancy on the grid x × y × z."""
+    ) -> Tensor | tuple[Tensor, Tensor | None] | FirstLayer:
+        """Answers at `points` (`wants` is "occupancy", "color" or "both"), or occupancy on the grid x × y × z.
+
+        For a lattice, asked node by node, `wants="first layer"` with its axes answers what the first layer says of
+        pixels and coordinates, and `first_layer`, its output at some nodes, is answered with their occupancy.
+        """
+        if wants == "first layer":
+            assert axes is not None, "a lattice has axes"
+            return self._first_layer(planes, axes)
         if axes is not None:
             return self._grid(planes, *axes)
+        if first_layer is not None:
+            return self._occupancy(self._trunk(self._compute_dtype(planes, first_layer)))
         assert points is not None, "the field asks either at points or on a grid"
         features = sample_planes(planes, project_points(points), self.padding_mode)
         features = rearrange(features, "batch plane channels points -> batch points (plane channels)")
@@ -112,17 +123,40 @@ class TriplaneFieldDecoder(nn.Module):
         return self.place_in(self._compute_dtype(planes, places))
 
     def _trunk(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows hidden"]:
-        hidden_states = self.activation(hidden_states)
+        hidden_states = self._activate(hidden_states)
         for layer in self.layers:
-            hidden_states = self.activation(layer(hidden_states))
+            hidden_states = self._activate(apply_to_rows(layer, hidden_states))
         return hidden_states
 
+    def _activate(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows hidden"]:
+        """In place where nothing will ask for the gradient."""
+        if self.activation is F.relu and not torch.is_grad_enabled():
+            return hidden_states.relu_()
+        return self.activation(hidden_states)
+
     def _occupancy(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows"]:
-        return self.proj_out(hidden_states).squeeze(-1)
+        return apply_to_rows(self.proj_out, hidden_states).squeeze(-1)
 
     def _color(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows 3"]:
         assert self.color_in is not None and self.color_out is not None, "TriplaneField refuses colour without a head"
         return self.color_out(self.activation(self.color_in(hidden_states))).sigmoid()
+
+    def _first_layer(self, planes: Float[Tensor, "1 3 channels size size"], axes: tuple[Tensor, ...]) -> FirstLayer:
+        """The first layer applied to every pixel, and to every sample's coordinates: it is linear in each."""
+        zero = planes.new_zeros(1, self.proj_in.in_features)
+        bias = self.proj_in(zero)  # called, not read: hooks and adapters sit on the call
+        rows = []
+        for plane, pixels in enumerate(F.pad(planes[0], (1, 1, 1, 1))):
+            features = rearrange(pixels, "channels height width -> (height width) channels")
+            padding = (plane * self.plane_channels, (2 - plane) * self.plane_channels)
+            for some in self._compute_dtype(planes, features).split(ACCELERATOR_CHUNK if planes.is_cuda else CPU_CHUNK):
+                rows.append((self.proj_in(F.pad(some, padding)) - bias).float())
+        if self.place_in is not None:
+            origin = self._place(planes, planes.new_zeros(1, 3, dtype=torch.float32))
+            places = (F.pad(axis[:, None], (i, 2 - i)) for i, axis in enumerate(axes))
+            rows += [(self._place(planes, place) - origin).float() for place in places]
+            bias = bias + origin
+        return FirstLayer(torch.cat(rows), bias[0].float())
 
     def _grid(self, planes: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Float[Tensor, "batch x y z"]:
         """The first layer is linear in each plane's feature: project R² samples per plane, add by broadcasting."""
@@ -164,6 +198,22 @@ class TriplaneFieldDecoder(nn.Module):
                     )
                     logits[entry, i : i + slabs, j : j + rows] = self._occupancy(self._trunk(hidden_states))
         return logits
+
+
+def apply_to_rows(layer: nn.Module, rows: Float[Tensor, "*rows channels"]) -> Float[Tensor, "*rows features"]:
+    """`layer(rows)`. A plain linear layer in float32 on the CPU runs as the 1 × 1 convolution that it is.
+
+    For narrow layers oneDNN's convolutions take half the time of the matrix product that `nn.Linear` calls.
+    """
+    hooked = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
+    watched = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+    if type(layer) is not nn.Linear or hooked or watched or rows.device.type != "cpu":
+        return layer(rows)
+    if not rows.dtype == layer.weight.dtype == torch.float32:
+        return layer(rows)
+    pixels = rows.reshape(1, -1, 1, rows.shape[-1]).permute(0, 3, 1, 2)
+    answer = F.conv2d(pixels, layer.weight[:, :, None, None], layer.bias)
+    return answer.permute(0, 2, 3, 1).reshape(*rows.shape[:-1], -1)
 
 
 class TriplaneField:
@@ -212,6 +262,19 @@ class TriplaneField:
     def grid(self, x: Float[Tensor, " x"], y: Float[Tensor, " y"], z: Float[Tensor, " z"]) -> Float[Tensor, "b x y z"]:
         """Occupancy logits on the regular grid x × y × z: same values as `occupancy`, a fraction of the cost."""
         return self.decoder(self.planes, axes=tuple(axis.to(self.device) for axis in (x, y, z)))
+
+    def lattice(self, axis: Float[Tensor, " samples"]) -> TriplaneLattice:
+        """Occupancy logits at nodes of the lattice axis × axis × axis, asked brick by brick.
+
+        ```python
+        lattice = field.lattice(torch.linspace(-1, 1, 257))
+        logits = lattice(x, y, z, nodes)
+        ```
+        answers (n,) `nodes`, places in (bricks, 9, 9, 9), of bricks whose samples are numbered x, y, z (bricks, 9).
+        """
+        if len(self) != 1:
+            raise ValueError(f"only a single field has a lattice, this is a batch of {len(self)}; pick one: field[i]")
+        return TriplaneLattice(self.decoder, self.planes, axis.to(self.device))
 
     def _ask(self, points: Tensor, wants: str) -> Tensor:
         self._check(points)

@@ -1,0 +1,202 @@
+"""The search, coarse to fine, against the whole grid."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial import cKDTree
+
+from triplane3d.geometry.isosurface import Samples, extract_surface, extract_surfaces
+from triplane3d.geometry.mesh import Mesh
+from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder
+
+CELL = 2 / 128
+
+
+def ball(center=(0.13, -0.21, 0.08), radius=0.6):
+    center = torch.tensor(center)
+    return lambda p: radius - (p - center).norm(dim=-1)
+
+
+def wire(radius):
+    """A ring in a slanted plane: no sample of a coarse grid need lie inside."""
+    normal = torch.nn.functional.normalize(torch.tensor([0.3, 1.0, 0.2]), dim=0)
+
+    def field(p):
+        height = p @ normal
+        around = (p - height[:, None] * normal).norm(dim=-1) - 0.62
+        return radius - torch.hypot(around, height)
+
+    return field
+
+
+def shell(thickness):
+    return lambda p: thickness / 2 - (p.norm(dim=-1) - 0.7).abs()
+
+
+def sheets(p):
+    """Two plates with a gap of half a coarse cell, in a box of finite size."""
+    plates = 0.75 * CELL - ((p[:, 1] + 0.013).abs() - 1.5 * CELL).abs()
+    return torch.minimum(plates, 0.8 - p.abs().amax(dim=-1))
+
+
+def gyroid(p):
+    s, c = torch.sin(7 * p), torch.cos(7 * p)
+    inside = 0.4 - (s * c.roll(-1, dims=1)).sum(dim=-1).abs()
+    return torch.minimum(inside, 3 * (0.85 - p.norm(dim=-1)))
+
+
+def random_planes(seed=0, dtype=torch.float32):
+    torch.manual_seed(seed)
+    planes = torch.nn.functional.interpolate(torch.randn(3, 8, 6, 6), size=(32, 32), mode="bicubic")[None]
+    decoder = TriplaneFieldDecoder(8, hidden_dim=16, num_freqs=2, padding_mode="border" if seed % 2 else "zeros")
+    return TriplaneField(planes.to(dtype), decoder.requires_grad_(False).to(dtype))
+
+
+def same_surface(a: Mesh, b: Mesh) -> bool:
+    """The same vertices and as many faces, in whatever order."""
+    if len(a.vertices) != len(b.vertices) or len(a.faces) != len(b.faces):
+        return False
+    apart = max(cKDTree(one.vertices).query(other.vertices)[0].max() for one, other in ((a, b), (b, a)))
+    return apart < 2e-3 * CELL and a.euler_number == b.euler_number
+
+
+@pytest.mark.parametrize("resolution", [96, 128, 151])
+@pytest.mark.parametrize("field", [
+    pytest.param(ball(), id="ball"),
+    pytest.param(ball((0.31, 0.52, -0.43), 1.5 * CELL), id="ball of three cells"),
+    pytest.param(wire(0.6 * CELL), id="wire one cell thick"),
+    pytest.param(shell(1.2 * CELL), id="shell one cell thick"),
+    pytest.param(sheets, id="two sheets half a coarse cell apart"),
+    pytest.param(gyroid, id="gyroid"),
+    pytest.param(lambda p: 1.3 - p.norm(dim=-1), id="ball through all six walls"),
+    pytest.param(ball((1.0, 1.0, 1.0)), id="ball in a corner"),
+    pytest.param(lambda p: p[:, 0] + 0.3 * p[:, 1] + 0.1, id="half space"),
+])
+def test_search_finds_the_surface_of_the_whole_grid(field, resolution):
+    dense = extract_surface(field, resolution, dense=True)
+    found = extract_surface(field, resolution)
+    assert same_surface(found, dense)
+    assert found.check().ok, found.check()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_triplane_is_found_whole(seed):
+    field = random_planes(seed)
+    level = float(field(torch.rand(4096, 3) * 2 - 1).quantile(0.8))
+    dense = extract_surface(field, 128, level=level, dense=True)
+    found = extract_surface(field, 128, level=level)
+    assert same_surface(found, dense) and found.check().ok
+
+
+def test_a_fraction_of_the_grid_is_asked():
+    heard = []
+    extract_surface(ball(), 256, progress=lambda done, total: heard.append((done, total)))
+    done, total = heard[-1]
+    assert done == total < 0.06 * 257**3
+    assert [done for done, _ in heard] == sorted(done for done, _ in heard)
+    assert all(done <= total for done, total in heard)
+
+
+def test_nodes_are_asked_once():
+    """Beyond the coarsest grid; only its own nodes may be asked for again, by a finer one that strays."""
+    asked = []
+
+    def field(points):
+        asked.append(points.clone())
+        return ball()(points)
+
+    extract_surface(field, 128)
+    points = torch.cat(asked)
+    assert len(points) - len(points.unique(dim=0)) < 0.01 * len(points)
+
+
+def test_what_was_found_has_no_holes_however_little_the_search_looks():
+    """With next to no margin pieces may be missed, but the surface is followed to its end wherever it was met."""
+    for field in (wire(0.8 * CELL), gyroid, sheets):
+        assert extract_surface(field, 128, margin=1e-6).check().ok
+
+
+def test_levels_scales_and_offsets_do_not_matter():
+    plain = extract_surface(gyroid, 96)
+    assert same_surface(plain, extract_surface(lambda p: 1e4 * gyroid(p), 96))
+    assert same_surface(plain, extract_surface(lambda p: gyroid(p) - 3.0, 96, level=-3.0))
+    moved = extract_surface(lambda p: gyroid(p / 2 - 1.5), 96, bounds=(1.0, 5.0))
+    assert same_surface(plain, Mesh(moved.vertices / 2 - 1.5, moved.faces))
+
+
+@pytest.mark.parametrize(("field", "level", "message"), [
+    (lambda p: -1 - p[:, 0].abs(), 0.0, r"no surface: the field stays in \[-2, -1.*\].*all of the box is outside"),
+    (lambda p: 1 + p[:, 0].abs(), 0.0, r"no surface: the field stays in \[1.*, 2\].*all of the box is inside"),
+    (ball(), 7.0, r"no surface: .*level=7.0"),
+    (lambda p: torch.where(p[:, 0] > 0.2, torch.nan, 1.0) * ball()(p), 0.0, r"NaN or infinite at [\d,]+ of [\d,]+ sam"),
+    (lambda p: torch.where(p[:, 0] > 0.2, torch.inf, 1.0) * ball()(p), 0.0, r"NaN or infinite"),
+    (lambda p: p, 0.0, r"values of shape \(\d+,\), got"),
+])
+def test_a_field_without_a_surface_says_why(field, level, message):
+    with pytest.raises(ValueError, match=message):
+        extract_surface(field, 96, level=level)
+
+
+@pytest.mark.parametrize("margin", [0, -1, float("nan"), float("inf")])
+def test_impossible_margins_are_refused(margin):
+    with pytest.raises(ValueError, match="margin is how much"):
+        extract_surface(ball(), 96, margin=margin)
+
+
+def test_memory_is_bounded():
+    with pytest.raises(MemoryError, match="needs about .* MiB to be found, max_memory allows 1: lower the resolution"):
+        extract_surface(ball(), 256, max_memory=2**20)
+    extract_surface(ball(), 128, max_memory=2**26)
+
+
+def test_progress_can_cancel():
+    class Stopped(Exception):
+        pass
+
+    def stop(done, total):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        extract_surface(ball(), 128, progress=stop)
+
+
+def test_refined_vertices_lie_on_the_surface(caplog):
+    center = np.array([0.13, -0.21, 0.08])
+    plain = extract_surface(ball(), 96)
+    with caplog.at_level(logging.INFO):
+        refined = extract_surface(ball(), 96, refine=True)
+    off = [abs(np.linalg.norm(mesh.vertices - center, axis=1) - 0.6).mean() for mesh in (plain, refined)]
+    assert off[1] < 0.15 * off[0]
+    assert "of a cell off the surface" in caplog.text
+    assert refined.check().ok and (refined.faces == plain.faces).all()
+
+
+def test_refinement_leaves_walls_alone():
+    mesh = extract_surface(ball((1.0, 1.0, 1.0)), 96, refine=True)
+    assert mesh.check().ok and mesh.bounds.max() == 1
+    assert ((mesh.vertices == 1).any(axis=1)).sum() > 1000
+
+
+def test_several_fields_in_one_call():
+    heard = []
+    batch = random_planes(0).planes, random_planes(2).planes
+    fields = TriplaneField(torch.cat(batch), random_planes(0).decoder)
+    meshes = extract_surfaces(fields, 96, progress=lambda done, total: heard.append((done, total)))
+    assert len(meshes) == 2 and heard[-1] == (2000, 2000) and heard == sorted(heard)
+    assert same_surface(meshes[1], extract_surface(fields[1], 96))
+
+
+def test_a_field_in_half_precision_gives_a_closed_mesh():
+    field = random_planes(0, torch.bfloat16)
+    mesh = extract_surface(field, 96)
+    assert mesh.check().ok
+    assert mesh.volume == pytest.approx(extract_surface(random_planes(0), 96).volume, rel=0.05)
+
+
+def test_samples_count_what_was_asked():
+    samples = Samples(ball(), torch.linspace(-1, 1, 97))
+    samples.surface(0.75, (-1.0, 1.0))
+    assert 49**3 < samples.asked < 0.3 * 97**3
+    assert samples.high == pytest.approx(0.6, abs=0.05)
