@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
     [
         ("README.md", {"chair.glb", "turntable.webp", "ball.stl"}),
         ("docs/diffusers.md", {"my-model", "my-bytes", "my-lora"}),
+        ("docs/surface.md", {"ring.glb"}),
     ],
 )
 def test_a_pages_python_runs(page: str, leaves: set[str], tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def generate(
         float | None, typer.Option(min=0, help="How closely to follow the photo; 1 is off. Default: the preset's.")
     ] = None,
     resolution: Annotated[
-        int | None, typer.Option(min=8, max=1024, help="Cells along an edge of the grid. Default: the preset's.")
+        int | None, typer.Option(min=8, max=2048, help="Cells along an edge of the grid. Default: the preset's.")
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same mesh; try others for variants.")

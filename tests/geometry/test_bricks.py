@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
+from triplane3d.geometry.bricks import Bricks, Lattice, _ask_nodes
 from triplane3d.geometry.isosurface import Samples, extract_surface, extract_surfaces
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder
@@ -183,9 +184,54 @@ def test_several_fields_in_one_call():
     heard = []
     batch = random_planes(0).planes, random_planes(2).planes
     fields = TriplaneField(torch.cat(batch), random_planes(0).decoder)
-    meshes = extract_surfaces(fields, 96, progress=lambda done, total: heard.append((done, total)))
+    meshes = extract_surfaces(fields, 192, progress=lambda done, total: heard.append((done, total)))
     assert len(meshes) == 2 and heard[-1] == (2000, 2000) and heard == sorted(heard)
-    assert same_surface(meshes[1], extract_surface(fields[1], 96))
+    assert same_surface(meshes[1], extract_surface(fields[1], 192))
+
+
+class Answers:
+    """A stand-in for a field: every sample is 5."""
+
+    def __call__(self, x, y, z, nodes):
+        return torch.full((len(nodes),), 5.0)
+
+    def expect(self, more):
+        self.more = more
+
+    def reserve(self, size):
+        pass
+
+
+def test_a_node_without_an_owner_is_asked_once_and_told_to_all_who_have_it():
+    origins = torch.tensor([[0, 0, 2], [1, 0, 2], [0, 1, 2]], dtype=torch.int32)    # (1, 1, 2) would own their edge
+    bricks = Bricks(Lattice(128, 1), origins, torch.zeros(3, 9, 9, 9), torch.zeros(3, 8, 8, 8, dtype=torch.bool), None)
+    wanted = torch.zeros(3, 9, 9, 9, dtype=torch.bool)
+    wanted[0, 8, 8, 3] = True
+    answers = Answers()
+    _ask_nodes(bricks, wanted, answers)
+    assert answers.more == 1
+    assert bricks.values[0, 8, 8, 3] == bricks.values[1, 0, 8, 3] == bricks.values[2, 8, 0, 3] == 5
+    assert bricks.values.count_nonzero() == 3
+
+
+@pytest.mark.parametrize("level", [float("nan"), float("inf")])
+def test_impossible_levels_are_refused(level):
+    with pytest.raises(ValueError, match="level is a value of the field"):
+        extract_surface(ball(), 96, level=level)
+
+
+def test_a_field_that_ends_at_the_level_has_no_surface():
+    with pytest.raises(ValueError, match="all of the box is outside"):
+        extract_surface(lambda p: ball()(p).clamp(max=0.1), 96, level=0.1)
+
+
+def test_the_default_dtype_does_not_matter():
+    torch.set_default_dtype(torch.float64)
+    try:
+        double = extract_surface(ball(), 96)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert same_surface(double, extract_surface(ball(), 96))
 
 
 def test_a_field_in_half_precision_gives_a_closed_mesh():
@@ -197,6 +243,6 @@ def test_a_field_in_half_precision_gives_a_closed_mesh():
 
 def test_samples_count_what_was_asked():
     samples = Samples(ball(), torch.linspace(-1, 1, 97))
-    samples.surface(0.75, (-1.0, 1.0))
+    samples.bricks(0.75)
     assert 49**3 < samples.asked < 0.3 * 97**3
     assert samples.high == pytest.approx(0.6, abs=0.05)

@@ -26,7 +26,7 @@ def test_grid_equals_occupancy_at_its_points(padding_mode: str, num_freqs: int) 
 def test_grid_does_not_depend_on_its_chunks(field: TriplaneField, monkeypatch: pytest.MonkeyPatch) -> None:
     axis = torch.linspace(-1, 1, 9)
     whole = field.grid(axis, axis, axis)
-    monkeypatch.setattr("triplane3d.models.triplane.CPU_CHUNK", 20)
+    monkeypatch.setattr("triplane3d.models.lattice.CPU_CHUNK", 20)
     assert torch.allclose(field.grid(axis, axis, axis), whole, atol=1e-5)
 
 
@@ -78,7 +78,8 @@ def test_lattice_equals_occupancy_at_its_nodes(padding_mode: str, num_freqs: int
     decoder = TriplaneFieldDecoder(8, hidden_dim=16, num_layers=4, padding_mode=padding_mode, num_freqs=num_freqs)
     field = TriplaneField(torch.randn(1, 3, 8, 12, 12), decoder.requires_grad_(False))
     axis = torch.linspace(-1, 1, 65)
-    numbers = (torch.cartesian_prod(*[torch.arange(4)] * 3)[:, :, None] * 16 + 2 * torch.arange(9) - 1).clamp(0, 64).int()
+    origins = torch.cartesian_prod(*[torch.arange(4)] * 3)
+    numbers = (origins[:, :, None] * 16 + 2 * torch.arange(9) - 1).clamp(0, 64).int()
     nodes = torch.randperm(64 * 729)[:20_000].sort().values.int()
     brick, place = nodes // 729, nodes % 729
     x, y, z = (axis[numbers[brick, i, place // 9 ** (2 - i) % 9]] for i in range(3))

@@ -5,11 +5,11 @@ cells that may hold the surface, and what is not asked keeps the trilinear predi
 predictions also tell where to look: where the field was asked, it has *surprised* them by so much, and a cell is
 refined if a surprise of `margin` times that size, within the cell or as is usual near the surface, could bring the
 surface into it. So smooth parts are followed closely and rough ones widely, whatever the scale of the values.
-At the end the surface is followed across every face it leaves through, so that what was found has no holes.
+On every level the surface is then followed through each face by which it leaves, so that what was found has no holes.
 
-Bricks keep the nodes they share with their neighbours; a shared node is asked once, by the brick in which it comes
-first. Nodes of the lattice are numbered from one cell below the box to beyond its far side, and whatever lies outside
-the box counts as empty: that closes the surface at the walls.
+Bricks keep the nodes they share with their neighbours; a shared node is asked once, and belongs to the brick in which
+its place is 0 to 7 along every axis, if that brick is here. Nodes of the lattice are numbered from one cell below the
+box to beyond its far side, and whatever lies outside the box counts as empty: that closes the surface at the walls.
 """
 
 from collections.abc import Iterator
@@ -114,6 +114,8 @@ class Bricks:
     def append(self, origins: Int[Tensor, "more 3"]) -> Int[Tensor, " more"]:
         """Bricks of which nothing is known yet; returns their numbers."""
         count = len(self)
+        if len(origins) == 0:
+            return origins.new_empty(0, dtype=torch.long)
         self.origins = torch.cat([self.origins, origins])
         self.values = torch.cat([self.values, self.values.new_zeros(len(origins), 9, 9, 9)])
         self.cells = torch.cat([self.cells, self.cells.new_zeros(len(origins), 8, 8, 8)])
@@ -132,7 +134,7 @@ def find_surface(lattice: Lattice, coarse: Float[Tensor, "x y z"], ask: Ask, mar
 
 
 def crossed(values: Float[Tensor, "bricks x y z"]) -> Bool[Tensor, "bricks _ _ _"]:
-    """Cells (or with n = 9 and one side flat, squares) whose corners lie on both sides of the surface."""
+    """Cells, or where one side has a single node squares, whose corners lie on both sides of the surface."""
     inside = values > 0
     some, all_ = inside, inside
     for dim in (1, 2, 3):
@@ -214,7 +216,7 @@ def _refine(coarse: Bricks, ask: Ask, margin: float) -> Bricks:
 
     ask.reserve(BYTES * len(origins))
     lattice = coarse.lattice.finer
-    values = torch.empty(len(origins), 9, 9, 9, device=origins.device)
+    values = torch.empty(len(origins), 9, 9, 9, device=origins.device, dtype=torch.float32)
     cells = torch.empty(len(origins), 8, 8, 8, device=origins.device, dtype=torch.bool)
     wanted = torch.empty(values.shape, device=origins.device, dtype=torch.bool)
     for some in _batches(len(origins), origins.device):
@@ -242,7 +244,7 @@ def _corners(cells: Bool[Tensor, "bricks 8 8 8"]) -> Bool[Tensor, "bricks 9 9 9"
 
 
 def _ask_nodes(bricks: Bricks, wanted: Bool[Tensor, "bricks 9 9 9"], ask: Ask) -> None:
-    """Replace the wanted nodes' values, each asked once: by the neighbour in which it comes first, if that is here."""
+    """Replace the wanted nodes' values, in all bricks that have them; each is asked once."""
     slots = _slots(bricks)
     neighbours = []
     for direction in DIRECTIONS:
@@ -254,44 +256,47 @@ def _ask_nodes(bricks: Bricks, wanted: Bool[Tensor, "bricks 9 9 9"], ask: Ask) -
         wanted[there, *near] |= wanted[here, *far]
         wanted[here, *far] = False
         neighbours.append((here, there, far, near))
-    orphans, askers = _ask_orphans_once(bricks, wanted)
+    orphans, askers = _orphans(bricks, wanted)
 
     ask.expect(int(wanted.count_nonzero()))
     for some in _batches(len(bricks), slots.device):
         nodes = wanted[some].flatten().nonzero()[:, 0]
         if len(nodes):
-            x, y, z = (_samples(bricks, axis)[some] for axis in range(3))
+            x, y, z = (_samples(bricks.lattice, bricks.origins[some, axis]) for axis in range(3))
             bricks.values[some].view(-1)[nodes] = ask(x, y, z, nodes.int())
-    values = bricks.values.view(-1)
-    values[orphans] = values[askers]
     for here, there, far, near in neighbours:
         bricks.values[here, *far] = bricks.values[there, *near]
+    answers = bricks.values.view(-1)[askers]
+    for direction in [(0, 0, 0), *DIRECTIONS]:
+        step = torch.tensor(direction, device=slots.device)
+        brick = orphans // 8 - step
+        there = _at(slots, brick)
+        has = (there >= 0) & ((step == 0) | (orphans % 8 == 0)).all(1)
+        x, y, z = (orphans - 8 * brick)[has].unbind(1)
+        bricks.values[there[has].long(), x, y, z] = answers[has]
 
 
-def _ask_orphans_once(
+def _orphans(
     bricks: Bricks, wanted: Bool[Tensor, "bricks 9 9 9"]
-) -> tuple[Int[Tensor, " orphans"], Int[Tensor, " orphans"]]:
-    """Of several bricks that want the same node on their far sides, with no brick beyond, one will ask.
-
-    Returns the flat places of all such nodes, and where the same node is asked.
-    """
+) -> tuple[Int[Tensor, "orphans 3"], Int[Tensor, " orphans"]]:
+    """The wanted nodes on far sides with no brick beyond to own them, and for each the flat place where it is asked:
+    of several bricks that want it, one still does afterwards."""
     orphaned = wanted.clone()
     orphaned[:, :8, :8, :8] = False
-    orphans = orphaned.flatten().nonzero()[:, 0]
-    brick, place = orphans // 729, orphans % 729
-    node = [bricks.origins[brick, axis].long() * 8 + place // 9 ** (2 - axis) % 9 for axis in range(3)]
+    places = orphaned.flatten().nonzero()[:, 0]
+    brick, local = places // 729, places % 729
+    node = [bricks.origins[brick, axis].long() * 8 + local // 9 ** (2 - axis) % 9 for axis in range(3)]
     side = 8 * bricks.lattice.side + 1
     keys, group = ((node[0] * side + node[1]) * side + node[2]).unique(return_inverse=True)
-    asker = orphans.new_zeros(len(keys)).scatter_(0, group, orphans)[group]
-    wanted.view(-1)[orphans] = False
-    wanted.view(-1)[asker] = True
-    return orphans, asker
+    askers = places.new_zeros(len(keys)).scatter_(0, group, places)
+    wanted.view(-1)[places] = False
+    wanted.view(-1)[askers] = True
+    return torch.stack([keys // side**2, keys // side % side, keys % side], dim=1), askers
 
 
-def _samples(bricks: Bricks, axis: int) -> Int[Tensor, "bricks 9"]:
-    """The numbers of every brick's samples along an axis of the finest grid."""
-    side = torch.arange(9, dtype=torch.int32, device=bricks.origins.device)
-    return bricks.lattice.nodes(bricks.origins[:, axis, None] * 8 + side)
+def _samples(lattice: Lattice, origins: Int[Tensor, " bricks"]) -> Int[Tensor, "bricks 9"]:
+    """The numbers of the bricks' samples along an axis of the finest grid."""
+    return lattice.nodes(origins[:, None] * 8 + torch.arange(9, dtype=torch.int32, device=origins.device))
 
 
 def _slots(bricks: Bricks) -> Int[Tensor, "x y z"]:
@@ -322,7 +327,9 @@ def _follow(bricks: Bricks, ask: Ask) -> None:
                  for some in _batches(len(look), look.device)]
         strayed = torch.cat([cells.flatten(1).any(1) for cells in stray])
         found = look[strayed]
-        beyond = bricks.append(_bricks_beyond(bricks, look))
+        places = _bricks_beyond(bricks, look)
+        ask.reserve(BYTES * (len(bricks) + len(places)))
+        beyond = bricks.append(places)
         if len(found) + len(beyond) == 0:
             return
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 BrickValues = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Values (n,) at nodes of bricks of 9 × 9 × 9 nodes, from the numbers of the bricks' samples along x, y and z, each
-(bricks, 9) int32, and the nodes' places (n,) int32, ascending, among all of these bricks' (bricks, 9, 9, 9)."""
+(bricks, 9) int32, and the nodes' places (n,) int32, ascending, among all of these bricks' (bricks, 9, 9, 9). All bricks
+are of one lattice: those whose first numbers along an axis are equal have all numbers along it equal."""
 
 
 @runtime_checkable

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from triplane3d.geometry.bricks import Lattice, crossed, find_surface
+from triplane3d.geometry.bricks import COARSE, Lattice, crossed, find_surface
 from triplane3d.geometry.field import ColorField, Field, GridField, LatticeField
 from triplane3d.geometry.marching import check_range, check_values, surface_of_bricks, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 POINT_CHUNK = 1 << 18
 SLAB_CHUNK = 1 << 22
 
-SMALLEST = 96
-"""Resolutions below it have too few cells for a search to pay."""
+SMALLEST = 2 * COARSE
+"""Below this resolution the coarsest grid would be the finest."""
 
 Progress = Callable[[int, int], object]
 
@@ -60,11 +60,12 @@ def extract_surface(field: Field, resolution: int = 256, *, level: float = 0.0,
     details suggest: a larger `margin` looks further, `dense=True` asks every sample.
 
     Args:
-        refine: put every vertex on the surface itself, at ten samples each; what that gained is logged (level INFO).
-        chunk_size: limits the samples asked for at once.
-        max_memory: bytes that the search may take beside the mesh; a surface that needs more is an error.
-        progress: `progress(done, total)` hears of every part done; the total grows while the search finds more to ask.
-            What it raises ends the extraction.
+        refine: put every vertex on the surface itself, at 13 samples each; what that gained is logged (level INFO).
+        chunk_size: limits the samples asked for at once, where the field does not split its lattice itself.
+        max_memory: bytes that the bricks of the search and their pieces of surface may take, beside the field's own
+            needs and the mesh; a surface that needs more is an error. The dense way does not look at it.
+        progress: `progress(done, total)` hears of samples asked by the search; the total grows while it finds more to
+            ask. What it raises ends the extraction.
 
     Raises:
         ValueError: where the field has no surface (with the range of its values), is NaN or infinite, or an argument
@@ -74,12 +75,15 @@ def extract_surface(field: Field, resolution: int = 256, *, level: float = 0.0,
     if not 0 < margin < float("inf"):
         raise ValueError(f"margin is how much of the field's surprises the search allows for, a number above 0 such "
                          f"as 0.75; got {margin!r}")
+    if not np.isfinite(level):
+        raise ValueError(f"level is a value of the field, a finite number; got {level!r}")
+    axis = _axis(field, resolution, bounds, chunk_size)
     if dense or resolution < SMALLEST:
-        values = evaluate_grid(field, resolution, bounds, chunk_size, progress=progress)
+        values = _on_grid(field, axis, chunk_size, progress)
         vertices, faces = surface_of_grid(values.cpu().numpy(), level, bounds)
     else:
-        samples = Samples(field, _axis(field, resolution, bounds, chunk_size), level, chunk_size, max_memory, progress)
-        vertices, faces = samples.surface(margin, bounds)
+        values, origins = Samples(field, axis, level, chunk_size, max_memory, progress).bricks(margin)
+        vertices, faces = surface_of_bricks(values, origins, resolution, bounds)
     if refine:
         cell = (bounds[1] - bounds[0]) / resolution
         vertices, gain = polish_vertices(partial(_at_points, field, chunk_size), vertices, level, cell, bounds)
@@ -101,7 +105,13 @@ def extract_surfaces(fields: Iterable[Field], resolution: int = 256, *, progress
     def part_of(number: int) -> Progress | None:
         if progress is None:
             return None
-        return lambda done, total: progress(1000 * number + 1000 * done // total, 1000 * len(fields))
+        heard = [1000 * number]
+
+        def hear(done: int, total: int) -> None:
+            heard.append(max(heard.pop(), 1000 * number + 1000 * done // total))    # the total grows
+            progress(heard[0], 1000 * len(fields))
+
+        return hear
 
     return [extract_surface(field, resolution, progress=part_of(number), **options)
             for number, field in enumerate(fields)]
@@ -112,24 +122,21 @@ class Samples:
 
     def __init__(self, field: Field, axis: Float[Tensor, " samples"], level: float = 0.0, chunk_size: int | None = None,
                  max_memory: int | None = None, progress: Progress | None = None):
-        self.field, self.axis, self.level = field, axis, level
+        self.field, self.axis, self.level = field, axis, float(np.float32(level))
         self.chunk_size, self.max_memory, self.progress = chunk_size, max_memory, progress
         self.asked = self.total = 0
         self.low, self.high = float("inf"), -float("inf")
         self.nodes = field.lattice(axis) if isinstance(field, LatticeField) else self._at_nodes
 
-    def surface(self, margin: float, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-        """Vertices and faces, found coarse to fine."""
+    def bricks(self, margin: float) -> tuple[Float[np.ndarray, "bricks 9 9 9"], Integer[np.ndarray, "bricks 3"]]:
+        """Values less the level in the bricks that the surface passes, and where these lie."""
         lattice = Lattice.coarsest(len(self.axis) - 1)
         bricks = find_surface(lattice, self.coarse(lattice), self, margin)
         check_range(self.low, self.high, self.level)
         if self.progress is not None:
             self.progress(self.asked, self.asked)
-        values, origins, resolution = bricks.values, bricks.origins, bricks.lattice.resolution
-        hold = torch.cat([crossed(some).flatten(1).any(1) for some in values.split(1024)])
-        values, origins = values[hold].cpu().numpy(), origins[hold].cpu().numpy()
-        del bricks
-        return surface_of_bricks(values, origins, resolution, bounds)
+        hold = torch.cat([crossed(some).flatten(1).any(1) for some in bricks.values.split(1024)])
+        return bricks.values[hold].cpu().numpy(), bricks.origins[hold].cpu().numpy()
 
     def coarse(self, lattice: Lattice) -> Float[Tensor, "x y z"]:
         """Values less the level at all nodes of the coarsest lattice."""
@@ -190,7 +197,7 @@ def _on_grid(field: Field, axis: Float[Tensor, " samples"], chunk_size: int | No
              progress: Progress | None) -> Float[Tensor, "x y z"]:
     """The field's values on the grid axis × axis × axis."""
     side = len(axis)
-    values = torch.zeros(side, side, side, device=axis.device)
+    values = torch.zeros(side, side, side, device=axis.device, dtype=torch.float32)
 
     if isinstance(field, GridField):
         slab = max(1, (chunk_size or SLAB_CHUNK) // side**2)

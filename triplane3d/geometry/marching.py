@@ -26,17 +26,17 @@ def surface_of_grid(values: Float[np.ndarray, "x y z"], level: float = 0.0,
     padded = np.full([resolution + 3] * 3, outside, dtype=np.float32)    # one layer of outside closes the walls
     np.subtract(values, level, out=padded[1:-1, 1:-1, 1:-1])
     vertices, faces = mcubes.marching_cubes(_lift_from_zero(padded), 0.0)
-    keep_from_samples(vertices)
-    return in_box(vertices - 1, faces.astype(np.int64), resolution, bounds)
+    _keep_from_samples(vertices)
+    return _in_box(vertices - 1, faces.astype(np.int64), resolution, bounds)
 
 
 def surface_of_bricks(values: Float[np.ndarray, "bricks 9 9 9"], origins: Integer[np.ndarray, "bricks 3"],
                       resolution: int, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """The surface at 0 in bricks of 8³ cells that share their outer nodes; node (1, 1, 1) is the box's low corner.
 
-    What `surface_of_grid` would find there, each vertex once.
+    What `surface_of_grid` would find there, each vertex once. Values that are zero to rounding are moved, in place.
     """
-    pieces = [_march(values[start:start + GROUP], origins[start:start + GROUP], resolution)
+    pieces = [_march(values[start:start + GROUP], origins[start:start + GROUP], resolution, bounds)
               for start in range(0, len(values), GROUP)]
     sizes = np.array([len(piece.vertices) for piece in pieces])
     starts = np.cumsum(sizes) - sizes
@@ -48,13 +48,12 @@ def surface_of_bricks(values: Float[np.ndarray, "bricks 9 9 9"], origins: Intege
     number = np.cumsum(kept, dtype=np.int32) - 1
     number[shared] = number[shared[first]][same]
 
-    cell = (bounds[1] - bounds[0]) / resolution
     vertices = np.empty((np.count_nonzero(kept), 3), dtype=np.float32)
     faces = np.empty((sum(len(piece.faces) for piece in pieces), 3), dtype=np.int64)
     done = 0
     for piece, start, size in zip(pieces, starts, sizes):
         part = slice(start, start + size)
-        vertices[number[part][kept[part]]] = bounds[0] + piece.vertices[kept[part]] * cell
+        vertices[number[part][kept[part]]] = piece.vertices[kept[part]]
         faces[done:done + len(piece.faces)] = number[part][piece.faces]
         done += len(piece.faces)
     if any(piece.at_wall for piece in pieces):
@@ -74,7 +73,7 @@ class _Piece(NamedTuple):
 
 
 def _march(values: Float[np.ndarray, "bricks 9 9 9"], origins: Integer[np.ndarray, "bricks 3"],
-           resolution: int) -> _Piece:
+           resolution: int, bounds: tuple[float, float]) -> _Piece:
     """Marching cubes in every brick; vertices that another brick may also have get a key."""
     pieces = [mcubes.marching_cubes(brick, 0.0) for brick in _lift_from_zero(values)]
     sizes = np.array([len(vertices) for vertices, _ in pieces])
@@ -83,7 +82,7 @@ def _march(values: Float[np.ndarray, "bricks 9 9 9"], origins: Integer[np.ndarra
     faces += np.repeat(np.cumsum(sizes) - sizes, [len(faces) for _, faces in pieces])[:, None].astype(np.int32)
     vertices = np.concatenate([vertices for vertices, _ in pieces])
 
-    ends, axes = keep_from_samples(vertices)
+    ends, axes = _keep_from_samples(vertices)
     across = ends % 8 == 0    # on a side of the brick, unless the edge only begins there
     across[np.arange(len(axes)), axes] = False
     shift = 8 * origins[brick] - 1
@@ -99,7 +98,9 @@ def _march(values: Float[np.ndarray, "bricks 9 9 9"], origins: Integer[np.ndarra
     x, y, z = (ends + 1).T
     side = np.int64(resolution + 3)
     keys = ((x * side + y) * side + z) * 4 + np.where(at_wall, 3, axes[shared])
-    return _Piece(vertices, faces, shared, keys, bool(at_wall.any()))
+    vertices *= (bounds[1] - bounds[0]) / resolution
+    vertices += bounds[0]
+    return _Piece(vertices.astype(np.float32), faces, shared, keys, bool(at_wall.any()))
 
 
 def check_values(bad: int, count: int) -> None:
@@ -133,7 +134,7 @@ def _lift_from_zero(values: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*g
     return values
 
 
-def keep_from_samples(vertices: Float[np.ndarray, "vertices 3"],
+def _keep_from_samples(vertices: Float[np.ndarray, "vertices 3"],
                       ) -> tuple[Integer[np.ndarray, "vertices 3"], Integer[np.ndarray, " vertices"]]:
     """Move vertices, in place, a little away from the ends of the grid's edge that each lies on (index units).
 
@@ -151,7 +152,7 @@ def keep_from_samples(vertices: Float[np.ndarray, "vertices 3"],
     return ends, axes
 
 
-def in_box(vertices: Float[np.ndarray, "vertices 3"], faces: Integer[np.ndarray, "faces 3"], resolution: int,
+def _in_box(vertices: Float[np.ndarray, "vertices 3"], faces: Integer[np.ndarray, "faces 3"], resolution: int,
            bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """From index units to the box, with the caps that marching cubes put beyond its walls pulled onto them.
 

@@ -34,7 +34,7 @@ def polish_vertices(ask: Callable[[Float[Tensor, "points 3"]], Float[Tensor, " p
     """Moves every vertex along the field's gradient to where its values cross `level`, by regula falsi (Illinois rule).
 
     A vertex stays where the level is not crossed within half a cell, where the field has no gradient, and on the walls
-    of `bounds`, which are no level of the field. `cell` is the grid's spacing; ten samples are asked for every vertex.
+    of `bounds`, which are no level of the field. `cell` is the grid's spacing; 13 samples are asked for every vertex.
     """
     points = torch.from_numpy(np.asarray(vertices, dtype=np.float32))
     steps = SPACING * cell * torch.eye(3)
@@ -50,12 +50,14 @@ def polish_vertices(ask: Callable[[Float[Tensor, "points 3"]], Float[Tensor, " p
     bracketed = (f_low <= 0) & (f_high > 0)
     start = ask(points)[:, None] - level
     best, least = torch.zeros_like(slope), start.abs()
-    middle, value = best, start
+    middle, value, before = best, start, None
     for _ in range(STEPS):
         inside = value > 0
-        # Illinois: the end that stays loses half its weight, so that both ends close in.
+        # Illinois: an end that stays a second time loses half its weight, so that both ends close in.
+        weight = torch.ones_like(slope) if before is None else torch.where(inside == before, 0.5, 1.0)
         low, high = torch.where(inside, low, middle), torch.where(inside, middle, high)
-        f_low, f_high = torch.where(inside, f_low / 2, value), torch.where(inside, value, f_high / 2)
+        f_low, f_high = torch.where(inside, weight * f_low, value), torch.where(inside, value, weight * f_high)
+        before = inside
         middle = low + (high - low) * (f_low / (f_low - f_high)).nan_to_num(0.5).clamp(0, 1)
         value = excess(middle)
         better = bracketed & (value.abs() < least)
@@ -63,6 +65,7 @@ def polish_vertices(ask: Callable[[Float[Tensor, "points 3"]], Float[Tensor, " p
 
     margin = 1e-6 * (bounds[1] - bounds[0])
     on_wall = ((points <= bounds[0] + margin) | (points >= bounds[1] - margin)).any(1, keepdim=True)
-    moved = torch.where(on_wall, points, (points + best * normal).clamp(*bounds))
-    distances = [(part / slope.clamp_min(1e-12))[~on_wall].clamp_max(REACH * cell) for part in (start.abs(), least)]
+    moved = torch.where(on_wall | (best == 0), points, (points + best * normal).clamp(*bounds))
+    known = ~on_wall & slope.isfinite() & (slope > 0)
+    distances = [(part / slope)[known].clamp_max(REACH * cell) for part in (start.abs(), least)]
     return moved.numpy(), Gain(*(float(part.mean()) / cell if len(part) else 0.0 for part in distances))

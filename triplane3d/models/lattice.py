@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from triplane3d.models.embeddings import PLANE_AXES
 
-CPU_BRICKS, CPU_NODES = 256, 8192
-ACCELERATOR_BRICKS, ACCELERATOR_NODES = 1 << 14, 1 << 20
-"""Bricks that share what the planes say, and nodes that pass the MLP at once: on a CPU, what its caches hold."""
+CPU_CHUNK = 16384
+ACCELERATOR_CHUNK = 1 << 19
+"""Rows that pass the point MLP at once: what a CPU's caches hold; an accelerator wants its launches large instead."""
+
+ROWS_PER_BRICK = 32
+"""Bricks share what the planes say with as many others as give each of them so many rows of a chunk."""
 
 ROUND = 512
 """Nodes pass the MLP in multiples of it: oneDNN builds kernels of its own for every other number."""
@@ -65,8 +68,8 @@ class TriplaneLattice:
         z: Int[Tensor, "bricks 9"],
         nodes: Int[Tensor, " nodes"],
     ) -> Float[Tensor, " nodes"]:
-        on_cpu = nodes.device.type == "cpu"
-        size, chunk = (CPU_BRICKS, CPU_NODES) if on_cpu else (ACCELERATOR_BRICKS, ACCELERATOR_NODES)
+        chunk = chunk_rows(self.planes)
+        size = max(1, chunk // ROWS_PER_BRICK)
         starts = range(0, len(x), size)
         bounds = 729 * torch.tensor([*starts, len(x)], device=nodes.device, dtype=torch.int32)
         ends = torch.searchsorted(nodes, bounds).tolist()
@@ -138,11 +141,16 @@ class TriplaneLattice:
         return weighted_sum(rows, torch.stack(index, dim=1), None)
 
 
+def chunk_rows(tensor: Tensor) -> int:
+    """How many rows pass the point MLP at once where the tensor lies."""
+    return CPU_CHUNK if tensor.device.type == "cpu" else ACCELERATOR_CHUNK
+
+
 def weighted_sum(
     table: Float[Tensor, "rows hidden"], index: Int[Tensor, "sums taps"], weight: Float[Tensor, "sums taps"] | None
 ) -> Float[Tensor, "sums hidden"]:
     """Rows of a table, picked, weighted and added in one call."""
-    if table.device.type == "mps":  # which has no embedding_bag
+    if table.device.type == "mps":  # whose embedding_bag not every torch has
         picked = table[index]
         return picked.sum(1) if weight is None else torch.einsum("st,sth->sh", weight, picked)
     return F.embedding_bag(index, table, per_sample_weights=weight, mode="sum")

@@ -10,14 +10,11 @@ from torch import Tensor, nn
 
 from triplane3d.models.attention import activation, cast_for_autocast
 from triplane3d.models.embeddings import PLANE_AXES, fourier_features
-from triplane3d.models.lattice import FirstLayer, TriplaneLattice
+from triplane3d.models.lattice import FirstLayer, TriplaneLattice, chunk_rows
 
 # The axis each plane looks along.
 DEPTH_AXES = (2, 1, 0)
 
-# Rows of the point MLP that fit a core's second-level cache; an accelerator wants its launches large instead.
-CPU_CHUNK = 4096
-ACCELERATOR_CHUNK = 1 << 19
 
 
 def project_points(points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch 3 points 2"]:
@@ -149,7 +146,7 @@ class TriplaneFieldDecoder(nn.Module):
         for plane, pixels in enumerate(F.pad(planes[0], (1, 1, 1, 1))):
             features = rearrange(pixels, "channels height width -> (height width) channels")
             padding = (plane * self.plane_channels, (2 - plane) * self.plane_channels)
-            for some in self._compute_dtype(planes, features).split(ACCELERATOR_CHUNK if planes.is_cuda else CPU_CHUNK):
+            for some in self._compute_dtype(planes, features).split(chunk_rows(planes)):
                 rows.append((self.proj_in(F.pad(some, padding)) - bias).float())
         if self.place_in is not None:
             origin = self._place(planes, planes.new_zeros(1, 3, dtype=torch.float32))
@@ -185,7 +182,7 @@ class TriplaneFieldDecoder(nn.Module):
             of_xz = of_xz + along_z + origin
 
         logits = planes.new_empty(batch, len(x), len(y), len(z))
-        limit = CPU_CHUNK if planes.device.type == "cpu" else ACCELERATOR_CHUNK
+        limit = chunk_rows(planes)
         rows = max(1, limit // len(z))
         slabs = max(1, limit // (len(y) * len(z)))
         for entry in range(batch):
@@ -207,7 +204,7 @@ def apply_to_rows(layer: nn.Module, rows: Float[Tensor, "*rows channels"]) -> Fl
     """
     hooked = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
     watched = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
-    if type(layer) is not nn.Linear or hooked or watched or rows.device.type != "cpu":
+    if type(layer) is not nn.Linear or hooked or watched or rows.device.type != "cpu" or not rows.numel():
         return layer(rows)
     if not rows.dtype == layer.weight.dtype == torch.float32:
         return layer(rows)
@@ -274,6 +271,8 @@ class TriplaneField:
         """
         if len(self) != 1:
             raise ValueError(f"only a single field has a lattice, this is a batch of {len(self)}; pick one: field[i]")
+        if self.planes.shape[-1] != self.planes.shape[-2]:
+            raise ValueError(f"a lattice wants square planes, got {tuple(self.planes.shape[-2:])}; ask field.grid")
         return TriplaneLattice(self.decoder, self.planes, axis.to(self.device))
 
     def _ask(self, points: Tensor, wants: str) -> Tensor:

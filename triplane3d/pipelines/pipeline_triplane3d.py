@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from triplane3d.geometry.isosurface import evaluate_grid, extract_surface
+from triplane3d.geometry.isosurface import evaluate_grid, extract_surfaces
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_width, image_tokens, own_image_size
 from triplane3d.models.transformer_triplane import TriplaneTransformer
@@ -37,7 +37,7 @@ from triplane3d.pipelines.loading import embedded_pipeline
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
 from triplane3d.pipelines.photo import find_photo, split_batch
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
-from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_MESHES, MAX_RESOLUTION, PRESETS, check_presets
+from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_MESHES, MAX_RESOLUTION, PRESETS, check_presets
 
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "latent")
 HUB_TAGS = ("image-to-3d", "triplane3d", "diffusers")
@@ -210,7 +210,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         check_whole("num_inference_steps", num_inference_steps, 1, self.scheduler.config.get("num_train_timesteps"))
         check_number("guidance_scale", guidance_scale, 0)
         check_whole("num_images_per_prompt", num_images_per_prompt, 1, MAX_MESHES)
-        check_whole("resolution", resolution, 2, MAX_RESOLUTION)
+        check_whole("resolution", resolution, 2, MAX_GRID if output_type in ("pt", "np") else MAX_RESOLUTION)
         check_number("level", level)
         check_attention_kwargs(attention_kwargs)
         check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
@@ -304,7 +304,8 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             generator: makes the call repeatable; a list has one for each mesh, which then does not depend on its batch.
             latents: noise to start from, (batch, channels, size, 3·size) of unit variance.
             image_embeds: tokens from `encode_image`, (batch, tokens, features), instead of `image`.
-            resolution: cells along the edge of the grid on which the surface is found; where None, as `quality` has it.
+            resolution: cells along the edge of the grid on which the surface is found, up to 2048 (1024 where the grid
+                itself is asked for); where None, as `quality` has it.
             level: the logit at which the surface lies; a higher one gives a thinner object.
             output_type: "mesh" (`Mesh`), "trimesh", "pt" or "np" (logits on the grid, (batch, n, n, n) with
                 n = resolution + 1 samples per axis, axes x, y, z), or "latent".
@@ -465,7 +466,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         if output_type in ("pt", "np"):
             grids = torch.stack([evaluate_grid(one, resolution) for one in field])
             return grids if output_type == "pt" else grids.cpu().numpy()
-        meshes = [extract_surface(one, resolution, level=level) for one in field]
+        meshes = extract_surfaces(field, resolution, level=level)
         return meshes if output_type == "mesh" else [mesh.to_trimesh() for mesh in meshes]
 
     def _upload_folder(self, working_dir: str | PathLike, *args: Any, **kwargs: Any) -> Any:

@@ -4,16 +4,17 @@ from collections.abc import Mapping
 
 from triplane3d.pipelines.arguments import check_number, check_whole
 
-# The largest grid a call may ask for, in cells along an edge: its values alone are 4 GB.
-MAX_RESOLUTION = 1024
+# The largest grid a mesh may come from, in cells along an edge, and the largest handed out itself: its values are 4 GB.
+MAX_RESOLUTION = 2048
+MAX_GRID = 1024
 MAX_MESHES = 10_000
 
 # What `quality` stands for where a saved pipeline does not say.
 DEFAULT_QUALITY = "balanced"
 PRESETS = {
-    "draft": {"num_inference_steps": 8, "guidance_scale": 3.0, "resolution": 64},
-    "balanced": {"num_inference_steps": 20, "guidance_scale": 3.0, "resolution": 128},
-    "high": {"num_inference_steps": 50, "guidance_scale": 3.0, "resolution": 256},
+    "draft": {"num_inference_steps": 8, "guidance_scale": 3.0, "resolution": 128},
+    "balanced": {"num_inference_steps": 20, "guidance_scale": 3.0, "resolution": 256},
+    "high": {"num_inference_steps": 50, "guidance_scale": 3.0, "resolution": 512},
 }
 
 
