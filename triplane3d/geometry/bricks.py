@@ -19,7 +19,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 COARSE = 48
@@ -167,8 +167,7 @@ def _predict(values: Float[Tensor, "bricks 5 5 5"]) -> Float[Tensor, "bricks 9 9
 def _reach(bricks: Bricks, margin: float) -> Float[Tensor, "bricks 8 8 8"]:
     """By how much the values within each cell may yet leave their prediction: what they did so far, and usually do."""
     surprise = F.max_pool3d((bricks.values - bricks.predicted).abs_()[:, None], 3, stride=2)[:, 0]
-    crossing = crossed(bricks.values).unflatten(1, (4, 2)).unflatten(3, (4, 2)).unflatten(5, (4, 2))
-    near = surprise[crossing.any(6).any(4).any(2)]
+    near = surprise[_blocks(crossed(bricks.values), 4).any(6).any(4).any(2)]
     usual = near.kthvalue(max(1, round(USUAL * len(near)))).values if len(near) else surprise.max()
     return _double(surprise.clamp_min(usual).mul_(margin))
 
@@ -199,6 +198,12 @@ def _outer(
     return x[:, :, None, None] & y[:, None, :, None] & z[:, None, None, :]
 
 
+def _blocks(cells: Shaped[Tensor, "bricks 8 8 8"], side: int) -> Shaped[Tensor, "bricks s b s b s b"]:
+    """Each brick cut into side × side × side blocks; axes 2, 4 and 6 run within a block."""
+    size = 8 // side
+    return cells.unflatten(1, (side, size)).unflatten(3, (side, size)).unflatten(5, (side, size))
+
+
 def _double(cells: Tensor) -> Tensor:
     """Every cell as 2 × 2 × 2 cells."""
     count, side = cells.shape[:2]
@@ -209,7 +214,7 @@ def _refine(coarse: Bricks, ask: Ask, margin: float) -> Bricks:
     """The octants of bricks that may hold the surface become bricks, and the cells in them that may are asked."""
     reach = _reach(coarse, margin)
     chosen = coarse.cells & _within_reach(coarse, reach)
-    chosen, reach = (part.unflatten(1, (2, 4)).unflatten(3, (2, 4)).unflatten(5, (2, 4)) for part in (chosen, reach))
+    chosen, reach = _blocks(chosen, 2), _blocks(reach, 2)
     brick, *octant = chosen.any(6).any(4).any(2).nonzero(as_tuple=True)
     origins = (2 * coarse.origins[brick] + torch.stack(octant, dim=1)).int()
     corners = coarse.values.unfold(1, 5, 4).unfold(2, 5, 4).unfold(3, 5, 4)
@@ -323,10 +328,7 @@ def _follow(bricks: Bricks, ask: Ask) -> None:
     while len(look):
         if bricks.lattice.step == 1:
             _empty_outside(bricks, look)
-        stray = [crossed(bricks.values[look[some]]) & ~bricks.cells[look[some]]
-                 for some in _batches(len(look), look.device)]
-        strayed = torch.cat([cells.flatten(1).any(1) for cells in stray])
-        found = look[strayed]
+        found, stray = _stray_cells(bricks, look)
         places = _bricks_beyond(bricks, look)
         ask.reserve(BYTES * (len(bricks) + len(places)))
         beyond = bricks.append(places)
@@ -334,9 +336,9 @@ def _follow(bricks: Bricks, ask: Ask) -> None:
             return
 
         wanted = torch.zeros(bricks.values.shape, dtype=torch.bool, device=look.device)
-        wanted[found] = _corners(torch.cat([cells[cells.flatten(1).any(1)] for cells in stray]))
+        wanted[found] = _corners(stray)
         wanted[beyond] = True
-        bricks.cells[found] |= torch.cat([cells[cells.flatten(1).any(1)] for cells in stray])
+        bricks.cells[found] |= stray
         bricks.cells[beyond] = True
         look = _around(bricks, torch.cat([found, beyond]))
         part = bricks[look]
@@ -344,6 +346,19 @@ def _follow(bricks: Bricks, ask: Ask) -> None:
         bricks.values[look] = part.values
         if bricks.predicted is not None:
             bricks.predicted[beyond] = bricks.values[beyond]
+
+
+def _stray_cells(
+    bricks: Bricks, look: Int[Tensor, " look"]
+) -> tuple[Int[Tensor, " found"], Bool[Tensor, "found 8 8 8"]]:
+    """Those of the bricks in which the surface crosses cells that were not asked, and these cells."""
+    found, stray = [], []
+    for some in _batches(len(look), look.device):
+        cells = crossed(bricks.values[look[some]]) & ~bricks.cells[look[some]]
+        strayed = cells.flatten(1).any(1)
+        found.append(look[some][strayed])
+        stray.append(cells[strayed])
+    return torch.cat(found), torch.cat(stray)
 
 
 def _around(bricks: Bricks, some: Int[Tensor, " some"]) -> Int[Tensor, " around"]:

@@ -190,7 +190,11 @@ def _axis(field: Field, resolution: int, bounds: tuple[float, float],
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size counts samples, from 1 up; got {chunk_size}")
     axis = torch.linspace(low, high, resolution + 1, dtype=torch.float64).to(torch.float32)
-    return axis.to(torch.device(getattr(field, "device", "cpu")))
+    return axis.to(_device_of(field))
+
+
+def _device_of(field: object) -> torch.device:
+    return torch.device(getattr(field, "device", "cpu"))
 
 
 def _on_grid(field: Field, axis: Float[Tensor, " samples"], chunk_size: int | None,
@@ -216,7 +220,7 @@ def _on_grid(field: Field, axis: Float[Tensor, " samples"], chunk_size: int | No
     for start in range(0, side**3, chunk_size or POINT_CHUNK):
         index = torch.arange(start, min(start + (chunk_size or POINT_CHUNK), side**3), device=axis.device)
         points = torch.stack([axis[index // side**2], axis[index // side % side], axis[index % side]], dim=-1)
-        flat[start:start + len(index)] = _at_points(field, None, points)
+        flat[start:start + len(index)] = _at_points(field, chunk_size, points)
         if progress is not None:
             progress(start + len(index), side**3)
     return values
@@ -224,7 +228,7 @@ def _on_grid(field: Field, axis: Float[Tensor, " samples"], chunk_size: int | No
 
 def _at_points(field: Field, chunk_size: int | None, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
     """The field's values at points, which may lie on another device."""
-    device = torch.device(getattr(field, "device", "cpu"))
+    device = _device_of(field)
     answers = []
     for chunk in points.split(chunk_size or POINT_CHUNK):
         answer = field(chunk.to(device))
@@ -238,7 +242,7 @@ def _at_points(field: Field, chunk_size: int | None, points: Float[Tensor, "poin
 def color_at(field: ColorField, vertices: Float[np.ndarray, "vertices 3"],
              chunk_size: int | None = None) -> Float[np.ndarray, "vertices 3"]:
     """The field's colour at every vertex."""
-    device = torch.device(getattr(field, "device", "cpu"))
+    device = _device_of(field)
     chunks = torch.from_numpy(vertices).split(chunk_size or POINT_CHUNK)
     colors = [field.color(rearrange(chunk.to(device), "points xyz -> 1 points xyz"))[0] for chunk in chunks]
     return torch.cat(colors).float().clamp(0, 1).cpu().numpy()

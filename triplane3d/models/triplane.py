@@ -15,8 +15,6 @@ from triplane3d.models.lattice import FirstLayer, TriplaneLattice, chunk_rows
 # The axis each plane looks along.
 DEPTH_AXES = (2, 1, 0)
 
-
-
 def project_points(points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch 3 points 2"]:
     """The (width, height) coordinates of every point on every plane."""
     return torch.stack([points[..., axes] for axes in PLANE_AXES], dim=1)
