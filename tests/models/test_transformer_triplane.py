@@ -9,6 +9,7 @@ from models.tiny_models import DIRECT3D_TRANSFORMER, PIPELINES, denoiser_inputs,
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
+from triplane3d.models.attention import ConditionCache
 from triplane3d.models.transformer_triplane import FrontPlaneCondition, TriplaneTransformer
 
 
@@ -171,3 +172,31 @@ def test_wrong_inputs_are_named() -> None:
             model(**{**inputs, **change})
     with pytest.raises(ValueError, match="pass pixel_hidden_states"):
         tiny_transformer(**DIRECT3D_TRANSFORMER)(torch.zeros(1, 4, 8, 24), 0, torch.zeros(1, 7, 12))
+
+
+@pytest.mark.parametrize("name", ["tiny", "direct3d"])
+def test_entries_without_a_photo_are_those_with_tokens_of_zeros(name: str) -> None:
+    """Folding the unconditional half and keeping what the tokens say changes nothing but the time it takes."""
+    torch.manual_seed(0)
+    transformer, inputs = tiny_transformer(), denoiser_inputs(3)
+    if name == "direct3d":
+        transformer = TriplaneTransformer(**DIRECT3D_TRANSFORMER).eval()
+        inputs |= {"hidden_states": torch.randn(3, 4, 8, 24), "encoder_hidden_states": torch.randn(3, 7, 12)}
+        inputs |= {"pixel_hidden_states": torch.randn(3, 9, 10)}
+    streams = {key: value for key, value in inputs.items() if key.endswith("encoder_hidden_states") or "pixel" in key}
+    given = {key: value[1:] for key, value in streams.items()}
+    zeroed = {key: torch.cat([torch.zeros_like(value[:1]), value[1:]]) for key, value in streams.items()}
+    cache = ConditionCache()
+    for timestep in (900.0, 100.0):
+        noisy = torch.randn_like(inputs["hidden_states"])
+        expected = transformer(noisy, timestep, **zeroed).sample
+        folded = transformer(noisy, timestep, **given, num_without_photo=1, condition_cache=cache).sample
+        assert (folded - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_every_entry_without_a_photo_is_refused() -> None:
+    inputs = denoiser_inputs(2)
+    with pytest.raises(ValueError, match="expected 0 to 1, got 2"):
+        tiny_transformer()(**inputs, num_without_photo=2)
+    with pytest.raises(ValueError, match=r"shape \(1, tokens, 32\).*that has a photo"):
+        tiny_transformer()(**inputs, num_without_photo=1)

@@ -1,6 +1,7 @@
 """Attention, feed-forward and the pre-norm block that encoder, decoder and denoiser are built from."""
 
 from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,8 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+
+Made = TypeVar("Made")
 
 ACTIVATIONS = {
     "gelu": F.gelu,
@@ -36,8 +39,46 @@ def cast_for_autocast(hidden_states: Tensor) -> Tensor:
     return hidden_states
 
 
+class ConditionCache:
+    """What a denoiser makes of a photo's tokens alone. It is the same at every step, so it is made at the first.
+
+    Good for the tokens and the weights that it was first used with: begin a new one where either changes.
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+
+    def layer(self, index: int) -> "ConditionCache":
+        """The part of it that belongs to one of the layers."""
+        return remembered(self, f"layer {index}", ConditionCache)
+
+
+def remembered(cache: ConditionCache | None, name: str, make: Callable[[], Made]) -> Made:
+    """What the cache holds under `name`, made now if it is not there; without a cache, made now."""
+    if cache is None:
+        return make()
+    if name not in cache.kept:
+        cache.kept[name] = make()
+    return cache.kept[name]
+
+
+class Context(NamedTuple):
+    """Keys and values of the tokens that a layer reads beside, or instead of, its own."""
+
+    key: Float[Tensor, "batch tokens heads dim"]
+    value: Float[Tensor, "batch tokens heads dim"]
+    answer_to_none: Float[Tensor, "1 1 dim"] | None = None
+    """What cross-attention answers to entries without a photo, whatever they ask."""
+
+
 class TriplaneAttnProcessor:
-    """Multi-head attention through diffusers' dispatcher, so that any of its back-ends can be chosen."""
+    """Multi-head attention through diffusers' dispatcher, so that any of its back-ends can be chosen.
+
+    Cross-attention reads `encoder_hidden_states`; self-attention reads them beside `hidden_states` itself. If there are
+    fewer of them than of `hidden_states`, the first entries have no photo: all of their tokens are the one of
+    `no_photo`. Whoever reads but one token, however often repeated, is answered with its value, so cross-attention
+    computes nothing for them.
+    """
 
     _attention_backend = None
     _parallel_config = None
@@ -46,30 +87,29 @@ class TriplaneAttnProcessor:
         self,
         attn: "TriplaneAttention",
         hidden_states: Float[Tensor, "batch queries dim"],
-        encoder_hidden_states: Float[Tensor, "batch keys context_dim"] | None = None,
+        encoder_hidden_states: Float[Tensor, "photos keys context_dim"] | None = None,
         attention_mask: Tensor | None = None,
+        no_photo: Float[Tensor, "1 1 context_dim"] | None = None,
+        cache: ConditionCache | None = None,
     ) -> Float[Tensor, "batch queries dim"]:
-        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        if not attn.fused_projections:
-            query, key, value = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
-        elif attn.is_cross_attention:
-            query, (key, value) = attn.to_q(hidden_states), attn.to_kv(context).chunk(2, dim=-1)
-        elif encoder_hidden_states is None:
-            query, key, value = attn.to_qkv(hidden_states).chunk(3, dim=-1)
-        else:  # Self-attention that reads more tokens than it writes: the fused matrix serves both.
-            query = attn.to_qkv(hidden_states).chunk(3, dim=-1)[0]
-            _, key, value = attn.to_qkv(context).chunk(3, dim=-1)
-
-        query, key, value = (
-            rearrange(tensor, "batch tokens (heads dim) -> batch tokens heads dim", heads=attn.heads)
-            for tensor in (query, key, value)
-        )
-        query, key = attn.norm_q(query).to(value.dtype), attn.norm_k(key).to(value.dtype)
+        context = None
+        if encoder_hidden_states is not None:
+            name = "cross_attn" if attn.is_cross_attention else "attn"
+            context = remembered(
+                cache, name, lambda: self._read(attn, encoder_hidden_states, no_photo, len(hidden_states))
+            )
+        if attn.is_cross_attention:
+            assert context is not None, "cross-attention is given something to read"
+            query, key, value = attn.project_query(hidden_states[-len(context.key) :]), context.key, context.value
+        else:
+            query, key, value = attn.project(hidden_states)
+            if context is not None:
+                key, value = torch.cat([context.key, key], dim=1), torch.cat([context.value, value], dim=1)
 
         if self._is_small_on_cpu(query, key) and attention_mask is None:
-            hidden_states = _written_out_attention(query, key, value)
+            attended = _written_out_attention(query, key, value)
         else:
-            hidden_states = dispatch_attention_fn(
+            attended = dispatch_attention_fn(
                 query,
                 key,
                 value,
@@ -77,8 +117,24 @@ class TriplaneAttnProcessor:
                 backend=self._attention_backend,
                 parallel_config=self._parallel_config,
             )
-        hidden_states = rearrange(hidden_states, "batch tokens heads dim -> batch tokens (heads dim)")
-        return attn.to_out[0](hidden_states.to(query.dtype))
+        answer = attn.project_out(attended.to(query.dtype))
+        if context is None or context.answer_to_none is None:
+            return answer
+        others = context.answer_to_none.to(answer.dtype).expand(len(hidden_states) - len(answer), *answer.shape[1:])
+        return torch.cat([others, answer])
+
+    def _read(self, attn: "TriplaneAttention", photos: Tensor, no_photo: Tensor | None, batch: int) -> Context:
+        """Keys and values of the photos' tokens; those of no photo are projected once and repeated."""
+        key, value = attn.project_context(photos)
+        without = batch - len(photos)
+        if not without:
+            return Context(key, value)
+        assert no_photo is not None, "entries without a photo read the token that stands for none"
+        none_key, none_value = attn.project_context(no_photo)
+        if attn.is_cross_attention:
+            return Context(key, value, attn.project_out(none_value))
+        none_key, none_value = (none.expand(without, *key.shape[1:]) for none in (none_key, none_value))
+        return Context(torch.cat([none_key, key]), torch.cat([none_value, value]))
 
     def _is_small_on_cpu(self, query: Tensor, key: Tensor) -> bool:
         return (
@@ -136,6 +192,34 @@ class TriplaneAttention(nn.Module, AttentionModuleMixin):
         self.norm_k = RMSNorm(head_dim, eps=eps) if qk_norm else nn.Identity()
         self.set_processor(TriplaneAttnProcessor())
 
+    def project(self, hidden_states: Float[Tensor, "batch tokens dim"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, (batch, tokens, heads, head_dim), of self-attention's own tokens."""
+        if not self.fused_projections:
+            return self.project_query(hidden_states), *self.project_context(hidden_states)
+        query, key, value = map(self._split_heads, self.to_qkv(hidden_states).chunk(3, dim=-1))
+        return self.norm_q(query).to(value.dtype), self.norm_k(key).to(value.dtype), value
+
+    def project_query(self, hidden_states: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens heads _"]:
+        query = self._split_heads(self.to_q(hidden_states))
+        return self.norm_q(query).to(query.dtype)
+
+    def project_context(self, context: Float[Tensor, "batch tokens context_dim"]) -> tuple[Tensor, Tensor]:
+        """Keys and values of tokens that are only read."""
+        if not self.fused_projections:
+            key, value = self.to_k(context), self.to_v(context)
+        elif self.is_cross_attention:
+            key, value = self.to_kv(context).chunk(2, dim=-1)
+        else:
+            _, key, value = self.to_qkv(context).chunk(3, dim=-1)
+        key, value = self._split_heads(key), self._split_heads(value)
+        return self.norm_k(key).to(value.dtype), value
+
+    def project_out(self, attended: Float[Tensor, "batch tokens heads _"]) -> Float[Tensor, "batch tokens dim"]:
+        return self.to_out[0](rearrange(attended, "batch tokens heads dim -> batch tokens (heads dim)"))
+
+    def _split_heads(self, tokens: Float[Tensor, "batch tokens _"]) -> Float[Tensor, "batch tokens heads _"]:
+        return rearrange(tokens, "batch tokens (heads dim) -> batch tokens heads dim", heads=self.heads)
+
     def set_use_memory_efficient_attention_xformers(
         self, use_memory_efficient_attention_xformers: bool, attention_op: Callable | None = None
     ) -> None:
@@ -148,23 +232,30 @@ class TriplaneAttention(nn.Module, AttentionModuleMixin):
     def forward(
         self,
         hidden_states: Float[Tensor, "batch queries dim"],
-        encoder_hidden_states: Float[Tensor, "batch keys context_dim"] | None = None,
+        encoder_hidden_states: Float[Tensor, "photos keys context_dim"] | None = None,
         attention_mask: Tensor | None = None,
+        no_photo: Float[Tensor, "1 1 context_dim"] | None = None,
+        cache: ConditionCache | None = None,
     ) -> Float[Tensor, "batch queries dim"]:
-        return self.processor(self, hidden_states, encoder_hidden_states, attention_mask)
+        return self.processor(self, hidden_states, encoder_hidden_states, attention_mask, no_photo, cache)
 
 
 class FeedForward(nn.Module):
-    """Linear, activation, Linear."""
+    """Linear, activation, Linear. For "geglu" half of the first one's output is gated by GELU of the other half."""
 
     def __init__(self, dim: int, hidden_dim: int, *, activation_fn: str = "gelu", out_dim: int | None = None):
         super().__init__()
-        self.linear_1 = nn.Linear(dim, hidden_dim)
-        self.activation = activation(activation_fn)
+        self.gated = activation_fn == "geglu"
+        self.linear_1 = nn.Linear(dim, 2 * hidden_dim if self.gated else hidden_dim)
+        self.activation = activation("gelu" if self.gated else activation_fn)
         self.linear_2 = nn.Linear(hidden_dim, dim if out_dim is None else out_dim)
 
     def forward(self, hidden_states: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows out_dim"]:
-        return self.linear_2(self.activation(self.linear_1(hidden_states)))
+        hidden_states = self.linear_1(hidden_states)
+        if self.gated:
+            hidden_states, gate = hidden_states.chunk(2, dim=-1)
+            return self.linear_2(hidden_states * self.activation(gate))
+        return self.linear_2(self.activation(hidden_states))
 
 
 class TriplaneAttentionBlock(nn.Module):
@@ -178,18 +269,21 @@ class TriplaneAttentionBlock(nn.Module):
         *,
         activation_fn: str = "gelu",
         is_cross_attention: bool = False,
+        attention_bias: bool = False,
+        ff_dim: int | None = None,
         eps: float = 1e-5,
     ):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.norm_context = nn.LayerNorm(dim, eps=eps) if is_cross_attention else None
-        attn = TriplaneAttention(dim, heads, head_dim, context_dim=dim if is_cross_attention else None)
+        context_dim = dim if is_cross_attention else None
+        attn = TriplaneAttention(dim, heads, head_dim, context_dim=context_dim, bias=attention_bias)
         if is_cross_attention:
             self.cross_attn = attn
         else:
             self.attn = attn
         self.norm2 = nn.LayerNorm(dim, eps=eps)
-        self.ff = FeedForward(dim, 4 * dim, activation_fn=activation_fn)
+        self.ff = FeedForward(dim, 4 * dim if ff_dim is None else ff_dim, activation_fn=activation_fn)
 
     def forward(
         self,

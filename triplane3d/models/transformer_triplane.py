@@ -16,7 +16,13 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from triplane3d.models.attention import FeedForward, TriplaneAttention, cast_for_autocast
+from triplane3d.models.attention import (
+    ConditionCache,
+    FeedForward,
+    TriplaneAttention,
+    cast_for_autocast,
+    remembered,
+)
 from triplane3d.models.embeddings import plane_positions, rolled_positions
 from triplane3d.models.outputs import TriplaneTransformerOutput
 
@@ -62,10 +68,12 @@ class TriplaneTransformerBlock(nn.Module):
     def forward(
         self,
         hidden_states: Float[Tensor, "batch tokens dim"],
-        encoder_hidden_states: Float[Tensor, "batch context context_dim"],
+        encoder_hidden_states: Float[Tensor, "photos context context_dim"],
         time_modulation: Float[Tensor, "batch 6 dim"],
-        pixel_hidden_states: Float[Tensor, "batch pixels dim"] | None = None,
+        pixel_hidden_states: Float[Tensor, "photos pixels dim"] | None = None,
         skip_hidden_states: Float[Tensor, "batch tokens dim"] | None = None,
+        no_photo: tuple[Tensor, Tensor | None] = (None, None),
+        cache: ConditionCache | None = None,
     ) -> Float[Tensor, "batch tokens dim"]:
         if self.skip_proj is not None:
             assert skip_hidden_states is not None, "a block with a skip is given its mirror image's output"
@@ -74,14 +82,14 @@ class TriplaneTransformerBlock(nn.Module):
         shift_attn, scale_attn, gate_attn, shift_ff, scale_ff, gate_ff = modulation.unbind(dim=1)
 
         normed = cast_for_autocast(self.norm1(hidden_states) * (1 + scale_attn) + shift_attn)
-        if pixel_hidden_states is None:
-            attended = self.attn(normed)
-        else:  # Latents read pixels and latents; what the pixels would have read is never used.
-            attended = self.attn(normed, torch.cat([pixel_hidden_states.to(normed.dtype), normed], dim=1))
+        # Latents read pixels and latents; what the pixels would have read is never used.
+        attended = self.attn(normed, pixel_hidden_states, no_photo=no_photo[1], cache=cache)
         hidden_states = hidden_states + gate_attn * attended
 
         normed = hidden_states if self.norm_cross is None else self.norm_cross(hidden_states)
-        hidden_states = hidden_states + self.cross_attn(cast_for_autocast(normed), encoder_hidden_states)
+        hidden_states = hidden_states + self.cross_attn(
+            cast_for_autocast(normed), encoder_hidden_states, no_photo=no_photo[0], cache=cache
+        )
 
         normed = cast_for_autocast(self.norm2(hidden_states) * (1 + scale_ff) + shift_ff)
         return hidden_states + gate_ff * self.ff(normed)
@@ -238,18 +246,30 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
         self,
         hidden_states: Float[Tensor, "batch channels height width"],
         timestep: Tensor | float,
-        encoder_hidden_states: Float[Tensor, "batch context context_dim"],
-        pixel_hidden_states: Float[Tensor, "batch pixels pixel_dim"] | None = None,
+        encoder_hidden_states: Float[Tensor, "photos context context_dim"],
+        pixel_hidden_states: Float[Tensor, "photos pixels pixel_dim"] | None = None,
         attention_kwargs: dict[str, Any] | None = None,
         return_dict: bool = True,
+        num_without_photo: int = 0,
+        condition_cache: ConditionCache | None = None,
     ) -> TriplaneTransformerOutput | tuple[Float[Tensor, "batch out_channels height width"]]:
-        """The flow's velocity (or the noise, whatever it was trained on) at `timestep`; `attention_kwargs` may hold
-        the LoRA `scale`."""
-        self._check_inputs(hidden_states, encoder_hidden_states, pixel_hidden_states)
+        """The flow's velocity (or the noise, whatever it was trained on) at `timestep`.
+
+        Args:
+            hidden_states: noisy latents.
+            timestep: one for all of them, or one for each.
+            encoder_hidden_states: the photos' tokens, pixel_hidden_states: those of the second stream.
+            attention_kwargs: may hold the LoRA `scale`.
+            num_without_photo: so many of `hidden_states`, the first ones, have no photo, as guidance wants it; tokens
+                are given for the others only. The same as tokens of zeros for them, at less cost.
+            condition_cache: an empty one at the first step and the same one at all others: what depends on the tokens
+                alone is then computed once.
+        """
+        self._check_inputs(hidden_states, encoder_hidden_states, pixel_hidden_states, num_without_photo)
         patch = self.config.patch_size
         height, width = (size // patch for size in hidden_states.shape[-2:])
 
-        time_embedding = self._embed_time(timestep, hidden_states, encoder_hidden_states)
+        time_embedding = self._embed_time(timestep, hidden_states, encoder_hidden_states, num_without_photo)
         time_modulation = self.time_modulation(F.silu(time_embedding)).unflatten(1, (6, -1))
 
         hidden_states = self.patch_embed(
@@ -262,21 +282,24 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
         )
         hidden_states = hidden_states + self._positions(height, width, hidden_states)
         if self.front_plane is not None:
-            hidden_states = hidden_states + self.front_plane(encoder_hidden_states, height, width // 3)
-        # Every block reads the same condition: cast it once.
-        encoder_hidden_states = cast_for_autocast(self.encoder_proj(encoder_hidden_states))
-        if self.pixel_proj is not None:
-            pixel_hidden_states = cast_for_autocast(self.pixel_proj(pixel_hidden_states))
+            seen = remembered(
+                condition_cache, "front plane", lambda: self.front_plane(encoder_hidden_states, height, width // 3)
+            )
+            hidden_states = hidden_states + F.pad(seen, (0, 0, 0, 0, num_without_photo, 0))
+        # Every block reads the same condition.
+        tokens, pixels, no_photo = remembered(
+            condition_cache, "tokens", lambda: self._project_tokens(encoder_hidden_states, pixel_hidden_states)
+        )
 
         skips: list[Tensor] = []
         for index, block in enumerate(self.transformer_blocks):
             skip = skips.pop() if index >= len(self.transformer_blocks) - self.num_skips else None
+            cache = None if condition_cache is None else condition_cache.layer(index)
+            inputs = (hidden_states, tokens, time_modulation, pixels, skip, no_photo, cache)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
-                hidden_states = self._gradient_checkpointing_func(
-                    block, hidden_states, encoder_hidden_states, time_modulation, pixel_hidden_states, skip
-                )
+                hidden_states = self._gradient_checkpointing_func(block, *inputs)
             else:
-                hidden_states = block(hidden_states, encoder_hidden_states, time_modulation, pixel_hidden_states, skip)
+                hidden_states = block(*inputs)
             if index < self.num_skips:
                 skips.append(hidden_states)
 
@@ -290,8 +313,19 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
         )
         return TriplaneTransformerOutput(sample=sample) if return_dict else (sample,)
 
+    def _project_tokens(
+        self, tokens: Tensor, pixels: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, tuple[Tensor, Tensor | None]]:
+        """Both streams as the blocks read them, cast once, and what a token of zeros becomes in each."""
+        none = self.encoder_proj(tokens.new_zeros(1, 1, tokens.shape[-1]))
+        tokens, none = cast_for_autocast(self.encoder_proj(tokens)), cast_for_autocast(none)
+        if self.pixel_proj is None:
+            return tokens, None, (none, None)
+        none_pixel = self.pixel_proj(pixels.new_zeros(1, 1, pixels.shape[-1]))
+        return tokens, cast_for_autocast(self.pixel_proj(pixels)), (none, cast_for_autocast(none_pixel))
+
     def _embed_time(
-        self, timestep: Tensor | float, hidden_states: Tensor, encoder_hidden_states: Tensor
+        self, timestep: Tensor | float, hidden_states: Tensor, encoder_hidden_states: Tensor, num_without_photo: int
     ) -> Float[Tensor, "batch dim"]:
         batch = len(hidden_states)
         timestep = torch.as_tensor(timestep, device=hidden_states.device)
@@ -302,7 +336,10 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
         waves = get_timestep_embedding(
             timestep.flatten().expand(batch), TIME_CHANNELS, flip_sin_to_cos=True, downscale_freq_shift=0
         ).to(hidden_states.dtype)
-        return self.time_embed(waves, encoder_hidden_states[:, 0] if self.config.time_condition else None)
+        first_tokens = None
+        if self.config.time_condition:
+            first_tokens = F.pad(encoder_hidden_states[:, 0], (0, 0, num_without_photo, 0))
+        return self.time_embed(waves, first_tokens)
 
     def _positions(self, height: int, width: int, hidden_states: Tensor) -> Float[Tensor, "tokens dim"]:
         dim, device = hidden_states.shape[-1], hidden_states.device
@@ -313,7 +350,9 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
         planes = self.plane_embed.to(hidden_states.dtype).repeat_interleave(width // 3, dim=0)
         return positions + planes.repeat(height, 1)
 
-    def _check_inputs(self, latents: Tensor, context: Tensor, pixels: Tensor | None) -> None:
+    def _check_inputs(
+        self, latents: Tensor, context: Tensor, pixels: Tensor | None, num_without_photo: int
+    ) -> None:
         config = self.config
         columns = config.patch_size * (3 if config.position_type == "planes" or self.front_plane is not None else 1)
         if (
@@ -327,15 +366,22 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
                 f"{config.patch_size}, width of {columns}, natively {config.sample_size} × {3 * config.sample_size}; "
                 f"got {tuple(latents.shape)}; lay the three planes side by side along the width"
             )
-        if context.ndim != 3 or context.shape[0] != len(latents) or context.shape[2] != config.cross_attention_dim:
+        photos = len(latents) - num_without_photo
+        if num_without_photo < 0 or photos < 1:
             raise ValueError(
-                f"expected encoder_hidden_states of shape ({len(latents)}, tokens, {config.cross_attention_dim}), "
+                f"num_without_photo counts entries of hidden_states, of which at least one has a photo: expected 0 to "
+                f"{len(latents) - 1}, got {num_without_photo}"
+            )
+        if context.ndim != 3 or context.shape[0] != photos or context.shape[2] != config.cross_attention_dim:
+            raise ValueError(
+                f"expected encoder_hidden_states of shape ({photos}, tokens, {config.cross_attention_dim}), "
                 f"got {tuple(context.shape)}; give the image encoder's last hidden states, one entry per latent"
+                + (" that has a photo" if num_without_photo else "")
             )
         if (pixels is None) != (self.pixel_proj is None):
             raise ValueError(
                 "this model reads a second stream of image tokens: pass pixel_hidden_states of shape "
-                f"({len(latents)}, tokens, {config.pixel_attention_dim})"
+                f"({photos}, tokens, {config.pixel_attention_dim})"
                 if pixels is None
                 else "this model has no stream for pixel_hidden_states (pixel_attention_dim=None); pass None"
             )
