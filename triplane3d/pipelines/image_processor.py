@@ -11,12 +11,14 @@ from os import PathLike
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
 from triplane3d.pipelines.arguments import check_number, check_whole
 from triplane3d.pipelines.background import Matte, remove_background
+from triplane3d.pipelines.framing import frame_direct3d, frame_triposr
 from triplane3d.pipelines.photo import decode_photo, split_batch
 
 # Mean and standard deviation per colour channel, as the public image encoders were trained.
@@ -24,7 +26,11 @@ IMAGE_STATISTICS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
+
+FRAMINGS = ("centered", "direct3d", "triposr")
+"""Ways to make a square of a cut-out photo: `frame_foreground`, or exactly as a public checkpoint was trained."""
 
 Photo = str | PathLike | Image.Image | np.ndarray | Tensor
 
@@ -102,6 +108,7 @@ class Triplane3DImageProcessor:
         background: float = 0.5,
         statistics: str = "imagenet",
         mask_channel: bool = True,
+        framing: str = "centered",
     ) -> None:
         check_whole("image_size", image_size, 1)
         check_number("foreground_ratio", foreground_ratio, 0)
@@ -113,6 +120,9 @@ class Triplane3DImageProcessor:
             )
         if statistics not in IMAGE_STATISTICS:
             raise ValueError(f"image_statistics must be one of {sorted(IMAGE_STATISTICS)}, got {statistics!r}")
+        if framing not in FRAMINGS:
+            raise ValueError(f"framing must be one of {FRAMINGS}, got {framing!r}")
+        self.framing = framing
         self.image_size = image_size
         self.foreground_ratio = foreground_ratio
         self.background = background
@@ -149,13 +159,33 @@ class Triplane3DImageProcessor:
         """Frame cut-out photos and normalise them."""
         framed, mattes = [], []
         for rgba, matte in cutouts:
-            framed.append(frame_foreground(rgba[None], self.image_size, foreground_ratio=self.foreground_ratio))
+            framed.append(self._frame(rgba))
             mattes.append(matte)
         squares = torch.cat(framed)
         pixel_values = normalize_framed(
             squares, background=self.background, statistics=self.statistics, mask_channel=self.mask_channel
         )
         return PreparedPhotos(pixel_values, [_to_picture(square) for square in squares], mattes)
+
+    def _frame(self, rgba: Float[Tensor, "4 height width"]) -> Float[Tensor, "1 4 size size"]:
+        """The square, premultiplied; ways that lay the object over a background leave nothing clear."""
+        if self.framing == "centered":
+            return frame_foreground(rgba[None], self.image_size, foreground_ratio=self.foreground_ratio)
+        if self.framing == "direct3d":
+            square = frame_direct3d(rgba, background=self.background)
+        else:
+            square = frame_triposr(rgba, foreground_ratio=self.foreground_ratio, background=self.background)
+        size = (self.image_size, self.image_size)
+        return F.pad(resize_square(square[None], size), (0, 0, 0, 0, 0, 1), value=1.0)
+
+
+def resize_square(
+    pictures: Float[Tensor, "batch channels height width"], size: tuple[int, int]
+) -> Float[Tensor, "batch channels rows columns"]:
+    """Bilinear, antialiased where it shrinks; what has the size already is left alone."""
+    if tuple(pictures.shape[-2:]) == size:
+        return pictures
+    return F.interpolate(pictures, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:

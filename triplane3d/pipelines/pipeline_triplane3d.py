@@ -32,6 +32,7 @@ from triplane3d.pipelines.arguments import (
     check_whole,
 )
 from triplane3d.pipelines.background import check_background_removal
+from triplane3d.pipelines.guidance import GuidedPrediction, scheduler_manners
 from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor
 from triplane3d.pipelines.loading import embedded_pipeline
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
@@ -53,9 +54,10 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
 
     `image_encoder` is any vision model of transformers. `pixel_encoder` is the second stream of models whose
     transformer takes `pixel_hidden_states`. `guider`, any of `diffusers.guiders`, replaces plain classifier-free
-    guidance. Saved with the pipeline are how photos are framed (`foreground_ratio`, grey `background`,
-    `image_statistics`, and `image_size` in pixels where it is not the one that the image encoder was made for) and its
-    `presets`: the `num_inference_steps`, `guidance_scale` and `resolution` that each name of `quality` stands for.
+    guidance. Saved with the pipeline are how photos are framed (`framing`, `foreground_ratio`, grey `background`,
+    `image_statistics` and, where other, `pixel_statistics`, and `image_size` in pixels where it is not the one that the
+    image encoder was made for), the `level` of the surface, and its `presets`: the `num_inference_steps`,
+    `guidance_scale` and `resolution` that each name of `quality` stands for.
     """
 
     model_cpu_offload_seq = "image_encoder->pixel_encoder->transformer->vae"
@@ -75,6 +77,9 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         image_statistics: str = "imagenet",
         image_size: int | None = None,
         presets: dict | None = None,
+        framing: str = "centered",
+        pixel_statistics: str | None = None,
+        level: float = 0.0,
     ):
         super().__init__()
         self.register_modules(
@@ -91,7 +96,11 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             image_statistics=image_statistics,
             image_size=image_size,
             presets=check_presets(PRESETS if presets is None else presets),
+            framing=framing,
+            pixel_statistics=pixel_statistics,
+            level=level,
         )
+        check_number("level", level)
         if image_encoder is not None and transformer is not None:
             check_width(image_encoder, transformer)
         # Asked once here, so that settings without sense are refused where they are given.
@@ -124,15 +133,15 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
     @property
     def image_processor(self) -> Triplane3DImageProcessor | None:
         """Photos as the image encoder wants them; None without one."""
-        return self._processor_for(self.image_encoder, self.config.image_size)
+        return self._processor_for(self.image_encoder, self.config.image_statistics, self.config.image_size)
 
     @property
     def pixel_processor(self) -> Triplane3DImageProcessor | None:
         """Photos as the pixel encoder wants them; None without one."""
-        return self._processor_for(self.pixel_encoder)
+        return self._processor_for(self.pixel_encoder, self.config.pixel_statistics or self.config.image_statistics)
 
     def _processor_for(
-        self, encoder: PreTrainedModel | None, image_size: int | None = None
+        self, encoder: PreTrainedModel | None, statistics: str, image_size: int | None = None
     ) -> Triplane3DImageProcessor | None:
         """Photos as this encoder wants them; one that takes four channels also sees the mask."""
         if encoder is None:
@@ -147,8 +156,9 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             size,
             foreground_ratio=self.config.foreground_ratio,
             background=self.config.background,
-            statistics=self.config.image_statistics,
+            statistics=statistics,
             mask_channel=encoder.config.num_channels == 4,
+            framing=self.config.framing,
         )
 
     @property
@@ -255,9 +265,11 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         latents: Tensor | None,
     ) -> Float[Tensor, "batch channels height width"]:
         """Noise to start from, in float32 whatever the models' precision: a seed means the same noise everywhere."""
-        if latents is not None:
-            return latents.to(device=device, dtype=torch.float32)
-        return randn_tensor(self._latents_shape(batch_size), generator=generator, device=device, dtype=torch.float32)
+        if latents is None:
+            shape = self._latents_shape(batch_size)
+            latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
+        # Schedulers that do not keep unit variance begin elsewhere.
+        return latents.to(device=device, dtype=torch.float32) * getattr(self.scheduler, "init_noise_sigma", 1.0)
 
     def _latents_shape(self, batch_size: int) -> tuple[int, int, int, int]:
         config = self.transformer.config
@@ -284,7 +296,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         latents: Tensor | None = None,
         image_embeds: Tensor | None = None,
         resolution: int | None = None,
-        level: float = 0.0,
+        level: float | None = None,
         output_type: str = "mesh",
         return_dict: bool = True,
         attention_kwargs: dict[str, Any] | None = None,
@@ -306,7 +318,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             image_embeds: tokens from `encode_image`, (batch, tokens, features), instead of `image`.
             resolution: cells along the edge of the grid on which the surface is found, up to 2048 (1024 where the grid
                 itself is asked for); where None, as `quality` has it.
-            level: the logit at which the surface lies; a higher one gives a thinner object.
+            level: the logit at which the surface lies; a higher one gives a thinner object. Where None, the pipeline's.
             output_type: "mesh" (`Mesh`), "trimesh", "pt" or "np" (logits on the grid, (batch, n, n, n) with
                 n = resolution + 1 samples per axis, axes x, y, z), or "latent".
             attention_kwargs: forwarded to the transformer, e.g. {"scale": 0.5} for the strength of a LoRA.
@@ -333,6 +345,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
         num_inference_steps = preset["num_inference_steps"] if num_inference_steps is None else num_inference_steps
         guidance_scale = preset["guidance_scale"] if guidance_scale is None else guidance_scale
         resolution = preset["resolution"] if resolution is None else resolution
+        level = self.config.level if level is None else level
         self.check_inputs(
             image,
             image_embeds,
@@ -375,24 +388,31 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             image_embeds = self._for_each_mesh(image_embeds.to(device), num_images_per_prompt)
 
             # Noise → latents.
-            latents = self.prepare_latents(len(image_embeds), device, generator, latents)
             self.scheduler.set_timesteps(num_inference_steps, device=device)
             timesteps = self.scheduler.timesteps
+            latents = self.prepare_latents(len(image_embeds), device, generator, latents)
+            predict = GuidedPrediction(self)
+            scale_input, step_options = scheduler_manners(self.scheduler, generator)
             self._num_timesteps = len(timesteps)
             with self.progress_bar(total=len(timesteps)) as progress_bar:
                 for step, timestep in enumerate(timesteps):
                     if self.interrupt:
                         continue
                     self._current_timestep = timestep
-                    prediction = self._predict(latents, step, timestep, image_embeds, pixel_embeds)
-                    latents = self.scheduler.step(prediction.float(), timestep, latents, return_dict=False)[0]
+                    conditions = {"encoder_hidden_states": image_embeds}
+                    if pixel_embeds is not None:
+                        conditions["pixel_hidden_states"] = pixel_embeds
+                    prediction = predict(scale_input(latents, timestep), step, timestep, conditions)
+                    latents = self.scheduler.step(prediction, timestep, latents, **step_options)[0]
 
                     if callback_on_step_end is not None:
                         tensors = {"latents": latents, "image_embeds": image_embeds}
                         tensors = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
                         changed = check_changed(callback_on_step_end(self, step, timestep, dict(tensors)), tensors)
                         latents = changed.get("latents", latents)
-                        image_embeds = changed.get("image_embeds", image_embeds)
+                        if "image_embeds" in tensors:
+                            image_embeds = changed.get("image_embeds", image_embeds)
+                            predict.forget()
                     progress_bar.update()
 
             # Latents → field → what was asked for.
@@ -413,53 +433,6 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
     def _for_each_mesh(self, embeds: Tensor, num_images_per_prompt: int) -> Float[Tensor, "meshes tokens features"]:
         embeds = embeds.to(self.transformer.dtype)
         return repeat(embeds, "photo token feature -> (photo again) token feature", again=num_images_per_prompt)
-
-    def _predict(
-        self, latents: Tensor, step: int, timestep: Tensor, image_embeds: Tensor, pixel_embeds: Tensor | None
-    ) -> Float[Tensor, "batch channels height width"]:
-        """What the scheduler steps along: the transformer's prediction, guided."""
-        conditions = {"encoder_hidden_states": image_embeds}
-        if pixel_embeds is not None:
-            conditions["pixel_hidden_states"] = pixel_embeds
-        if self.guider is not None:
-            return self._predict_with_guider(latents, step, timestep, conditions)
-        if not self.do_classifier_free_guidance:
-            return self._denoise(latents, timestep, conditions, "cond")
-        # Both halves run as one batch, the one without a photo first.
-        both = {name: torch.cat([torch.zeros_like(tokens), tokens]) for name, tokens in conditions.items()}
-        without, given = self._denoise(torch.cat([latents, latents]), timestep, both, "cond_uncond").float().chunk(2)
-        return without + self.guidance_scale * (given - without)
-
-    def _predict_with_guider(
-        self, latents: Tensor, step: int, timestep: Tensor, conditions: dict[str, Tensor]
-    ) -> Float[Tensor, "batch channels height width"]:
-        """One call for each prediction that the guider of this step wants; it puts them together."""
-        choices = {name: (tokens, torch.zeros_like(tokens)) for name, tokens in conditions.items()}
-        self.guider.set_state(step=step, num_inference_steps=self.num_timesteps, timestep=timestep)
-        batches = self.guider.prepare_inputs(choices)
-        for batch in batches:
-            chosen = {name: getattr(batch, name) for name in conditions}
-            self.guider.prepare_models(self.transformer)
-            try:
-                batch.noise_pred = self._denoise(
-                    latents, timestep, chosen, context=getattr(batch, self.guider._identifier_key)
-                ).float()
-            finally:
-                self.guider.cleanup_models(self.transformer)
-        return self.guider(batches)[0]
-
-    def _denoise(
-        self, latents: Tensor, timestep: Tensor, conditions: dict[str, Tensor], context: str
-    ) -> Float[Tensor, "batch channels height width"]:
-        """One call of the transformer; caches keep what belongs to each `context` apart."""
-        with self.transformer.cache_context(context):
-            return self.transformer(
-                hidden_states=latents.to(self.transformer.dtype),
-                timestep=timestep.expand(len(latents)),
-                **conditions,
-                attention_kwargs=self.attention_kwargs,
-                return_dict=False,
-            )[0]
 
     def _realize(self, field: TriplaneField, resolution: int, level: float, output_type: str) -> Any:
         """The batch of fields as meshes or as grids of logits."""
