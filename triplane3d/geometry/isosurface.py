@@ -47,7 +47,8 @@ def evaluate_grid(field: Field, resolution: int, bounds: tuple[float, float] = (
 @torch.no_grad()
 def extract_surface(field: Field, resolution: int = 256, *, level: float = 0.0,
                     bounds: tuple[float, float] = (-1.0, 1.0), dense: bool = False, margin: float = 0.75,
-                    refine: bool = False, chunk_size: int | None = None, max_memory: int | None = None,
+                    refine: bool = False, activation: Callable[[Tensor], Tensor] | None = None,
+                    chunk_size: int | None = None, max_memory: int | None = None,
                     progress: Progress | None = None) -> Mesh:
     """The surface where the field crosses `level`, as a closed mesh wound outwards, coloured if the field knows how.
 
@@ -61,6 +62,9 @@ def extract_surface(field: Field, resolution: int = 256, *, level: float = 0.0,
 
     Args:
         refine: put every vertex on the surface itself, at 13 samples each; what that gained is logged (level INFO).
+        activation: a function that rises, applied to the samples before vertices are placed between them. A density
+            that grows exponentially is searched by its logarithm, which is smooth, but interpolated as it is. `level`
+            is still one of the field's own values.
         chunk_size: limits the samples asked for at once, where the field does not split its lattice itself.
         max_memory: bytes that the bricks of the search and their pieces of surface may take, beside the field's own
             needs and the mesh; a surface that needs more is an error. The dense way does not look at it.
@@ -80,9 +84,11 @@ def extract_surface(field: Field, resolution: int = 256, *, level: float = 0.0,
     axis = _axis(field, resolution, bounds, chunk_size)
     if dense or resolution < SMALLEST:
         values = _on_grid(field, axis, chunk_size, progress)
-        vertices, faces = surface_of_grid(values.cpu().numpy(), level, bounds)
+        crossing = float(_activated(activation, torch.tensor(float(level))))
+        vertices, faces = surface_of_grid(_activated(activation, values).cpu().numpy(), crossing, bounds)
     else:
-        values, origins = Samples(field, axis, level, chunk_size, max_memory, progress).bricks(margin)
+        samples = Samples(field, axis, level, chunk_size, max_memory, progress)
+        values, origins = samples.bricks(margin, activation)
         vertices, faces = surface_of_bricks(values, origins, resolution, bounds)
     if refine:
         cell = (bounds[1] - bounds[0]) / resolution
@@ -128,7 +134,9 @@ class Samples:
         self.low, self.high = float("inf"), -float("inf")
         self.nodes = field.lattice(axis) if isinstance(field, LatticeField) else self._at_nodes
 
-    def bricks(self, margin: float) -> tuple[Float[np.ndarray, "bricks 9 9 9"], Integer[np.ndarray, "bricks 3"]]:
+    def bricks(
+        self, margin: float, activation: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Float[np.ndarray, "bricks 9 9 9"], Integer[np.ndarray, "bricks 3"]]:
         """Values less the level in the bricks that the surface passes, and where these lie."""
         lattice = Lattice.coarsest(len(self.axis) - 1)
         bricks = find_surface(lattice, self.coarse(lattice), self, margin)
@@ -136,7 +144,13 @@ class Samples:
         if self.progress is not None:
             self.progress(self.asked, self.asked)
         hold = torch.cat([crossed(some).flatten(1).any(1) for some in bricks.values.split(1024)])
-        return bricks.values[hold].cpu().numpy(), bricks.origins[hold].cpu().numpy()
+        values = bricks.values[hold]
+        if activation is not None:
+            # Sides stay as the search saw them; and nodes that were not asked may hold what cannot be activated.
+            level = values.new_tensor(self.level)
+            away = torch.nan_to_num(activation(values + level) - activation(level)).abs().clamp(min=1e-30)
+            values = away.copysign(values)
+        return values.cpu().numpy(), bricks.origins[hold].cpu().numpy()
 
     def coarse(self, lattice: Lattice) -> Float[Tensor, "x y z"]:
         """Values less the level at all nodes of the coarsest lattice."""
@@ -177,6 +191,10 @@ class Samples:
             raise MemoryError(f"the surface at resolution {len(self.axis) - 1} needs about {size / 2**20:,.0f} MiB to "
                               f"be found, max_memory allows {self.max_memory / 2**20:,.0f}: lower the resolution or "
                               f"allow more")
+
+
+def _activated(activation: Callable[[Tensor], Tensor] | None, values: Tensor) -> Tensor:
+    return values if activation is None else activation(values)
 
 
 def _axis(field: Field, resolution: int, bounds: tuple[float, float],

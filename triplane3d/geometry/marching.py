@@ -10,6 +10,9 @@ NEAREST = 1e-3
 """Share of a cell that vertices keep from the grid's samples, so that no face collapses onto one."""
 
 
+LEAST = 1e-11
+"""Of the largest value, what a sample keeps from zero: coordinates, in double precision, still show it."""
+
 GROUP = 1024
 """Bricks marched before their pieces are put together."""
 
@@ -127,7 +130,7 @@ def _lift_from_zero(values: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*g
 
     Otherwise vertices would land on them from several edges at once and could not be told apart.
     """
-    least = 1e-6 * max(values.max(), -values.min())
+    least = LEAST * max(values.max(), -values.min())
     near = np.flatnonzero((values <= least) & (values >= -least))
     flat = values.reshape(-1)
     flat[near] = np.where(flat[near] > 0, least, -least)
