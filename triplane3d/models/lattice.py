@@ -12,8 +12,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from triplane3d.models.embeddings import PLANE_AXES
-
 CPU_CHUNK = 16384
 ACCELERATOR_CHUNK = 1 << 19
 """Rows that pass the point MLP at once: what a CPU's caches hold; an accelerator wants its launches large instead."""
@@ -59,7 +57,7 @@ class TriplaneLattice:
         # Where on a patch of 9 × 9 places of each plane a node of a brick lies.
         side = torch.arange(9, dtype=torch.int32, device=axis.device)
         local = [numbers.flatten() for numbers in torch.meshgrid(side, side, side, indexing="ij")]
-        self.place_of_node = [local[first] * 9 + local[second] for first, second in map(sorted, PLANE_AXES)]
+        self.place_of_node = [local[first] * 9 + local[second] for first, second in map(sorted, decoder.plane_axes)]
 
     def __call__(
         self,
@@ -92,7 +90,7 @@ class TriplaneLattice:
         width = self.size + 2
         of_axis = 3 * width**2 + self.samples * torch.arange(3, device=table.device)
         rows, firsts, count = [], [], 0
-        for plane, (across, down) in enumerate(PLANE_AXES):
+        for plane, (across, down) in enumerate(self.decoder.plane_axes):
             first, second = sorted((across, down))
             key, patch = (numbers[first][:, 0] * self.samples + numbers[second][:, 0]).unique(return_inverse=True)
             brick = torch.arange(len(patch), device=key.device)

@@ -15,9 +15,14 @@ from triplane3d.models.lattice import FirstLayer, TriplaneLattice, chunk_rows
 # The axis each plane looks along.
 DEPTH_AXES = (2, 1, 0)
 
-def project_points(points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch 3 points 2"]:
+PlaneAxes = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+def project_points(
+    points: Float[Tensor, "batch points 3"], plane_axes: PlaneAxes = PLANE_AXES
+) -> Float[Tensor, "batch 3 points 2"]:
     """The (width, height) coordinates of every point on every plane."""
-    return torch.stack([points[..., axes] for axes in PLANE_AXES], dim=1)
+    return torch.stack([points[..., axes] for axes in plane_axes], dim=1)
 
 
 def sample_planes(
@@ -42,6 +47,8 @@ class TriplaneFieldDecoder(nn.Module):
     """The point MLP: concatenated features of the three planes → occupancy logit, and colour from the same trunk.
 
     With `num_freqs` > 0 it also reads the point's coordinates and their sines and cosines at π/2·2⁰ … π/2·2ⁿ⁻¹.
+    `plane_axes` names the axes along the width and the height of the planes over x and y, x and z, y and z. Without
+    `color_hidden` the colour is one linear layer away from the trunk.
 
     Everything the field asks goes through `forward`, where offloading hooks sit.
     """
@@ -56,6 +63,9 @@ class TriplaneFieldDecoder(nn.Module):
         color_channels: int = 0,
         padding_mode: str = "border",
         num_freqs: int = 0,
+        plane_axes: PlaneAxes = PLANE_AXES,
+        color_hidden: bool = True,
+        bias: bool = True,
     ):
         super().__init__()
         if num_layers < 2:
@@ -64,17 +74,19 @@ class TriplaneFieldDecoder(nn.Module):
         self.padding_mode = padding_mode
         self.activation = activation(activation_fn)
         self.num_freqs = num_freqs
-        self.proj_in = nn.Linear(3 * plane_channels, hidden_dim)
+        self.plane_axes = plane_axes
+        self.proj_in = nn.Linear(3 * plane_channels, hidden_dim, bias=bias)
         # Where the point is, beside what the planes say there: a plane can then speak of depths ("solid up to here").
         self.place_in = nn.Linear(3 + 6 * num_freqs, hidden_dim, bias=False) if num_freqs else None
-        self.layers = nn.ModuleList([nn.Linear(hidden_dim, hidden_dim) for _ in range(num_layers - 2)])
-        self.proj_out = nn.Linear(hidden_dim, 1)
-        self.color_in = nn.Linear(hidden_dim, hidden_dim) if color_channels else None
-        self.color_out = nn.Linear(hidden_dim, color_channels) if color_channels else None
+        self.layers = nn.ModuleList([nn.Linear(hidden_dim, hidden_dim, bias=bias) for _ in range(num_layers - 2)])
+        self.proj_out = nn.Linear(hidden_dim, 1, bias=bias)
+        self.color_in = nn.Linear(hidden_dim, hidden_dim, bias=bias) if color_channels and color_hidden else None
+        self.color_out = nn.Linear(hidden_dim, color_channels, bias=bias) if color_channels else None
         # He's initialisation: an untrained field already varies over space instead of fading layer by layer.
-        for layer in (self.proj_in, *self.layers, *([self.color_in] if color_channels else [])):
+        for layer in (self.proj_in, *self.layers, *([] if self.color_in is None else [self.color_in])):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            if bias:
+                nn.init.zeros_(layer.bias)
 
     def forward(
         self,
@@ -97,7 +109,7 @@ class TriplaneFieldDecoder(nn.Module):
         if first_layer is not None:
             return self._occupancy(self._trunk(self._compute_dtype(planes, first_layer)))
         assert points is not None, "the field asks either at points or on a grid"
-        features = sample_planes(planes, project_points(points), self.padding_mode)
+        features = sample_planes(planes, project_points(points, self.plane_axes), self.padding_mode)
         features = rearrange(features, "batch plane channels points -> batch points (plane channels)")
         hidden_states = self.proj_in(self._compute_dtype(planes, features))
         if self.place_in is not None:
@@ -125,16 +137,18 @@ class TriplaneFieldDecoder(nn.Module):
 
     def _activate(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows hidden"]:
         """In place where nothing will ask for the gradient."""
-        if self.activation is F.relu and not torch.is_grad_enabled():
-            return hidden_states.relu_()
+        if self.activation in (F.relu, F.silu) and not torch.is_grad_enabled():
+            return self.activation(hidden_states, inplace=True)
         return self.activation(hidden_states)
 
     def _occupancy(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows"]:
         return apply_to_rows(self.proj_out, hidden_states).squeeze(-1)
 
     def _color(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows 3"]:
-        assert self.color_in is not None and self.color_out is not None, "TriplaneField refuses colour without a head"
-        return self.color_out(self.activation(self.color_in(hidden_states))).sigmoid()
+        assert self.color_out is not None, "TriplaneField refuses colour without a head"
+        if self.color_in is not None:
+            hidden_states = self.activation(self.color_in(hidden_states))
+        return self.color_out(hidden_states).sigmoid()
 
     def _first_layer(self, planes: Float[Tensor, "1 3 channels size size"], axes: tuple[Tensor, ...]) -> FirstLayer:
         """The first layer applied to every pixel, and to every sample's coordinates: it is linear in each."""
@@ -159,7 +173,7 @@ class TriplaneFieldDecoder(nn.Module):
         zero = planes.new_zeros(1, self.proj_in.in_features)
         bias = self.proj_in(zero)  # called, not read: hooks and adapters sit on the call
         parts = []
-        for plane, (width, height) in enumerate(PLANE_AXES):
+        for plane, (width, height) in enumerate(self.plane_axes):
             coordinates = [x, y, z]
             first, second = sorted((width, height))
             rows, columns = torch.meshgrid(coordinates[first], coordinates[second], indexing="ij")

@@ -1,0 +1,248 @@
+"""One photo → the planes of a radiance field in a single pass: TripoSR's network, after LRM (Hong et al. 2023).
+
+The frame is the checkpoint's own: right-handed, z up, the photo's camera on +x, the object within ±`radius`.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.attention import AttentionMixin
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from triplane3d.models.attention import FeedForward, TriplaneAttention, TriplaneAttentionBlock, cast_for_autocast
+from triplane3d.models.radiance import DENSITY_ACTIVATIONS, TriplaneRadianceField
+from triplane3d.models.triplane import PlaneAxes, TriplaneFieldDecoder
+
+PIXEL_MEAN, PIXEL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's red, green and blue, as the vision transformer was trained."""
+
+PLANE_AXES: PlaneAxes = ((0, 1), (0, 2), (1, 2))
+"""Axes along the width and the height of each plane; the third is transposed against the library's own."""
+
+
+class VisionTransformer(nn.Module):
+    """A plain ViT (Dosovitskiy et al. 2020) for pictures of one size: class token and patches, row by row."""
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        patch_size: int,
+        dim: int,
+        heads: int,
+        num_layers: int,
+        ff_dim: int,
+        activation_fn: str,
+        attention_bias: bool,
+        eps: float,
+    ):
+        super().__init__()
+        self.patch_embed = nn.Conv2d(3, dim, kernel_size=patch_size, stride=patch_size)
+        self.class_token = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
+        self.positions = nn.Parameter(torch.randn(1, 1 + (image_size // patch_size) ** 2, dim) * 0.02)
+        block: dict[str, Any] = {"activation_fn": activation_fn, "attention_bias": attention_bias, "ff_dim": ff_dim}
+        self.blocks = nn.ModuleList(
+            [TriplaneAttentionBlock(dim, heads, dim // heads, **block, eps=eps) for _ in range(num_layers)]
+        )
+        self.norm_out = nn.LayerNorm(dim, eps=eps)
+        self.gradient_checkpointing = False
+
+    def forward(self, pixel_values: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch tokens dim"]:
+        patches = rearrange(self.patch_embed(pixel_values), "batch dim row column -> batch (row column) dim")
+        class_token = self.class_token.to(patches.dtype).expand(len(patches), -1, -1)
+        hidden_states = torch.cat([class_token, patches], dim=1) + self.positions.to(patches.dtype)
+        for block in self.blocks:
+            if torch.is_grad_enabled() and self.gradient_checkpointing:
+                hidden_states = self._gradient_checkpointing_func(block, hidden_states)
+            else:
+                hidden_states = block(hidden_states)
+        return self.norm_out(hidden_states)
+
+
+class ReconstructorBlock(nn.Module):
+    """Self-attention among the planes' tokens, cross-attention to the photo's, feed-forward; each with its own norm."""
+
+    def __init__(
+        self, dim: int, heads: int, head_dim: int, *, context_dim: int, attention_bias: bool, activation_fn: str
+    ):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = TriplaneAttention(dim, heads, head_dim, bias=attention_bias)
+        self.norm_cross = nn.LayerNorm(dim)
+        self.cross_attn = TriplaneAttention(dim, heads, head_dim, context_dim=context_dim, bias=attention_bias)
+        self.norm2 = nn.LayerNorm(dim)
+        self.ff = FeedForward(dim, 4 * dim, activation_fn=activation_fn)
+
+    def forward(
+        self,
+        hidden_states: Float[Tensor, "batch tokens dim"],
+        encoder_hidden_states: Float[Tensor, "batch context context_dim"],
+    ) -> Float[Tensor, "batch tokens dim"]:
+        hidden_states = hidden_states + self.attn(cast_for_autocast(self.norm1(hidden_states)))
+        normed = cast_for_autocast(self.norm_cross(hidden_states))
+        hidden_states = hidden_states + self.cross_attn(normed, encoder_hidden_states)
+        return hidden_states + self.ff(cast_for_autocast(self.norm2(hidden_states)))
+
+
+class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin):
+    """Photos in, planes out, and the radiance field that they describe.
+
+    ```python
+    planes = reconstructor(pixel_values)      # (batch, 3, height, width) in 0..1 → (batch, 3, channels, rows, columns)
+    field = reconstructor.field(planes)
+    field.density(points); field.color(points)      # points (batch, points, 3) within ±radius
+    ```
+
+    A vision transformer reads the photo at `image_size`; learnt tokens of three planes of `plane_size`², as wide as
+    the transformer, attend to each other and to all of its tokens; a transposed convolution doubles their side and
+    leaves `field_channels` of them. Density is `density_activation`(MLP + `density_bias`), colour a sigmoid.
+    `num_samples_per_ray` is what it was rendered with in training.
+    """
+
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ["TriplaneAttentionBlock", "ReconstructorBlock", "TriplaneFieldDecoder"]
+    _repeated_blocks = ["TriplaneAttentionBlock", "ReconstructorBlock"]
+    _skip_layerwise_casting_patterns = ["patch_embed", "norm", "field_decoder"]
+
+    @register_to_config
+    def __init__(
+        self,
+        image_size: int = 512,
+        patch_size: int = 16,
+        encoder_dim: int = 768,
+        encoder_heads: int = 12,
+        encoder_layers: int = 12,
+        encoder_ff_dim: int = 3072,
+        encoder_activation: str = "gelu",
+        encoder_attention_bias: bool = True,
+        encoder_norm_eps: float = 1e-12,
+        plane_size: int = 32,
+        num_layers: int = 16,
+        num_attention_heads: int = 16,
+        attention_head_dim: int = 64,
+        attention_bias: bool = False,
+        activation_fn: str = "geglu",
+        norm_num_groups: int = 32,
+        field_channels: int = 40,
+        field_hidden_dim: int = 64,
+        field_layers: int = 10,
+        field_activation: str = "silu",
+        field_bias: bool = True,
+        radius: float = 0.87,
+        density_activation: str = "exp",
+        density_bias: float = -1.0,
+        num_samples_per_ray: int = 128,
+    ):
+        super().__init__()
+        if image_size % patch_size:
+            raise ValueError(f"image_size={image_size} must be a multiple of patch_size={patch_size}")
+        if density_activation not in DENSITY_ACTIVATIONS:
+            raise ValueError(f"density_activation must be one of {sorted(DENSITY_ACTIVATIONS)}, got {density_activation!r}")
+        dim = num_attention_heads * attention_head_dim
+        self.image_encoder = VisionTransformer(
+            image_size=image_size,
+            patch_size=patch_size,
+            dim=encoder_dim,
+            heads=encoder_heads,
+            num_layers=encoder_layers,
+            ff_dim=encoder_ff_dim,
+            activation_fn=encoder_activation,
+            attention_bias=encoder_attention_bias,
+            eps=encoder_norm_eps,
+        )
+        self.tokens = nn.Parameter(torch.randn(3, dim, plane_size, plane_size) * dim**-0.5)
+        self.norm_in = nn.GroupNorm(norm_num_groups, dim, eps=1e-6)
+        self.proj_in = nn.Linear(dim, dim)
+        self.transformer_blocks = nn.ModuleList(
+            [
+                ReconstructorBlock(
+                    dim,
+                    num_attention_heads,
+                    attention_head_dim,
+                    context_dim=encoder_dim,
+                    attention_bias=attention_bias,
+                    activation_fn=activation_fn,
+                )
+                for _ in range(num_layers)
+            ]
+        )
+        self.proj_out = nn.Linear(dim, dim)
+        self.upsample = nn.ConvTranspose2d(dim, field_channels, kernel_size=2, stride=2)
+        self.field_decoder = TriplaneFieldDecoder(
+            field_channels,
+            hidden_dim=field_hidden_dim,
+            num_layers=field_layers,
+            activation_fn=field_activation,
+            color_channels=3,
+            color_hidden=False,
+            bias=field_bias,
+            padding_mode="zeros",
+            plane_axes=PLANE_AXES,
+        )
+        self.gradient_checkpointing = False
+
+    def forward(
+        self, pixel_values: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch 3 channels rows columns"]:
+        """Planes for photos in 0..1, framed as in training; those of another size than `image_size` are resampled."""
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != 3:
+            raise ValueError(
+                f"expected photos of shape (batch, 3, height, width) in 0..1, got {tuple(pixel_values.shape)}"
+            )
+        return self.decode(self.encode_image(pixel_values))
+
+    def encode_image(
+        self, pixel_values: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch tokens encoder_dim"]:
+        """The photo's tokens: resampled (bilinear, antialiased), normalised, and seen by the vision transformer."""
+        size = (self.config.image_size, self.config.image_size)
+        pixels = pixel_values.float()
+        if tuple(pixels.shape[-2:]) != size:
+            pixels = F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
+        mean, std = (pixels.new_tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+        return self.image_encoder(((pixels - mean) / std).to(self.dtype))
+
+    def decode(
+        self, encoder_hidden_states: Float[Tensor, "batch tokens encoder_dim"]
+    ) -> Float[Tensor, "batch 3 channels rows columns"]:
+        """The planes that answer to a photo's tokens."""
+        encoder_hidden_states = cast_for_autocast(encoder_hidden_states)
+        tokens = rearrange(self.tokens, "plane dim row column -> 1 dim (plane row column)")
+        # Until they read the photo, the tokens of all photos are the same.
+        hidden_states = self.proj_in(rearrange(self.norm_in(tokens), "1 dim token -> 1 token dim"))
+        hidden_states = hidden_states.expand(len(encoder_hidden_states), -1, -1)
+        for block in self.transformer_blocks:
+            if torch.is_grad_enabled() and self.gradient_checkpointing:
+                hidden_states = self._gradient_checkpointing_func(block, hidden_states, encoder_hidden_states)
+            else:
+                hidden_states = block(hidden_states, encoder_hidden_states)
+        hidden_states = self.proj_out(hidden_states) + tokens.transpose(1, 2)
+        planes = rearrange(
+            hidden_states,
+            "batch (plane row column) dim -> (batch plane) dim row column",
+            plane=3,
+            row=self.config.plane_size,
+        )
+        return rearrange(self.upsample(planes), "(batch plane) ... -> batch plane ...", plane=3)
+
+    @apply_forward_hook
+    def field(self, planes: Float[Tensor, "batch 3 channels rows columns"]) -> TriplaneRadianceField:
+        """The radiance field that planes describe, one for each photo."""
+        if planes.ndim != 5 or planes.shape[1] != 3 or planes.shape[2] != self.config.field_channels:
+            raise ValueError(
+                f"expected planes of shape (batch, 3, {self.config.field_channels}, rows, columns), got "
+                f"{tuple(planes.shape)}; take them from reconstructor(pixel_values)"
+            )
+        return TriplaneRadianceField(
+            planes,
+            self.field_decoder,
+            radius=self.config.radius,
+            density_activation=self.config.density_activation,
+            density_bias=self.config.density_bias,
+        )
