@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     from triplane3d.geometry.isosurface import extract_surface
     from triplane3d.geometry.mesh import Mesh
     from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+    from triplane3d.models.radiance import TriplaneRadianceField
+    from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
     from triplane3d.models.transformer_triplane import TriplaneTransformer
     from triplane3d.models.triplane import TriplaneField
     from triplane3d.pipelines.image_processor import Triplane3DImageProcessor
     from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
     from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
+    from triplane3d.pipelines.pipeline_triplane_reconstruction import (
+        TriplaneReconstructionPipeline,
+        TriplaneReconstructionPipelineOutput,
+    )
 
 __version__ = "0.1.0"
 
@@ -31,6 +37,10 @@ __all__ = [
     "Triplane3DPipeline",
     "Triplane3DPipelineOutput",
     "TriplaneField",
+    "TriplaneRadianceField",
+    "TriplaneReconstructionPipeline",
+    "TriplaneReconstructionPipelineOutput",
+    "TriplaneReconstructor",
     "TriplaneTransformer",
     "extract_surface",
     "register_with_diffusers",
@@ -44,6 +54,10 @@ _HOMES = {
     "Triplane3DPipeline": "triplane3d.pipelines.pipeline_triplane3d",
     "Triplane3DPipelineOutput": "triplane3d.pipelines.pipeline_output",
     "TriplaneField": "triplane3d.models.triplane",
+    "TriplaneRadianceField": "triplane3d.models.radiance",
+    "TriplaneReconstructionPipeline": "triplane3d.pipelines.pipeline_triplane_reconstruction",
+    "TriplaneReconstructionPipelineOutput": "triplane3d.pipelines.pipeline_triplane_reconstruction",
+    "TriplaneReconstructor": "triplane3d.models.reconstructor_triplane",
     "TriplaneTransformer": "triplane3d.models.transformer_triplane",
     "extract_surface": "triplane3d.geometry.isosurface",
     # diffusers' loader asks the library that model_index.json names for these bases.

@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failure, 2 the user's mistake, 130 stopped by the user.
 """
 
+import inspect
 import json
 import logging
 import os
@@ -21,10 +22,18 @@ from triplane3d.pipelines.loading import embedded_names, embedded_pipeline, regi
 if TYPE_CHECKING:
     import torch
 
-    from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
+    from diffusers import DiffusionPipeline
 
 MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl")
 PREVIEW_SUFFIXES = (".webp", ".gif", ".png")
+
+OPTIONS = {
+    "num_inference_steps": "--steps",
+    "guidance_scale": "--guidance",
+    "resolution": "--resolution",
+    "level": "--level",
+}
+"""What a pipeline's call names, as the command does."""
 
 app = typer.Typer(
     help="Turn photos of objects into 3D meshes.",
@@ -48,6 +57,27 @@ class Dtype(StrEnum):
     float32 = "float32"
     float16 = "float16"
     bfloat16 = "bfloat16"
+
+
+class Variant(StrEnum):
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+convert = typer.Typer(
+    help="Turn public checkpoints into saved pipelines, which --model then names.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(convert, name="convert")
+
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CKPT", help="The downloaded model.ckpt, or the folder that holds it.")
+]
+Output = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the pipeline.")]
+Settings = Annotated[Path | None, typer.Option("--config", help="Its config.yaml, where it is not beside it.")]
+HalfToo = Annotated[Variant | None, typer.Option(help="Write the weights in half precision too.")]
+ShardSize = Annotated[str, typer.Option(help="Split files that would be larger, such as 5GB.")]
 
 
 @app.command(no_args_is_help=True)
@@ -89,6 +119,9 @@ def generate(
             "matting, grabcut, border, or the folder of a matting model. Nothing is downloaded.",
         ),
     ] = "auto",
+    level: Annotated[
+        float | None, typer.Option(help="Where the surface lies in the model's field. Default: the model's own.")
+    ] = None,
     preview: Annotated[
         Path | None, typer.Option(help="Also draw it: a turntable (.webp, .gif) or the photo's own view (.png).")
     ] = None,
@@ -131,20 +164,19 @@ def generate(
     pipe = _load(model, device, dtype)
     if quality not in pipe.config.presets:
         _fail(f"--quality must be one of {', '.join(sorted(pipe.config.presets))}, got {quality!r}")
+    chosen = {"num_inference_steps": steps, "guidance_scale": guidance, "resolution": resolution, "level": level}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    takes = inspect.signature(pipe.__call__).parameters
+    if refused := [name for name in chosen if name not in takes]:
+        _fail(f"{model} makes its meshes in a single pass: leave out {' and '.join(OPTIONS[name] for name in refused)}")
     mistakes = 0
     for image, target, turntable in zip(images, targets, previews, strict=True):
         started = time.perf_counter()
         pipe.set_progress_bar_config(desc=image.name, leave=False)
         try:
-            out = pipe(
-                image,
-                num_inference_steps=steps,
-                guidance_scale=guidance,
-                generator=torch.Generator().manual_seed(seed),
-                resolution=resolution,
-                quality=quality,
-                background_removal=background_removal,
-            )
+            if "generator" in takes:
+                chosen["generator"] = torch.Generator().manual_seed(seed)
+            out = pipe(image, quality=quality, background_removal=background_removal, **chosen)
             mesh = out.meshes[0]
             mesh.save(target)
             if turntable is not None:
@@ -203,10 +235,77 @@ def info(
     scalars = {name: value for name, value in index.items() if name[0] != "_" and not isinstance(value, list | dict)}
     typer.echo("\nsettings: " + ", ".join(f"{name} {value}" for name, value in scalars.items()))
     if presets := index.get("presets"):
-        typer.echo(f"\n{'--quality':<16}{'steps':>6}{'guidance':>10}{'resolution':>12}")
-        for name, preset in sorted(presets.items(), key=lambda item: item[1]["num_inference_steps"]):
-            steps, guidance = preset["num_inference_steps"], preset["guidance_scale"]
-            typer.echo(f"{name:<16}{steps:>6}{guidance:>10g}{preset['resolution']:>12}")
+        columns = [name for name in OPTIONS if name in next(iter(presets.values()))]
+        typer.echo(f"\n{'--quality':<16}" + "".join(f"{OPTIONS[name].strip('-'):>12}" for name in columns))
+        for name, preset in sorted(presets.items(), key=lambda item: [item[1][column] for column in columns]):
+            typer.echo(f"{name:<16}" + "".join(f"{preset[column]:>12g}" for column in columns))
+
+
+@convert.command("direct3d", no_args_is_help=True)
+def convert_direct3d(
+    checkpoint: Checkpoint,
+    output: Output,
+    settings: Settings = None,
+    skip_encoders: Annotated[
+        bool,
+        typer.Option("--skip-encoders", help="Leave out the two image encoders, which the checkpoint does not hold."),
+    ] = False,
+    image_encoder: Annotated[
+        str | None, typer.Option(help="CLIP's vision model: a folder, or a name on the Hub. Default: the config's.")
+    ] = None,
+    pixel_encoder: Annotated[
+        str | None, typer.Option(help="DINOv2: a folder, or a name on the Hub. Default: the config's.")
+    ] = None,
+    variant: HalfToo = None,
+    max_shard_size: ShardSize = "10GB",
+) -> None:
+    """DreamTechAI/Direct3D: model.ckpt and config.yaml.
+
+    \b
+      triplane3d convert direct3d Direct3D/ my-direct3d/
+      triplane3d generate chair.png --model my-direct3d/
+    """
+    from triplane3d.convert.direct3d import convert_direct3d
+
+    with _mistakes_are_sentences():
+        convert_direct3d(
+            checkpoint,
+            output,
+            settings=settings,
+            skip_encoders=skip_encoders,
+            image_encoder=image_encoder,
+            pixel_encoder=pixel_encoder,
+            variant=variant and variant.value,
+            max_shard_size=max_shard_size,
+        )
+    typer.echo(f"{output}: a pipeline; see: triplane3d info {output}")
+
+
+@convert.command("triposr", no_args_is_help=True)
+def convert_triposr(
+    checkpoint: Checkpoint,
+    output: Output,
+    settings: Settings = None,
+    variant: HalfToo = None,
+    max_shard_size: ShardSize = "10GB",
+) -> None:
+    """stabilityai/TripoSR: model.ckpt and config.yaml.
+
+    \b
+      triplane3d convert triposr TripoSR/ my-triposr/
+      triplane3d generate chair.png --model my-triposr/
+    """
+    from triplane3d.convert.triposr import convert_triposr
+
+    with _mistakes_are_sentences():
+        convert_triposr(
+            checkpoint,
+            output,
+            settings=settings,
+            variant=variant and variant.value,
+            max_shard_size=max_shard_size,
+        )
+    typer.echo(f"{output}: a pipeline; see: triplane3d info {output}")
 
 
 @app.callback(invoke_without_command=True)
@@ -277,8 +376,9 @@ def _find_local(model: str) -> Path | None:
     return Path(model) if (Path(model) / "model_index.json").is_file() else None
 
 
-def _load(model: str, device: Device, dtype: Dtype) -> "Triplane3DPipeline":
-    if _find_local(model) is None:
+def _load(model: str, device: Device, dtype: Dtype) -> "DiffusionPipeline":
+    folder = _find_local(model)
+    if folder is None:
         if Path(model).exists():
             _fail(f"{model} is not a saved pipeline: it has no model_index.json")
         if model.count("/") != 1:
@@ -287,10 +387,9 @@ def _load(model: str, device: Device, dtype: Dtype) -> "Triplane3DPipeline":
                 "a folder, or owner/name on the Hugging Face Hub"
             )
     import torch
+    from diffusers import DiffusionPipeline
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
-
-    from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 
     register_with_diffusers()
     diffusers_logging.set_verbosity_error()
@@ -301,7 +400,7 @@ def _load(model: str, device: Device, dtype: Dtype) -> "Triplane3DPipeline":
         dtype = Dtype.float16 if chosen.type == "cuda" else Dtype.float32
     typer.echo(f"loading {model} on {chosen} ({dtype.value})", err=True)
     with _mistakes_are_sentences():
-        return Triplane3DPipeline.from_pretrained(model, dtype=getattr(torch, dtype.value)).to(chosen)
+        return DiffusionPipeline.from_pretrained(folder or model, dtype=getattr(torch, dtype.value)).to(chosen)
 
 
 def _choose_device(device: Device) -> "torch.device":

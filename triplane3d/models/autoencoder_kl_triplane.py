@@ -224,7 +224,15 @@ class TokenDecoder(nn.Module):
 class ConvDecoder(nn.Module):
     """Stable Diffusion's image decoder over the planes laid side by side (Direct3D's decoder)."""
 
-    def __init__(self, *, dim: int, latent_channels: int, plane_channels: int, block_out_channels: Sequence[int]):
+    def __init__(
+        self,
+        *,
+        dim: int,
+        latent_channels: int,
+        plane_channels: int,
+        block_out_channels: Sequence[int],
+        mid_block_attention: bool,
+    ):
         super().__init__()
         self.conv_latent = nn.Conv2d(latent_channels, dim, kernel_size=1)
         self.image_decoder = Decoder(
@@ -233,6 +241,7 @@ class ConvDecoder(nn.Module):
             up_block_types=("UpDecoderBlock2D",) * len(block_out_channels),
             block_out_channels=tuple(block_out_channels),
             layers_per_block=2,
+            mid_block_add_attention=mid_block_attention,
         )
 
     def forward(
@@ -257,6 +266,7 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
     cross-attend to the points); `decoder_type` is "tokens" (a transformer whose head grows each token into a patch)
     or "conv" (an image decoder over the rolled-out planes). `latents_mean` and `latents_std` (one value per latent
     channel, or None) normalise the latents a denoiser sees: z = latents · std + mean before `decode`.
+    `mid_block_attention` lets the convolutional decoder's pixels attend to each other once, before they grow.
     """
 
     _supports_gradient_checkpointing = True
@@ -295,6 +305,7 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
         surface_color_channels: int = 0,
         latents_mean: list[float] | None = None,
         latents_std: list[float] | None = None,
+        mid_block_attention: bool = True,
     ):
         super().__init__()
         self.encoder: nn.Module
@@ -357,6 +368,7 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
                 latent_channels=latent_channels,
                 plane_channels=plane_channels,
                 block_out_channels=block_out_channels,
+                mid_block_attention=mid_block_attention,
             )
         else:
             raise ValueError(f'decoder_type must be "tokens" or "conv", got {decoder_type!r}')

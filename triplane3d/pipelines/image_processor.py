@@ -19,7 +19,7 @@ from torch import Tensor
 from triplane3d.pipelines.arguments import check_number, check_whole
 from triplane3d.pipelines.background import Matte, remove_background
 from triplane3d.pipelines.framing import frame_direct3d, frame_triposr
-from triplane3d.pipelines.photo import decode_photo, split_batch
+from triplane3d.pipelines.photo import decode_photo, find_photo, split_batch
 
 # Mean and standard deviation per colour channel, as the public image encoders were trained.
 IMAGE_STATISTICS = {
@@ -177,6 +177,17 @@ class Triplane3DImageProcessor:
             square = frame_triposr(rgba, foreground_ratio=self.foreground_ratio, background=self.background)
         size = (self.image_size, self.image_size)
         return F.pad(resize_square(square[None], size), (0, 0, 0, 0, 0, 1), value=1.0)
+
+
+def check_photos(image: Photo | Sequence[Photo]) -> int:
+    """How many photos there are, each of a known kind and, where it is a path, there to be read."""
+    entries = split_batch(image)
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, Photo):
+            raise TypeError(f"image {index} must be a path, PIL image, array or tensor, got {type(entry).__name__}")
+        if isinstance(entry, str | PathLike):
+            find_photo(entry)
+    return len(entries)
 
 
 def resize_square(

@@ -30,12 +30,14 @@ def register_with_diffusers() -> None:
     from diffusers.pipelines import pipeline_loading_utils
 
     from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
+    from triplane3d.pipelines.pipeline_triplane_reconstruction import TriplaneReconstructionPipeline
 
     methods = ["save_pretrained", "from_pretrained"]
     pipeline_loading_utils.LOADABLE_CLASSES.setdefault(
         "triplane3d", {base: list(methods) for base in ("ModelMixin", "SchedulerMixin")}
     )
     diffusers.Triplane3DPipeline = Triplane3DPipeline
+    diffusers.TriplaneReconstructionPipeline = TriplaneReconstructionPipeline
 
 
 def embedded_pipeline(name: str) -> Path | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,6 @@ from diffusers.guiders import BaseGuidance
 from diffusers.schedulers import SchedulerMixin
 from diffusers.utils.torch_utils import randn_tensor
 from einops import rearrange, repeat
-from huggingface_hub import ModelCard
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -33,18 +31,17 @@ from triplane3d.pipelines.arguments import (
 )
 from triplane3d.pipelines.background import check_background_removal
 from triplane3d.pipelines.guidance import GuidedPrediction, scheduler_manners
-from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor
+from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
 from triplane3d.pipelines.loading import embedded_pipeline
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
-from triplane3d.pipelines.photo import find_photo, split_batch
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_MESHES, MAX_RESOLUTION, PRESETS, check_presets
+from triplane3d.pipelines.sharing import SharedByCard
 
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "latent")
-HUB_TAGS = ("image-to-3d", "triplane3d", "diffusers")
 
 
-class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
+class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMixin):
     """Photos of objects in, meshes out.
 
     ```python
@@ -232,14 +229,7 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             check_tensor("image_embeds", image_embeds, ("photos", "tokens", width), "`encode_image` makes them")
             photos = len(image_embeds)
         else:
-            entries = split_batch(image)
-            for index, entry in enumerate(entries):
-                if not isinstance(entry, Photo):
-                    kind = type(entry).__name__
-                    raise TypeError(f"image {index} must be a path, PIL image, array or tensor, got {kind}")
-                if isinstance(entry, str | PathLike):
-                    find_photo(entry)
-            photos = len(entries)
+            photos = check_photos(image)
         second = self.transformer.config.get("pixel_attention_dim") is not None
         if second != (self.pixel_encoder is not None):
             has, lacks = ("transformer", "pixel_encoder") if second else ("pixel_encoder", "transformer")
@@ -441,16 +431,3 @@ class Triplane3DPipeline(DiffusionPipeline, Triplane3DLoraLoaderMixin):
             return grids if output_type == "pt" else grids.cpu().numpy()
         meshes = extract_surfaces(field, resolution, level=level)
         return meshes if output_type == "mesh" else [mesh.to_trimesh() for mesh in meshes]
-
-    def _upload_folder(self, working_dir: str | PathLike, *args: Any, **kwargs: Any) -> Any:
-        """Every push passes here: the model card keeps what it says of a local pipeline and gains our tags."""
-        card_path = Path(working_dir) / "README.md"
-        own_card = Path(str(self.config.get("_name_or_path", ""))) / "README.md"
-        if card_path.is_file():
-            card = ModelCard.load(card_path)
-            if own_card.is_file() and "has been automatically generated" in card.text:
-                card = ModelCard.load(own_card)
-            tags = list(card.data.tags or [])
-            card.data.tags = tags + [tag for tag in HUB_TAGS if tag not in tags]
-            card.save(card_path)
-        return super()._upload_folder(working_dir, *args, **kwargs)

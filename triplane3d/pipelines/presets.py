@@ -18,16 +18,18 @@ PRESETS = {
 }
 
 
-def check_presets(presets: dict) -> dict:
-    """`presets` as they are saved, every one complete."""
+def check_presets(presets: dict, example: Mapping[str, Mapping] = PRESETS) -> dict:
+    """`presets` as they are saved, every one complete: each says what those of `example` say."""
     if not isinstance(presets, Mapping) or not all(isinstance(preset, Mapping) for preset in presets.values()):
-        raise ValueError(f"presets must be a dict of dicts such as {PRESETS}, got {presets!r}")
+        raise ValueError(f"presets must be a dict of dicts such as {example}, got {presets!r}")
+    settings = example[DEFAULT_QUALITY]
     for name, preset in presets.items():
-        if set(preset) != set(PRESETS[DEFAULT_QUALITY]):
-            raise ValueError(f"presets[{name!r}] must say {sorted(PRESETS[DEFAULT_QUALITY])}, got {dict(preset)}")
-        check_whole(f"presets[{name!r}] num_inference_steps", preset["num_inference_steps"], 1)
-        check_number(f"presets[{name!r}] guidance_scale", preset["guidance_scale"], 0)
+        if set(preset) != set(settings):
+            raise ValueError(f"presets[{name!r}] must say {sorted(settings)}, got {dict(preset)}")
         check_whole(f"presets[{name!r}] resolution", preset["resolution"], 2, MAX_RESOLUTION)
+        if "num_inference_steps" in settings:
+            check_whole(f"presets[{name!r}] num_inference_steps", preset["num_inference_steps"], 1)
+            check_number(f"presets[{name!r}] guidance_scale", preset["guidance_scale"], 0)
     if DEFAULT_QUALITY not in presets:
         raise ValueError(f"presets must have one called {DEFAULT_QUALITY!r}, got {sorted(presets)}")
     return {name: dict(preset) for name, preset in presets.items()}

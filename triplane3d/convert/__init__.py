@@ -1,0 +1,1 @@
+"""Public checkpoints → saved pipelines in safetensors, with every tensor accounted for."""

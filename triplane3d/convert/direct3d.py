@@ -1,0 +1,366 @@
+"""Direct3D (Wu et al. 2024, arXiv 2405.14832) → a saved `Triplane3DPipeline`.
+
+`model.ckpt` holds the state dicts of the autoencoder ("vae") and the denoiser ("dit"); `config.yaml` names every class
+and its arguments. The two image encoders are public models that the checkpoint does not hold: CLIP ViT-L/14, whose
+tokens cross-attention reads, and DINOv2 ViT-L/14, whose tokens join the latents.
+"""
+
+import inspect
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import SchedulerMixin
+from torch import Tensor
+from transformers import AutoModel, CLIPVisionModel, Dinov2Model, PreTrainedModel
+
+from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_settings
+from triplane3d.convert.pipeline import Variant, write_card, write_index, write_model
+from triplane3d.convert.positions import resample_positions
+from triplane3d.convert.saving import building
+from triplane3d.convert.weights import Origin, collect, outline, rename
+from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.transformer_triplane import TriplaneTransformer
+
+SECTIONS = ("vae", "dit", "semantic_encoder", "pixel_encoder", "scheduler")
+
+# What each class takes, and what it takes for granted.
+VAE_DEFAULTS = {
+    "triplane_res": None,
+    "latent_dim": None,
+    "triplane_dim": 32,
+    "num_freqs": 8,
+    "num_attention_heads": 12,
+    "attention_head_dim": 64,
+    "num_encoder_layers": 8,
+    "num_geodecoder_layers": 5,
+    "final_activation": None,
+    "block_out_channels": [128, 256, 512, 512],
+    "mid_block_add_attention": True,
+    "gradient_checkpointing": False,
+    "latents_scale": 1.0,
+    "latents_shift": 0.0,
+}
+DIT_DEFAULTS = {
+    "num_attention_heads": 16,
+    "attention_head_dim": 72,
+    "in_channels": None,
+    "out_channels": None,
+    "num_layers": 1,
+    "dropout": 0.0,
+    "attention_bias": False,
+    "sample_size": None,
+    "patch_size": None,
+    "activation_fn": "gelu-approximate",
+    "norm_elementwise_affine": False,
+    "norm_eps": 1e-6,
+    "semantic_channels": None,
+    "pixel_channels": None,
+    "interpolation_scale": 1.0,
+    "gradient_checkpointing": False,
+}
+ENCODER_DEFAULTS = {
+    "semantic_encoder": {"version": "openai/clip-vit-large-patch14", "img_size": 224},
+    "pixel_encoder": {"version": "facebook/dinov2-large", "img_size": 224},
+}
+CLASSES = {
+    "vae": "D3D_VAE",
+    "dit": "D3D_DiT",
+    "semantic_encoder": "ClipImageEncoder",
+    "pixel_encoder": "DinoEncoder",
+}
+
+ATTENTION_RULES = [
+    (r"\.ff\.linear_1\.", ".mlp.0."),
+    (r"\.ff\.linear_2\.", ".mlp.2."),
+    (r"\.to_out\.0\.", ".to_out."),
+]
+VAE_RULES = [
+    (r"^decoder\.image_decoder\.", "decoder."),
+    (r"^decoder\.conv_latent\.", "post_latent."),
+    (r"^encoder\.proj_out\.", "pre_latent."),
+    (r"^encoder\.tokens$", "encoder.learnable_token"),
+    (r"^encoder\.cross_block\.cross_attn\.", "encoder.cross_block.attn."),
+    (r"^encoder\.cross_block\.norm_context\.", "encoder.cross_block.norm1_c."),
+    (r"^encoder\.cross_block\.", "encoder.cross_attn."),
+    (r"^encoder\.blocks\.", "encoder.self_attn."),
+]
+DIT_RULES = [
+    (r"^patch_embed\.", "pos_embed.proj."),
+    (r"^time_embed\.", "adaln_single.emb.timestep_embedder."),
+    (r"^time_modulation\.", "adaln_single.linear."),
+    (r"^encoder_proj\.", "semantic_projection."),
+    (r"^pixel_proj\.", "pixel_projection."),
+    (r"\.attn\.", ".attn1."),
+    (r"\.cross_attn\.", ".attn2."),
+    (r"\.ff\.linear_1\.", ".ff.net.0.proj."),
+    (r"\.ff\.linear_2\.", ".ff.net.2."),
+]
+
+PRESETS = {
+    "draft": {"num_inference_steps": 20, "guidance_scale": 4.0, "resolution": 128},
+    "balanced": {"num_inference_steps": 50, "guidance_scale": 4.0, "resolution": 256},
+    "high": {"num_inference_steps": 50, "guidance_scale": 4.0, "resolution": 512},
+}
+LEVEL = -1.0
+"""The logit at which its authors' example takes the surface."""
+
+
+CARD = """---
+license: apache-2.0
+library_name: diffusers
+pipeline_tag: image-to-3d
+base_model: DreamTechAI/Direct3D
+tags: [image-to-3d, triplane3d, diffusers]
+---
+
+# Direct3D, as a triplane3d pipeline
+
+One photo in, a mesh out: a diffusion transformer denoises triplane latents conditioned on CLIP and DINOv2 tokens.
+Converted by triplane3d from the weights that DreamTechAI published as
+[DreamTechAI/Direct3D](https://huggingface.co/DreamTechAI/Direct3D) under Apache-2.0; they belong to their authors.
+
+```python
+import triplane3d
+from diffusers import DiffusionPipeline
+
+pipe = DiffusionPipeline.from_pretrained("path/to/this/folder")
+pipe("chair.png").meshes[0].save("chair.glb")
+```
+
+The numbers are those of the authors' code to float32's rounding, with these differences:
+
+- Vertices lie where the field crosses the level. The authors' code divides by one cell too many, which shrinks meshes
+  by 1/(resolution + 1) and shifts them towards the low corner.
+- Initial noise is scaled as the scheduler asks (`init_noise_sigma`), which their code leaves out.
+- Greyscale and palette photos work.
+- DINOv2's positions were resampled once, for the size of the photos, by the rule that was in force at its training.
+
+Paper: Wu et al., *Direct3D: Scalable Image-to-3D Generation via 3D Latent Diffusion Transformer*, NeurIPS 2024,
+[arXiv 2405.14832](https://arxiv.org/abs/2405.14832).
+"""
+
+def convert_direct3d(
+    checkpoint: str | Path,
+    output: str | Path,
+    *,
+    settings: str | Path | None = None,
+    skip_encoders: bool = False,
+    image_encoder: str | Path | None = None,
+    pixel_encoder: str | Path | None = None,
+    variant: Variant | None = None,
+    max_shard_size: int | str = "10GB",
+) -> Path:
+    """Writes the saved pipeline `output`, in bounded memory, as a whole or not at all; returns its folder.
+
+    Args:
+        checkpoint: `model.ckpt`, or a folder that holds it or `vae.safetensors` and `dit.safetensors`.
+        settings: its `config.yaml`, where it is not beside it.
+        skip_encoders: leave out the two image encoders; the pipeline is then given them when it is loaded.
+        image_encoder: CLIP's vision model, a folder or a name on the Hub; by default what the settings name.
+        pixel_encoder: likewise DINOv2.
+        variant: "fp16" or "bf16" writes the weights in half precision too, beside the full ones.
+        max_shard_size: larger files are split.
+
+    Raises:
+        ValueError: for a checkpoint or settings that are not Direct3D's, or not whole.
+        OSError: for files that are not there, a folder that is, and a disk that fills.
+    """
+    described = read_settings(checkpoint if settings is None else settings)
+    if lacking := [name for name in ("vae", "dit") if name not in described]:
+        raise ValueError(f"config.yaml has no section {lacking[0]!r}: is it Direct3D's? It has {sorted(described)}")
+    check_settings(described, SECTIONS, "config.yaml")
+    params = {name: _params(described[name], name) for name in SECTIONS if name in described}
+    parts = open_checkpoint(checkpoint, ("vae", "dit"))
+    vae = outline(AutoencoderKLTriplane, vae_config(params["vae"]))
+    transformer = outline(TriplaneTransformer, transformer_config(params["dit"]))
+    vae_entries = collect(vae, partial(vae_origin, vae.config.field_layers), parts["vae"], where="the vae")
+    transformer_entries = collect(transformer, transformer_origin, parts["dit"], where="the dit")
+    scheduler = build_scheduler(described["scheduler"]) if "scheduler" in described else None
+
+    with building(output) as folder:
+        write_model(folder / "vae", vae, vae_entries, variant, max_shard_size)
+        write_model(folder / "transformer", transformer, transformer_entries, variant, max_shard_size)
+        components: dict[str, Any] = {"vae": vae, "transformer": transformer, "scheduler": scheduler}
+        components |= {"image_encoder": None, "pixel_encoder": None}
+        if not skip_encoders:
+            chosen = {"semantic_encoder": image_encoder, "pixel_encoder": pixel_encoder}
+            for name, component in (("semantic_encoder", "image_encoder"), ("pixel_encoder", "pixel_encoder")):
+                encoder = load_encoder(name, chosen[name], params.get(name, ENCODER_DEFAULTS[name]))
+                write_model(folder / component, encoder, None, variant, max_shard_size)
+                components[component] = type(encoder)
+                del encoder
+        if scheduler is not None:
+            scheduler.save_pretrained(folder / "scheduler")
+        write_index(
+            folder,
+            "Triplane3DPipeline",
+            components,
+            background=1.0,
+            framing="direct3d",
+            image_statistics="clip",
+            pixel_statistics="imagenet",
+            image_size=params.get("semantic_encoder", ENCODER_DEFAULTS["semantic_encoder"])["img_size"],
+            level=LEVEL,
+            presets=PRESETS,
+        )
+        write_card(folder, CARD)
+    return Path(output)
+
+
+def vae_config(params: Mapping[str, Any]) -> dict[str, Any]:
+    """`AutoencoderKLTriplane`'s config for the arguments of Direct3D's VAE."""
+    size, blocks = params["triplane_res"], list(params["block_out_channels"])
+    if params["final_activation"] is not None:
+        raise ValueError(
+            f"vae: final_activation={params['final_activation']!r} makes something else of the logits; only None is "
+            "supported, which the published model has"
+        )
+    normalized = params["latents_scale"] != 1 or params["latents_shift"] != 0
+    return {
+        "latent_channels": params["latent_dim"],
+        "latent_size": size,
+        "plane_channels": params["triplane_dim"],
+        "plane_size": size * 2 ** (len(blocks) - 1),
+        "encoder_type": "perceiver",
+        "encoder_dim": params["num_attention_heads"] * params["attention_head_dim"],
+        "encoder_heads": params["num_attention_heads"],
+        "encoder_layers": params["num_encoder_layers"],
+        "num_freqs": params["num_freqs"],
+        "decoder_type": "conv",
+        "decoder_dim": params["num_attention_heads"] * params["attention_head_dim"],
+        "block_out_channels": blocks,
+        "mid_block_attention": params["mid_block_add_attention"],
+        "field_layers": params["num_geodecoder_layers"],
+        "padding_mode": "zeros",
+        # What the denoiser sees is (z - shift) · scale.
+        "latents_mean": [params["latents_shift"]] * params["latent_dim"] if normalized else None,
+        "latents_std": [1 / params["latents_scale"]] * params["latent_dim"] if normalized else None,
+    }
+
+
+def transformer_config(params: Mapping[str, Any]) -> dict[str, Any]:
+    """`TriplaneTransformer`'s config for the arguments of Direct3D's DiT."""
+    sample = params["sample_size"]
+    height, width = sample if isinstance(sample, list | tuple) else (sample, sample)
+    if width != 3 * height:
+        raise ValueError(f"dit: sample_size={sample} is not three planes side by side, n × 3n")
+    if params["norm_elementwise_affine"] or params["interpolation_scale"] != 1:
+        raise ValueError(
+            "dit: only norm_elementwise_affine=false and interpolation_scale=1 are supported, which the published "
+            f"model has; got {params['norm_elementwise_affine']} and {params['interpolation_scale']}"
+        )
+    return {
+        "in_channels": params["in_channels"],
+        "out_channels": params["out_channels"],
+        "sample_size": height,
+        "patch_size": params["patch_size"],
+        "num_layers": params["num_layers"],
+        "num_attention_heads": params["num_attention_heads"],
+        "attention_head_dim": params["attention_head_dim"],
+        "cross_attention_dim": params["semantic_channels"],
+        "pixel_attention_dim": params["pixel_channels"],
+        "condition_projection": "mlp",
+        "time_condition": True,
+        "front_plane_condition": False,
+        "position_type": "rolled",
+        "long_skips": False,
+        "qk_norm": False,
+        "cross_attn_norm": False,
+        "attention_bias": params["attention_bias"],
+        "activation_fn": params["activation_fn"],
+        "norm_eps": params["norm_eps"],
+    }
+
+
+def vae_origin(field_layers: int, name: str) -> Origin:
+    """The tensor of `vae` that the autoencoder's parameter `name` is."""
+    if name.startswith("field_decoder."):
+        _, layer, kind = re.fullmatch(r"(field_decoder)\.(.+)\.(\w+)", name).groups()
+        index = {"proj_in": 0, "proj_out": field_layers - 1}.get(layer)
+        index = int(layer.removeprefix("layers.")) + 1 if index is None else index
+        return Origin(f"occ_decoder.net.{2 * index}.{kind}")
+    key = rename(name, VAE_RULES)
+    if name.startswith("encoder."):
+        key = rename(key, ATTENTION_RULES)
+    return Origin(key, _flat_kernel) if name == "encoder.proj_out.weight" else Origin(key)
+
+
+def transformer_origin(name: str) -> Origin:
+    """The tensor of `dit` that the denoiser's parameter `name` is."""
+    key = rename(name, DIT_RULES)
+    return Origin(key, _flat_kernel) if name == "patch_embed.weight" else Origin(key)
+
+
+def _flat_kernel(weight: Tensor) -> Tensor:
+    """A convolution over whole patches as the linear layer that it is."""
+    return weight.flatten(1)
+
+
+def build_scheduler(section: Mapping[str, Any]) -> SchedulerMixin:
+    """The noise schedule that the settings name: a class of diffusers with its arguments."""
+    check_settings(section, ("target", "params"), "config.yaml, scheduler")
+    name = str(section.get("target")).rpartition(".")[2]
+    found = getattr(diffusers, name, None)
+    if not (isinstance(found, type) and issubclass(found, SchedulerMixin)):
+        raise ValueError(
+            f"config.yaml: scheduler is {section.get('target')!r}, which is none of diffusers'; write the class of "
+            "diffusers.schedulers there that steps alike, with its params"
+        )
+    params = section.get("params") or {}
+    known = [name for name in inspect.signature(found.__init__).parameters if name not in ("self", "kwargs")]
+    check_settings(params, known, f"config.yaml, scheduler ({name})")
+    return found(**params)
+
+
+def load_encoder(section: str, given: str | Path | None, params: Mapping[str, Any]) -> PreTrainedModel:
+    """CLIP's vision model or DINOv2, from the Hub or a folder, for pictures of `img_size` pixels."""
+    source = str(params["version"] if given is None else given)
+    try:
+        if section == "semantic_encoder":
+            encoder = CLIPVisionModel.from_pretrained(source, dtype=torch.float32)
+        else:
+            encoder = AutoModel.from_pretrained(source, dtype=torch.float32)
+    except OSError as error:
+        raise OSError(
+            f"the {section} {source!r} could not be loaded ({str(error).splitlines()[0]}): name a folder that holds "
+            "it, or leave both encoders out (skip_encoders) and give them to the pipeline when it is loaded"
+        ) from error
+    size, patch = params["img_size"], encoder.config.patch_size
+    if isinstance(encoder, Dinov2Model):
+        table = encoder.embeddings.position_embeddings
+        table.data = resample_positions(table.data, size // patch)
+        encoder.config.image_size = size
+    elif encoder.config.image_size != size:
+        raise ValueError(
+            f"config.yaml: {section} wants pictures of {size} pixels, but {source!r} is for {encoder.config.image_size}"
+        )
+    return encoder
+
+
+def _params(section: Any, name: str) -> dict[str, Any]:
+    """The arguments of one section's class, those that are taken for granted included."""
+    if not isinstance(section, Mapping):
+        raise ValueError(f"config.yaml: {name} must name a class and its arguments (target, params), got {section!r}")
+    if name == "scheduler":
+        return dict(section)
+    given = section
+    if "target" in section or "params" in section:
+        check_settings(section, ("target", "params"), f"config.yaml, {name}")
+        target = str(section.get("target", CLASSES[name]))
+        if target.rpartition(".")[2] != CLASSES[name]:
+            raise ValueError(f"config.yaml: {name} is a {target!r}, not Direct3D's {CLASSES[name]}: it is another model")
+        given = section.get("params") or {}
+    defaults = {"vae": VAE_DEFAULTS, "dit": DIT_DEFAULTS, **ENCODER_DEFAULTS}[name]
+    check_settings(given, tuple(defaults), f"config.yaml, {name}")
+    params = {**defaults, **given}
+    if lacking := [key for key, value in params.items() if value is None and key not in OPTIONAL]:
+        raise ValueError(f"config.yaml: {name} does not say {', '.join(lacking)}")
+    return params
+
+
+OPTIONAL = ("final_activation", "out_channels")

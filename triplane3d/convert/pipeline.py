@@ -1,0 +1,56 @@
+"""A saved pipeline, written component by component without ever being in memory as one."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import diffusers
+import torch
+from diffusers import ModelMixin, SchedulerMixin
+from transformers import PreTrainedModel
+
+from triplane3d.convert.saving import Entry, save_weights
+
+Variant = Literal["fp16", "bf16"]
+VARIANTS: dict[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def write_model(
+    folder: Path,
+    model: ModelMixin | PreTrainedModel,
+    entries: Sequence[Entry] | None,
+    variant: Variant | None,
+    max_shard_size: int | str,
+) -> None:
+    """Config and weights of a component; those of an outline come from `entries`, tensor by tensor."""
+    if variant is not None and variant not in VARIANTS:
+        raise ValueError(f"variant must be one of {sorted(VARIANTS)}, got {variant!r}")
+    if entries is None:
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
+        if variant is not None:
+            model.to(VARIANTS[variant]).save_pretrained(folder, variant=variant, max_shard_size=max_shard_size)
+        return
+    model.save_config(folder)
+    save_weights(folder, entries, max_shard_size=max_shard_size)
+    if variant is not None:
+        save_weights(folder, entries, variant=variant, dtype=VARIANTS[variant], max_shard_size=max_shard_size)
+
+
+def write_index(folder: Path, class_name: str, components: Mapping[str, Any], **settings: Any) -> None:
+    """`model_index.json`: the pipeline's class, those of its components (None: to be given later), its settings."""
+    index: dict[str, Any] = {"_class_name": class_name, "_diffusers_version": diffusers.__version__, **settings}
+    for name, component in components.items():
+        kind = component if isinstance(component, type) else type(component)
+        if component is None:
+            index[name] = [None, None]
+        elif issubclass(kind, PreTrainedModel):
+            index[name] = ["transformers", kind.__name__]
+        else:
+            index[name] = ["diffusers" if issubclass(kind, SchedulerMixin) else "triplane3d", kind.__name__]
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_card(folder: Path, card: str) -> None:
+    """The model card: where the weights come from and under which licence they are."""
+    (folder / "README.md").write_text(card, encoding="utf-8")

@@ -1,0 +1,301 @@
+"""TripoSR (Tochilkin et al. 2024, arXiv 2403.02151) → a saved `TriplaneReconstructionPipeline`.
+
+`model.ckpt` is one flat state dict, the vision transformer's weights included; `config.yaml` names every class and its
+arguments. The structure of the vision transformer stands in neither: it is DINO's ViT-B/16 unless a `vit_config.json`
+beside them says otherwise.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import ViTConfig
+
+from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_settings
+from triplane3d.convert.pipeline import Variant, write_card, write_index, write_model
+from triplane3d.convert.positions import resample_positions
+from triplane3d.convert.saving import building
+from triplane3d.convert.weights import Origin, collect, outline, rename
+from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
+
+# Of each section: the class it names, what that takes, and what is taken for granted (None: it must be said).
+SECTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "image_tokenizer": (
+        "DINOSingleImageTokenizer",
+        {"pretrained_model_name_or_path": "facebook/dino-vitb16", "enable_gradient_checkpointing": False},
+    ),
+    "tokenizer": ("Triplane1DTokenizer", {"plane_size": None, "num_channels": None}),
+    "backbone": (
+        "Transformer1D",
+        {
+            "in_channels": None,
+            "num_attention_heads": 16,
+            "attention_head_dim": 88,
+            "num_layers": 1,
+            "cross_attention_dim": None,
+            "norm_num_groups": 32,
+            "attention_bias": False,
+            "activation_fn": "geglu",
+            "out_channels": 0,
+            "dropout": 0.0,
+            "only_cross_attention": False,
+            "double_self_attention": False,
+            "upcast_attention": False,
+            "norm_type": "layer_norm",
+            "norm_elementwise_affine": True,
+            "gradient_checkpointing": False,
+        },
+    ),
+    "post_processor": ("TriplaneUpsampleNetwork", {"in_channels": None, "out_channels": None}),
+    "decoder": (
+        "NeRFMLP",
+        {
+            "in_channels": None,
+            "n_neurons": None,
+            "n_hidden_layers": None,
+            "activation": "relu",
+            "bias": True,
+            "weight_init": "kaiming_uniform",
+            "bias_init": "",
+        },
+    ),
+    "renderer": (
+        "TriplaneNeRFRenderer",
+        {
+            "radius": None,
+            "feature_reduction": "concat",
+            "density_activation": "trunc_exp",
+            "density_bias": -1.0,
+            "color_activation": "sigmoid",
+            "num_samples_per_ray": 128,
+            "randomized": False,
+        },
+    ),
+}
+# What would make another network of it; the published model has none of it.
+UNSUPPORTED = {
+    "backbone": {
+        "only_cross_attention": False,
+        "double_self_attention": False,
+        "upcast_attention": False,
+        "norm_type": "layer_norm",
+        "norm_elementwise_affine": True,
+    },
+    "renderer": {"color_activation": "sigmoid"},
+}
+
+VIT_RULES = [
+    (r"^image_encoder\.class_token$", "embeddings.cls_token"),
+    (r"^image_encoder\.positions$", "embeddings.position_embeddings"),
+    (r"^image_encoder\.patch_embed\.", "embeddings.patch_embeddings.projection."),
+    (r"^image_encoder\.norm_out\.", "layernorm."),
+    (r"^image_encoder\.blocks\.", "encoder.layer."),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+    (r"\.attn\.to_q\.", ".attention.attention.query."),
+    (r"\.attn\.to_k\.", ".attention.attention.key."),
+    (r"\.attn\.to_v\.", ".attention.attention.value."),
+    (r"\.attn\.to_out\.0\.", ".attention.output.dense."),
+    (r"\.ff\.linear_1\.", ".intermediate.dense."),
+    (r"\.ff\.linear_2\.", ".output.dense."),
+]
+RULES = [
+    (r"^tokens$", "tokenizer.embeddings"),
+    (r"^norm_in\.", "backbone.norm."),
+    (r"^(proj_in|proj_out|transformer_blocks)\.", r"backbone.\1."),
+    (r"^upsample\.", "post_processor.upsample."),
+    (r"\.norm2\.", ".norm3."),
+    (r"\.norm_cross\.", ".norm2."),
+    (r"\.attn\.", ".attn1."),
+    (r"\.cross_attn\.", ".attn2."),
+    (r"\.ff\.linear_1\.", ".ff.net.0.proj."),
+    (r"\.ff\.linear_2\.", ".ff.net.2."),
+]
+UNUSED = ("image_tokenizer.model.pooler.dense.weight", "image_tokenizer.model.pooler.dense.bias")
+"""In the checkpoint, but in nothing that it computes."""
+
+
+CARD = """---
+license: mit
+library_name: diffusers
+pipeline_tag: image-to-3d
+base_model: stabilityai/TripoSR
+tags: [image-to-3d, triplane3d, diffusers]
+---
+
+# TripoSR, as a triplane3d pipeline
+
+One photo in, a coloured mesh out, in a single pass of the network; its radiance field can also be rendered.
+Converted by triplane3d from the weights that Tripo AI and Stability AI published as
+[stabilityai/TripoSR](https://huggingface.co/stabilityai/TripoSR) under MIT; they belong to their authors.
+
+```python
+import triplane3d
+from diffusers import DiffusionPipeline
+
+pipe = DiffusionPipeline.from_pretrained("path/to/this/folder")
+out = pipe("chair.png")
+out.meshes[0].save("chair.glb")
+pictures = pipe.render(24, out.planes).color
+```
+
+The numbers are those of the authors' code to float32's rounding, with these differences:
+
+- Meshes stand upright in glTF's frame, y up, the photo's camera on +z, and are closed where they meet the box.
+- A `resolution` counts cells, not samples.
+- The vision transformer's positions were resampled once, for the size of the photos, by the rule that was in force at
+  its training; its pooler, which nothing reads, is left out.
+
+Paper: Tochilkin et al., *TripoSR: Fast 3D Object Reconstruction from a Single Image*,
+[arXiv 2403.02151](https://arxiv.org/abs/2403.02151).
+"""
+
+def convert_triposr(
+    checkpoint: str | Path,
+    output: str | Path,
+    *,
+    settings: str | Path | None = None,
+    variant: Variant | None = None,
+    max_shard_size: int | str = "10GB",
+) -> Path:
+    """Writes the saved pipeline `output`, in bounded memory, as a whole or not at all; returns its folder.
+
+    Args:
+        checkpoint: `model.ckpt`, or a folder that holds it or `triposr.safetensors`.
+        settings: its `config.yaml`, where it is not beside it; a `vit_config.json` is looked for beside that.
+        variant: "fp16" or "bf16" writes the weights in half precision too, beside the full ones.
+        max_shard_size: larger files are split.
+
+    Raises:
+        ValueError: for a checkpoint or settings that are not TripoSR's, or not whole.
+        OSError: for files that are not there, a folder that is, and a disk that fills.
+    """
+    place = Path(checkpoint if settings is None else settings)
+    config = reconstructor_config(read_settings(place), _read_vit(place if place.is_dir() else place.parent))
+    averaged = config.pop("averaged")
+    source = open_checkpoint(checkpoint, ("triposr",))["triposr"]
+    model = outline(TriplaneReconstructor, config)
+    origin = partial(reconstructor_origin, model.config, averaged)
+    entries = collect(model, origin, source, where="the checkpoint", unused=UNUSED)
+    with building(output) as folder:
+        write_model(folder / "reconstructor", model, entries, variant, max_shard_size)
+        write_index(folder, "TriplaneReconstructionPipeline", {"reconstructor": model})
+        write_card(folder, CARD)
+    return Path(output)
+
+
+def reconstructor_config(settings: Mapping[str, Any], vit: ViTConfig) -> dict[str, Any]:
+    """`TriplaneReconstructor`'s config; and `averaged`, whether features of the planes are averaged or joined."""
+    if "cond_image_size" not in settings:
+        raise ValueError(f"config.yaml does not say cond_image_size: is it TripoSR's? It has {sorted(settings)}")
+    check_settings(settings, ("cond_image_size", *SECTIONS, *(f"{name}_cls" for name in SECTIONS)), "config.yaml")
+    params = {name: _params(settings, name) for name in SECTIONS}
+    backbone, decoder, renderer = params["backbone"], params["decoder"], params["renderer"]
+    channels, planes = params["tokenizer"]["num_channels"], params["post_processor"]["out_channels"]
+    averaged = renderer["feature_reduction"] == "mean"
+    if renderer["feature_reduction"] not in ("concat", "mean"):
+        raise ValueError(f"config.yaml: renderer.feature_reduction is concat or mean, got {renderer!r}")
+    for name, (said, expected) in {
+        "backbone.in_channels": (backbone["in_channels"], channels),
+        "num_attention_heads · attention_head_dim": (
+            backbone["num_attention_heads"] * backbone["attention_head_dim"], channels),
+        "post_processor.in_channels": (params["post_processor"]["in_channels"], channels),
+        "backbone.cross_attention_dim": (backbone["cross_attention_dim"], vit.hidden_size),
+        "decoder.in_channels": (decoder["in_channels"], planes if averaged else 3 * planes),
+    }.items():  # fmt: skip
+        if said != expected:
+            raise ValueError(f"config.yaml: {name} is {said}, where the rest of the settings makes it {expected}")
+    return {
+        "image_size": settings["cond_image_size"],
+        "patch_size": vit.patch_size,
+        "encoder_dim": vit.hidden_size,
+        "encoder_heads": vit.num_attention_heads,
+        "encoder_layers": vit.num_hidden_layers,
+        "encoder_ff_dim": vit.intermediate_size,
+        "encoder_activation": vit.hidden_act,
+        "encoder_attention_bias": vit.qkv_bias,
+        "encoder_norm_eps": vit.layer_norm_eps,
+        "plane_size": params["tokenizer"]["plane_size"],
+        "num_layers": backbone["num_layers"],
+        "num_attention_heads": backbone["num_attention_heads"],
+        "attention_head_dim": backbone["attention_head_dim"],
+        "attention_bias": backbone["attention_bias"],
+        "activation_fn": backbone["activation_fn"],
+        "norm_num_groups": backbone["norm_num_groups"],
+        "field_channels": planes,
+        "field_hidden_dim": decoder["n_neurons"],
+        "field_layers": decoder["n_hidden_layers"] + 1,
+        "field_activation": decoder["activation"],
+        "field_bias": decoder["bias"],
+        "radius": renderer["radius"],
+        # The truncated exponential is the exponential; only its gradient is held back.
+        "density_activation": renderer["density_activation"].removeprefix("trunc_"),
+        "density_bias": renderer["density_bias"],
+        "num_samples_per_ray": renderer["num_samples_per_ray"],
+        "averaged": averaged,
+    }
+
+
+def reconstructor_origin(config: Any, averaged: bool, name: str) -> Origin:
+    """The tensor of the checkpoint that the reconstructor's parameter `name` is, or is part of."""
+    if name.startswith("image_encoder."):
+        key = "image_tokenizer.model." + rename(name, VIT_RULES)
+        if name == "image_encoder.positions":
+            return Origin(key, partial(resample_positions, side=config.image_size // config.patch_size))
+        return Origin(key)
+    if not name.startswith("field_decoder."):
+        return Origin(rename(name, RULES))
+    layer, kind = re.fullmatch(r"field_decoder\.(.+)\.(\w+)", name).groups()
+    if layer in ("proj_out", "color_out"):  # one layer there: density, then red, green and blue
+        rows = slice(0, 1) if layer == "proj_out" else slice(1, 4)
+        return Origin(f"decoder.layers.{2 * (config.field_layers - 1)}.{kind}", lambda tensor: tensor[rows])
+    index = 0 if layer == "proj_in" else int(layer.removeprefix("layers.")) + 1
+    if index == 0 and averaged and kind == "weight":
+        return Origin("decoder.layers.0.weight", _mean_as_join)
+    return Origin(f"decoder.layers.{2 * index}.{kind}")
+
+
+def _mean_as_join(weight: Tensor) -> Tensor:
+    """What averages the features of three planes, for these features side by side."""
+    return torch.cat([weight / 3] * 3, dim=1)
+
+
+def _params(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The arguments of one section's class, those that are taken for granted included."""
+    class_name, defaults = SECTIONS[name]
+    said = str(settings.get(f"{name}_cls", class_name)).rpartition(".")[2]
+    if said != class_name:
+        raise ValueError(f"config.yaml: {name}_cls is {said!r}, not TripoSR's {class_name}: it is another model")
+    given = settings.get(name) or {}
+    if not isinstance(given, Mapping):
+        raise ValueError(f"config.yaml: {name} must hold the arguments of {class_name}, got {given!r}")
+    check_settings(given, tuple(defaults), f"config.yaml, {name}")
+    params = {**defaults, **given}
+    if lacking := [key for key, value in params.items() if value is None and defaults[key] is None]:
+        raise ValueError(f"config.yaml: {name} does not say {', '.join(lacking)}")
+    for key, only in UNSUPPORTED.get(name, {}).items():
+        if params[key] != only:
+            raise ValueError(f"config.yaml: {name}.{key} is {params[key]!r}; only {only!r} is supported")
+    return params
+
+
+def _read_vit(folder: Path) -> ViTConfig:
+    """The vision transformer's structure: DINO's ViT-B/16 unless a file says otherwise."""
+    path = folder / "vit_config.json"
+    base = ViTConfig(layer_norm_eps=1e-12)
+    if not path.is_file():
+        return base
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no JSON ({error}): download it again, or remove it to mean ViT-B/16") from error
+    if not isinstance(said, dict):
+        raise ValueError(f"{path} should hold a ViT's settings, got {type(said).__name__}")
+    known = {*base.to_dict(), "architectures", "torch_dtype", "dtype", "transformers_version", "_name_or_path"}
+    check_settings(said, sorted(known), "vit_config.json")
+    return ViTConfig(**{"layer_norm_eps": 1e-12, **said})

@@ -1,0 +1,303 @@
+"""Image to 3D in one pass: photo → planes → radiance field → mesh with colours, or pictures from any side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from jaxtyping import Float
+from torch import Tensor
+
+from triplane3d.geometry.cameras import Camera, orbit
+from triplane3d.geometry.color import linear_from_srgb
+from triplane3d.geometry.field import BrickValues
+from triplane3d.geometry.isosurface import evaluate_grid, extract_surface
+from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.volume import VolumeRendering, render_volume
+from triplane3d.models.radiance import TriplaneRadianceField
+from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
+from triplane3d.pipelines.arguments import check_number, check_tensor, check_whole
+from triplane3d.pipelines.background import check_background_removal
+from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
+from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
+from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_RESOLUTION, check_presets
+from triplane3d.pipelines.sharing import SharedByCard
+
+OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "planes")
+PRESETS = {"draft": {"resolution": 128}, "balanced": {"resolution": 256}, "high": {"resolution": 512}}
+
+TO_WORLD = [1, 2, 0]
+"""Of a point in the network's frame (z up, the photo's camera on +x) the coordinates that are x, y and z here."""
+
+FROM_WORLD = [2, 0, 1]
+
+FIELD_OF_VIEW, DISTANCE = 40.0, 1.9
+"""The cameras that such a network was trained to be seen from."""
+
+
+@dataclass
+class TriplaneReconstructionPipelineOutput(Triplane3DPipelineOutput):
+    """As `Triplane3DPipelineOutput`, with the planes that everything else was made from."""
+
+    planes: Tensor | None = None
+
+
+class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
+    """Photos of objects in, meshes with colours out, in a single pass of the network.
+
+    ```python
+    pipe = TriplaneReconstructionPipeline.from_pretrained("my-triposr")
+    out = pipe("chair.png")
+    out.meshes[0].save("chair.glb")
+    pictures = pipe.render(24, out.planes)      # colour, depth and opacity from all around
+    ```
+
+    Saved with it are how photos are framed (`framing`, `foreground_ratio`, grey `background`), the `level` of density
+    at which the surface lies, and its `presets`: the `resolution` that each name of `quality` stands for.
+    """
+
+    model_cpu_offload_seq = "reconstructor"
+
+    def __init__(
+        self,
+        reconstructor: TriplaneReconstructor,
+        foreground_ratio: float = 0.85,
+        background: float = 0.5,
+        framing: str = "triposr",
+        level: float = 25.0,
+        presets: dict | None = None,
+    ):
+        super().__init__()
+        self.register_modules(reconstructor=reconstructor)
+        self.register_to_config(
+            foreground_ratio=foreground_ratio,
+            background=background,
+            framing=framing,
+            level=level,
+            presets=check_presets(PRESETS if presets is None else presets, PRESETS),
+        )
+        _check_level(level)
+        self._planes: Tensor | None = None
+        # Asked once here, so that settings without sense are refused where they are given.
+        _ = self.image_processor
+
+    @property
+    def image_processor(self) -> Triplane3DImageProcessor:
+        """Photos as the network wants them: in 0..1, since it normalises them itself."""
+        return Triplane3DImageProcessor(
+            self.reconstructor.config.image_size,
+            foreground_ratio=self.config.foreground_ratio,
+            background=self.config.background,
+            statistics="none",
+            mask_channel=False,
+            framing=self.config.framing,
+        )
+
+    def check_inputs(
+        self,
+        image: Photo | Sequence[Photo] | None,
+        planes: Tensor | None,
+        resolution: int,
+        level: float,
+        output_type: str,
+        background_removal: str = "auto",
+    ) -> None:
+        """Everything that can be refused before work is done."""
+        check_background_removal(background_removal)
+        if (image is None) == (planes is None):
+            raise ValueError("pass either `image` or `planes`" + (", not both" if image is not None else ""))
+        if output_type not in OUTPUT_TYPES:
+            raise ValueError(f"output_type must be one of {OUTPUT_TYPES}, got {output_type!r}")
+        check_whole("resolution", resolution, 2, MAX_GRID if output_type in ("pt", "np") else MAX_RESOLUTION)
+        _check_level(level)
+        if image is not None:
+            check_photos(image)
+        else:
+            self._check_planes(planes)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Photo | Sequence[Photo] | None = None,
+        planes: Float[Tensor, "photos 3 channels rows columns"] | None = None,
+        resolution: int | None = None,
+        level: float | None = None,
+        output_type: str = "mesh",
+        return_dict: bool = True,
+        quality: str = DEFAULT_QUALITY,
+        background_removal: str = "auto",
+    ) -> TriplaneReconstructionPipelineOutput | tuple:
+        """One mesh for each photo.
+
+        Args:
+            image: a photo (path, PIL, array (height, width, channels), tensor (channels, height, width) in 0..1), a
+                list of them, or a batched array or tensor. The background is removed where there is no alpha.
+            planes: from an earlier call, instead of `image`: to extract another surface.
+            resolution: cells along the edge of the grid on which the surface is found, up to 2048 (1024 where the grid
+                itself is asked for); where None, as `quality` has it.
+            level: the density at which the surface lies; a higher one gives a thinner object. Where None, the
+                pipeline's.
+            output_type: "mesh" (`Mesh`), "trimesh", "pt" or "np" (density on the grid, (photos, n, n, n) with
+                n = resolution + 1 samples per axis, axes x, y, z), or "planes".
+            quality: the name of one of the pipeline's presets: "draft", "balanced" or "high".
+            background_removal: as `Triplane3DPipeline` has it.
+
+        Raises:
+            ValueError: for any argument that cannot be meant, before work is done; for a photo without an object; and
+                where the field has no surface.
+            TypeError: for a photo of no known kind.
+            OSError: for a file that is not there.
+        """
+        if not isinstance(quality, str) or quality not in self.config.presets:
+            raise ValueError(f"quality must be one of {sorted(self.config.presets)}, got {quality!r}")
+        resolution = self.config.presets[quality]["resolution"] if resolution is None else resolution
+        level = self.config.level if level is None else level
+        self.check_inputs(image, planes, resolution, level, output_type, background_removal)
+        try:
+            photos: PreparedPhotos | None = None
+            if planes is None:
+                photos = self.image_processor.preprocess(image, background_removal)
+                planes = self.reconstruct(photos.pixel_values)
+            self._planes = planes = planes.to(self._execution_device)
+            made = planes
+            if output_type != "planes":
+                made = self._realize(self.reconstructor.field(planes), int(resolution), level, output_type)
+        finally:
+            self.maybe_free_model_hooks()
+        if not return_dict:
+            return (made,)
+        return TriplaneReconstructionPipelineOutput(
+            meshes=made,
+            images=None if photos is None else photos.images,
+            mattes=None if photos is None else photos.mattes,
+            planes=planes,
+        )
+
+    def reconstruct(
+        self, pixel_values: Float[Tensor, "photos 3 height width"]
+    ) -> Float[Tensor, "photos 3 channels rows columns"]:
+        """Planes of prepared photos in 0..1. Differentiable, for training."""
+        return self.reconstructor(pixel_values.to(self._execution_device))
+
+    def render(
+        self,
+        views: int | Camera | Sequence[Camera] = 24,
+        planes: Float[Tensor, "photos 3 channels rows columns"] | None = None,
+        *,
+        size: int = 256,
+        num_samples: int | None = None,
+        stratified: bool = False,
+        generator: torch.Generator | None = None,
+        background: float | tuple[float, float, float] | None = 1.0,
+        recompute: bool = False,
+    ) -> VolumeRendering:
+        """The radiance field seen from `views`: cameras, or a number of them evenly around, the photo's own first.
+
+        `planes` are those of a call's output, or of `reconstruct`, whose gradient goes on to the network; without any,
+        those of the last call. A ray is asked at `num_samples` points, by default as many as in training; `stratified`
+        puts them at random places, as `generator` has it. Colours are as on a screen (sRGB), over a `background` of
+        that kind; None leaves it clear.
+
+        Returns:
+            `color` (photos, views, size, size, 3), `depth` along each camera's axis and `opacity`, both (photos, views,
+            size, size), depth infinite where nothing is.
+        """
+        if planes is None and self._planes is None:
+            raise ValueError("there is nothing to render yet: call the pipeline with a photo first, or pass `planes`")
+        planes = self._planes if planes is None else planes
+        self._check_planes(planes)
+        if isinstance(views, int) and not isinstance(views, bool):
+            check_whole("views", views, 1)
+            views = orbit(views, elevation=0.0, field_of_view=FIELD_OF_VIEW, distance=DISTANCE)
+        cameras = [views] if isinstance(views, Camera) else views
+        if not isinstance(cameras, Sequence) or not cameras or not all(isinstance(each, Camera) for each in cameras):
+            raise ValueError(f"views must be a Camera, a list of them, or a number of views; got {views!r}")
+        config = self.reconstructor.config
+        pictures = [
+            render_volume(
+                _InWorld(field),
+                camera,
+                size,
+                radius=config.radius,
+                num_samples=config.num_samples_per_ray if num_samples is None else num_samples,
+                stratified=stratified,
+                generator=generator,
+                background=background,
+                step="normalized",
+                recompute=recompute,
+            )
+            for field in self.reconstructor.field(planes.to(self._execution_device))
+            for camera in cameras
+        ]
+        self.maybe_free_model_hooks()
+        color, depth, opacity = (
+            torch.stack(parts).unflatten(0, (len(planes), len(cameras)))
+            for parts in zip(*((each.color, each.depth, each.opacity) for each in pictures), strict=True)
+        )
+        return VolumeRendering(color, depth, opacity)
+
+    def _check_planes(self, planes: object) -> None:
+        side = 2 * self.reconstructor.config.plane_size
+        shape = ("photos", 3, self.reconstructor.config.field_channels, side, side)
+        check_tensor("planes", planes, shape, "they are `planes` of an earlier call's output")
+
+    def _realize(self, fields: TriplaneRadianceField, resolution: int, level: float, output_type: str) -> Any:
+        """The batch of fields as meshes or as grids of densities, in the library's frame."""
+        radius = self.reconstructor.config.radius
+        if output_type in ("pt", "np"):
+            grids = [evaluate_grid(_Surface(field), resolution, (-radius, radius)) for field in fields]
+            densities = torch.stack([field.activate(grid) for field, grid in zip(fields, grids, strict=True)])
+            densities = densities.permute(0, *(1 + axis for axis in TO_WORLD))
+            return densities if output_type == "pt" else densities.cpu().numpy()
+        meshes = []
+        for field in fields:
+            mesh = extract_surface(
+                _Surface(field),
+                resolution,
+                level=field.answer_at(level),
+                bounds=(-radius, radius),
+                activation=field.activate,
+            )
+            meshes.append(Mesh(mesh.vertices[:, TO_WORLD], mesh.faces, mesh.vertex_colors))
+        return meshes if output_type == "mesh" else [mesh.to_trimesh() for mesh in meshes]
+
+
+class _InWorld:
+    """A radiance field asked at points of the library's frame."""
+
+    def __init__(self, field: TriplaneRadianceField):
+        self.field = field
+        self.device = field.device
+
+    def density_and_color(self, points: Float[Tensor, "points 3"]) -> tuple[Tensor, Tensor]:
+        return self.field.density_and_color(points[:, FROM_WORLD])
+
+
+class _Surface:
+    """A radiance field as surface extraction asks it: density before activation, in the network's own frame."""
+
+    has_color = True
+
+    def __init__(self, field: TriplaneRadianceField):
+        self.field = field
+        self.device = field.device
+
+    def __call__(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+        return self.field.unit(self.field.to_unit(points))
+
+    def grid(self, *axes: Float[Tensor, " samples"]) -> Float[Tensor, "1 x y z"]:
+        return self.field.unit.grid(*map(self.field.to_unit, axes))
+
+    def lattice(self, axis: Float[Tensor, " samples"]) -> BrickValues:
+        return self.field.unit.lattice(self.field.to_unit(axis))
+
+    def color(self, points: Float[Tensor, "1 points 3"]) -> Float[Tensor, "1 points 3"]:
+        return linear_from_srgb(self.field.color(points).float())
+
+
+def _check_level(level: object) -> None:
+    check_number("level", level, 0)
+    if not level:
+        raise ValueError("level is a density, which surfaces have above 0; got 0")
