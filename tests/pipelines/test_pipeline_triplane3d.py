@@ -414,5 +414,17 @@ def test_a_second_encoder_feeds_the_transformers_second_stream(pipe: Triplane3DP
     before = latents_of(double)
     torch.nn.init.normal_(double.pixel_encoder.embeddings.patch_embeddings.projection.weight)
     assert not torch.allclose(latents_of(double), before, atol=1e-4)
-    with pytest.raises(ValueError, match="must see the photo"):
-        double(image_embeds=torch.zeros(1, 17, 32))
+
+    embeds = double.encode_image(double.image_processor.preprocess(photo()).pixel_values)
+    pixel_embeds = double.encode_image(double.pixel_processor.preprocess(photo()).pixel_values, double.pixel_encoder)
+    given = latents_of(double, image=None, image_embeds=embeds, pixel_embeds=pixel_embeds)
+    assert torch.allclose(given, latents_of(double), atol=1e-5)
+    for streams, sentence in (
+        ({"image_embeds": embeds}, "reads a second stream too: pass `pixel_embeds`"),
+        ({"image_embeds": embeds, "pixel_embeds": pixel_embeds[..., :9]}, "pixel_embeds must have shape"),
+        ({"image": photo(), "pixel_embeds": pixel_embeds}, "go with `image_embeds`"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            double(**streams)
+    with pytest.raises(ValueError, match="no second stream of tokens"):
+        pipe(image_embeds=embeds, pixel_embeds=pixel_embeds)

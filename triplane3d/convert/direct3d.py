@@ -101,14 +101,19 @@ DIT_RULES = [
     (r"\.ff\.linear_2\.", ".ff.net.2."),
 ]
 
-PRESETS = {
-    "draft": {"num_inference_steps": 20, "guidance_scale": 4.0, "resolution": 128},
-    "balanced": {"num_inference_steps": 50, "guidance_scale": 4.0, "resolution": 256},
-    "high": {"num_inference_steps": 50, "guidance_scale": 4.0, "resolution": 512},
+SETTINGS: dict[str, Any] = {
+    "background": 1.0,
+    "framing": "direct3d",
+    "image_statistics": "clip",
+    "pixel_statistics": "imagenet",
+    "level": -1.0,  # as in its authors' example
+    "presets": {
+        "draft": {"num_inference_steps": 20, "guidance_scale": 4.0, "resolution": 128},
+        "balanced": {"num_inference_steps": 50, "guidance_scale": 4.0, "resolution": 256},
+        "high": {"num_inference_steps": 50, "guidance_scale": 4.0, "resolution": 512},
+    },
 }
-LEVEL = -1.0
-"""The logit at which its authors' example takes the surface."""
-
+"""Of the pipeline: how its authors frame photos, and what they call it with."""
 
 CARD = """---
 license: apache-2.0
@@ -200,13 +205,8 @@ def convert_direct3d(
             folder,
             "Triplane3DPipeline",
             components,
-            background=1.0,
-            framing="direct3d",
-            image_statistics="clip",
-            pixel_statistics="imagenet",
             image_size=params.get("semantic_encoder", ENCODER_DEFAULTS["semantic_encoder"])["img_size"],
-            level=LEVEL,
-            presets=PRESETS,
+            **SETTINGS,
         )
         write_card(folder, CARD)
     return Path(output)

@@ -119,6 +119,15 @@ RULES = [
 UNUSED = ("image_tokenizer.model.pooler.dense.weight", "image_tokenizer.model.pooler.dense.bias")
 """In the checkpoint, but in nothing that it computes."""
 
+SETTINGS: dict[str, Any] = {
+    "background": 0.5,
+    "foreground_ratio": 0.85,
+    "framing": "triposr",
+    "level": 25.0,
+    "presets": {"draft": {"resolution": 128}, "balanced": {"resolution": 256}, "high": {"resolution": 512}},
+}
+"""Of the pipeline: how its authors frame photos, and the density at which they take the surface."""
+
 
 CARD = """---
 license: mit
@@ -184,7 +193,7 @@ def convert_triposr(
     entries = collect(model, origin, source, where="the checkpoint", unused=UNUSED)
     with building(output) as folder:
         write_model(folder / "reconstructor", model, entries, variant, max_shard_size)
-        write_index(folder, "TriplaneReconstructionPipeline", {"reconstructor": model})
+        write_index(folder, "TriplaneReconstructionPipeline", {"reconstructor": model}, **SETTINGS)
         write_card(folder, CARD)
     return Path(output)
 

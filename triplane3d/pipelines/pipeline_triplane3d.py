@@ -199,6 +199,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         callback_on_step_end: Callable | PipelineCallback | MultiPipelineCallbacks | None,
         callback_on_step_end_tensor_inputs: Sequence[str],
         background_removal: str = "auto",
+        pixel_embeds: Tensor | None = None,
     ) -> None:
         """Everything that can be refused before work is done."""
         check_background_removal(background_removal)
@@ -222,18 +223,28 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         check_attention_kwargs(attention_kwargs)
         check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
 
+        width, pixel_width = (
+            self.transformer.config.get(name) for name in ("cross_attention_dim", "pixel_attention_dim")
+        )
         if image_embeds is not None:
-            if self.pixel_encoder is not None:
-                raise ValueError("this pipeline has a pixel_encoder, which must see the photo: pass `image`")
-            width = self.transformer.config.cross_attention_dim
             check_tensor("image_embeds", image_embeds, ("photos", "tokens", width), "`encode_image` makes them")
             photos = len(image_embeds)
+            if (pixel_embeds is None) != (pixel_width is None):
+                wants = "no second stream of tokens: leave out" if pixel_width is None else "a second stream too: pass"
+                raise ValueError(f"this transformer reads {wants} `pixel_embeds`")
+            if pixel_embeds is not None:
+                shape = (photos, "tokens", pixel_width)
+                check_tensor("pixel_embeds", pixel_embeds, shape, "`encode_image` makes them, given the pixel_encoder")
         else:
             photos = check_photos(image)
-        second = self.transformer.config.get("pixel_attention_dim") is not None
-        if second != (self.pixel_encoder is not None):
-            has, lacks = ("transformer", "pixel_encoder") if second else ("pixel_encoder", "transformer")
-            raise ValueError(f"the {has} is for a second stream of image tokens, but no {lacks} is; load both or none")
+            if pixel_embeds is not None:
+                raise ValueError("`pixel_embeds` go with `image_embeds`, not with `image`")
+            if (pixel_width is not None) != (self.pixel_encoder is not None):
+                has, lacks = "transformer", "pixel_encoder"
+                has, lacks = (has, lacks) if pixel_width is not None else (lacks, has)
+                raise ValueError(
+                    f"the {has} is for a second stream of image tokens, but no {lacks} is; load both or none"
+                )
         count = photos * num_images_per_prompt
         check_generators(generator, count, self._execution_device)
         if latents is not None:
@@ -294,6 +305,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         quality: str = DEFAULT_QUALITY,
         background_removal: str = "auto",
+        pixel_embeds: Tensor | None = None,
     ) -> Triplane3DPipelineOutput | tuple:
         """One mesh per photo, or `num_images_per_prompt` of them.
 
@@ -318,6 +330,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
             background_removal: "auto" takes a photo's alpha, or else the best way at hand; "none" takes it as it is;
                 "alpha", "rembg", "matting", "grabcut" or "border" asks for that way; a folder or Hub name is a
                 transformers model for "matting". Nothing is downloaded; `mattes` tells what ran, and how surely.
+            pixel_embeds: tokens of the second stream, beside `image_embeds`, for a transformer that reads two.
 
         Raises:
             ValueError: for any argument that cannot be meant, before work is done; for a photo without an object; and
@@ -351,6 +364,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
             callback_on_step_end,
             callback_on_step_end_tensor_inputs,
             background_removal,
+            pixel_embeds,
         )
         # numpy's numbers are welcome; what follows wants Python's.
         num_inference_steps, resolution = int(num_inference_steps), int(resolution)
@@ -364,7 +378,6 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         try:
             # Photo → tokens, one set for each mesh.
             photos: PreparedPhotos | None = None
-            pixel_embeds = None
             if image is not None:
                 cutouts = self.image_processor.cut_out(image, background_removal)
                 if self.pixel_encoder is not None:
@@ -374,8 +387,9 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
                 if self.pixel_encoder is not None:
                     pixel_values = self.pixel_processor.prepare(cutouts).pixel_values
                     pixel_embeds = self.encode_image(pixel_values, self.pixel_encoder)
-                    pixel_embeds = self._for_each_mesh(pixel_embeds, num_images_per_prompt)
             image_embeds = self._for_each_mesh(image_embeds.to(device), num_images_per_prompt)
+            if pixel_embeds is not None:
+                pixel_embeds = self._for_each_mesh(pixel_embeds.to(device), num_images_per_prompt)
 
             # Noise → latents.
             self.scheduler.set_timesteps(num_inference_steps, device=device)
