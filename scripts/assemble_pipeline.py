@@ -9,7 +9,7 @@ from pathlib import Path
 
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
-from triplane3d.pipelines.loading import image_encoder_class
+from triplane3d.pipelines.loading import component_class
 
 # What a saved config may say that is not architecture.
 INCIDENTAL = ("_diffusers_version", "_name_or_path", "transformers_version", "dtype", "latents_mean", "latents_std")
@@ -21,7 +21,7 @@ def assemble(autoencoder: Path, denoiser: Path, pipeline: Path, *, limit_mb: flo
     classes = {
         "vae": AutoencoderKLTriplane,
         "transformer": TriplaneTransformer,
-        "image_encoder": image_encoder_class(pipeline),
+        "image_encoder": component_class(pipeline, "image_encoder"),
     }
     with tempfile.TemporaryDirectory() as scratch:
         for name, source in sources.items():

@@ -73,12 +73,17 @@ def test_files_are_small_named_for_a_noun_and_say_what_they_are(path: Path) -> N
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_nothing_unpickles_and_nothing_is_swallowed(path: Path) -> None:
-    """A file from elsewhere must not run code, so tensors are read from safetensors only."""
+    """A file from elsewhere must not run code: tensors come from safetensors, or by the converters' guarded reader."""
     tree = ast.parse(path.read_text())
-    assert not {"pickle", "dill", "joblib"} & set(imported_modules(path.read_text()))
+    guarded = relative(path) == "triplane3d/convert/checkpoint.py"
+    forbidden = {"dill", "joblib"} if guarded else {"pickle", "dill", "joblib"}
+    assert not forbidden & set(imported_modules(path.read_text()))
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            assert ast.unparse(node) != "torch.load", f"line {node.lineno}: torch.load unpickles"
+            assert ast.unparse(node) != "torch.load" or guarded, f"line {node.lineno}: torch.load unpickles"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+            options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert options["weights_only"] == "True", f"line {node.lineno}: what is not a tensor may run code"
         if isinstance(node, ast.ExceptHandler):
             blanket = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
             assert not blanket, f"line {node.lineno}: catch what you can name"

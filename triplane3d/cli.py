@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -21,7 +21,6 @@ from triplane3d.pipelines.loading import embedded_names, embedded_pipeline, regi
 
 if TYPE_CHECKING:
     import torch
-
     from diffusers import DiffusionPipeline
 
 MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl")
@@ -164,7 +163,7 @@ def generate(
     pipe = _load(model, device, dtype)
     if quality not in pipe.config.presets:
         _fail(f"--quality must be one of {', '.join(sorted(pipe.config.presets))}, got {quality!r}")
-    chosen = {"num_inference_steps": steps, "guidance_scale": guidance, "resolution": resolution, "level": level}
+    chosen: dict[str, Any] = dict(zip(OPTIONS, (steps, guidance, resolution, level), strict=True))
     chosen = {name: value for name, value in chosen.items() if value is not None}
     takes = inspect.signature(pipe.__call__).parameters
     if refused := [name for name in chosen if name not in takes]:
@@ -275,7 +274,7 @@ def convert_direct3d(
             skip_encoders=skip_encoders,
             image_encoder=image_encoder,
             pixel_encoder=pixel_encoder,
-            variant=variant and variant.value,
+            variant=None if variant is None else variant.value,
             max_shard_size=max_shard_size,
         )
     typer.echo(f"{output}: a pipeline; see: triplane3d info {output}")
@@ -302,7 +301,7 @@ def convert_triposr(
             checkpoint,
             output,
             settings=settings,
-            variant=variant and variant.value,
+            variant=None if variant is None else variant.value,
             max_shard_size=max_shard_size,
         )
     typer.echo(f"{output}: a pipeline; see: triplane3d info {output}")

@@ -114,10 +114,11 @@ class AutoencoderConfig:
 class LatentsConfig:
     """Stage 2: `scripts/encode_latents.py`."""
 
-    vae: str  # folder with the trained vae; its config receives the latents' mean and deviation
+    vae: str  # folder with the trained vae
     data: str
     output: str
     surface_points: int = 4096
+    measure: bool = True  # write the latents' mean and deviation into the vae's config; false keeps those it has
     mirror: bool = False  # also encode every shape mirrored in x: its photo flipped is a second example for free
     batch_size: int = 64
     shard_size: int = 8192  # shapes per file
@@ -174,6 +175,7 @@ class DenoiserConfig:
     flow: FlowConfig = field(default_factory=FlowConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     init: str | None = None  # a run folder with image_encoder/ and transformer/ to start from
+    train_image_encoder: bool = True  # false keeps it as `init` has it; a second encoder is never trained
     init_image_encoder: str | None = None  # a folder that transformers saved, for the image encoder alone
 
 

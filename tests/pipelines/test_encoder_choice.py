@@ -11,7 +11,7 @@ from models.vision_models import PREFIX_TOKENS, VISION_MODELS, choose_encoder, v
 from pipelines.tiny_pipeline import TINY, build_tiny, grids, photo
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.pipelines.loading import image_encoder_class
+from triplane3d.pipelines.loading import component_class
 
 
 def tiny_with(name: str, folder: Path, **index: int) -> Triplane3DPipeline:
@@ -63,8 +63,8 @@ def test_an_encoder_of_another_prefix_is_refused_at_the_first_call(pipe: Triplan
 
 
 def test_the_index_names_the_class(tmp_path: Path) -> None:
-    assert image_encoder_class(TINY).__name__ == "Dinov2Model"
+    assert component_class(TINY, "image_encoder").__name__ == "Dinov2Model"
     for entry in (["transformers", "Dinov9Model"], ["diffusers", "UNet2DModel"], ["transformers", "Dinov2Config"]):
         (tmp_path / "model_index.json").write_text(json.dumps({"image_encoder": entry}))
         with pytest.raises(ValueError, match="name a vision model of transformers, such as"):
-            image_encoder_class(tmp_path)
+            component_class(tmp_path, "image_encoder")

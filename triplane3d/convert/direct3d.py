@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import AutoModel, CLIPVisionModel, Dinov2Model, PreTrainedModel
 
 from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_settings
-from triplane3d.convert.pipeline import Variant, write_card, write_index, write_model
+from triplane3d.convert.pipeline import write_card, write_index, write_model
 from triplane3d.convert.positions import resample_positions
 from triplane3d.convert.saving import building
 from triplane3d.convert.weights import Origin, collect, outline, rename
@@ -157,7 +157,7 @@ def convert_direct3d(
     skip_encoders: bool = False,
     image_encoder: str | Path | None = None,
     pixel_encoder: str | Path | None = None,
-    variant: Variant | None = None,
+    variant: str | None = None,
     max_shard_size: int | str = "10GB",
 ) -> Path:
     """Writes the saved pipeline `output`, in bounded memory, as a whole or not at all; returns its folder.
@@ -220,7 +220,6 @@ def vae_config(params: Mapping[str, Any]) -> dict[str, Any]:
             f"vae: final_activation={params['final_activation']!r} makes something else of the logits; only None is "
             "supported, which the published model has"
         )
-    normalized = params["latents_scale"] != 1 or params["latents_shift"] != 0
     return {
         "latent_channels": params["latent_dim"],
         "latent_size": size,
@@ -238,8 +237,8 @@ def vae_config(params: Mapping[str, Any]) -> dict[str, Any]:
         "field_layers": params["num_geodecoder_layers"],
         "padding_mode": "zeros",
         # What the denoiser sees is (z - shift) · scale.
-        "latents_mean": [params["latents_shift"]] * params["latent_dim"] if normalized else None,
-        "latents_std": [1 / params["latents_scale"]] * params["latent_dim"] if normalized else None,
+        "latents_mean": [params["latents_shift"]] * params["latent_dim"],
+        "latents_std": [1 / params["latents_scale"]] * params["latent_dim"],
     }
 
 
@@ -312,7 +311,7 @@ def build_scheduler(section: Mapping[str, Any]) -> SchedulerMixin:
             "diffusers.schedulers there that steps alike, with its params"
         )
     params = section.get("params") or {}
-    known = [name for name in inspect.signature(found.__init__).parameters if name not in ("self", "kwargs")]
+    known = [name for name in inspect.signature(found).parameters if name != "kwargs"]
     check_settings(params, known, f"config.yaml, scheduler ({name})")
     return found(**params)
 
@@ -353,9 +352,10 @@ def _params(section: Any, name: str) -> dict[str, Any]:
         check_settings(section, ("target", "params"), f"config.yaml, {name}")
         target = str(section.get("target", CLASSES[name]))
         if target.rpartition(".")[2] != CLASSES[name]:
-            raise ValueError(f"config.yaml: {name} is a {target!r}, not Direct3D's {CLASSES[name]}: it is another model")
+            raise ValueError(f"config.yaml: {name} is {target!r}, not {CLASSES[name]}: it is another model than Direct3D")
         given = section.get("params") or {}
-    defaults = {"vae": VAE_DEFAULTS, "dit": DIT_DEFAULTS, **ENCODER_DEFAULTS}[name]
+    every: dict[str, dict[str, Any]] = {"vae": VAE_DEFAULTS, "dit": DIT_DEFAULTS, **ENCODER_DEFAULTS}
+    defaults = every[name]
     check_settings(given, tuple(defaults), f"config.yaml, {name}")
     params = {**defaults, **given}
     if lacking := [key for key, value in params.items() if value is None and key not in OPTIONAL]:

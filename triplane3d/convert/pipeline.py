@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import diffusers
 import torch
@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 
 from triplane3d.convert.saving import Entry, save_weights
 
-Variant = Literal["fp16", "bf16"]
 VARIANTS: dict[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -20,7 +19,7 @@ def write_model(
     folder: Path,
     model: ModelMixin | PreTrainedModel,
     entries: Sequence[Entry] | None,
-    variant: Variant | None,
+    variant: str | None,
     max_shard_size: int | str,
 ) -> None:
     """Config and weights of a component; those of an outline come from `entries`, tensor by tensor."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import ViTConfig
 
 from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_settings
-from triplane3d.convert.pipeline import Variant, write_card, write_index, write_model
+from triplane3d.convert.pipeline import write_card, write_index, write_model
 from triplane3d.convert.positions import resample_positions
 from triplane3d.convert.saving import building
 from triplane3d.convert.weights import Origin, collect, outline, rename
@@ -78,7 +78,7 @@ SECTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 # What would make another network of it; the published model has none of it.
-UNSUPPORTED = {
+UNSUPPORTED: dict[str, dict[str, Any]] = {
     "backbone": {
         "only_cross_attention": False,
         "double_self_attention": False,
@@ -169,7 +169,7 @@ def convert_triposr(
     output: str | Path,
     *,
     settings: str | Path | None = None,
-    variant: Variant | None = None,
+    variant: str | None = None,
     max_shard_size: int | str = "10GB",
 ) -> Path:
     """Writes the saved pipeline `output`, in bounded memory, as a whole or not at all; returns its folder.

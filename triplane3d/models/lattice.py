@@ -42,6 +42,7 @@ class TriplaneLattice:
         axis: Float[Tensor, " samples"],
     ):
         self.decoder = decoder
+        self.plane_axes: tuple[tuple[int, int], ...] = decoder.plane_axes  # type: ignore[assignment]
         self.planes = planes
         self.first_layer: FirstLayer = decoder(planes, axes=(axis, axis, axis), wants="first layer")
         self.samples = len(axis)
@@ -57,7 +58,7 @@ class TriplaneLattice:
         # Where on a patch of 9 × 9 places of each plane a node of a brick lies.
         side = torch.arange(9, dtype=torch.int32, device=axis.device)
         local = [numbers.flatten() for numbers in torch.meshgrid(side, side, side, indexing="ij")]
-        self.place_of_node = [local[first] * 9 + local[second] for first, second in map(sorted, decoder.plane_axes)]
+        self.place_of_node = [local[first] * 9 + local[second] for first, second in map(sorted, self.plane_axes)]
 
     def __call__(
         self,
@@ -90,7 +91,7 @@ class TriplaneLattice:
         width = self.size + 2
         of_axis = 3 * width**2 + self.samples * torch.arange(3, device=table.device)
         rows, firsts, count = [], [], 0
-        for plane, (across, down) in enumerate(self.decoder.plane_axes):
+        for plane, (across, down) in enumerate(self.plane_axes):
             first, second = sorted((across, down))
             key, patch = (numbers[first][:, 0] * self.samples + numbers[second][:, 0]).unique(return_inverse=True)
             brick = torch.arange(len(patch), device=key.device)

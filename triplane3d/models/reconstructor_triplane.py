@@ -143,7 +143,9 @@ class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin):
         if image_size % patch_size:
             raise ValueError(f"image_size={image_size} must be a multiple of patch_size={patch_size}")
         if density_activation not in DENSITY_ACTIVATIONS:
-            raise ValueError(f"density_activation must be one of {sorted(DENSITY_ACTIVATIONS)}, got {density_activation!r}")
+            raise ValueError(
+                f"density_activation must be one of {sorted(DENSITY_ACTIVATIONS)}, got {density_activation!r}"
+            )
         dim = num_attention_heads * attention_head_dim
         self.image_encoder = VisionTransformer(
             image_size=image_size,

@@ -1,6 +1,7 @@
 """The denoiser: a diffusion transformer over patches of triplane latents, conditioned on image tokens."""
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ class TriplaneTransformerBlock(nn.Module):
         time_modulation: Float[Tensor, "batch 6 dim"],
         pixel_hidden_states: Float[Tensor, "photos pixels dim"] | None = None,
         skip_hidden_states: Float[Tensor, "batch tokens dim"] | None = None,
-        no_photo: tuple[Tensor, Tensor | None] = (None, None),
+        no_photo: tuple[Tensor | None, Tensor | None] = (None, None),
         cache: ConditionCache | None = None,
     ) -> Float[Tensor, "batch tokens dim"]:
         if self.skip_proj is not None:
@@ -282,9 +283,8 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
         )
         hidden_states = hidden_states + self._positions(height, width, hidden_states)
         if self.front_plane is not None:
-            seen = remembered(
-                condition_cache, "front plane", lambda: self.front_plane(encoder_hidden_states, height, width // 3)
-            )
+            lay_out = partial(self.front_plane, encoder_hidden_states, height, width // 3)
+            seen = remembered(condition_cache, "front plane", lay_out)
             hidden_states = hidden_states + F.pad(seen, (0, 0, 0, 0, num_without_photo, 0))
         # Every block reads the same condition.
         tokens, pixels, no_photo = remembered(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from triplane3d.pipelines.arguments import check_number, check_whole
 from triplane3d.pipelines.background import Matte, remove_background
-from triplane3d.pipelines.framing import frame_direct3d, frame_triposr
+from triplane3d.pipelines.framing import DIRECT3D_MARGIN, frame_direct3d, frame_triposr
 from triplane3d.pipelines.photo import decode_photo, find_photo, split_batch
 
 # Mean and standard deviation per colour channel, as the public image encoders were trained.
@@ -29,6 +29,9 @@ IMAGE_STATISTICS = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
+FOREGROUND_RATIO = 0.85
+"""Share of the square that the object's longer side fills, unless a pipeline says otherwise; the shards' too."""
+
 FRAMINGS = ("centered", "direct3d", "triposr")
 """Ways to make a square of a cut-out photo: `frame_foreground`, or exactly as a public checkpoint was trained."""
 
@@ -36,7 +39,7 @@ Photo = str | PathLike | Image.Image | np.ndarray | Tensor
 
 
 def frame_foreground(
-    rgba: Float[Tensor, "batch 4 height width"], size: int, *, foreground_ratio: float = 0.85
+    rgba: Float[Tensor, "batch 4 height width"], size: int, *, foreground_ratio: float = FOREGROUND_RATIO
 ) -> Float[Tensor, "batch 4 size size"]:
     """A square crop of `size` pixels about each object, premultiplied by alpha.
 
@@ -62,7 +65,7 @@ def prepare_rgba(
     rgba: Float[Tensor, "batch 4 height width"],
     image_size: int,
     *,
-    foreground_ratio: float = 0.85,
+    foreground_ratio: float = FOREGROUND_RATIO,
     background: float = 0.5,
     statistics: str = "imagenet",
     mask_channel: bool = True,
@@ -104,7 +107,7 @@ class Triplane3DImageProcessor:
         self,
         image_size: int,
         *,
-        foreground_ratio: float = 0.85,
+        foreground_ratio: float = FOREGROUND_RATIO,
         background: float = 0.5,
         statistics: str = "imagenet",
         mask_channel: bool = True,
@@ -128,6 +131,11 @@ class Triplane3DImageProcessor:
         self.background = background
         self.statistics = statistics
         self.mask_channel = mask_channel
+
+    @property
+    def filled(self) -> float:
+        """Share of the square that the object's longer side fills."""
+        return 1 / (1 + 2 * DIRECT3D_MARGIN) if self.framing == "direct3d" else self.foreground_ratio
 
     def load(self, image: Photo | Sequence[Photo]) -> list[Float[Tensor, "4 height width"]]:
         """Every photo of `image` (one, a list, or a batched array) as straight RGBA in 0..1, upright."""

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
 # In an installed package, and in a checkout of the repository.
@@ -59,16 +56,21 @@ def embedded_names() -> list[str]:
     return sorted({folder.name for folder in folders if any(folder.glob("*/*.safetensors"))})
 
 
-def image_encoder_class(folder: str | Path) -> type[PreTrainedModel]:
-    """The class that a saved pipeline's `model_index.json` names for its image encoder."""
+def component_class(folder: str | Path, component: str) -> Any:
+    """The class that a saved pipeline's `model_index.json` names for an encoder or the scheduler."""
+    import diffusers
     import transformers
 
     index = Path(folder) / "model_index.json"
-    library, name = json.loads(index.read_text())["image_encoder"]
-    found = getattr(transformers, str(name), None) if library == "transformers" else None
-    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)):
+    library, name = json.loads(index.read_text()).get(component, [None, None])
+    if component == "scheduler":
+        home, base, kind, example = diffusers, diffusers.SchedulerMixin, "scheduler of diffusers", "DDIMScheduler"
+    else:
+        home, base = transformers, transformers.PreTrainedModel
+        kind, example = "vision model of transformers", "Dinov2Model"
+    found = getattr(home, str(name), None) if library == home.__name__ else None
+    if not (isinstance(found, type) and issubclass(found, base)):
         raise ValueError(
-            f"{index}: image_encoder is {[library, name]}; name a vision model of transformers, "
-            'such as ["transformers", "Dinov2Model"]'
+            f'{index}: {component} is {[library, name]}; name a {kind}, such as ["{home.__name__}", "{example}"]'
         )
     return found

@@ -236,6 +236,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
                 shape = (photos, "tokens", pixel_width)
                 check_tensor("pixel_embeds", pixel_embeds, shape, "`encode_image` makes them, given the pixel_encoder")
         else:
+            assert image is not None, "one of them is there, see above"
             photos = check_photos(image)
             if pixel_embeds is not None:
                 raise ValueError("`pixel_embeds` go with `image_embeds`, not with `image`")

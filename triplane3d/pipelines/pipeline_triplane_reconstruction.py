@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any
 
 import torch
@@ -157,9 +156,10 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         self.check_inputs(image, planes, resolution, level, output_type, background_removal)
         try:
             photos: PreparedPhotos | None = None
-            if planes is None:
+            if image is not None:
                 photos = self.image_processor.preprocess(image, background_removal)
                 planes = self.reconstruct(photos.pixel_values)
+            assert planes is not None, "check_inputs wants one of them"
             self._planes = planes = planes.to(self._execution_device)
             made = planes
             if output_type != "planes":
@@ -204,9 +204,9 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
             `color` (photos, views, size, size, 3), `depth` along each camera's axis and `opacity`, both (photos, views,
             size, size), depth infinite where nothing is.
         """
-        if planes is None and self._planes is None:
-            raise ValueError("there is nothing to render yet: call the pipeline with a photo first, or pass `planes`")
         planes = self._planes if planes is None else planes
+        if planes is None:
+            raise ValueError("there is nothing to render yet: call the pipeline with a photo first, or pass `planes`")
         self._check_planes(planes)
         if isinstance(views, int) and not isinstance(views, bool):
             check_whole("views", views, 1)

@@ -4,6 +4,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from diffusers.configuration_utils import FrozenDict
 from huggingface_hub import ModelCard
 
 HUB_TAGS = ("image-to-3d", "triplane3d", "diffusers")
@@ -11,6 +12,8 @@ HUB_TAGS = ("image-to-3d", "triplane3d", "diffusers")
 
 class SharedByCard:
     """For pipelines, before diffusers' own class."""
+
+    config: FrozenDict
 
     def _upload_folder(self, working_dir: str | PathLike, *args: Any, **kwargs: Any) -> Any:
         """Every push passes here: the model card keeps what it says of a local pipeline and gains our tags."""
@@ -23,4 +26,4 @@ class SharedByCard:
             tags = list(card.data.tags or [])
             card.data.tags = tags + [tag for tag in HUB_TAGS if tag not in tags]
             card.save(card_path)
-        return super()._upload_folder(working_dir, *args, **kwargs)
+        return super()._upload_folder(working_dir, *args, **kwargs)  # type: ignore[misc]

@@ -2,17 +2,17 @@
 
     accelerate launch scripts/train_denoiser.py configs/mini/denoiser.yaml
 
-Flow matching: on the straight path from data to noise the network predicts the velocity, noise − data. The path and
-its noise levels are the scheduler's, read like both architectures from the pipeline that the configuration names.
+What is predicted on the way from data to noise is the scheduler's (`triplane3d.training.noise`), read like the
+architectures from the pipeline that the configuration names. A second encoder, if the pipeline has one, stays as it is.
 """
 
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
-from diffusers.training_utils import compute_density_for_timestep_sampling
+from diffusers.schedulers import SchedulerMixin
 from einops import repeat
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
@@ -24,14 +24,20 @@ from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens, freeze_unused, image_tokens
 from triplane3d.models.transformer_triplane import TriplaneTransformer
-from triplane3d.pipelines.image_processor import normalize_framed
-from triplane3d.pipelines.loading import image_encoder_class
+from triplane3d.pipelines.image_processor import FOREGROUND_RATIO, Triplane3DImageProcessor, normalize_framed
+from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.training.augment import augment_views, premultiply
 from triplane3d.training.encode import Latents
 from triplane3d.training.losses import drop_condition, occupancy_iou
+from triplane3d.training.noise import noise_path
 from triplane3d.training.pictures import contact_sheet
 from triplane3d.training.run import Run, gather, start
+
+PHOTO_SETTINGS = (
+    "foreground_ratio", "background", "framing", "image_statistics", "pixel_statistics", "image_size",
+)  # fmt: skip
+"""What a saved pipeline says of how its photos are prepared."""
 
 
 class LatentPhotos:
@@ -64,53 +70,48 @@ class LatentPhotos:
 
 
 class DenoiserObjective(nn.Module):
-    """The flow-matching loss of one batch; each photo's tokens serve `flow.noise_draws` noise levels."""
+    """The loss of one batch; each photo's tokens serve `flow.noise_draws` noise levels."""
 
     def __init__(
         self,
         image_encoder: nn.Module,
         transformer: nn.Module,
-        scheduler: FlowMatchEulerDiscreteScheduler,
+        scheduler: SchedulerMixin,
         flow: FlowConfig,
+        pixel_encoder: nn.Module | None = None,
     ):
         super().__init__()
-        self.image_encoder, self.transformer = image_encoder, transformer
-        self.scheduler, self.flow = scheduler, flow
+        self.image_encoder, self.transformer, self.pixel_encoder = image_encoder, transformer, pixel_encoder
+        self.path, self.flow = noise_path(scheduler, flow), flow
 
     def forward(
         self,
         latents: Float[Tensor, "batch channels height width"],
         pixel_values: Float[Tensor, "batch pixel_channels size size"],
         regression: bool = False,
+        second_pixel_values: Float[Tensor, "batch pixel_channels2 size2 size2"] | None = None,
     ) -> dict[str, Tensor]:
-        tokens = image_tokens(self.image_encoder, pixel_values)
-        tokens = repeat(tokens, "batch token channel -> (batch draw) token channel", draw=self.flow.noise_draws)
-        tokens = drop_condition(tokens, torch.rand(len(tokens), device=tokens.device) < self.flow.condition_dropout)
+        streams = {"encoder_hidden_states": image_tokens(self.image_encoder, pixel_values)}
+        if self.pixel_encoder is not None:
+            assert second_pixel_values is not None, "a second encoder sees the photos too"
+            streams["pixel_hidden_states"] = image_tokens(self.pixel_encoder, second_pixel_values)
+        dropped = torch.rand(len(latents) * self.flow.noise_draws, device=latents.device) < self.flow.condition_dropout
+        for name, tokens in streams.items():
+            tokens = repeat(tokens, "batch token channel -> (batch draw) token channel", draw=self.flow.noise_draws)
+            streams[name] = drop_condition(tokens, dropped)
 
         latents = repeat(latents, "batch ... -> (batch draw) ...", draw=self.flow.noise_draws)
         noise = torch.randn_like(latents)
-        timesteps = self.draw_timesteps(len(latents), regression).to(latents.device)
-        noisy = self.scheduler.scale_noise(latents, timesteps, noise)
-        velocity = self.transformer(
-            hidden_states=noisy, timestep=timesteps, encoder_hidden_states=tokens, return_dict=False
-        )[0]
-        return {"loss": functional.mse_loss(velocity.float(), noise - latents)}
-
-    def draw_timesteps(self, count: int, regression: bool) -> Float[Tensor, " count"]:
-        """The scheduler's timesteps at logit-normal places; all at pure noise during the regression warm-up."""
-        if regression:
-            return self.scheduler.timesteps[:1].expand(count)
-        places = compute_density_for_timestep_sampling(
-            "logit_normal", batch_size=count, logit_mean=self.flow.logit_mean, logit_std=self.flow.logit_std
-        )
-        steps = len(self.scheduler.timesteps)
-        return self.scheduler.timesteps[(places * steps).long().clamp(max=steps - 1)]
+        timesteps = self.path.draw(len(latents), regression).to(latents.device)
+        noisy, target = self.path.mix(latents, timesteps, noise)
+        prediction = self.transformer(hidden_states=noisy, timestep=timesteps, **streams, return_dict=False)[0]
+        return {"loss": functional.mse_loss(prediction.float(), target)}
 
 
 def train(config: DenoiserConfig) -> Path:
     """Trains until `config.run.steps`; the output folder then holds `image_encoder/` and `transformer/`."""
     accelerator = start(config)
-    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(config.pipeline, subfolder="scheduler")
+    scheduler = component_class(config.pipeline, "scheduler").from_pretrained(config.pipeline, subfolder="scheduler")
     if config.init:
         transformer = TriplaneTransformer.from_pretrained(config.init, subfolder="transformer")
     else:
@@ -122,14 +123,25 @@ def train(config: DenoiserConfig) -> Path:
     data = config.data
     vae = AutoencoderKLTriplane.from_pretrained(data.vae).to(accelerator.device).requires_grad_(False).eval()
     settings = {name: value for name, value in Triplane3DPipeline.load_config(config.pipeline).items()
-                if name in ("foreground_ratio", "background", "image_statistics", "image_size")}  # fmt: skip
-    pipeline = Triplane3DPipeline(image_encoder, transformer, vae, deepcopy(scheduler), **settings)
+                if name in PHOTO_SETTINGS}  # fmt: skip
+    pixel_encoder = None
+    if transformer.config.pixel_attention_dim is not None:
+        pixel_encoder = component_class(config.pipeline, "pixel_encoder").from_pretrained(
+            config.init or config.pipeline, subfolder="pixel_encoder", dtype=torch.float32
+        )
+        pixel_encoder.to(accelerator.device).requires_grad_(False).eval()
+    pipeline = Triplane3DPipeline(image_encoder, transformer, vae, deepcopy(scheduler), pixel_encoder, **settings)
     pipeline.set_progress_bar_config(disable=True)
 
     check_tokens(image_encoder, transformer, pipeline.image_processor.image_size)
-    freeze_unused(image_encoder, pipeline.image_processor.image_size)
-    objective = DenoiserObjective(image_encoder.train(), transformer.train(), scheduler, config.flow)
-    run = Run(accelerator, config, objective, {"image_encoder": image_encoder, "transformer": transformer})
+    components = {"transformer": transformer.train()}
+    if config.train_image_encoder:
+        freeze_unused(image_encoder, pipeline.image_processor.image_size)
+        components = {"image_encoder": image_encoder.train(), **components}
+    else:
+        image_encoder.to(accelerator.device).requires_grad_(False).eval()
+    objective = DenoiserObjective(image_encoder, transformer, scheduler, config.flow, pixel_encoder)
+    run = Run(accelerator, config, objective, components)
 
     photos = LatentPhotos(Latents(data.latents, vae.config), ShardDataset(data.folder, keys=("view",)))
     held_out = None
@@ -137,9 +149,11 @@ def train(config: DenoiserConfig) -> Path:
         held_out = ShardDataset(data.validation, keys=("labels", "view"), label_points=data.validation_labels)
 
     for batch in run.batches(photos):
-        pixel_values = normalize(pipeline, augment_views(batch["view"], config.augment))
+        framed = augment_views(batch["view"], config.augment)
+        pixel_values = normalize(pipeline.image_processor, framed)
+        second = None if pixel_encoder is None else normalize(pipeline.pixel_processor, framed)
         regression = run.step < config.flow.regression_warmup * config.run.steps
-        run.update(run.objective(batch["latents"], pixel_values, regression))
+        run.update(run.objective(batch["latents"], pixel_values, regression, second))
 
         if held_out is not None and run.due(config.run.validate_every) and accelerator.is_main_process:
             with run.averaged(), accelerator.autocast():
@@ -154,7 +168,7 @@ def train(config: DenoiserConfig) -> Path:
 
 def build_image_encoder(config: DenoiserConfig) -> PreTrainedModel:
     """The encoder that the pipeline's JSON describes, in float32: of random weights unless the run names others."""
-    encoder_class = image_encoder_class(config.pipeline)
+    encoder_class = component_class(config.pipeline, "image_encoder")
     declared = AutoConfig.from_pretrained(config.pipeline, subfolder="image_encoder")
     if not isinstance(declared, encoder_class.config_class):
         raise ValueError(
@@ -171,12 +185,16 @@ def build_image_encoder(config: DenoiserConfig) -> PreTrainedModel:
 
 
 def normalize(
-    pipeline: Triplane3DPipeline, framed: Float[Tensor, "batch 4 size size"]
+    processor: Triplane3DImageProcessor | None, framed: Float[Tensor, "batch 4 size size"]
 ) -> Float[Tensor, "batch channels image_size image_size"]:
-    """Premultiplied photos as the pipeline's own image processor would hand them to the encoder."""
-    processor = pipeline.image_processor
-    if framed.shape[-1] != processor.image_size:
-        framed = functional.interpolate(framed, (processor.image_size,) * 2, mode="bilinear", antialias=True)
+    """Premultiplied photos of the shards as a pipeline's own image processor would hand them to its encoder."""
+    assert processor is not None, "trained pipelines have their encoders"
+    size, side = processor.image_size, framed.shape[-1]
+    # The shards leave the border of the library's own framing; other framings leave less, or more.
+    border = round(side * (1 - FOREGROUND_RATIO / processor.filled) / 2)
+    framed = functional.pad(framed, (-border,) * 4)
+    if framed.shape[-1] != size:
+        framed = functional.interpolate(framed, (size, size), mode="bilinear", antialias=True)
     return normalize_framed(
         framed,
         background=processor.background,
@@ -196,9 +214,13 @@ def validate(
     batch = gather(shapes, range(count), Generator().manual_seed(0))
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
 
-    embeds = pipeline.encode_image(normalize(pipeline, premultiply(batch["view"])))
+    framed = premultiply(batch["view"])
+    streams: dict[str, Any] = {"image_embeds": pipeline.encode_image(normalize(pipeline.image_processor, framed))}
+    if pipeline.pixel_encoder is not None:
+        pixel_values = normalize(pipeline.pixel_processor, framed)
+        streams["pixel_embeds"] = pipeline.encode_image(pixel_values, pipeline.pixel_encoder)
     latents = pipeline(
-        image_embeds=embeds,
+        **streams,
         num_inference_steps=data.validation_steps,
         guidance_scale=data.validation_guidance,
         generator=Generator().manual_seed(0),

@@ -3,7 +3,8 @@
     accelerate launch scripts/encode_latents.py configs/mini/latents.yaml
 
 Writes `latents-NNNNN.safetensors` files, rows in the order of the shards, and tells the vae's own config the mean and
-the deviation of each latent channel: the schedule's signal-to-noise ratios assume unit variance.
+the deviation of each latent channel: the schedule's signal-to-noise ratios assume unit variance. With `measure: false`
+the config stays as it is, for a denoiser that was trained with what it says.
 """
 
 import time
@@ -63,7 +64,7 @@ def encode(config: LatentsConfig) -> Path:
     count, total, squares = accelerator.reduce(moments.to(accelerator.device)).cpu()
     mean = total / count
     std = (squares / count - mean**2).clamp(min=1e-12).sqrt()
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and config.measure:
         vae.register_to_config(latents_mean=rounded(mean), latents_std=rounded(std))
         vae.save_config(config.vae)
         accelerator.print("latents' deviation per channel:", *(f"{value:.3f}" for value in std))

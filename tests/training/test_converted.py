@@ -1,0 +1,68 @@
+"""Direct3D, converted, is trained on by the same stages as our own models."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tiny_stages import ROOT
+from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model
+
+from triplane3d.config import DenoiserConfig, LatentsConfig, load_config
+from triplane3d.convert.direct3d import convert_direct3d
+from triplane3d.training.denoiser import train
+from triplane3d.training.encode import encode
+
+FIXTURES = Path(__file__).parents[1] / "convert" / "fixtures"
+CONFIGS = ROOT / "configs" / "direct3d"
+
+
+@pytest.fixture(scope="module")
+def direct3d(tmp_path_factory) -> Path:
+    """The small fixture as a pipeline, with tiny random encoders."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("direct3d")
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+    CLIPVisionModel(CLIPVisionConfig(hidden_size=12, intermediate_size=24, **sizes)).save_pretrained(folder / "clip")
+    Dinov2Model(Dinov2Config(hidden_size=10, **sizes)).save_pretrained(folder / "dino")
+    params = json.loads((FIXTURES / "direct3d_config.json").read_text())
+    settings = {
+        "vae": {"target": "direct3d.models.vae.D3D_VAE", "params": params["vae"]},
+        "dit": {"target": "direct3d.models.dit.D3D_DiT", "params": params["dit"]},
+        "scheduler": {"target": "diffusers.DDIMScheduler", "params": {"clip_sample": False}},
+    }
+    for name, encoder in (("semantic_encoder", "ClipImageEncoder"), ("pixel_encoder", "DinoEncoder")):
+        settings[name] = {"target": f"direct3d.models.condition.{encoder}", "params": {"img_size": 28}}
+    checkpoint = folder / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "config.yaml").write_text(yaml.safe_dump(settings))
+    for name in ("vae", "dit"):
+        (checkpoint / f"{name}.safetensors").symlink_to(FIXTURES / f"direct3d_{name}.safetensors")
+    return convert_direct3d(
+        checkpoint, folder / "pipeline", image_encoder=folder / "clip", pixel_encoder=folder / "dino"
+    )
+
+
+def test_it_is_fine_tuned_as_it_was_trained(direct3d: Path, work: Path, tmp_path: Path) -> None:
+    vae_config = (direct3d / "vae" / "config.json").read_text()
+    paths = {"vae": direct3d / "vae", "data": work / "data", "output": tmp_path / "latents"}
+    encode(load_config(LatentsConfig, CONFIGS / "latents.yaml", {**paths, "surface_points": 256}))
+    assert (direct3d / "vae" / "config.json").read_text() == vae_config  # its denoiser knows that scale
+
+    paths = {"pipeline": direct3d, "init": direct3d, "data.folder": work / "data", "data.vae": direct3d / "vae"}
+    paths |= {"data.latents": tmp_path / "latents", "data.validation": work / "data", "run.output": tmp_path / "run"}
+    quick = {"run.steps": 6, "run.batch_size": 4, "run.log_every": 1, "run.mixed_precision": "bf16", "run.trackers": ()}
+    quick |= {"data.validation_shapes": 2, "data.validation_steps": 2, "run.validate_every": 6, "optim.lr": 3e-3}
+    quick |= {"optim.warmup_steps": 1, "run.checkpoint_every": 6, "optim.ema_decay": 0.0, "run.workers": 0}
+    output = train(load_config(DenoiserConfig, CONFIGS / "denoiser.yaml", {**paths, **quick}))
+
+    before = load_file(direct3d / "transformer" / "diffusion_pytorch_model.safetensors")
+    after = load_file(output / "transformer" / "diffusion_pytorch_model.safetensors")
+    assert before.keys() == after.keys()
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+    assert not (output / "image_encoder").exists()
+    lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert min(losses[3:]) < losses[0] and "val_iou" in lines[-1]

@@ -1,0 +1,57 @@
+"""What a denoiser is taught is what its own scheduler integrates, whichever of diffusers' that is."""
+
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+)
+
+from triplane3d.config import FlowConfig
+from triplane3d.pipelines.guidance import scheduler_manners
+from triplane3d.training.noise import noise_path
+
+SCHEDULERS = {
+    "flow": FlowMatchEulerDiscreteScheduler(shift=3.0),
+    **{
+        f"{scheduler.__name__} {kind}": scheduler(prediction_type=kind, **options)
+        for scheduler, options in (
+            (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": True}),
+            (EulerDiscreteScheduler, {}),
+        )
+        for kind in ("epsilon", "sample", "v_prediction")
+    },
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_network_that_learnt_it_is_led_to_the_data(name: str) -> None:
+    """Knowing the data, one answers perfectly wherever one is; the scheduler then arrives at the data."""
+    scheduler, data = SCHEDULERS[name], torch.randn(2, 4, 4, 12)
+    path = noise_path(scheduler, FlowConfig())
+    assert path.draw(7, regression=True).unique().numel() == 1
+
+    scheduler.set_timesteps(20)
+    latents = torch.randn_like(data) * getattr(scheduler, "init_noise_sigma", 1.0)
+    scale_input, options = scheduler_manners(scheduler, torch.Generator())
+    for timestep in scheduler.timesteps:
+        seen = scale_input(latents, timestep)
+        # The noise that, mixed with the data, gives what is seen; the path then says what the answer is.
+        at = (timestep if name == "flow" else timestep.round()).expand(2).float()
+        without, _ = path.mix(data, at, torch.zeros_like(data))
+        unit, _ = path.mix(torch.zeros_like(data), at, torch.ones_like(data))
+        _, answer = path.mix(data, at, (seen - without) / unit)
+        latents = scheduler.step(answer, timestep, latents, **options)[0]
+    assert (latents - data).abs().max() < 0.02
+
+
+def test_timesteps_reach_everywhere() -> None:
+    drawn = noise_path(DDIMScheduler(), FlowConfig()).draw(20_000, regression=False)
+    assert drawn.min() == 0 and drawn.max() == 999 and abs(drawn.mean() - 499.5) < 10
+
+
+def test_others_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not know how FlowMatchHeunDiscreteScheduler mixes"):
+        noise_path(FlowMatchHeunDiscreteScheduler(), FlowConfig())
