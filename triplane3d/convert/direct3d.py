@@ -352,7 +352,7 @@ def _params(section: Any, name: str) -> dict[str, Any]:
         check_settings(section, ("target", "params"), f"config.yaml, {name}")
         target = str(section.get("target", CLASSES[name]))
         if target.rpartition(".")[2] != CLASSES[name]:
-            raise ValueError(f"config.yaml: {name} is {target!r}, not {CLASSES[name]}: it is another model than Direct3D")
+            raise ValueError(f"config.yaml: {name} is {target!r}, not Direct3D's {CLASSES[name]}: another model's?")
         given = section.get("params") or {}
     every: dict[str, dict[str, Any]] = {"vae": VAE_DEFAULTS, "dit": DIT_DEFAULTS, **ENCODER_DEFAULTS}
     defaults = every[name]
