@@ -1,0 +1,1 @@
+"""Public triplane checkpoints, turned into pipelines that diffusers loads."""
