@@ -1,0 +1,270 @@
+"""Reading public checkpoints: the pickle that was published, or the same weights as safetensors, and their settings.
+
+A pickle names functions to call while it is read, and may name any. Here it is read by `torch.load(weights_only=True)`
+alone, which builds tensors, numbers, text and containers and refuses the file at the first name of anything else.
+"""
+
+import json
+import re
+import struct
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from triplane3d.config import unknown_key
+from triplane3d.convert.saving import DTYPE_NAMES
+
+PICKLE = "model.ckpt"
+SETTINGS = ("config.yaml", "config.json")
+
+# What torch's reader raises on broken data, besides its own complaint: each byte code has its own way to fail.
+DAMAGE = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, RuntimeError, TypeError,
+    ValueError, struct.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Tensors(Mapping[str, Tensor]):
+    """A state dict left in its file: shapes and types are known at once, a tensor is read each time it is asked for."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, torch.dtype]
+    read: Callable[[str], Tensor]
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.shapes:
+            raise KeyError(name)
+        return self.read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+
+def open_checkpoint(path: str | Path, parts: Sequence[str]) -> dict[str, Tensors]:
+    """The state dicts called `parts`, from a checkpoint's file or from the folder that holds it.
+
+    A folder holds either `<part>.safetensors` for every part, which is preferred, or the published `model.ckpt`.
+    In a pickle several parts are a dict of state dicts; a single part *is* the pickle's state dict, whatever its name.
+    Weights stay in the file, which is mapped, not read; only pickles older than torch 1.6's zip format fill memory.
+    """
+    path = Path(path)
+    if path.is_dir():
+        saved = {part: path / f"{part}.safetensors" for part in parts}
+        lacking = [file.name for file in saved.values() if not file.is_file()]
+        if not lacking:
+            return {part: _open_safetensors(file) for part, file in saved.items()}
+        if not (path / PICKLE).is_file():
+            raise FileNotFoundError(
+                f"{path} holds neither {PICKLE} nor all of {_listed(file.name for file in saved.values())} "
+                f"(missing: {_listed(lacking)}): download the checkpoint into it"
+            )
+        path = path / PICKLE
+    head = _head(path)
+    if _is_safetensors(head):
+        if len(parts) > 1:
+            raise ValueError(
+                f"{path} is one safetensors file, where {_listed(parts)} are wanted: name the folder that holds "
+                f"{_listed(f'{part}.safetensors' for part in parts)}"
+            )
+        return {parts[0]: _open_safetensors(path)}
+
+    content = _load_pickle(path, zipped=head.startswith(b"PK\x03\x04"))
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} should hold a dict of tensors, not {type(content).__name__}: is it this checkpoint?")
+    if len(parts) == 1:
+        return {parts[0]: _state_dict(content, str(path))}
+    if lacking := [part for part in parts if part not in content]:
+        raise ValueError(
+            f"{path} lacks {_listed(lacking)}; it holds {_listed(content)}: is it another model's checkpoint?"
+        )
+    return {part: _state_dict(content[part], f"{path}: {part}") for part in parts}
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """The settings in a YAML or JSON file, or beside the checkpoint at `path`, with OmegaConf's `${…}` followed."""
+    path = Path(path)
+    if path.suffix not in (".yaml", ".yml", ".json"):
+        folder = path if path.is_dir() else path.parent
+        path = next((folder / name for name in SETTINGS if (folder / name).is_file()), folder / SETTINGS[0])
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: the settings that were published beside the checkpoint are "
+                                f"needed; download them too, or name their file")
+    _head(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        # The loader is a SafeLoader: it knows no Python objects.
+        values = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=_SettingsLoader)
+        if not isinstance(values, dict) or not values:
+            found = type(values).__name__ if values else "nothing"
+            raise ValueError(f"{path} should hold a mapping of keys to values, not {found}")
+        return _resolve(values, values, (), str(path))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no plain YAML ({_reason(error)}): download it again, or mend that line") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as settings ({_reason(error)}): download it again") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} contains itself, or is nested beyond measure: write it without anchors") from error
+
+
+def check_settings(settings: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Refuses a key of `settings` that is not `known`, since a setting passed over would convert another model."""
+    if unknown := [str(key) for key in settings if key not in known]:
+        raise ValueError("\n".join(unknown_key(key, dict.fromkeys(known), where) for key in unknown))
+
+
+class _SettingsLoader(yaml.SafeLoader):
+    """YAML as OmegaConf reads it: 1e-4 is a number, though YAML 1.1 wants a dot and a sign (1.0e-4) to see one."""
+
+
+_SettingsLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+_REFERENCE = re.compile(r"\$\{([^{}]*)\}")
+
+
+def _resolve(value: Any, settings: dict[str, Any], chain: tuple[str, ...], where: str) -> Any:
+    """`value` with each `${dotted.path}` replaced by what stands there; `chain` holds the paths being followed."""
+
+    def follow(reference: re.Match) -> Any:
+        name = reference[1].strip()
+        if name in chain:
+            raise ValueError(f"{where}: ${{{name}}} is circular: {' → '.join((*chain, name))}")
+        target: Any = settings
+        for part in name.split("."):
+            if isinstance(target, dict) and part in target:
+                target = target[part]
+            elif isinstance(target, list) and part.isdecimal() and int(part) < len(target):
+                target = target[int(part)]
+            else:
+                raise ValueError(f"{where}: ${{{name}}} refers to nothing in the file: there is no {part!r}; "
+                                 f"write the value in its place")
+        return _resolve(target, settings, (*chain, name), where)
+
+    if isinstance(value, dict):
+        return {key: _resolve(item, settings, chain, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resolve(item, settings, chain, where) for item in value]
+    if not isinstance(value, str):
+        return value
+    if whole := _REFERENCE.fullmatch(value):
+        return follow(whole)
+    text = _REFERENCE.sub(lambda reference: str(follow(reference)), value)
+    if "${" in text:
+        raise ValueError(f"{where}: {value!r} is no reference of the form ${{section.key}}: write the value instead")
+    return text
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file that is there and not one of the things downloads leave in a file's place."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: name a downloaded checkpoint, or the folder that holds it")
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file")
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head:
+        raise ValueError(f"{path} is empty: download it again")
+    if head.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path} is a Git LFS pointer, not the file it stands for: run `git lfs pull` in its "
+                         f"repository, or download the file itself")
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise ValueError(f"{path} is a web page: download the file itself, not the page about it")
+    return head
+
+
+def _is_safetensors(head: bytes) -> bool:
+    # Eight bytes hold the length of the JSON that follows; torch.save has part of a number there, or of a zip header.
+    return head[8:9] == b"{"
+
+
+def _load_pickle(path: Path, *, zipped: bool) -> object:
+    if zipped:
+        _check_zip(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except UnpicklingError as error:
+        # torch's own words advise to read the file without this guard; only the fact in them is passed on.
+        if name := re.search(r"GLOBAL (\S+)", str(error)):
+            raise ValueError(f"{path} was refused unread, because reading it would run code: besides tensors it asks "
+                             f"for {name[1]}. Take a file with the state dicts alone, or safetensors") from None
+        fact = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
+        reason = fact[1] if fact else "it asks for more than tensors"
+        raise ValueError(f"{path} was refused: it is neither a pickle of tensors nor safetensors, or it is damaged "
+                         f"({reason}). Download it again") from None
+    except DAMAGE as error:
+        raise ValueError(f"{path} is neither a pickle of tensors nor safetensors, or it is damaged "
+                         f"({_reason(error)}). Download it again") from error
+
+
+def _check_zip(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, *DAMAGE) as error:
+        raise ValueError(f"{path} is cut short or damaged ({_reason(error)}): download it again") from error
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise ValueError(f"{path} was refused unread: it is a TorchScript program, not a state dict")
+    # Mapped, compressed bytes would be taken for the numbers themselves.
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError(f"{path} is a compressed zip file, which torch.save never writes: download the original")
+
+
+def _state_dict(content: object, where: str) -> Tensors:
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{where} should be a state dict, not {type(content).__name__}")
+    if not content:
+        raise ValueError(f"{where} holds no tensors")
+    if strangers := [f"{key!r} ({type(value).__name__})" for key, value in content.items()
+                     if not isinstance(key, str) or not isinstance(value, Tensor)]:  # fmt: skip
+        raise ValueError(f"{where} should hold names and tensors only; others are {_listed(strangers)}")
+    return Tensors(
+        {name: tuple(value.shape) for name, value in content.items()},
+        {name: value.dtype for name, value in content.items()},
+        lambda name: content[name].detach(),
+    )
+
+
+def _open_safetensors(path: Path) -> Tensors:
+    kinds = {name: dtype for dtype, name in DTYPE_NAMES.items()}
+    _head(path)
+    try:
+        file = safe_open(path, framework="pt")
+        headers = {name: file.get_slice(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no whole safetensors file ({_reason(error)}): download it again") from error
+    if not headers:
+        raise ValueError(f"{path} holds no tensors")
+    if strangers := [f"{name} ({header.get_dtype()})" for name, header in headers.items()
+                     if header.get_dtype() not in kinds]:
+        raise ValueError(f"{path} holds tensors of types not known here: {_listed(strangers)}")
+    return Tensors(
+        {name: tuple(header.get_shape()) for name, header in headers.items()},
+        {name: kinds[header.get_dtype()] for name, header in headers.items()},
+        file.get_tensor,
+    )
+
+
+def _listed(names: Collection[Any] | Iterator[Any], limit: int = 6) -> str:
+    names = [str(name) for name in names]
+    shown = ", ".join(names[:limit])
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return " ".join(line.strip() for line in lines[:4]).rstrip(".") or type(error).__name__

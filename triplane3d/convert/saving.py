@@ -1,0 +1,199 @@
+"""Writing converted weights: one tensor in memory at a time, and a folder that is there as a whole or not at all."""
+
+import errno
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+DTYPE_NAMES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.complex64: "C64",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
+    torch.uint64: "U64", torch.uint32: "U32", torch.uint16: "U16", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+"""What safetensors calls torch's types."""
+
+CHUNK = 1 << 16  # elements that are cast at once, so that a cast needs no second copy of a tensor
+UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor to be written: what is known of it beforehand, and how to get it when its turn has come."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    read: Callable[[], Tensor]
+
+
+def save_weights(folder: str | Path, tensors: Iterable[Entry], *, name: str = "diffusion_pytorch_model",
+                 variant: str | None = None, dtype: torch.dtype | None = None,
+                 max_shard_size: int | str = "10GB") -> None:
+    """Writes the safetensors file, or the shards and their index, under the names that `from_pretrained` looks for.
+
+    Floating-point tensors are cast to `dtype`, others stay as they are. `name` is "model" for transformers' models.
+    """
+    folder = Path(folder)
+    entries = [
+        replace(entry, dtype=_stored(entry.dtype, dtype), read=partial(_read, entry))
+        for entry in tensors
+    ]
+    if len({entry.name for entry in entries}) < len(entries):
+        names = [entry.name for entry in entries]
+        raise ValueError(f"two tensors are called {next(key for key in names if names.count(key) > 1)!r}")
+    shards = _shards(entries, _bytes(max_shard_size))
+    total = sum(_size(entry) for entry in entries)
+    stem = f"{name}.{variant}" if variant else name
+    files = [f"{stem}.safetensors"] if len(shards) == 1 else [
+        f"{stem}-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]  # fmt: skip
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if total > (free := shutil.disk_usage(folder).free):
+        raise OSError(errno.ENOSPC, f"{folder} has {_readable(free)} free and the weights take {_readable(total)}: "
+                                    f"make room or choose another disk; half precision takes half of it")
+    try:
+        for file, shard in zip(files, shards, strict=True):
+            _write(folder / file, shard)
+        if len(shards) > 1:
+            places = {entry.name: file for file, shard in zip(files, shards, strict=True) for entry in shard}
+            index = {"metadata": {"total_size": total}, "weight_map": places}
+            ending = f"{variant}.json" if variant else "json"
+            text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+            (folder / f"{name}.safetensors.index.{ending}").write_text(text, encoding="utf-8")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(error.errno, f"the disk is full: {_readable(total)} of weights were to be written to "
+                                       f"{folder}; make room, raise the quota or choose another disk") from error
+        if error.errno == errno.EFBIG:
+            raise OSError(error.errno, f"a file in {folder} may not grow so large; {_readable(total)} were to be "
+                                       f"written: lower max_shard_size, raise `ulimit -f` or choose another disk"
+                          ) from error  # fmt: skip
+        raise
+
+
+@contextmanager
+def building(folder: str | Path) -> Iterator[Path]:
+    """A hidden folder to write into, which becomes `folder` when the block ends well and vanishes when it does not.
+
+    It lies in the nearest parent of `folder` that exists; parents that do not are made at the end.
+    """
+    folder = Path(folder).resolve()
+    if folder.is_dir():
+        if any(folder.iterdir()):
+            raise FileExistsError(f"{folder} exists and is not empty: name a new folder, or remove what is in it")
+        if folder.is_mount():
+            raise FileExistsError(f"{folder} is where a disk is mounted: name a new folder inside it")
+    elif folder.exists():
+        raise FileExistsError(f"{folder} exists and is no folder: name a new folder")
+    parent = next(parent for parent in folder.parents if parent.exists())
+    temporary = parent / f".{folder.name}-{secrets.token_hex(4)}.partial"
+    try:
+        try:
+            temporary.mkdir()
+        except OSError as error:
+            raise OSError(error.errno, f"{parent} cannot be written to ({error.strerror}), so {folder.name} cannot be "
+                                       f"made there: change its permissions or name another folder") from error
+        yield temporary
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    finally:
+        if temporary.exists():
+            shutil.rmtree(temporary)
+
+
+def _write(path: Path, entries: Sequence[Entry]) -> None:
+    """One safetensors file, tensor by tensor; the library's own `save_file` wants all of them in memory at once.
+
+    The format: the header's length in eight bytes, little-endian; the header, JSON padded with blanks so that what
+    follows is aligned; the tensors without gaps, the widest types first, which keeps each aligned to its type.
+    """
+    entries = sorted(entries, key=lambda entry: -entry.dtype.itemsize)
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for entry in entries:
+        start, end = end, end + _size(entry)
+        header[entry.name] = {"dtype": DTYPE_NAMES[entry.dtype], "shape": entry.shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for entry in entries:
+            _write_tensor(file, entry)
+
+
+def _write_tensor(file: BinaryIO, entry: Entry) -> None:
+    # A function of its own: its names go out of scope with it, so the tensor is gone before the next one is read.
+    for chunk in entry.read().reshape(-1).split(CHUNK):
+        file.write(_cast(chunk, entry).view(torch.uint8).numpy().data)
+
+
+def _read(entry: Entry) -> Tensor:
+    tensor = entry.read().detach()
+    if tuple(tensor.shape) != tuple(entry.shape) or tensor.dtype != entry.dtype:
+        raise ValueError(f"{entry.name} was announced as {tuple(entry.shape)} of {entry.dtype} and came as "
+                         f"{tuple(tensor.shape)} of {tensor.dtype}")
+    return tensor
+
+
+def _stored(dtype: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
+    return wanted if wanted and dtype.is_floating_point else dtype
+
+
+def _cast(values: Tensor, entry: Entry) -> Tensor:
+    cast = values.to(entry.dtype)
+    if cast.dtype != values.dtype and (cast.isinf() & values.isfinite()).any():
+        raise ValueError(f"{entry.name} holds {values[values.isfinite()].abs().max():.3g}, more than {entry.dtype} can "
+                         f"({torch.finfo(entry.dtype).max:.3g}): save in torch.bfloat16 or torch.float32")
+    return cast
+
+
+def _size(entry: Entry) -> int:
+    return prod(entry.shape) * entry.dtype.itemsize
+
+
+def _shards(entries: Iterable[Entry], limit: int) -> list[list[Entry]]:
+    """`entries` in shards of at most `limit` bytes, cut as diffusers does; a larger tensor gets a shard of its own."""
+    shards: list[list[Entry]] = []
+    open_shard: list[Entry] = []
+    filled = 0
+    for entry in entries:
+        if _size(entry) > limit:
+            shards.append([entry])
+            continue
+        if filled + _size(entry) > limit:
+            shards.append(open_shard)
+            open_shard, filled = [], 0
+        open_shard.append(entry)
+        filled += _size(entry)
+    return shards + [open_shard] if open_shard or not shards else shards
+
+
+def _bytes(size: int | str) -> int:
+    if isinstance(size, int):
+        return size
+    number, unit = size[:-2].strip(), size[-2:].upper()
+    if unit not in UNITS or not number.replace(".", "", 1).isdecimal():
+        raise ValueError(f"max_shard_size is a number of bytes or a size such as '10GB' (KB, MB, GB, TB), not {size!r}")
+    return int(float(number) * UNITS[unit])
+
+
+def _readable(size: int) -> str:
+    for unit, bytes_ in reversed(UNITS.items()):
+        if size >= bytes_:
+            return f"{size / bytes_:.1f} {unit}"
+    return f"{size} bytes"
