@@ -20,8 +20,11 @@ ACTIVATIONS = {
     "relu": F.relu,
 }
 
-# Up to this many scores per head, written-out attention keeps them in cache and beats the fused CPU kernel.
-CPU_EXPLICIT_SCORES = 1 << 18
+CPU_SCORES = 3 << 19
+"""Scores that written-out attention holds at once on a CPU, whose cache they then do not leave."""
+
+CPU_TRAINED_SCORES = 1 << 18
+"""Scores of a head up to which it is also trained through: backward wants them all again."""
 
 
 def activation(name: str) -> Callable[[Tensor], Tensor]:
@@ -106,7 +109,7 @@ class TriplaneAttnProcessor:
             if context is not None:
                 key, value = torch.cat([context.key, key], dim=1), torch.cat([context.value, value], dim=1)
 
-        if self._is_small_on_cpu(query, key) and attention_mask is None:
+        if self._is_faster_written_out(query, key) and attention_mask is None:
             attended = _written_out_attention(query, key, value)
         else:
             attended = dispatch_attention_fn(
@@ -136,21 +139,37 @@ class TriplaneAttnProcessor:
         none_key, none_value = (none.expand(without, *key.shape[1:]) for none in (none_key, none_value))
         return Context(torch.cat([none_key, key]), torch.cat([none_value, value]))
 
-    def _is_small_on_cpu(self, query: Tensor, key: Tensor) -> bool:
+    def _is_faster_written_out(self, query: Tensor, key: Tensor) -> bool:
         return (
             query.device.type == "cpu"
             and query.dtype == torch.bfloat16
             and self._attention_backend is None
             and self._parallel_config is None
-            and query.shape[1] * key.shape[1] <= CPU_EXPLICIT_SCORES
+            and (not torch.is_grad_enabled() or query.shape[1] * key.shape[1] <= CPU_TRAINED_SCORES)
         )
 
 
 def _written_out_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(q kᵀ / √d) v. On CPU in bf16, forward and backward take a third of the fused kernel's time."""
+    """softmax(q kᵀ / √d) v, a few heads or rows at a time. On a CPU in bf16 it takes a third of the fused kernel's time.
+
+    Forward and, for those few scores that are trained through, backward.
+    """
     query, key, value = (tensor.transpose(1, 2).contiguous() for tensor in (query, key, value))
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    return (scores.softmax(dim=-1) @ value).transpose(1, 2)
+    query = query * query.shape[-1] ** -0.5
+    (batch, heads, rows, _), keys = query.shape, key.shape[2]
+    if batch * heads * rows * keys <= CPU_SCORES or torch.is_grad_enabled():
+        return ((query @ key.transpose(-1, -2)).softmax(dim=-1) @ value).transpose(1, 2)
+
+    rows_at_once = min(rows, max(1, CPU_SCORES // keys))
+    heads_at_once = max(1, CPU_SCORES // (rows_at_once * keys))
+    answer = torch.empty_like(query)
+    every_head = (tensor.flatten(0, 1).split(heads_at_once) for tensor in (query, key, value, answer))
+    for some_query, some_key, some_value, some_answer in zip(*every_head, strict=True):
+        for start in range(0, rows, rows_at_once):
+            part = slice(start, start + rows_at_once)
+            scores = some_query[:, part] @ some_key.transpose(-1, -2)
+            some_answer[:, part] = scores.softmax(dim=-1) @ some_value
+    return answer.transpose(1, 2)
 
 
 class RMSNorm(nn.RMSNorm):
@@ -297,3 +316,13 @@ class TriplaneAttentionBlock(nn.Module):
             context = cast_for_autocast(self.norm_context(encoder_hidden_states))
             hidden_states = hidden_states + self.cross_attn(normed, context)
         return hidden_states + self.ff(cast_for_autocast(self.norm2(hidden_states)))
+
+
+def through_blocks(stack: nn.Module, hidden_states: Tensor) -> Tensor:
+    """`hidden_states` after `stack.blocks`, each recomputed in backward where gradient checkpointing is on."""
+    for block in stack.blocks:
+        if torch.is_grad_enabled() and stack.gradient_checkpointing:
+            hidden_states = stack._gradient_checkpointing_func(block, hidden_states)
+        else:
+            hidden_states = block(hidden_states)
+    return hidden_states

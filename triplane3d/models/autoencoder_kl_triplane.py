@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.attention import AttentionMixin
-from diffusers.models.autoencoders.vae import AutoencoderMixin, Decoder, DiagonalGaussianDistribution
+from diffusers.models.autoencoders.vae import AutoencoderMixin, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
@@ -13,9 +13,10 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from triplane3d.models.attention import TriplaneAttentionBlock, cast_for_autocast
+from triplane3d.models.attention import TriplaneAttentionBlock, cast_for_autocast, through_blocks
 from triplane3d.models.embeddings import fourier_features
 from triplane3d.models.outputs import TriplaneDecoderOutput
+from triplane3d.models.plane_decoders import ConvDecoder, TokenDecoder
 from triplane3d.models.triplane import DEPTH_AXES, TriplaneField, TriplaneFieldDecoder, project_points
 
 INITIAL_LOGVAR = -5.0
@@ -70,7 +71,7 @@ class ProjectionEncoder(nn.Module):
     ) -> Float[Tensor, "batch moments height width"]:
         pixels = self._pixel_moments(surface_points.float(), normals.float(), colors)
         hidden_states = self.proj_in(cast_for_autocast(pixels.to(dtype))) + self.positions.to(dtype)
-        hidden_states = _through_blocks(self, hidden_states)
+        hidden_states = through_blocks(self, hidden_states)
         moments = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
         return rearrange(
             moments,
@@ -159,7 +160,7 @@ class PerceiverEncoder(nn.Module):
         context = self.proj_in(torch.cat(parts, dim=-1).to(dtype))
         hidden_states = self.tokens.to(dtype).expand(len(surface_points), -1, -1)
         hidden_states = self.cross_block(hidden_states, context)
-        hidden_states = _through_blocks(self, hidden_states)
+        hidden_states = through_blocks(self, hidden_states)
         moments = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
         return rearrange(
             moments,
@@ -167,92 +168,6 @@ class PerceiverEncoder(nn.Module):
             plane=3,
             row=self.latent_size,
         )
-
-
-class TokenDecoder(nn.Module):
-    """A transformer over latent patches whose linear head grows each token into a patch of the planes."""
-
-    def __init__(
-        self,
-        *,
-        dim: int,
-        heads: int,
-        num_layers: int,
-        latent_channels: int,
-        latent_size: int,
-        patch_size: int,
-        plane_channels: int,
-        plane_size: int,
-        activation_fn: str,
-    ):
-        super().__init__()
-        self.patch_size = patch_size
-        self.grid_size = latent_size // patch_size
-        self.plane_patch = plane_size // self.grid_size
-        self.proj_in = nn.Linear(latent_channels * patch_size**2, dim)
-        self.positions = nn.Parameter(torch.randn(3 * self.grid_size**2, dim) * 0.02)
-        self.blocks = nn.ModuleList(
-            [TriplaneAttentionBlock(dim, heads, dim // heads, activation_fn=activation_fn) for _ in range(num_layers)]
-        )
-        self.norm_out = nn.LayerNorm(dim)
-        self.proj_out = nn.Linear(dim, plane_channels * self.plane_patch**2)
-        self.gradient_checkpointing = False
-
-    def forward(
-        self, latents: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch 3 plane_channels plane_height plane_width"]:
-        hidden_states = rearrange(
-            latents,
-            "batch channel (row i) (plane column j) -> batch (plane row column) (channel i j)",
-            plane=3,
-            i=self.patch_size,
-            j=self.patch_size,
-        )
-        hidden_states = self.proj_in(hidden_states) + self.positions.to(latents.dtype)
-        hidden_states = _through_blocks(self, hidden_states)
-        patches = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
-        return rearrange(
-            patches,
-            "batch (plane row column) (channel i j) -> batch plane channel (row i) (column j)",
-            plane=3,
-            row=self.grid_size,
-            i=self.plane_patch,
-            j=self.plane_patch,
-        )
-
-
-class ConvDecoder(nn.Module):
-    """Stable Diffusion's image decoder over the planes laid side by side (Direct3D's decoder)."""
-
-    def __init__(
-        self,
-        *,
-        dim: int,
-        latent_channels: int,
-        plane_channels: int,
-        block_out_channels: Sequence[int],
-        mid_block_attention: bool,
-    ):
-        super().__init__()
-        self.conv_latent = nn.Conv2d(latent_channels, dim, kernel_size=1)
-        self.image_decoder = Decoder(
-            in_channels=dim,
-            out_channels=plane_channels,
-            up_block_types=("UpDecoderBlock2D",) * len(block_out_channels),
-            block_out_channels=tuple(block_out_channels),
-            layers_per_block=2,
-            mid_block_add_attention=mid_block_attention,
-        )
-
-    def forward(
-        self, latents: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch 3 plane_channels plane_height plane_width"]:
-        hidden_states = self.conv_latent(latents)
-        if hidden_states.device.type != "mps":
-            # Pixel by pixel instead of channel by channel, convolutions take less time, in bfloat16 less than half.
-            hidden_states = hidden_states.contiguous(memory_format=torch.channels_last)
-        planes = self.image_decoder(hidden_states).contiguous()
-        return rearrange(planes, "batch channel row (plane column) -> batch plane channel row column", plane=3)
 
 
 class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMixin):
@@ -477,16 +392,6 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
             )
         if colors is not None and colors.shape != points.shape:
             raise ValueError(f"expected colors of shape {tuple(points.shape)} in 0..1, got {tuple(colors.shape)}")
-
-
-def _through_blocks(stack: nn.Module, hidden_states: Tensor) -> Tensor:
-    """`hidden_states` after `stack.blocks`, each recomputed in backward where gradient checkpointing is on."""
-    for block in stack.blocks:
-        if torch.is_grad_enabled() and stack.gradient_checkpointing:
-            hidden_states = stack._gradient_checkpointing_func(block, hidden_states)
-        else:
-            hidden_states = block(hidden_states)
-    return hidden_states
 
 
 def _check_divides(size: int, part: int, size_name: str, part_name: str) -> None:
