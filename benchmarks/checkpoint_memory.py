@@ -1,8 +1,8 @@
 """What `benchmarks/checkpoints.py` has measured in processes of their own: memory of stages, and offloading.
 
 Memory of a stage is what the process takes beyond what it held before (on CUDA: what torch allocated there), and all
-that it then holds, weights and libraries included. The dense query is asked a hundredth of its chunks and takes its grid
-from our field: as if its chunks left nothing behind.
+that it then holds, weights and libraries included. The dense query is asked a hundredth of its chunks and takes its
+grid from our field: as if its chunks left nothing behind.
 """
 
 import json

@@ -309,8 +309,8 @@ def triposr_surface(setting: Setting, dtype: torch.dtype, resolution: int) -> Su
     threshold = LEVELS["triposr"]
     return Surface(
         lambda points: model.query(planes[0], points)[2][:, 0], lambda points: model.query(planes[0], points)[3],
-        _Surface(field), _Surface(reference), threshold, field.answer_at(threshold), field.activate, field.radius, resolution, 8192,
-        setting.device,
+        _Surface(field), _Surface(reference), threshold, field.answer_at(threshold), field.activate,
+        field.radius, resolution, 8192, setting.device,
     )  # fmt: skip
 
 

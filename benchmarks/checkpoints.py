@@ -176,7 +176,8 @@ def direct3d(report: Report, setting: Setting, dtypes: list[str], steps: int) ->
     report.add("direct3d: guided step", guided)
     report.add("direct3d: decoding", decoded)
     if "original float32" in planes:
-        report.add(f"direct3d: decoded occupancy, {GRID}³, beside the original's in float32", agreement(setting, planes))
+        title = f"direct3d: decoded occupancy, {GRID}³, beside the original's in float32"
+        report.add(title, agreement(setting, planes))
     report.add("direct3d: photo to mesh", whole + across(whole, "photo to mesh"))
 
 
