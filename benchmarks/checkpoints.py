@@ -62,7 +62,7 @@ def main(
     threads: Annotated[int, typer.Option(help="Threads of the processor.")] = 2,
     memory: Annotated[bool, typer.Option(help="Also measure memory of the stages, in processes of their own.")] = True,
     offload: Annotated[bool, typer.Option(help="Also measure each way of offloading.")] = False,
-    folder: Annotated[Path | None, typer.Option(help="Keeps the weights (7 GB); else they are temporary.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Keeps the weights (9 GB); else they are temporary.")] = None,
     output: Annotated[Path | None, typer.Option(help="Where to write all figures as JSON.")] = None,
 ) -> None:
     """Converted checkpoints beside the published codes, restated plainly: time, memory, and sameness."""
