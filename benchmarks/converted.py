@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model, PreTrainedModel
 
 from triplane3d import Triplane3DPipeline
+from triplane3d.convert.checkpoint import open_checkpoint
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.pipeline_triplane_reconstruction import TriplaneReconstructionPipeline
 
@@ -173,13 +174,15 @@ def solid_planes(
 
 def original(folder: Path, size: Size, model: str, part: str | None = None) -> nn.Module:
     """The plain restatement with the published weights: of Direct3D its "vae" or "dit"."""
-    weights = torch.load(folder / model / "model.ckpt", weights_only=True)
+    parts = open_checkpoint(folder / model, ("vae", "dit") if model == "direct3d" else (model,))
+    weights = parts[model if part is None else part]
     with torch.device("meta"):
         if model == "triposr":
             module: nn.Module = TripoSR(size.triposr)
         else:
             module = Direct3DVAE(**size.vae) if part == "vae" else Direct3DTransformer(**size.dit)
-    module.load_state_dict(weights if part is None else weights[part], assign=True)
+    # In memory of its own: pages of a mapped file would make its first passes slow, and not count as the process's.
+    module.load_state_dict({name: weights[name].clone() for name in weights}, assign=True)
     return module.requires_grad_(False)
 
 
