@@ -8,6 +8,7 @@ Constructors take the keywords of the published config, state dicts have its nam
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -342,8 +343,10 @@ class Direct3DTransformer(nn.Module):
         return unconditional + guidance * (conditional - unconditional)
 
 
+@cache
 def position_table(rows: int, columns: int, dim: int) -> Float[Tensor, "tokens dim"]:
     """Sines and cosines of the column in the first half of the channels, of the row in the second; not learnt."""
+    # Their code, too, makes it once.
     row, column = np.indices((rows, columns), dtype=np.float64).reshape(2, -1, 1)
     frequencies = 10000 ** (-np.arange(dim // 4) / (dim / 4))
     waves = [wave(place * frequencies) for place in (column, row) for wave in (np.sin, np.cos)]

@@ -1,0 +1,224 @@
+"""What `benchmarks/checkpoints.py` compares: a published model's structure with random weights, and the same converted.
+
+The weights go to disk as they were published (a pickle and its settings), so that converting them is measured too. The
+fields' MLPs are written, not random: they hand on what the planes' first channels add up to, and so `solid_planes` can
+say what the surface is.
+"""
+
+import copy
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jaxtyping import Float
+from originals import Direct3DTransformer, Direct3DVAE, TripoSR, random_checkpoint
+from originals_triposr import PUBLISHED
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model, PreTrainedModel
+
+from triplane3d import Triplane3DPipeline
+from triplane3d.convert.checkpoint import open_checkpoint
+from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.pipelines.pipeline_triplane_reconstruction import TriplaneReconstructionPipeline
+
+SEED = 0
+AMOUNT = 0.005
+"""Of the noise in the weights: activations stay finite through all blocks."""
+LEVELS = {"direct3d": -1.0, "triposr": 25.0}
+"""The logit and the density at which the published examples take the surface."""
+STEEPNESS, BULK, LUMPS, WAVE = 20.0, 0.4, 0.08, 2 * math.pi
+
+
+@dataclass(frozen=True)
+class Size:
+    """Both models' settings as their config files have them, and what is asked of them."""
+
+    vae: dict[str, Any]
+    dit: dict[str, Any]
+    clip: dict[str, Any]
+    dino: dict[str, Any]
+    triposr: dict[str, Any]
+    resolutions: tuple[int, ...]
+    view: int
+
+
+ENCODER = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 224, "patch_size": 14}
+TINY_ENCODER = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 16}
+SIZES = {
+    "published": Size(
+        vae={
+            "triplane_res": 32, "latent_dim": 16, "triplane_dim": 32, "num_freqs": 8, "num_attention_heads": 12,
+            "attention_head_dim": 64, "num_encoder_layers": 8, "num_geodecoder_layers": 5,
+            "block_out_channels": [128, 256, 512, 512],
+        },
+        dit={
+            "num_attention_heads": 16, "attention_head_dim": 72, "in_channels": 16, "num_layers": 28,
+            "sample_size": [32, 96], "patch_size": 2, "semantic_channels": 1024, "pixel_channels": 1024,
+        },
+        clip={**ENCODER, "intermediate_size": 4096},
+        dino=ENCODER,
+        triposr=PUBLISHED,
+        resolutions=(256, 512),
+        view=256,
+    ),
+    "small": Size(
+        vae={
+            "triplane_res": 8, "latent_dim": 4, "triplane_dim": 8, "num_freqs": 8, "num_attention_heads": 2,
+            "attention_head_dim": 16, "num_encoder_layers": 1, "num_geodecoder_layers": 5,
+            "block_out_channels": [32, 32, 64],
+        },
+        dit={
+            "num_attention_heads": 2, "attention_head_dim": 16, "in_channels": 4, "num_layers": 2,
+            "sample_size": [8, 24], "patch_size": 2, "semantic_channels": 32, "pixel_channels": 32,
+        },
+        clip={**TINY_ENCODER, "intermediate_size": 64},
+        dino=TINY_ENCODER,
+        triposr={
+            "cond_image_size": 80,
+            "vit": {
+                "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64,
+                "image_size": 32, "patch_size": 16, "layer_norm_eps": 1e-12,
+            },
+            "tokenizer": {"plane_size": 16, "num_channels": 64},
+            "backbone": {
+                "num_attention_heads": 4, "attention_head_dim": 16, "num_layers": 1, "cross_attention_dim": 32,
+            },
+            "post_processor": {"in_channels": 64, "out_channels": 8},
+            "decoder": {"in_channels": 24, "n_neurons": 16, "n_hidden_layers": 9},
+            "renderer": {"radius": 0.87, "density_bias": -1.0, "num_samples_per_ray": 32},
+        },
+        resolutions=(32, 48),
+        view=32,
+    ),
+}  # fmt: skip
+
+
+# ---- as published
+
+
+def publish(folder: Path, size: Size, model: str) -> Path:
+    """The folder as it would be downloaded, with random weights."""
+    place = folder / model
+    if (place / "model.ckpt").exists():
+        return place
+    place.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(SEED)
+    if model == "direct3d":
+        vae, transformer = Direct3DVAE(**size.vae), Direct3DTransformer(**size.dit)
+        random_checkpoint(vae, SEED, amount=AMOUNT)
+        random_checkpoint(transformer, SEED + 1, amount=AMOUNT)
+        hand_on(vae.occ_decoder.net, bias=LEVELS[model])
+        weights: Any = {"vae": vae.state_dict(), "dit": transformer.state_dict()}
+        settings = {
+            "vae": {"target": "direct3d.D3D_VAE", "params": size.vae},
+            "dit": {"target": "direct3d.D3D_DiT", "params": size.dit},
+            "semantic_encoder": {"params": {"img_size": size.clip["image_size"]}},
+            "pixel_encoder": {"params": {"img_size": size.dino["image_size"]}},
+            "scheduler": {"target": "diffusers.EulerDiscreteScheduler"},
+        }
+    else:
+        triposr = TripoSR(size.triposr)
+        random_checkpoint(triposr, SEED + 2, amount=AMOUNT)
+        hand_on(triposr.decoder["layers"], bias=math.log(LEVELS[model]) - triposr.density_bias)
+        weights = triposr.state_dict()
+        settings = {**size.triposr, "renderer": {**size.triposr["renderer"], "density_activation": "exp"}}
+        settings["decoder"] = {**settings["decoder"], "activation": "silu"}
+        settings["backbone"] = {**settings["backbone"], "in_channels": settings["tokenizer"]["num_channels"]}
+        (place / "vit_config.json").write_text(json.dumps(settings.pop("vit")))
+    (place / "config.yaml").write_text(yaml.safe_dump(settings))
+    torch.save(weights, place / "model.ckpt")
+    return place
+
+
+@torch.no_grad()
+def hand_on(layers: nn.Sequential, bias: float) -> None:
+    """Two units of each layer keep v as act(v) and act(-v), whose difference is v for ReLU and for SiLU.
+
+    The first answer is then the sum of the three planes' first channels, plus `bias`; the other answers stay random.
+    """
+    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    for index, layer in enumerate(linear):
+        row = torch.zeros_like(layer.weight[0])
+        if index == 0:
+            row.view(3, -1)[:, 0] = 1
+        else:
+            row[0], row[1] = 1, -1
+        layer.weight[0], layer.bias[0] = row, 0
+        if index < len(linear) - 1:
+            layer.weight[1], layer.bias[1] = -row, 0
+    linear[-1].bias[0] = bias
+
+
+def solid_planes(
+    channels: int, size: int, plane_axes: Sequence[tuple[int, int]]
+) -> Float[Tensor, "1 3 channels size size"]:
+    """Planes of a lumpy ball: less than 1 across, a gyroid's waves on it, which are sums over pairs of coordinates."""
+    generator = torch.Generator().manual_seed(SEED)
+    planes = 0.1 * torch.randn(1, 3, channels, size, size, generator=generator)
+    pixels = (2 * torch.arange(size) + 1) / size - 1
+    for plane, axes in enumerate(plane_axes):
+        rows, columns = torch.meshgrid(pixels, pixels, indexing="ij")
+        along = dict(zip(axes, (columns, rows)))
+        first, second = (2, 0) if set(axes) == {0, 2} else sorted(axes)
+        waves = torch.sin(WAVE * along[first]) * torch.cos(WAVE * along[second])
+        ball = BULK / 3 - (along[first].square() + along[second].square()) / 2
+        planes[0, plane, 0] = STEEPNESS * (ball + LUMPS * waves)
+    return planes
+
+
+def original(folder: Path, size: Size, model: str, part: str | None = None) -> nn.Module:
+    """The plain restatement with the published weights: of Direct3D its "vae" or "dit"."""
+    parts = open_checkpoint(folder / model, ("vae", "dit") if model == "direct3d" else (model,))
+    weights = parts[model if part is None else part]
+    with torch.device("meta"):
+        if model == "triposr":
+            module: nn.Module = TripoSR(size.triposr)
+        else:
+            module = Direct3DVAE(**size.vae) if part == "vae" else Direct3DTransformer(**size.dit)
+    # In memory of its own: pages of a mapped file would make its first passes slow, and not count as the process's.
+    module.load_state_dict({name: weights[name].clone() for name in weights}, assign=True)
+    return module.requires_grad_(False)
+
+
+def encoders(size: Size, dtype: torch.dtype) -> dict[str, PreTrainedModel]:
+    """Both image encoders' structures with random weights; the checkpoint does not hold them."""
+    torch.manual_seed(SEED)
+    clip, dino = CLIPVisionModel(CLIPVisionConfig(**size.clip)), Dinov2Model(Dinov2Config(**size.dino))
+    return {"image_encoder": clip.eval().to(dtype), "pixel_encoder": dino.eval().to(dtype)}
+
+
+# ---- as converted
+
+
+def converted_place(folder: Path, model: str) -> Path:
+    return folder / f"{model}-converted"
+
+
+@lru_cache(maxsize=1)
+def converted_direct3d(
+    folder: Path, size_name: str, dtype: torch.dtype, device: torch.device | None, with_encoders: bool = False
+) -> Triplane3DPipeline:
+    """On the device, or where loading leaves it (None), for offloading."""
+    parts = encoders(SIZES[size_name], dtype) if with_encoders else {"image_encoder": None, "pixel_encoder": None}
+    pipe = Triplane3DPipeline.from_pretrained(converted_place(folder, "direct3d"), dtype=dtype, **parts)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe if device is None else pipe.to(device)
+
+
+@lru_cache(maxsize=1)
+def converted_triposr(folder: Path, dtype: torch.dtype, device: torch.device) -> TriplaneReconstructionPipeline:
+    place = converted_place(folder, "triposr")
+    return TriplaneReconstructionPipeline.from_pretrained(place, dtype=dtype).to(device)
+
+
+def fused(transformer: TriplaneTransformer) -> TriplaneTransformer:
+    """Another one with fused projections; all other weights are shared."""
+    twin = copy.deepcopy(transformer, {id(parameter): parameter for parameter in transformer.parameters()})
+    twin.fuse_qkv_projections()
+    return twin
