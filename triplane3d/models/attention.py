@@ -16,9 +16,12 @@ Made = TypeVar("Made")
 ACTIVATIONS = {
     "gelu": F.gelu,
     "gelu-approximate": lambda hidden_states: F.gelu(hidden_states, approximate="tanh"),
+    "gelu-sigmoid": lambda hidden_states: hidden_states * torch.sigmoid(1.702 * hidden_states),
     "silu": F.silu,
     "relu": F.relu,
 }
+GATES = {"geglu": "gelu", "swiglu": "silu"}
+"""Feed-forward layers half of whose input gates the other half, and the activation of the gate."""
 
 # Up to this many scores per head, written-out attention keeps them in cache and beats the fused CPU kernel.
 CPU_EXPLICIT_SCORES = 1 << 18
@@ -241,13 +244,14 @@ class TriplaneAttention(nn.Module, AttentionModuleMixin):
 
 
 class FeedForward(nn.Module):
-    """Linear, activation, Linear. For "geglu" half of the first one's output is gated by GELU of the other half."""
+    """Linear, activation, Linear. For "geglu" half of the first one's output is gated by GELU of the other half; for
+    "swiglu" by SiLU."""
 
     def __init__(self, dim: int, hidden_dim: int, *, activation_fn: str = "gelu", out_dim: int | None = None):
         super().__init__()
-        self.gated = activation_fn == "geglu"
+        self.gated = activation_fn in GATES
         self.linear_1 = nn.Linear(dim, 2 * hidden_dim if self.gated else hidden_dim)
-        self.activation = activation("gelu" if self.gated else activation_fn)
+        self.activation = activation(GATES.get(activation_fn, activation_fn))
         self.linear_2 = nn.Linear(hidden_dim, dim if out_dim is None else out_dim)
 
     def forward(self, hidden_states: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows out_dim"]:
