@@ -52,13 +52,14 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
     `image_encoder` is any vision model of transformers. `pixel_encoder` is the second stream of models whose
     transformer takes `pixel_hidden_states`. `guider`, any of `diffusers.guiders`, replaces plain classifier-free
     guidance. Saved with the pipeline are how photos are framed (`framing`, `foreground_ratio`, grey `background`,
-    `image_statistics` and, where other, `pixel_statistics`, and `image_size` in pixels where it is not the one that the
-    image encoder was made for), the `level` of the surface, and its `presets`: the `num_inference_steps`,
+    `image_statistics` and, where other, `pixel_statistics`, and `image_size` and `pixel_size` in pixels where they are
+    not those that the two encoders were made for), the `level` of the surface, and its `presets`: the `num_inference_steps`,
     `guidance_scale` and `resolution` that each name of `quality` stands for.
     """
 
     model_cpu_offload_seq = "image_encoder->pixel_encoder->transformer->vae"
-    _optional_components = ["pixel_encoder", "guider"]
+    # A saved pipeline may come without any of these, to be given when it is loaded.
+    _optional_components = ["image_encoder", "pixel_encoder", "scheduler", "guider"]
     _callback_tensor_inputs = ["latents", "image_embeds"]
 
     def __init__(
@@ -66,7 +67,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         image_encoder: PreTrainedModel | None,
         transformer: TriplaneTransformer | None,
         vae: AutoencoderKLTriplane | None,
-        scheduler: SchedulerMixin,
+        scheduler: SchedulerMixin | None,
         pixel_encoder: PreTrainedModel | None = None,
         guider: BaseGuidance | None = None,
         foreground_ratio: float = 0.85,
@@ -77,6 +78,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         framing: str = "centered",
         pixel_statistics: str | None = None,
         level: float = 0.0,
+        pixel_size: int | None = None,
     ):
         super().__init__()
         self.register_modules(
@@ -96,6 +98,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
             framing=framing,
             pixel_statistics=pixel_statistics,
             level=level,
+            pixel_size=pixel_size,
         )
         check_number("level", level)
         if image_encoder is not None and transformer is not None:
@@ -124,7 +127,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         return {
             name: component
             for name, component in super().components.items()
-            if component is not None or name not in self._optional_components
+            if component is not None or name not in ("pixel_encoder", "guider")
         }
 
     @property
@@ -135,7 +138,9 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
     @property
     def pixel_processor(self) -> Triplane3DImageProcessor | None:
         """Photos as the pixel encoder wants them; None without one."""
-        return self._processor_for(self.pixel_encoder, self.config.pixel_statistics or self.config.image_statistics)
+        return self._processor_for(
+            self.pixel_encoder, self.config.pixel_statistics or self.config.image_statistics, self.config.pixel_size
+        )
 
     def _processor_for(
         self, encoder: PreTrainedModel | None, statistics: str, image_size: int | None = None
