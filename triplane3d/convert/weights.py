@@ -30,9 +30,16 @@ def rename(name: str, rules: Sequence[tuple[str, str]]) -> str:
 
 
 def outline(model_class: type[ModelMixin], config: Mapping[str, object]) -> ModelMixin:
-    """The model without its weights: names, shapes and its config, at no cost."""
-    with torch.device("meta"):
-        return model_class.from_config(dict(config))
+    """The model without its weights: names, shapes and its config, at no cost.
+
+    Raises:
+        ValueError: where no network can be as the config has it.
+    """
+    try:
+        with torch.device("meta"):
+            return model_class.from_config(dict(config))
+    except (IndexError, RuntimeError, ValueError) as error:
+        raise ValueError(f"config.yaml describes no network: {error}") from error
 
 
 def collect(
