@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import AttentionMixin
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
@@ -93,7 +94,7 @@ class ReconstructorBlock(nn.Module):
         return hidden_states + self.ff(cast_for_autocast(self.norm2(hidden_states)))
 
 
-class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin):
+class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin):
     """Photos in, planes out, and the radiance field that they describe.
 
     ```python
@@ -104,13 +105,15 @@ class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin):
 
     A vision transformer reads the photo at `image_size`; learnt tokens of three planes of `plane_size`², as wide as
     the transformer unless `token_channels` says otherwise, attend to each other and to all of its tokens; a transposed
-    convolution doubles their side and leaves `field_channels` of them. Density is `density_activation`(MLP + `density_bias`), colour a sigmoid.
+    convolution doubles their side and leaves `field_channels` of them. Density is `density_activation`(MLP +
+    `density_bias`), colour a sigmoid.
     `num_samples_per_ray` is what it was rendered with in training.
     """
 
     _supports_gradient_checkpointing = True
     _no_split_modules = ["TriplaneAttentionBlock", "ReconstructorBlock", "TriplaneFieldDecoder"]
     _repeated_blocks = ["TriplaneAttentionBlock", "ReconstructorBlock"]
+    _group_offload_block_modules = ["image_encoder", "field_decoder"]
     _skip_layerwise_casting_patterns = ["patch_embed", "norm", "field_decoder"]
 
     @register_to_config
@@ -147,7 +150,9 @@ class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin):
         if not 0 < patch_size <= image_size:
             raise ValueError(f"a picture of image_size={image_size} holds no patch of patch_size={patch_size}")
         if density_activation not in DENSITY_ACTIVATIONS:
-            raise ValueError(f"density_activation must be one of {sorted(DENSITY_ACTIVATIONS)}, got {density_activation!r}")
+            raise ValueError(
+                f"density_activation must be one of {sorted(DENSITY_ACTIVATIONS)}, got {density_activation!r}"
+            )
         dim = num_attention_heads * attention_head_dim
         channels = dim if token_channels is None else token_channels
         self.image_encoder = VisionTransformer(
