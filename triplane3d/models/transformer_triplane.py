@@ -72,7 +72,7 @@ class TriplaneTransformerBlock(nn.Module):
         time_modulation: Float[Tensor, "batch 6 dim"],
         pixel_hidden_states: Float[Tensor, "photos pixels dim"] | None = None,
         skip_hidden_states: Float[Tensor, "batch tokens dim"] | None = None,
-        no_photo: tuple[Tensor, Tensor | None] = (None, None),
+        no_photo: tuple[Tensor | None, Tensor | None] = (None, None),
         cache: ConditionCache | None = None,
     ) -> Float[Tensor, "batch tokens dim"]:
         if self.skip_proj is not None:
@@ -283,8 +283,9 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
         )
         hidden_states = hidden_states + self._positions(height, width, hidden_states)
         if self.front_plane is not None:
+            front_plane = self.front_plane
             seen = remembered(
-                condition_cache, "front plane", lambda: self.front_plane(encoder_hidden_states, height, width // 3)
+                condition_cache, "front plane", lambda: front_plane(encoder_hidden_states, height, width // 3)
             )
             hidden_states = hidden_states + F.pad(seen, (0, 0, 0, 0, num_without_photo, 0))
         # Every block reads the same condition.

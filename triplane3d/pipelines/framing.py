@@ -23,7 +23,7 @@ def frame_direct3d(rgba: Float[Tensor, "4 height width"], *, background: float =
     pixels = _to_bytes(rgba)
     solid = pixels[..., 3] > DIRECT3D_SOLID
     if solid.sum() >= solid.size * DIRECT3D_LEAST:
-        rows, columns = solid.any(axis=1).nonzero()[0], solid.any(axis=0).nonzero()[0]
+        rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
         pixels = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     squared = _pad_to(pixels, max(pixels.shape[:2])) / 255.0
     picture = _composite(squared, background)
@@ -42,7 +42,7 @@ def frame_triposr(
     pixels = _to_bytes(rgba)
     seen = pixels[..., 3] > 0
     if seen.any():
-        rows, columns = seen.any(axis=1).nonzero()[0], seen.any(axis=0).nonzero()[0]
+        rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
         # An object one pixel wide keeps that pixel.
         bottom, right = max(rows[-1], rows[0] + 1), max(columns[-1], columns[0] + 1)
         pixels = pixels[rows[0] : bottom, columns[0] : right]

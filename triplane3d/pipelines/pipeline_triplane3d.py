@@ -53,8 +53,8 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
     transformer takes `pixel_hidden_states`. `guider`, any of `diffusers.guiders`, replaces plain classifier-free
     guidance. Saved with the pipeline are how photos are framed (`framing`, `foreground_ratio`, grey `background`,
     `image_statistics` and, where other, `pixel_statistics`, and `image_size` and `pixel_size` in pixels where they are
-    not those that the two encoders were made for), the `level` of the surface, and its `presets`: the `num_inference_steps`,
-    `guidance_scale` and `resolution` that each name of `quality` stands for.
+    not those that the two encoders were made for), the `level` of the surface, and its `presets`: the
+    `num_inference_steps`, `guidance_scale` and `resolution` that each name of `quality` stands for.
     """
 
     model_cpu_offload_seq = "image_encoder->pixel_encoder->transformer->vae"
@@ -234,6 +234,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
             check_tensor("image_embeds", image_embeds, ("photos", "tokens", width), "`encode_image` makes them")
             photos = len(image_embeds)
         else:
+            assert image is not None, "refused above"
             photos = check_photos(image)
         second = self.transformer.config.get("pixel_attention_dim") is not None
         if second != (self.pixel_encoder is not None):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any
 
 import torch
@@ -160,7 +159,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         self.check_inputs(image, planes, resolution, level, output_type, background_removal)
         try:
             photos: PreparedPhotos | None = None
-            if planes is None:
+            if image is not None:
                 photos = self.image_processor.preprocess(image, background_removal)
                 planes = self.reconstruct(photos.pixel_values)
             self._planes = planes = planes.to(self._execution_device)
@@ -213,12 +212,16 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
             raise ValueError("there is nothing to render yet: call the pipeline with a photo first, or pass `planes`")
         planes = self._planes if planes is None else planes
         self._check_planes(planes)
+        assert planes is not None, "refused above"
         if isinstance(views, int) and not isinstance(views, bool):
             check_whole("views", views, 1)
             views = orbit(views, elevation=0.0, field_of_view=FIELD_OF_VIEW, distance=DISTANCE)
         cameras = [views] if isinstance(views, Camera) else views
         if not isinstance(cameras, Sequence) or not cameras or not all(isinstance(each, Camera) for each in cameras):
             raise ValueError(f"views must be a Camera, a list of them, or a number of views; got {views!r}")
+        check_whole("size", size, 1)
+        if num_samples is not None:
+            check_whole("num_samples", num_samples, 1)
         config = self.reconstructor.config
         pictures = [
             render_volume(
