@@ -23,7 +23,7 @@ from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_
 from triplane3d.convert.pipeline import Variant, write_card, write_index, write_model
 from triplane3d.convert.positions import resample_positions
 from triplane3d.convert.saving import building
-from triplane3d.convert.settings import MOST, complete, mapping
+from triplane3d.convert.settings import MOST, check_there, complete, mapping
 from triplane3d.convert.weights import Origin, collect, outline, rename
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import own_image_size, token_width
@@ -177,6 +177,7 @@ def convert_direct3d(
         ValueError: for a checkpoint or settings that are not Direct3D's, or not whole.
         OSError: for files that are not there, a folder that is, and a disk that fills.
     """
+    check_there(checkpoint)
     described = read_settings(checkpoint if settings is None else settings)
     if lacking := [name for name in ("vae", "dit") if name not in described]:
         raise ValueError(
@@ -230,8 +231,8 @@ def vae_config(params: Mapping[str, Any]) -> dict[str, Any]:
     size, blocks = params["triplane_res"], list(params["block_out_channels"])
     if params["final_activation"] is not None:
         raise ValueError(
-            f"config.yaml, vae: final_activation={params['final_activation']!r} makes something else of the logits; only None is "
-            "supported, which the published model has"
+            f"config.yaml, vae: final_activation={params['final_activation']!r} makes something else of the logits; "
+            "only None is supported, which the published model has"
         )
     if params["latents_scale"] == 0:
         raise ValueError("config.yaml, vae: latents_scale is what latents are multiplied by, so it cannot be 0")
@@ -331,7 +332,7 @@ def build_scheduler(section: Any) -> SchedulerMixin:
             "diffusers.schedulers there that steps alike, with its params"
         )
     params = mapping(section.get("params"), f"config.yaml, scheduler ({name})")
-    known = [name for name in inspect.signature(found.__init__).parameters if name not in ("self", "kwargs")]
+    known = [name for name in inspect.signature(found).parameters if name != "kwargs"]
     check_settings(params, known, f"config.yaml, scheduler ({name})")
     try:
         scheduler = found(**params)
@@ -389,7 +390,9 @@ def _params(section: Any, name: str) -> dict[str, Any]:
         check_settings(section, ("target", "params"), where)
         target = str(section.get("target", CLASSES[name]))
         if target.rpartition(".")[2] != CLASSES[name]:
-            raise ValueError(f"config.yaml: {name} is a {target!r}, not Direct3D's {CLASSES[name]}: it is another model")
+            raise ValueError(
+                f"config.yaml: {name} is a {target!r}, not Direct3D's {CLASSES[name]}: it is another model"
+            )
         given = mapping(section.get("params"), where)
     defaults = {"vae": VAE_DEFAULTS, "dit": DIT_DEFAULTS, **ENCODER_DEFAULTS}[name]
     check_settings(given, tuple(defaults), where)

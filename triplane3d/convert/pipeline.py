@@ -36,7 +36,9 @@ def write_model(
                 # It now names half precision, in which transformers would then open the full weights too.
                 (folder / "config.json").write_bytes(config)
         except SafetensorError as error:  # what its writer makes of a disk that is full
-            raise OSError(f"{folder.name} could not be written to {folder.parent} ({error}): is the disk full?") from error
+            raise OSError(
+                f"{folder.name} could not be written to {folder.parent} ({error}): is the disk full?"
+            ) from error
         return
     model.save_config(folder)
     save_weights(folder, entries, max_shard_size=max_shard_size)

@@ -1,12 +1,21 @@
 """What the arguments of a published class may be: one of the wrong kind is named before anything is made of it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from triplane3d.pipelines.arguments import check_number, check_whole
 
 MOST, MOST_LAYERS = 1 << 20, 1000
 """Beyond these no such network is meant, and building its outline alone would take hours."""
+
+
+def check_there(checkpoint: str | Path) -> None:
+    """Said first: settings that are missing beside a checkpoint that is missing are no news."""
+    if not Path(checkpoint).exists():
+        raise FileNotFoundError(
+            f"{checkpoint} does not exist: name a downloaded checkpoint, or the folder that holds it"
+        )
 
 
 def complete(given: object, defaults: Mapping[str, Any], where: str) -> dict[str, Any]:

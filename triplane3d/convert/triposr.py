@@ -20,7 +20,7 @@ from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_
 from triplane3d.convert.pipeline import Variant, write_card, write_index, write_model
 from triplane3d.convert.positions import resample_positions
 from triplane3d.convert.saving import building
-from triplane3d.convert.settings import MOST, complete, mapping
+from triplane3d.convert.settings import MOST, check_there, complete, mapping
 from triplane3d.convert.weights import Origin, collect, outline, rename
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
 from triplane3d.pipelines.arguments import check_whole
@@ -81,7 +81,7 @@ SECTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 # What would make another network of it; the published model has none of it.
-UNSUPPORTED = {
+UNSUPPORTED: dict[str, dict[str, Any]] = {
     "backbone": {
         "only_cross_attention": False,
         "double_self_attention": False,
@@ -198,6 +198,7 @@ def convert_triposr(
         ValueError: for a checkpoint or settings that are not TripoSR's, or not whole.
         OSError: for files that are not there, a folder that is, and a disk that fills.
     """
+    check_there(checkpoint)
     place = Path(checkpoint if settings is None else settings)
     config = reconstructor_config(read_settings(place), _read_vit(place if place.is_dir() else place.parent))
     averaged = config.pop("averaged")

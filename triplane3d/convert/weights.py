@@ -11,7 +11,7 @@ from torch import Tensor
 from triplane3d.convert.checkpoint import Tensors
 from triplane3d.convert.saving import Entry
 
-SHOWN = 12
+SHOWN, SHAPES_SHOWN = 6, 3
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def collect(
     if misfits:
         raise ValueError(
             f"{where} holds tensors of other shapes than its settings say:\n  "
-            + _listed(misfits, "\n  ")
+            + _listed(misfits, "\n  ", SHAPES_SHOWN)
             + "\nAre config.yaml and the weights of one release?"
         )
     return entries
@@ -94,6 +94,6 @@ def _reader(source: Tensors, place: Origin) -> Callable[[], Tensor]:
     return lambda: place.view(source[place.key])
 
 
-def _listed(items: Sequence[str], separator: str = ", ") -> str:
-    more = f"{separator}and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return separator.join(items[:SHOWN]) + more
+def _listed(items: Sequence[str], separator: str = ", ", shown: int = SHOWN) -> str:
+    more = f"{separator}and {len(items) - shown} more" if len(items) > shown else ""
+    return separator.join(items[:shown]) + more
