@@ -82,7 +82,9 @@ def _rows(part: str, model: Any, origin: Callable[[str], Origin], shapes: dict[s
 
 def listing(name: str) -> str:
     """The text of `keys/<name>.txt`."""
-    lines = ["\t".join([ours, str(list(shape)), key, str(list(theirs or ()))]) for ours, shape, key, theirs in rows(name)]
+    lines = [
+        "\t".join([ours, str(list(shape)), key, str(list(theirs or ()))]) for ours, shape, key, theirs in rows(name)
+    ]
     return "\n".join(["# ours\tshape\tpublished\tshape", *lines]) + "\n"
 
 

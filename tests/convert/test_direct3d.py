@@ -1,4 +1,4 @@
-"""A converted Direct3D is Direct3D: block by block on the fixtures and on random checkpoints, and from photo to field."""
+"""A converted Direct3D is Direct3D: by the block on fixtures and on random checkpoints, and from photo to field."""
 
 import json
 from collections.abc import Iterator
@@ -175,7 +175,8 @@ def same_transformer(ours: TriplaneTransformer, theirs: Direct3DTransformer, par
 
 def test_each_block_by_itself(tmp_path: Path) -> None:
     vae, dit = random_direct3d(SMALL_VAE, SMALL_DIT, 11)
-    save_direct3d(tmp_path / "in", {"vae": SMALL_VAE, "dit": SMALL_DIT}, {"vae": vae.state_dict(), "dit": dit.state_dict()})
+    weights = {"vae": vae.state_dict(), "dit": dit.state_dict()}
+    save_direct3d(tmp_path / "in", {"vae": SMALL_VAE, "dit": SMALL_DIT}, weights)
     our_vae, our_dit = load(convert_direct3d(tmp_path / "in", tmp_path / "out", skip_encoders=True))
     dim = 32
     tokens, semantic, pixel, modulation = (torch.randn(2, count, dim) for count in (12, 5, 7, 6))
@@ -232,7 +233,11 @@ def converted(checkpoint: Path, encoders: tuple[Path, Path]) -> Path:
 
 
 def theirs_from_photo(
-    originals: tuple[Direct3DVAE, Direct3DTransformer], encoders: tuple[Path, Path], seed: int, steps: int, guidance: float
+    originals: tuple[Direct3DVAE, Direct3DTransformer],
+    encoders: tuple[Path, Path],
+    seed: int,
+    steps: int,
+    guidance: float,
 ) -> Tensor:
     """What the published pipeline does with `block()`, written out; its noise scaled as the scheduler asks."""
     picture = direct3d_preprocess(np.asarray(block()))[None]
@@ -256,7 +261,8 @@ def theirs_from_photo(
     scheduler.set_timesteps(steps)
     latents = randn_tensor((1, 4, 4, 12), generator=torch.Generator().manual_seed(seed)) * scheduler.init_noise_sigma
     for time in scheduler.timesteps:
-        prediction = originals[1].guided_step(scheduler.scale_model_input(latents, time), time, semantic, pixel, guidance)
+        scaled = scheduler.scale_model_input(latents, time)
+        prediction = originals[1].guided_step(scaled, time, semantic, pixel, guidance)
         latents = scheduler.step(prediction, time, latents).prev_sample
     return latents
 
@@ -326,7 +332,7 @@ def test_encoders_may_be_left_out_and_given_later(
     [
         ({"image_encoder": "dino"}, "holds no whole semantic_encoder"),
         ({"pixel_encoder": "clip"}, "pixel_encoder"),
-        ({"pixel_encoder": "nowhere"}, r"pixel_encoder .* could not be loaded \(there is no such folder\).*skip_encoders"),
+        ({"pixel_encoder": "nowhere"}, r"pixel_encoder .* could not be loaded \(there is no such folder\)"),
         ({}, "semantic_encoder 'none/such' could not be loaded"),
         ({"image_encoder": "wide"}, "makes tokens of width 20, but the dit reads 16"),
     ],

@@ -1,4 +1,4 @@
-"""A converted TripoSR is TripoSR: on the fixtures, on random checkpoints of other configs, and from photo to pictures."""
+"""A converted TripoSR is TripoSR: on fixtures, on random checkpoints of other configs, and from photo to pictures."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -251,7 +251,8 @@ def test_photo_to_planes_pictures_and_mesh(tmp_path: Path) -> None:
 
 def test_a_photo_of_just_the_size_is_not_resampled(tmp_path: Path) -> None:
     theirs = random_triposr(SMALL_TRIPOSR, SMALL_VIT, 23)
-    pipe = TriplaneReconstructionPipeline.from_pretrained(convert(tmp_path, SMALL_TRIPOSR, SMALL_VIT, theirs.state_dict()))
+    out = convert(tmp_path, SMALL_TRIPOSR, SMALL_VIT, theirs.state_dict())
+    pipe = TriplaneReconstructionPipeline.from_pretrained(out)
     rgba = np.random.default_rng(1).integers(0, 256, (40, 29, 4), dtype=np.uint8)
     rgba[..., 3] = 0
     rgba[4:32, 3:25, 3] = 255  # 28 rows, less one: 27 / 0.85 is 31 and a bit

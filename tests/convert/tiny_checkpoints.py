@@ -109,9 +109,10 @@ def save_encoders(folder: Path, semantic: int = 16, pixel: int = 24) -> tuple[Pa
 
 
 def encoder_sections(size: int = ENCODER_SIZE) -> dict[str, Any]:
+    params = {"version": "none/such", "img_size": size}
     return {
-        "semantic_encoder": {"target": "direct3d.ClipImageEncoder", "params": {"version": "none/such", "img_size": size}},
-        "pixel_encoder": {"target": "direct3d.DinoEncoder", "params": {"version": "none/such", "img_size": size}},
+        "semantic_encoder": {"target": "direct3d.ClipImageEncoder", "params": dict(params)},
+        "pixel_encoder": {"target": "direct3d.DinoEncoder", "params": dict(params)},
     }
 
 
@@ -142,7 +143,12 @@ def random_triposr(settings: dict[str, Any], vit: dict[str, Any], seed: int, kin
 
 
 def save_triposr(
-    folder: Path, settings: dict[str, Any], vit: dict[str, Any] | None, weights: dict[str, Tensor], *, pickled: bool = False
+    folder: Path,
+    settings: dict[str, Any],
+    vit: dict[str, Any] | None,
+    weights: dict[str, Tensor],
+    *,
+    pickled: bool = False,
 ) -> Path:
     _save(folder, settings, {"triposr": weights}, weights if pickled else None)
     if vit is not None:
@@ -157,5 +163,6 @@ def _save(folder: Path, settings: dict[str, Any], weights: dict[str, dict[str, T
         torch.save(pickle, folder / "model.ckpt")
     else:
         for part, tensors in weights.items():
-            save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, folder / f"{part}.safetensors")
+            copies = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+            save_file(copies, folder / f"{part}.safetensors")
     return folder
