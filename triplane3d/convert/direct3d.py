@@ -167,7 +167,9 @@ def convert_direct3d(
     Args:
         checkpoint: `model.ckpt`, or a folder that holds it or `vae.safetensors` and `dit.safetensors`.
         settings: its `config.yaml`, where it is not beside it.
-        skip_encoders: leave out the two image encoders; the pipeline is then given them when it is loaded.
+        skip_encoders: leave out the two image encoders; the pipeline is then given them when it is loaded. A DINOv2
+            as it is published then resamples its positions by another rule than in training, which moves the result a
+            little; `load_encoder` makes one that does not.
         image_encoder: CLIP's vision model, a folder or a name on the Hub; by default what the settings name.
         pixel_encoder: likewise DINOv2.
         variant: "fp16" or "bf16" writes the weights in half precision too, beside the full ones.
