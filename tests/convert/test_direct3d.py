@@ -274,7 +274,7 @@ def test_photo_to_latents_to_field(
     pipe.set_progress_bar_config(disable=True)
     assert type(pipe.scheduler) is EulerDiscreteScheduler
     assert pipe.config.level == -1 and pipe.config.presets["balanced"]["num_inference_steps"] == 50
-    for guidance in (4.0, 1.0):
+    for guidance in (4.0, 1.0, 0.5):
         latents = theirs_from_photo(originals, encoders, 9, 3, guidance)
         options = {"num_inference_steps": 3, "guidance_scale": guidance}
         ours = pipe(block(), generator=torch.Generator().manual_seed(9), output_type="latent", **options).meshes

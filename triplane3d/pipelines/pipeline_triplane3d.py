@@ -169,7 +169,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
 
     @property
     def do_classifier_free_guidance(self) -> bool:
-        return self._guidance_scale > 1 if self.guider is None else self.guider.num_conditions > 1
+        return self._guidance_scale not in (0, 1) if self.guider is None else self.guider.num_conditions > 1
 
     @property
     def num_timesteps(self) -> int:
@@ -307,8 +307,9 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
             image: a photo (path, PIL, array (height, width, channels), tensor (channels, height, width) in 0..1), a
                 list of them, or a batched array or tensor. The background is removed where there is no alpha.
             num_inference_steps: denoising steps; where None, what `quality` stands for.
-            guidance_scale: how much more the photo counts than no photo; up to 1 runs the transformer without guidance.
-                Where None, what `quality` stands for; a pipeline with a `guider` leaves it to that.
+            guidance_scale: how much more the photo counts than no photo, below 1 less; 1 runs the transformer without
+                guidance, and so does 0, which asks for none. Where None, what `quality` stands for; a pipeline with a
+                `guider` leaves it to that.
             generator: makes the call repeatable; a list has one for each mesh, which then does not depend on its batch.
             latents: noise to start from, (batch, channels, size, 3·size) of unit variance.
             image_embeds: tokens from `encode_image`, (batch, tokens, features), instead of `image`.
