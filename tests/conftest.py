@@ -4,12 +4,14 @@ Nothing of the package is imported here: pytest installs the hook that checks sh
 """
 
 import os
+from collections.abc import Iterator
 
 # Two threads at most: small tensors lose time to more, and the limit must stand before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "2" if (os.cpu_count() or 1) > 1 else "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import jaxtyping
 import pytest
 import torch
 
@@ -17,3 +19,11 @@ import torch
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def as_users_run_it() -> Iterator[None]:
+    """Without the type checks of the test run, which would answer first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

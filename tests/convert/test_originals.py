@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from convert.tiny_checkpoints import FIXTURES, agrees, arrays, lies_on_the_surface
 from einops import rearrange
 from originals import (
     Direct3DTransformer,
@@ -20,14 +20,7 @@ from originals import (
 from originals_direct3d import PLANE_AXES, position_table, sample_planes
 from originals_triposr import PUBLISHED
 from safetensors.torch import load_file
-from torch import Tensor, nn
-
-FIXTURES = Path(__file__).parent / "fixtures"
-
-
-def arrays(name: str) -> dict[str, Tensor]:
-    with np.load(FIXTURES / f"{name}.npz") as file:
-        return {key: torch.from_numpy(array) for key, array in file.items()}
+from torch import nn
 
 
 def published_shapes(name: str) -> dict[str, tuple[int, ...]]:
@@ -37,12 +30,6 @@ def published_shapes(name: str) -> dict[str, tuple[int, ...]]:
 
 def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-
-
-def agrees(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> bool:
-    """To the tolerance, in units of their largest value where that exceeds 1."""
-    assert ours.shape == theirs.shape
-    return bool((ours - theirs).abs().max() <= tolerance * max(1.0, theirs.abs().max().item()))
 
 
 @pytest.fixture(autouse=True)
@@ -113,17 +100,6 @@ def test_direct3d_grid(vae: Direct3DVAE, chunk_size: int) -> None:
     assert agrees(grid[0], data["mesh_grid_logits"])
     # Their vertices are nodes' indices over 25, though 24 cells span the box.
     assert lies_on_the_surface((data["mesh_vertices"] + 1) / 2 * 25, grid[0], data["mesh_threshold"])
-
-
-def lies_on_the_surface(indices: Tensor, grid: Tensor, level: Tensor) -> bool:
-    """All but the few vertices that marching cubes puts inside ambiguous cells divide edges as their ends do."""
-    # Theirs went through float32, which moves some across a node.
-    indices = indices.round(decimals=5)
-    low, high = indices.floor().long(), indices.ceil().long()
-    start, end = grid[tuple(low.T)], grid[tuple(high.T)]
-    share = torch.where(start == end, 0, (level - start) / (end - start))
-    errors = (low + share[:, None] * (high - low) - indices).abs().amax(dim=1)
-    return errors.quantile(0.99).item() < 1e-3
 
 
 def test_direct3d_position_table() -> None:

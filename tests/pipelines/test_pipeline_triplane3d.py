@@ -1,10 +1,8 @@
 """The pipeline's contract: one mesh per photo, the same for a seed in any company, steered by its arguments."""
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -159,14 +157,6 @@ def test_models_may_differ_in_precision(pipe: Triplane3DPipeline) -> None:
 
 
 NOISE = torch.zeros(1, 4, 4, 12)
-
-
-@pytest.fixture
-def as_users_run_it() -> Iterator[None]:
-    """Without the type checks of the test run, which would answer first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import SchedulerMixin
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModel, CLIPVisionModel, Dinov2Model, PreTrainedModel
 
@@ -22,16 +23,19 @@ from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_
 from triplane3d.convert.pipeline import write_card, write_index, write_model
 from triplane3d.convert.positions import resample_positions
 from triplane3d.convert.saving import building
+from triplane3d.convert.settings import MOST, check_there, complete, mapping
 from triplane3d.convert.weights import Origin, collect, outline, rename
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.image_encoder import own_image_size, token_width
 from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.pipelines.arguments import check_whole
 
 SECTIONS = ("vae", "dit", "semantic_encoder", "pixel_encoder", "scheduler")
 
-# What each class takes, and what it takes for granted.
+# What each class takes, and what it takes for granted (a type: it must be said; None: it need not be).
 VAE_DEFAULTS = {
-    "triplane_res": None,
-    "latent_dim": None,
+    "triplane_res": int,
+    "latent_dim": int,
     "triplane_dim": 32,
     "num_freqs": 8,
     "num_attention_heads": 12,
@@ -48,19 +52,19 @@ VAE_DEFAULTS = {
 DIT_DEFAULTS = {
     "num_attention_heads": 16,
     "attention_head_dim": 72,
-    "in_channels": None,
+    "in_channels": int,
     "out_channels": None,
     "num_layers": 1,
     "dropout": 0.0,
     "attention_bias": False,
-    "sample_size": None,
-    "patch_size": None,
+    "sample_size": list,
+    "patch_size": int,
     "activation_fn": "gelu-approximate",
     "norm_elementwise_affine": False,
     "norm_eps": 1e-6,
-    "semantic_channels": None,
-    "pixel_channels": None,
-    "interpolation_scale": 1.0,
+    "semantic_channels": int,
+    "pixel_channels": int,
+    "interpolation_scale": None,
     "gradient_checkpointing": False,
 }
 ENCODER_DEFAULTS = {
@@ -73,6 +77,9 @@ CLASSES = {
     "semantic_encoder": "ClipImageEncoder",
     "pixel_encoder": "DinoEncoder",
 }
+
+ACTIVATIONS = {"geglu-approximate": "gelu-sigmoid", "linear-silu": "silu"}
+"""Of diffusers' feed-forwards those that have another name here."""
 
 ATTENTION_RULES = [
     (r"\.ff\.linear_1\.", ".mlp.0."),
@@ -165,7 +172,9 @@ def convert_direct3d(
     Args:
         checkpoint: `model.ckpt`, or a folder that holds it or `vae.safetensors` and `dit.safetensors`.
         settings: its `config.yaml`, where it is not beside it.
-        skip_encoders: leave out the two image encoders; the pipeline is then given them when it is loaded.
+        skip_encoders: leave out the two image encoders; the pipeline is then given them when it is loaded. A DINOv2
+            as it is published then resamples its positions by another rule than in training, which moves the result a
+            little; `load_encoder` makes one that does not.
         image_encoder: CLIP's vision model, a folder or a name on the Hub; by default what the settings name.
         pixel_encoder: likewise DINOv2.
         variant: "fp16" or "bf16" writes the weights in half precision too, beside the full ones.
@@ -175,11 +184,15 @@ def convert_direct3d(
         ValueError: for a checkpoint or settings that are not Direct3D's, or not whole.
         OSError: for files that are not there, a folder that is, and a disk that fills.
     """
+    check_there(checkpoint)
     described = read_settings(checkpoint if settings is None else settings)
     if lacking := [name for name in ("vae", "dit") if name not in described]:
-        raise ValueError(f"config.yaml has no section {lacking[0]!r}: is it Direct3D's? It has {sorted(described)}")
+        raise ValueError(
+            f"config.yaml has no section {lacking[0]!r}: is it Direct3D's? It has {', '.join(map(str, described))}"
+        )
     check_settings(described, SECTIONS, "config.yaml")
-    params = {name: _params(described[name], name) for name in SECTIONS if name in described}
+    params = {name: _params(described[name], name) for name in CLASSES if name in described}
+    encoders = {name: params.get(name, defaults) for name, defaults in ENCODER_DEFAULTS.items()}
     parts = open_checkpoint(checkpoint, ("vae", "dit"))
     vae = outline(AutoencoderKLTriplane, vae_config(params["vae"]))
     transformer = outline(TriplaneTransformer, transformer_config(params["dit"]))
@@ -193,9 +206,11 @@ def convert_direct3d(
         components: dict[str, Any] = {"vae": vae, "transformer": transformer, "scheduler": scheduler}
         components |= {"image_encoder": None, "pixel_encoder": None}
         if not skip_encoders:
+            widths = {"semantic_encoder": "cross_attention_dim", "pixel_encoder": "pixel_attention_dim"}
             chosen = {"semantic_encoder": image_encoder, "pixel_encoder": pixel_encoder}
             for name, component in (("semantic_encoder", "image_encoder"), ("pixel_encoder", "pixel_encoder")):
-                encoder = load_encoder(name, chosen[name], params.get(name, ENCODER_DEFAULTS[name]))
+                source, width = chosen[name], transformer.config[widths[name]]
+                encoder = load_encoder(name, source, encoders[name], width)
                 write_model(folder / component, encoder, None, variant, max_shard_size)
                 components[component] = type(encoder)
                 del encoder
@@ -205,7 +220,8 @@ def convert_direct3d(
             folder,
             "Triplane3DPipeline",
             components,
-            image_size=params.get("semantic_encoder", ENCODER_DEFAULTS["semantic_encoder"])["img_size"],
+            image_size=encoders["semantic_encoder"]["img_size"],
+            pixel_size=encoders["pixel_encoder"]["img_size"],
             **SETTINGS,
         )
         write_card(folder, CARD)
@@ -217,9 +233,11 @@ def vae_config(params: Mapping[str, Any]) -> dict[str, Any]:
     size, blocks = params["triplane_res"], list(params["block_out_channels"])
     if params["final_activation"] is not None:
         raise ValueError(
-            f"vae: final_activation={params['final_activation']!r} makes something else of the logits; only None is "
-            "supported, which the published model has"
+            f"config.yaml, vae: final_activation={params['final_activation']!r} makes something else of the logits; "
+            "only None is supported, which the published model has"
         )
+    if params["latents_scale"] == 0:
+        raise ValueError("config.yaml, vae: latents_scale is what latents are multiplied by, so it cannot be 0")
     return {
         "latent_channels": params["latent_dim"],
         "latent_size": size,
@@ -244,15 +262,18 @@ def vae_config(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def transformer_config(params: Mapping[str, Any]) -> dict[str, Any]:
     """`TriplaneTransformer`'s config for the arguments of Direct3D's DiT."""
-    sample = params["sample_size"]
-    height, width = sample if isinstance(sample, list | tuple) else (sample, sample)
-    if width != 3 * height:
-        raise ValueError(f"dit: sample_size={sample} is not three planes side by side, n × 3n")
-    if params["norm_elementwise_affine"] or params["interpolation_scale"] != 1:
+    height, *width = params["sample_size"]
+    if width != [3 * height]:
         raise ValueError(
-            "dit: only norm_elementwise_affine=false and interpolation_scale=1 are supported, which the published "
-            f"model has; got {params['norm_elementwise_affine']} and {params['interpolation_scale']}"
+            f"config.yaml, dit: sample_size is {params['sample_size']}, not three planes side by side, [n, 3·n]"
         )
+    if params["norm_elementwise_affine"] or params["interpolation_scale"] not in (None, 1):
+        raise ValueError(
+            "config.yaml, dit: only norm_elementwise_affine=false and interpolation_scale=1 are supported, which the "
+            f"published model has; got {params['norm_elementwise_affine']} and {params['interpolation_scale']!r}"
+        )
+    if params["out_channels"] is not None:
+        check_whole("config.yaml, dit: out_channels", params["out_channels"], 1, MOST)
     return {
         "in_channels": params["in_channels"],
         "out_channels": params["out_channels"],
@@ -271,7 +292,7 @@ def transformer_config(params: Mapping[str, Any]) -> dict[str, Any]:
         "qk_norm": False,
         "cross_attn_norm": False,
         "attention_bias": params["attention_bias"],
-        "activation_fn": params["activation_fn"],
+        "activation_fn": ACTIVATIONS.get(params["activation_fn"], params["activation_fn"]),
         "norm_eps": params["norm_eps"],
     }
 
@@ -300,8 +321,9 @@ def _flat_kernel(weight: Tensor) -> Tensor:
     return weight.flatten(1)
 
 
-def build_scheduler(section: Mapping[str, Any]) -> SchedulerMixin:
+def build_scheduler(section: Any) -> SchedulerMixin:
     """The noise schedule that the settings name: a class of diffusers with its arguments."""
+    section = mapping(section, "config.yaml, scheduler")
     check_settings(section, ("target", "params"), "config.yaml, scheduler")
     name = str(section.get("target")).rpartition(".")[2]
     found = getattr(diffusers, name, None)
@@ -310,31 +332,51 @@ def build_scheduler(section: Mapping[str, Any]) -> SchedulerMixin:
             f"config.yaml: scheduler is {section.get('target')!r}, which is none of diffusers'; write the class of "
             "diffusers.schedulers there that steps alike, with its params"
         )
-    params = section.get("params") or {}
+    params = mapping(section.get("params"), f"config.yaml, scheduler ({name})")
     known = [name for name in inspect.signature(found).parameters if name != "kwargs"]
     check_settings(params, known, f"config.yaml, scheduler ({name})")
-    return found(**params)
-
-
-def load_encoder(section: str, given: str | Path | None, params: Mapping[str, Any]) -> PreTrainedModel:
-    """CLIP's vision model or DINOv2, from the Hub or a folder, for pictures of `img_size` pixels."""
-    source = str(params["version"] if given is None else given)
     try:
-        if section == "semantic_encoder":
-            encoder = CLIPVisionModel.from_pretrained(source, dtype=torch.float32)
-        else:
-            encoder = AutoModel.from_pretrained(source, dtype=torch.float32)
-    except OSError as error:
-        raise OSError(
-            f"the {section} {source!r} could not be loaded ({str(error).splitlines()[0]}): name a folder that holds "
-            "it, or leave both encoders out (skip_encoders) and give them to the pipeline when it is loaded"
-        ) from error
-    size, patch = params["img_size"], encoder.config.patch_size
+        scheduler = found(**params)
+        scheduler.set_timesteps(2)
+    except (ArithmeticError, ImportError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"config.yaml: no {name} can be made of its params {dict(params)} ({error})") from error
+    return scheduler
+
+
+def load_encoder(section: str, given: str | Path | None, params: Mapping[str, Any], width: int) -> PreTrainedModel:
+    """CLIP's vision model or DINOv2, from the Hub or a folder, for pictures of `img_size` pixels.
+
+    Its tokens are as wide as the denoiser reads them: `width`.
+    """
+    source = str(params["version"] if given is None else given)
+    model_class = CLIPVisionModel if section == "semantic_encoder" else AutoModel
+    way_out = (
+        "name a folder that holds it, or leave both encoders out (skip_encoders) and give them to the pipeline when it "
+        "is loaded"
+    )
+    try:
+        encoder, report = model_class.from_pretrained(
+            source, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+        )
+    except (OSError, RuntimeError, SafetensorError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if source.count("/") > 1 and not Path(source).exists():
+            reason = "there is no such folder"
+        raise OSError(f"the {section} {source!r} could not be loaded ({reason}): {way_out}") from error
+    if report["missing_keys"] or not hasattr(encoder.config, "patch_size"):
+        raise ValueError(
+            f"{source!r} holds no whole {section} but, as far as can be seen, a {type(encoder).__name__}: {way_out}"
+        )
+    if token_width(encoder.config) != width:
+        raise ValueError(
+            f"the {section} {source!r} makes tokens of width {token_width(encoder.config)}, but the dit reads {width}"
+        )
+    size = params["img_size"]
     if isinstance(encoder, Dinov2Model):
         table = encoder.embeddings.position_embeddings
-        table.data = resample_positions(table.data, size // patch)
+        table.data = resample_positions(table.data, size // encoder.config.patch_size)
         encoder.config.image_size = size
-    elif encoder.config.image_size != size:
+    elif own_image_size(encoder.config) != size:
         raise ValueError(
             f"config.yaml: {section} wants pictures of {size} pixels, but {source!r} is for {encoder.config.image_size}"
         )
@@ -343,24 +385,15 @@ def load_encoder(section: str, given: str | Path | None, params: Mapping[str, An
 
 def _params(section: Any, name: str) -> dict[str, Any]:
     """The arguments of one section's class, those that are taken for granted included."""
-    if not isinstance(section, Mapping):
-        raise ValueError(f"config.yaml: {name} must name a class and its arguments (target, params), got {section!r}")
-    if name == "scheduler":
-        return dict(section)
-    given = section
+    where = f"config.yaml, {name}"
+    given = section = mapping(section, where)
     if "target" in section or "params" in section:
-        check_settings(section, ("target", "params"), f"config.yaml, {name}")
+        check_settings(section, ("target", "params"), where)
         target = str(section.get("target", CLASSES[name]))
         if target.rpartition(".")[2] != CLASSES[name]:
             raise ValueError(f"config.yaml: {name} is {target!r}, not Direct3D's {CLASSES[name]}: another model's?")
-        given = section.get("params") or {}
+        given = mapping(section.get("params"), where)
     every: dict[str, dict[str, Any]] = {"vae": VAE_DEFAULTS, "dit": DIT_DEFAULTS, **ENCODER_DEFAULTS}
     defaults = every[name]
-    check_settings(given, tuple(defaults), f"config.yaml, {name}")
-    params = {**defaults, **given}
-    if lacking := [key for key, value in params.items() if value is None and key not in OPTIONAL]:
-        raise ValueError(f"config.yaml: {name} does not say {', '.join(lacking)}")
-    return params
-
-
-OPTIONAL = ("final_activation", "out_channels")
+    check_settings(given, tuple(defaults), where)
+    return complete(given, defaults, where)

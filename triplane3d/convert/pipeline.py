@@ -8,6 +8,7 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import ModelMixin, SchedulerMixin
+from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from triplane3d.convert.saving import Entry, save_weights
@@ -26,9 +27,17 @@ def write_model(
     if variant is not None and variant not in VARIANTS:
         raise ValueError(f"variant must be one of {sorted(VARIANTS)}, got {variant!r}")
     if entries is None:
-        model.save_pretrained(folder, max_shard_size=max_shard_size)
-        if variant is not None:
-            model.to(VARIANTS[variant]).save_pretrained(folder, variant=variant, max_shard_size=max_shard_size)
+        try:
+            model.save_pretrained(folder, max_shard_size=max_shard_size)
+            if variant is not None:
+                config = (folder / "config.json").read_bytes()
+                model.to(VARIANTS[variant]).save_pretrained(folder, variant=variant, max_shard_size=max_shard_size)
+                # It now names half precision, in which transformers would then open the full weights too.
+                (folder / "config.json").write_bytes(config)
+        except SafetensorError as error:  # what its writer makes of a disk that is full
+            raise OSError(
+                f"{folder.name} could not be written to {folder.parent} ({error}): is the disk full?"
+            ) from error
         return
     model.save_config(folder)
     save_weights(folder, entries, max_shard_size=max_shard_size)

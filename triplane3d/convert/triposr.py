@@ -20,28 +20,31 @@ from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_
 from triplane3d.convert.pipeline import write_card, write_index, write_model
 from triplane3d.convert.positions import resample_positions
 from triplane3d.convert.saving import building
+from triplane3d.convert.settings import MOST, check_there, complete, mapping
 from triplane3d.convert.weights import Origin, collect, outline, rename
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
+from triplane3d.pipelines.arguments import check_whole
 
-# Of each section: the class it names, what that takes, and what is taken for granted (None: it must be said).
+# Of each section: the class it names, what that takes, and what is taken for granted (a type: it must be said; None: it
+# need not be).
 SECTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "image_tokenizer": (
         "DINOSingleImageTokenizer",
         {"pretrained_model_name_or_path": "facebook/dino-vitb16", "enable_gradient_checkpointing": False},
     ),
-    "tokenizer": ("Triplane1DTokenizer", {"plane_size": None, "num_channels": None}),
+    "tokenizer": ("Triplane1DTokenizer", {"plane_size": int, "num_channels": int}),
     "backbone": (
         "Transformer1D",
         {
-            "in_channels": None,
+            "in_channels": int,
             "num_attention_heads": 16,
             "attention_head_dim": 88,
             "num_layers": 1,
-            "cross_attention_dim": None,
+            "cross_attention_dim": int,
             "norm_num_groups": 32,
             "attention_bias": False,
             "activation_fn": "geglu",
-            "out_channels": 0,
+            "out_channels": None,
             "dropout": 0.0,
             "only_cross_attention": False,
             "double_self_attention": False,
@@ -51,23 +54,23 @@ SECTIONS: dict[str, tuple[str, dict[str, Any]]] = {
             "gradient_checkpointing": False,
         },
     ),
-    "post_processor": ("TriplaneUpsampleNetwork", {"in_channels": None, "out_channels": None}),
+    "post_processor": ("TriplaneUpsampleNetwork", {"in_channels": int, "out_channels": int}),
     "decoder": (
         "NeRFMLP",
         {
-            "in_channels": None,
-            "n_neurons": None,
-            "n_hidden_layers": None,
+            "in_channels": int,
+            "n_neurons": int,
+            "n_hidden_layers": int,
             "activation": "relu",
             "bias": True,
             "weight_init": "kaiming_uniform",
-            "bias_init": "",
+            "bias_init": None,
         },
     ),
     "renderer": (
         "TriplaneNeRFRenderer",
         {
-            "radius": None,
+            "radius": float,
             "feature_reduction": "concat",
             "density_activation": "trunc_exp",
             "density_bias": -1.0,
@@ -88,6 +91,26 @@ UNSUPPORTED: dict[str, dict[str, Any]] = {
     },
     "renderer": {"color_activation": "sigmoid"},
 }
+
+ACTIVATIONS = {"geglu-approximate": "gelu-sigmoid"}
+VIT_ACTIVATIONS = {
+    "gelu_new": "gelu-approximate",
+    "gelu_pytorch_tanh": "gelu-approximate",
+    "quick_gelu": "gelu-sigmoid",
+    "swish": "silu",
+}
+"""Those of diffusers' feed-forwards, and of transformers, that have another name here."""
+
+VIT_KEYS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "patch_size",
+    "hidden_act",
+    "qkv_bias",
+    "layer_norm_eps",
+)
 
 VIT_RULES = [
     (r"^image_encoder\.class_token$", "embeddings.cls_token"),
@@ -184,6 +207,7 @@ def convert_triposr(
         ValueError: for a checkpoint or settings that are not TripoSR's, or not whole.
         OSError: for files that are not there, a folder that is, and a disk that fills.
     """
+    check_there(checkpoint)
     place = Path(checkpoint if settings is None else settings)
     config = reconstructor_config(read_settings(place), _read_vit(place if place.is_dir() else place.parent))
     averaged = config.pop("averaged")
@@ -201,24 +225,28 @@ def convert_triposr(
 def reconstructor_config(settings: Mapping[str, Any], vit: ViTConfig) -> dict[str, Any]:
     """`TriplaneReconstructor`'s config; and `averaged`, whether features of the planes are averaged or joined."""
     if "cond_image_size" not in settings:
-        raise ValueError(f"config.yaml does not say cond_image_size: is it TripoSR's? It has {sorted(settings)}")
+        raise ValueError(
+            f"config.yaml does not say cond_image_size: is it TripoSR's? It has {', '.join(map(str, settings))}"
+        )
+    check_whole("config.yaml: cond_image_size", settings["cond_image_size"], 1, MOST)
     check_settings(settings, ("cond_image_size", *SECTIONS, *(f"{name}_cls" for name in SECTIONS)), "config.yaml")
     params = {name: _params(settings, name) for name in SECTIONS}
     backbone, decoder, renderer = params["backbone"], params["decoder"], params["renderer"]
     channels, planes = params["tokenizer"]["num_channels"], params["post_processor"]["out_channels"]
     averaged = renderer["feature_reduction"] == "mean"
     if renderer["feature_reduction"] not in ("concat", "mean"):
-        raise ValueError(f"config.yaml: renderer.feature_reduction is concat or mean, got {renderer!r}")
+        raise ValueError(f"config.yaml: renderer.feature_reduction must be concat or mean, got "
+                         f"{renderer['feature_reduction']!r}")
     for name, (said, expected) in {
         "backbone.in_channels": (backbone["in_channels"], channels),
-        "num_attention_heads · attention_head_dim": (
-            backbone["num_attention_heads"] * backbone["attention_head_dim"], channels),
         "post_processor.in_channels": (params["post_processor"]["in_channels"], channels),
         "backbone.cross_attention_dim": (backbone["cross_attention_dim"], vit.hidden_size),
         "decoder.in_channels": (decoder["in_channels"], planes if averaged else 3 * planes),
     }.items():  # fmt: skip
         if said != expected:
-            raise ValueError(f"config.yaml: {name} is {said}, where the rest of the settings makes it {expected}")
+            raise ValueError(f"config.yaml: {name} is {said}, where the other settings make it {expected}")
+    if renderer["radius"] <= 0:
+        raise ValueError(f"config.yaml: renderer.radius must be above 0, got {renderer['radius']}")
     return {
         "image_size": settings["cond_image_size"],
         "patch_size": vit.patch_size,
@@ -226,7 +254,7 @@ def reconstructor_config(settings: Mapping[str, Any], vit: ViTConfig) -> dict[st
         "encoder_heads": vit.num_attention_heads,
         "encoder_layers": vit.num_hidden_layers,
         "encoder_ff_dim": vit.intermediate_size,
-        "encoder_activation": vit.hidden_act,
+        "encoder_activation": VIT_ACTIVATIONS.get(vit.hidden_act, vit.hidden_act),
         "encoder_attention_bias": vit.qkv_bias,
         "encoder_norm_eps": vit.layer_norm_eps,
         "plane_size": params["tokenizer"]["plane_size"],
@@ -234,7 +262,7 @@ def reconstructor_config(settings: Mapping[str, Any], vit: ViTConfig) -> dict[st
         "num_attention_heads": backbone["num_attention_heads"],
         "attention_head_dim": backbone["attention_head_dim"],
         "attention_bias": backbone["attention_bias"],
-        "activation_fn": backbone["activation_fn"],
+        "activation_fn": ACTIVATIONS.get(backbone["activation_fn"], backbone["activation_fn"]),
         "norm_num_groups": backbone["norm_num_groups"],
         "field_channels": planes,
         "field_hidden_dim": decoder["n_neurons"],
@@ -246,6 +274,7 @@ def reconstructor_config(settings: Mapping[str, Any], vit: ViTConfig) -> dict[st
         "density_activation": renderer["density_activation"].removeprefix("trunc_"),
         "density_bias": renderer["density_bias"],
         "num_samples_per_ray": renderer["num_samples_per_ray"],
+        "token_channels": channels,
         "averaged": averaged,
     }
 
@@ -280,13 +309,10 @@ def _params(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
     said = str(settings.get(f"{name}_cls", class_name)).rpartition(".")[2]
     if said != class_name:
         raise ValueError(f"config.yaml: {name}_cls is {said!r}, not TripoSR's {class_name}: it is another model")
-    given = settings.get(name) or {}
-    if not isinstance(given, Mapping):
-        raise ValueError(f"config.yaml: {name} must hold the arguments of {class_name}, got {given!r}")
-    check_settings(given, tuple(defaults), f"config.yaml, {name}")
-    params = {**defaults, **given}
-    if lacking := [key for key, value in params.items() if value is None and defaults[key] is None]:
-        raise ValueError(f"config.yaml: {name} does not say {', '.join(lacking)}")
+    where = f"config.yaml, {name}"
+    given = mapping(settings.get(name), where)
+    check_settings(given, tuple(defaults), where)
+    params = complete(given, defaults, where)
     for key, only in UNSUPPORTED.get(name, {}).items():
         if params[key] != only:
             raise ValueError(f"config.yaml: {name}.{key} is {params[key]!r}; only {only!r} is supported")
@@ -307,4 +333,8 @@ def _read_vit(folder: Path) -> ViTConfig:
         raise ValueError(f"{path} should hold a ViT's settings, got {type(said).__name__}")
     known = {*base.to_dict(), "architectures", "torch_dtype", "dtype", "transformers_version", "_name_or_path"}
     check_settings(said, sorted(known), "vit_config.json")
-    return ViTConfig(**{"layer_norm_eps": 1e-12, **said})
+    if said.get("model_type", "vit") != "vit":
+        raise ValueError(f"{path} is of a {said['model_type']!r}, where TripoSR has a ViT")
+    # Of all it says, what makes the network.
+    defaults = {key: getattr(base, key) for key in VIT_KEYS}
+    return ViTConfig(**complete({key: said[key] for key in VIT_KEYS if key in said}, defaults, "vit_config.json"))

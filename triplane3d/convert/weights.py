@@ -11,7 +11,7 @@ from torch import Tensor
 from triplane3d.convert.checkpoint import Tensors
 from triplane3d.convert.saving import Entry
 
-SHOWN = 12
+SHOWN, SHAPES_SHOWN = 6, 3
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,16 @@ def rename(name: str, rules: Sequence[tuple[str, str]]) -> str:
 
 
 def outline(model_class: type[ModelMixin], config: Mapping[str, object]) -> ModelMixin:
-    """The model without its weights: names, shapes and its config, at no cost."""
-    with torch.device("meta"):
-        return model_class.from_config(dict(config))
+    """The model without its weights: names, shapes and its config, at no cost.
+
+    Raises:
+        ValueError: where no network can be as the config has it.
+    """
+    try:
+        with torch.device("meta"):
+            return model_class.from_config(dict(config))
+    except (IndexError, RuntimeError, ValueError) as error:
+        raise ValueError(f"config.yaml describes no network: {error}") from error
 
 
 def collect(
@@ -77,7 +84,7 @@ def collect(
     if misfits:
         raise ValueError(
             f"{where} holds tensors of other shapes than its settings say:\n  "
-            + _listed(misfits, "\n  ")
+            + _listed(misfits, "\n  ", SHAPES_SHOWN)
             + "\nAre config.yaml and the weights of one release?"
         )
     return entries
@@ -87,6 +94,6 @@ def _reader(source: Tensors, place: Origin) -> Callable[[], Tensor]:
     return lambda: place.view(source[place.key])
 
 
-def _listed(items: Sequence[str], separator: str = ", ") -> str:
-    more = f"{separator}and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return separator.join(items[:SHOWN]) + more
+def _listed(items: Sequence[str], separator: str = ", ", shown: int = SHOWN) -> str:
+    more = f"{separator}and {len(items) - shown} more" if len(items) > shown else ""
+    return separator.join(items[:shown]) + more

@@ -1,6 +1,5 @@
 """The autoencoder: surface points → latents (three small planes) → planes of features → a field."""
 
-from collections.abc import Sequence
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config

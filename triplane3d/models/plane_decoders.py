@@ -67,37 +67,10 @@ class TokenDecoder(nn.Module):
 
 
 class UpsamplingConv(nn.Conv2d):
-    """A picture doubled by repeating pixels, then convolved 3 × 3, in less than half the multiplications.
-
-    Each of the four new pixels in an old one's place sees only 2 × 2 old ones, some of them more than once: four 2 × 2
-    convolutions with sums of the weights.
-    """
-
-    def forward(self, pixels: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch _ _ _"]:
-        height, width = pixels.shape[-2:]
-        padded = F.pad(pixels, (1, 1, 1, 1))
-        batch, channels = len(pixels), self.out_channels
-        doubled = pixels.new_empty(batch, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
-        for row, column in product((0, 1), repeat=2):
-            window = padded[:, :, row : row + height + 1, column : column + width + 1]
-            kernel = _seen_twice(_seen_twice(self.weight, 2, row), 3, column)
-            kernel = kernel.contiguous(memory_format=torch.channels_last)
-            doubled[:, :, row::2, column::2] = F.conv2d(window, kernel, self.bias)
-        return doubled
-
-
-def _seen_twice(kernel: Tensor, axis: int, offset: int) -> Tensor:
-    """Weights of three pixels in a row of which two are one: the last two for the first of a pair, else the first."""
-    first, second, third = kernel.unbind(axis)
-    pair = (first, second + third) if offset == 0 else (first + second, third)
-    return torch.stack(pair, axis)
-
-
-class UpsamplingConv(nn.Conv2d):
     """A picture doubled by repeating its pixels, then convolved 3 × 3, at less than half the multiplications.
 
-    Each of the four new pixels in an old one's place sees only 2 × 2 old ones, some of them more than once: so there are
-    four convolutions of 2 × 2, with sums of the weights.
+    Each of the four new pixels in an old one's place sees only 2 × 2 old ones, some of them more than once: four
+    convolutions of 2 × 2 do, with sums of the weights.
     """
 
     def forward(self, pixels: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels2 _ _"]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import AttentionMixin
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
@@ -27,7 +28,10 @@ PLANE_AXES: PlaneAxes = ((0, 1), (0, 2), (1, 2))
 
 
 class VisionTransformer(nn.Module):
-    """A plain ViT (Dosovitskiy et al. 2020) for pictures of one size: class token and patches, row by row."""
+    """A plain ViT (Dosovitskiy et al. 2020) for pictures of one size: class token and patches, row by row.
+
+    Where patches do not fill the picture, what is left at the right and at the bottom goes unseen.
+    """
 
     def __init__(
         self,
@@ -90,7 +94,7 @@ class ReconstructorBlock(nn.Module):
         return hidden_states + self.ff(cast_for_autocast(self.norm2(hidden_states)))
 
 
-class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin):
+class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin):
     """Photos in, planes out, and the radiance field that they describe.
 
     ```python
@@ -100,14 +104,16 @@ class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin):
     ```
 
     A vision transformer reads the photo at `image_size`; learnt tokens of three planes of `plane_size`², as wide as
-    the transformer, attend to each other and to all of its tokens; a transposed convolution doubles their side and
-    leaves `field_channels` of them. Density is `density_activation`(MLP + `density_bias`), colour a sigmoid.
+    the transformer unless `token_channels` says otherwise, attend to each other and to all of its tokens; a transposed
+    convolution doubles their side and leaves `field_channels` of them. Density is `density_activation`(MLP +
+    `density_bias`), colour a sigmoid.
     `num_samples_per_ray` is what it was rendered with in training.
     """
 
     _supports_gradient_checkpointing = True
     _no_split_modules = ["TriplaneAttentionBlock", "ReconstructorBlock", "TriplaneFieldDecoder"]
     _repeated_blocks = ["TriplaneAttentionBlock", "ReconstructorBlock"]
+    _group_offload_block_modules = ["image_encoder", "field_decoder"]
     _skip_layerwise_casting_patterns = ["patch_embed", "norm", "field_decoder"]
 
     @register_to_config
@@ -138,15 +144,17 @@ class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin):
         density_activation: str = "exp",
         density_bias: float = -1.0,
         num_samples_per_ray: int = 128,
+        token_channels: int | None = None,
     ):
         super().__init__()
-        if image_size % patch_size:
-            raise ValueError(f"image_size={image_size} must be a multiple of patch_size={patch_size}")
+        if not 0 < patch_size <= image_size:
+            raise ValueError(f"a picture of image_size={image_size} holds no patch of patch_size={patch_size}")
         if density_activation not in DENSITY_ACTIVATIONS:
             raise ValueError(
                 f"density_activation must be one of {sorted(DENSITY_ACTIVATIONS)}, got {density_activation!r}"
             )
         dim = num_attention_heads * attention_head_dim
+        channels = dim if token_channels is None else token_channels
         self.image_encoder = VisionTransformer(
             image_size=image_size,
             patch_size=patch_size,
@@ -158,9 +166,9 @@ class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin):
             attention_bias=encoder_attention_bias,
             eps=encoder_norm_eps,
         )
-        self.tokens = nn.Parameter(torch.randn(3, dim, plane_size, plane_size) * dim**-0.5)
-        self.norm_in = nn.GroupNorm(norm_num_groups, dim, eps=1e-6)
-        self.proj_in = nn.Linear(dim, dim)
+        self.tokens = nn.Parameter(torch.randn(3, channels, plane_size, plane_size) * channels**-0.5)
+        self.norm_in = nn.GroupNorm(norm_num_groups, channels, eps=1e-6)
+        self.proj_in = nn.Linear(channels, dim)
         self.transformer_blocks = nn.ModuleList(
             [
                 ReconstructorBlock(
@@ -174,8 +182,8 @@ class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin):
                 for _ in range(num_layers)
             ]
         )
-        self.proj_out = nn.Linear(dim, dim)
-        self.upsample = nn.ConvTranspose2d(dim, field_channels, kernel_size=2, stride=2)
+        self.proj_out = nn.Linear(dim, channels)
+        self.upsample = nn.ConvTranspose2d(channels, field_channels, kernel_size=2, stride=2)
         self.field_decoder = TriplaneFieldDecoder(
             field_channels,
             hidden_dim=field_hidden_dim,
@@ -215,9 +223,9 @@ class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin):
     ) -> Float[Tensor, "batch 3 channels rows columns"]:
         """The planes that answer to a photo's tokens."""
         encoder_hidden_states = cast_for_autocast(encoder_hidden_states)
-        tokens = rearrange(self.tokens, "plane dim row column -> 1 dim (plane row column)")
+        tokens = rearrange(self.tokens, "plane channel row column -> 1 channel (plane row column)")
         # Until they read the photo, the tokens of all photos are the same.
-        hidden_states = self.proj_in(rearrange(self.norm_in(tokens), "1 dim token -> 1 token dim"))
+        hidden_states = self.proj_in(rearrange(self.norm_in(tokens), "1 channel token -> 1 token channel"))
         hidden_states = hidden_states.expand(len(encoder_hidden_states), -1, -1)
         for block in self.transformer_blocks:
             if torch.is_grad_enabled() and self.gradient_checkpointing:
@@ -227,7 +235,7 @@ class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin):
         hidden_states = self.proj_out(hidden_states) + tokens.transpose(1, 2)
         planes = rearrange(
             hidden_states,
-            "batch (plane row column) dim -> (batch plane) dim row column",
+            "batch (plane row column) channel -> (batch plane) channel row column",
             plane=3,
             row=self.config.plane_size,
         )

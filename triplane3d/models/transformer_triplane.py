@@ -237,7 +237,8 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
                 for index in range(num_layers)
             ]
         )
-        self.norm_out = nn.LayerNorm(dim, eps=norm_eps, elementwise_affine=False)
+        # `norm_eps` is the blocks'; here Direct3D's code has a number of its own.
+        self.norm_out = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
         self.scale_shift_table = nn.Parameter(torch.randn(2, dim) / dim**0.5)
         self.proj_out = nn.Linear(dim, self.out_channels * patch_size**2)
         self.gradient_checkpointing = False

@@ -150,7 +150,7 @@ class Triplane3DImageProcessor:
 
     def cut_out(
         self, image: Photo | Sequence[Photo], background_removal: str = "auto"
-    ) -> Iterator[tuple[Float[Tensor, "4 height width"], Matte]]:
+    ) -> Iterator[tuple[Float[Tensor, "4 _ _"], Matte]]:
         """Each photo, loaded when its turn comes, with the object's mask as its alpha."""
         for index, photo in enumerate(split_batch(image)):
             if isinstance(photo, str | PathLike):
@@ -163,7 +163,7 @@ class Triplane3DImageProcessor:
                     raise ValueError(f"{name}: {error}") from None
             yield remove_background(rgba, method=background_removal, name=name)
 
-    def prepare(self, cutouts: Iterable[tuple[Float[Tensor, "4 height width"], Matte]]) -> PreparedPhotos:
+    def prepare(self, cutouts: Iterable[tuple[Float[Tensor, "4 _ _"], Matte]]) -> PreparedPhotos:
         """Frame cut-out photos and normalise them."""
         framed, mattes = [], []
         for rgba, matte in cutouts:

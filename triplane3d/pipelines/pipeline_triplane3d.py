@@ -52,13 +52,14 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
     `image_encoder` is any vision model of transformers. `pixel_encoder` is the second stream of models whose
     transformer takes `pixel_hidden_states`. `guider`, any of `diffusers.guiders`, replaces plain classifier-free
     guidance. Saved with the pipeline are how photos are framed (`framing`, `foreground_ratio`, grey `background`,
-    `image_statistics` and, where other, `pixel_statistics`, and `image_size` in pixels where it is not the one that the
-    image encoder was made for), the `level` of the surface, and its `presets`: the `num_inference_steps`,
-    `guidance_scale` and `resolution` that each name of `quality` stands for.
+    `image_statistics` and, where other, `pixel_statistics`, and `image_size` and `pixel_size` in pixels where they are
+    not those that the two encoders were made for), the `level` of the surface, and its `presets`: the
+    `num_inference_steps`, `guidance_scale` and `resolution` that each name of `quality` stands for.
     """
 
     model_cpu_offload_seq = "image_encoder->pixel_encoder->transformer->vae"
-    _optional_components = ["pixel_encoder", "guider"]
+    # A saved pipeline may come without any of these, to be given when it is loaded.
+    _optional_components = ["image_encoder", "pixel_encoder", "scheduler", "guider"]
     _callback_tensor_inputs = ["latents", "image_embeds"]
 
     def __init__(
@@ -66,7 +67,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         image_encoder: PreTrainedModel | None,
         transformer: TriplaneTransformer | None,
         vae: AutoencoderKLTriplane | None,
-        scheduler: SchedulerMixin,
+        scheduler: SchedulerMixin | None,
         pixel_encoder: PreTrainedModel | None = None,
         guider: BaseGuidance | None = None,
         foreground_ratio: float = 0.85,
@@ -77,6 +78,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         framing: str = "centered",
         pixel_statistics: str | None = None,
         level: float = 0.0,
+        pixel_size: int | None = None,
     ):
         super().__init__()
         self.register_modules(
@@ -96,6 +98,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
             framing=framing,
             pixel_statistics=pixel_statistics,
             level=level,
+            pixel_size=pixel_size,
         )
         check_number("level", level)
         if image_encoder is not None and transformer is not None:
@@ -124,7 +127,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         return {
             name: component
             for name, component in super().components.items()
-            if component is not None or name not in self._optional_components
+            if component is not None or name not in ("pixel_encoder", "guider")
         }
 
     @property
@@ -135,7 +138,9 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
     @property
     def pixel_processor(self) -> Triplane3DImageProcessor | None:
         """Photos as the pixel encoder wants them; None without one."""
-        return self._processor_for(self.pixel_encoder, self.config.pixel_statistics or self.config.image_statistics)
+        return self._processor_for(
+            self.pixel_encoder, self.config.pixel_statistics or self.config.image_statistics, self.config.pixel_size
+        )
 
     def _processor_for(
         self, encoder: PreTrainedModel | None, statistics: str, image_size: int | None = None
@@ -164,7 +169,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
 
     @property
     def do_classifier_free_guidance(self) -> bool:
-        return self._guidance_scale > 1 if self.guider is None else self.guider.num_conditions > 1
+        return self._guidance_scale not in (0, 1) if self.guider is None else self.guider.num_conditions > 1
 
     @property
     def num_timesteps(self) -> int:
@@ -236,7 +241,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
                 shape = (photos, "tokens", pixel_width)
                 check_tensor("pixel_embeds", pixel_embeds, shape, "`encode_image` makes them, given the pixel_encoder")
         else:
-            assert image is not None, "one of them is there, see above"
+            assert image is not None, "refused above"
             photos = check_photos(image)
             if pixel_embeds is not None:
                 raise ValueError("`pixel_embeds` go with `image_embeds`, not with `image`")
@@ -314,8 +319,9 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
             image: a photo (path, PIL, array (height, width, channels), tensor (channels, height, width) in 0..1), a
                 list of them, or a batched array or tensor. The background is removed where there is no alpha.
             num_inference_steps: denoising steps; where None, what `quality` stands for.
-            guidance_scale: how much more the photo counts than no photo; up to 1 runs the transformer without guidance.
-                Where None, what `quality` stands for; a pipeline with a `guider` leaves it to that.
+            guidance_scale: how much more the photo counts than no photo, below 1 less; 1 runs the transformer without
+                guidance, and so does 0, which asks for none. Where None, what `quality` stands for; a pipeline with a
+                `guider` leaves it to that.
             generator: makes the call repeatable; a list has one for each mesh, which then does not depend on its batch.
             latents: noise to start from, (batch, channels, size, 3·size) of unit variance.
             image_embeds: tokens from `encode_image`, (batch, tokens, features), instead of `image`.

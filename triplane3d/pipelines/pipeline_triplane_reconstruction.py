@@ -61,7 +61,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
 
     def __init__(
         self,
-        reconstructor: TriplaneReconstructor,
+        reconstructor: TriplaneReconstructor | None,
         foreground_ratio: float = 0.85,
         background: float = 0.5,
         framing: str = "triposr",
@@ -83,8 +83,10 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         _ = self.image_processor
 
     @property
-    def image_processor(self) -> Triplane3DImageProcessor:
-        """Photos as the network wants them: in 0..1, since it normalises them itself."""
+    def image_processor(self) -> Triplane3DImageProcessor | None:
+        """Photos as the network wants them, in 0..1, since it normalises them itself; None without one."""
+        if self.reconstructor is None:
+            return None
         return Triplane3DImageProcessor(
             self.reconstructor.config.image_size,
             foreground_ratio=self.config.foreground_ratio,
@@ -104,6 +106,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         background_removal: str = "auto",
     ) -> None:
         """Everything that can be refused before work is done."""
+        self._check_whole()
         check_background_removal(background_removal)
         if (image is None) == (planes is None):
             raise ValueError("pass either `image` or `planes`" + (", not both" if image is not None else ""))
@@ -179,6 +182,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         self, pixel_values: Float[Tensor, "photos 3 height width"]
     ) -> Float[Tensor, "photos 3 channels rows columns"]:
         """Planes of prepared photos in 0..1. Differentiable, for training."""
+        self._check_whole()
         return self.reconstructor(pixel_values.to(self._execution_device))
 
     def render(
@@ -204,6 +208,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
             `color` (photos, views, size, size, 3), `depth` along each camera's axis and `opacity`, both (photos, views,
             size, size), depth infinite where nothing is.
         """
+        self._check_whole()
         planes = self._planes if planes is None else planes
         if planes is None:
             raise ValueError("there is nothing to render yet: call the pipeline with a photo first, or pass `planes`")
@@ -214,6 +219,9 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         cameras = [views] if isinstance(views, Camera) else views
         if not isinstance(cameras, Sequence) or not cameras or not all(isinstance(each, Camera) for each in cameras):
             raise ValueError(f"views must be a Camera, a list of them, or a number of views; got {views!r}")
+        check_whole("size", size, 1)
+        if num_samples is not None:
+            check_whole("num_samples", num_samples, 1)
         config = self.reconstructor.config
         pictures = [
             render_volume(
@@ -237,6 +245,10 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
             for parts in zip(*((each.color, each.depth, each.opacity) for each in pictures), strict=True)
         )
         return VolumeRendering(color, depth, opacity)
+
+    def _check_whole(self) -> None:
+        if self.reconstructor is None:
+            raise ValueError("this pipeline was loaded without its reconstructor, which does all of the work")
 
     def _check_planes(self, planes: object) -> None:
         side = 2 * self.reconstructor.config.plane_size

@@ -1,0 +1,429 @@
+"""What was converted is a pipeline like ours: saved, moved, cast, offloaded, compiled, adapted and trained alike."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from accelerate import disk_offload
+from convert.tiny_checkpoints import (
+    SMALL_DIT,
+    SMALL_TRIPOSR,
+    SMALL_VAE,
+    SMALL_VIT,
+    block,
+    encoder_sections,
+    random_direct3d,
+    random_triposr,
+    save_direct3d,
+    save_encoders,
+    save_triposr,
+)
+from diffusers import DiffusionPipeline
+from diffusers.hooks import apply_group_offloading
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from torch import Tensor, nn
+
+from triplane3d import Triplane3DPipeline, TriplaneReconstructionPipeline
+from triplane3d.convert.direct3d import convert_direct3d
+from triplane3d.convert.triposr import convert_triposr
+from triplane3d.geometry.cameras import Camera
+
+CLASSES = {"direct3d": Triplane3DPipeline, "triposr": TriplaneReconstructionPipeline}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("converted")
+    vae = {**SMALL_VAE, "latents_scale": 0.5, "latents_shift": 0.1}
+    models = random_direct3d(vae, SMALL_DIT, 1)
+    weights = {part: model.state_dict() for part, model in zip(("vae", "dit"), models, strict=True)}
+    save_direct3d(folder / "d", {"vae": vae, "dit": SMALL_DIT}, weights, **encoder_sections())
+    clip, dino = save_encoders(folder / "e")
+    save_triposr(folder / "t", SMALL_TRIPOSR, SMALL_VIT, random_triposr(SMALL_TRIPOSR, SMALL_VIT, 1).state_dict())
+    return {
+        "direct3d": convert_direct3d(folder / "d", folder / "direct3d", image_encoder=clip, pixel_encoder=dino),
+        "triposr": convert_triposr(folder / "t", folder / "triposr"),
+    }
+
+
+def opened(folder: Path, kind: type[DiffusionPipeline] = DiffusionPipeline, **options: Any) -> DiffusionPipeline:
+    pipe = kind.from_pretrained(folder, **options)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(params=CLASSES)
+def pipe(request: pytest.FixtureRequest, folders: dict[str, Path]) -> DiffusionPipeline:
+    return opened(folders[request.param])
+
+
+@pytest.fixture
+def direct3d(folders: dict[str, Path]) -> Triplane3DPipeline:
+    return opened(folders["direct3d"])
+
+
+@pytest.fixture
+def triposr(folders: dict[str, Path]) -> TriplaneReconstructionPipeline:
+    return opened(folders["triposr"])
+
+
+def answer(pipe: DiffusionPipeline, image: Any = None, **options: Any) -> Tensor:
+    """Latents or planes, or what `output_type` says."""
+    image = block() if image is None else image
+    first_seed = options.pop("first_seed", 0)
+    if isinstance(pipe, Triplane3DPipeline):
+        count = len(image) if isinstance(image, list) else 1
+        generators = [torch.Generator().manual_seed(first_seed + index) for index in range(count)]
+        defaults = {"generator": generators, "num_inference_steps": 2}
+        return pipe(image, **{"output_type": "latent", **defaults, **options}).meshes
+    return pipe(image, **{"output_type": "planes", **options}).meshes
+
+
+def same(ours: Tensor, theirs: Tensor, tolerance: float = 1e-4) -> bool:
+    assert ours.shape == theirs.shape
+    return bool((ours.float() - theirs.float()).abs().max() <= tolerance * max(1.0, float(theirs.abs().max())))
+
+
+def alike(ours: Tensor, theirs: Tensor) -> float:
+    return float(torch.corrcoef(torch.stack([ours.flatten().float(), theirs.flatten().float()]))[0, 1])
+
+
+def denoiser(pipe: DiffusionPipeline) -> nn.Module:
+    """The network that has the attention."""
+    return pipe.transformer if isinstance(pipe, Triplane3DPipeline) else pipe.reconstructor
+
+
+# ---- saved, opened, cast, moved
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_saved_and_opened_again_it_is_the_same(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    first = opened(folders[name])
+    assert type(first) is CLASSES[name]
+    first.save_pretrained(tmp_path)
+    again = opened(tmp_path, CLASSES[name])
+    assert {key: value for key, value in again.config.items() if key[0] != "_"} == {
+        key: value for key, value in first.config.items() if key[0] != "_"
+    }
+    for options in ({}, {"output_type": "pt", "resolution": 6}):
+        assert same(answer(again, **options), answer(first, **options), 1e-5)
+    assert again.components.keys() == first.components.keys()
+
+
+def test_a_batch_equals_its_singles(pipe: DiffusionPipeline) -> None:
+    photos = [block(0), block(1, 44, 44), block(2, 60, 31)]
+    together = answer(pipe, photos)
+    for seed, one in enumerate(photos):
+        alone = answer(pipe, one, first_seed=seed)
+        assert same(together[seed], alone[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_close(pipe: DiffusionPipeline, dtype: torch.dtype, folders: dict[str, Path]) -> None:
+    expected = answer(pipe)
+    grid = answer(pipe, output_type="pt", resolution=6)
+    pipe.to(dtype)
+    assert {module.dtype for module in pipe.components.values() if isinstance(module, nn.Module)} == {dtype}
+    assert alike(answer(pipe), expected) > 0.99
+    density = answer(pipe, output_type="pt", resolution=6)
+    assert density.isfinite().all() and alike(density, grid) > 0.97
+    name = next(name for name, kind in CLASSES.items() if type(pipe) is kind)
+    assert torch.equal(answer(opened(folders[name], dtype=dtype)), answer(pipe))
+
+
+def test_half_precision_renders(triposr: TriplaneReconstructionPipeline) -> None:
+    answer(triposr)
+    expected = triposr.render(2, size=8).color
+    triposr.to(torch.bfloat16)
+    answer(triposr)
+    assert (triposr.render(2, size=8).color - expected).abs().max() < 0.05
+
+
+# ---- offloaded
+
+OFFLOADS = {
+    "model": lambda pipe, folder: pipe.enable_model_cpu_offload(device="cpu"),
+    "sequential": lambda pipe, folder: layer_by_layer(pipe, folder),
+    "groups of layers": lambda pipe, folder: pipe.enable_group_offload(CPU, CPU, offload_type="leaf_level"),
+    "groups of blocks": lambda pipe, folder: pipe.enable_group_offload(
+        CPU, CPU, offload_type="block_level", num_blocks_per_group=1
+    ),
+    # What lies on disk is not there until somebody fetches it, which a CPU alone would not show.
+    "groups of layers on disk": lambda pipe, folder: in_groups(pipe, folder, offload_type="leaf_level"),
+    "groups of blocks on disk": lambda pipe, folder: in_groups(
+        pipe, folder, offload_type="block_level", num_blocks_per_group=1
+    ),
+}
+CPU = torch.device("cpu")
+
+
+def layer_by_layer(pipe: DiffusionPipeline, folder: Path) -> None:
+    """The hooks of `enable_sequential_cpu_offload`, which wants an accelerator; the weights wait on disk instead."""
+    for name, component in pipe.components.items():
+        if isinstance(component, nn.Module):
+            disk_offload(component, str(folder / name), execution_device=CPU)
+
+
+def in_groups(pipe: DiffusionPipeline, folder: Path, **options: Any) -> None:
+    """A folder for each component: files are called after layers, and those of two encoders have the same names."""
+    for name, component in pipe.components.items():
+        if isinstance(component, nn.Module):
+            apply_group_offloading(component, CPU, CPU, offload_to_disk_path=str(folder / name), **options)
+
+
+@pytest.mark.parametrize("kind", OFFLOADS)
+def test_offloaded_it_answers_the_same(pipe: DiffusionPipeline, kind: str, tmp_path: Path) -> None:
+    expected, grid = answer(pipe), answer(pipe, output_type="pt", resolution=6)
+    reconstructs = isinstance(pipe, TriplaneReconstructionPipeline)
+    picture = pipe.render(2, expected, size=8).color if reconstructs else None
+    OFFLOADS[kind](pipe, tmp_path)
+    for _ in range(2):
+        assert same(answer(pipe), expected)
+        assert same(answer(pipe, output_type="pt", resolution=6), grid)
+        if reconstructs:
+            assert same(pipe.render(2, size=8).color, picture)
+            assert same(pipe.render(2, expected, size=8).color, picture)
+            assert same(pipe(planes=expected, output_type="pt", resolution=6).meshes, grid)
+
+
+@pytest.mark.parametrize("kind", ["sequential", "groups of blocks on disk"])
+def test_offloaded_it_renders_before_anything_else(folders: dict[str, Path], kind: str, tmp_path: Path) -> None:
+    pipe = opened(folders["triposr"])
+    planes = answer(pipe)
+    picture = pipe.render(1, planes, size=8).color
+    pipe = opened(folders["triposr"])
+    OFFLOADS[kind](pipe, tmp_path)
+    assert same(pipe.render(1, planes, size=8).color, picture)
+
+
+# ---- faster, smaller
+
+
+def test_attention_is_chosen_and_fused(pipe: DiffusionPipeline) -> None:
+    expected, model = answer(pipe), denoiser(pipe)
+    model.set_attention_backend("_native_math")
+    assert same(answer(pipe), expected)
+    model.reset_attention_backend()
+    model.fuse_qkv_projections()
+    assert any(name.endswith("to_qkv") for name, _ in model.named_modules())
+    assert same(answer(pipe), expected)
+    model.unfuse_qkv_projections()
+    assert same(answer(pipe), expected)
+
+
+def test_layers_are_stored_in_bytes(pipe: DiffusionPipeline) -> None:
+    expected = answer(pipe)
+    denoiser(pipe).enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+    assert torch.float8_e4m3fn in {parameter.dtype for parameter in denoiser(pipe).parameters()}
+    assert alike(answer(pipe), expected) > 0.97
+
+
+# ---- what cannot be meant
+
+
+PLANES = torch.zeros(1, 3, 6, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"image": None}, "either `image` or `planes`"),
+        ({"planes": PLANES}, "not both"),
+        ({"image": None, "planes": PLANES[:, :2]}, r"planes must have shape \(photos, 3, 6, 8, 8\)"),
+        ({"image": None, "planes": PLANES / 0}, "planes holds NaN"),
+        ({"image": None, "planes": PLANES.numpy()}, "planes must be a tensor"),
+        ({"image": []}, "empty list"),
+        ({"output_type": "glb"}, "output_type must be one of"),
+        ({"resolution": 1}, "resolution must be from 2 to 2048"),
+        ({"resolution": 1500, "output_type": "np"}, "resolution must be from 2 to 1024"),
+        ({"resolution": "high"}, "resolution must be a whole number"),
+        ({"level": 0}, "level is a density"),
+        ({"level": -1}, "level must be a finite number of at least 0"),
+        ({"level": float("nan")}, "level must be a finite number"),
+        ({"quality": "best"}, "quality must be one of .'balanced', 'draft', 'high'"),
+        ({"quality": ["high"]}, "quality must be one of"),
+        ({"background_removal": "magic"}, "background_removal is one of"),
+    ],
+)
+@pytest.mark.usefixtures("as_users_run_it")
+def test_mistakes_are_named_before_work_is_done(
+    triposr: TriplaneReconstructionPipeline, options: dict, sentence: str
+) -> None:
+    triposr.reconstructor.forward = lambda *_, **__: pytest.fail("work was done")
+    with pytest.raises(ValueError, match=sentence):
+        triposr(**{"image": block(), **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({}, "nothing to render yet"),
+        ({"planes": PLANES[:, :, :3]}, r"planes must have shape \(photos, 3, 6, 8, 8\)"),
+        ({"planes": PLANES, "views": 0}, "views must be at least 1"),
+        ({"planes": PLANES, "views": []}, "views must be a Camera, a list of them, or a number"),
+        ({"planes": PLANES, "views": "front"}, "views must be a Camera"),
+        ({"planes": PLANES, "views": True}, "views must be a Camera"),
+        ({"planes": PLANES, "views": [Camera(), 3]}, "views must be a Camera"),
+        ({"planes": PLANES, "size": 0}, "size"),
+        ({"planes": PLANES, "size": 2.5}, "size must be a whole number"),
+        ({"planes": PLANES, "num_samples": 0}, "num_samples"),
+    ],
+)
+@pytest.mark.usefixtures("as_users_run_it")
+def test_pictures_that_cannot_be_meant(
+    triposr: TriplaneReconstructionPipeline, options: dict, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        triposr.render(**options)
+
+
+def test_a_missing_network_is_named(triposr: TriplaneReconstructionPipeline, direct3d: Triplane3DPipeline) -> None:
+    empty = TriplaneReconstructionPipeline(None)
+    photo = torch.zeros(1, 3, 4, 4)
+    for ask in (lambda: empty(block()), lambda: empty.render(1, PLANES), lambda: empty.reconstruct(photo)):
+        with pytest.raises(ValueError, match="without its reconstructor"):
+            ask()
+    direct3d.pixel_encoder = None
+    with pytest.raises(ValueError, match="no pixel_encoder is"):
+        answer(direct3d)
+
+
+# ---- trained
+
+
+def test_gradient_checkpointing_changes_no_gradient(pipe: DiffusionPipeline) -> None:
+    model = denoiser(pipe).train()
+    found = []
+    for checkpointing in (False, True):
+        model.zero_grad()
+        if checkpointing:
+            model.enable_gradient_checkpointing()
+        torch.manual_seed(1)
+        if isinstance(pipe, Triplane3DPipeline):
+            out = model(torch.randn(2, 4, 4, 12), 300, torch.randn(2, 5, 16), torch.randn(2, 5, 24)).sample
+        else:
+            out = model(torch.rand(2, 3, 32, 32))
+        out.square().mean().backward()
+        found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.allclose(found[0][name], found[1][name], atol=1e-6, rtol=1e-4) for name in found[0])
+
+
+ADAPTER = LoraConfig(
+    r=4, lora_alpha=4, target_modules=["to_q", "to_k", "to_v", "to_out.0", "linear_1", "linear_2"]
+)
+
+
+def denoising_loss(pipe: Triplane3DPipeline) -> Tensor:
+    """How well the noise in two fixed latents is told, each at two fixed noise levels."""
+    pipe.scheduler.set_timesteps(1000)
+    drawn = torch.Generator().manual_seed(3)
+    latents, noise = (torch.randn(4, 4, 4, 12, generator=drawn) for _ in range(2))
+    times = torch.tensor([100, 400, 600, 900])
+    noisy = pipe.scheduler.add_noise(latents, noise, times)
+    sigma = pipe.scheduler.sigmas.flip(0)[1:][times].view(-1, 1, 1, 1)
+    tokens = [torch.randn(4, 5, width, generator=drawn) for width in (16, 24)]
+    return F.mse_loss(pipe.transformer(noisy / (sigma**2 + 1) ** 0.5, times, *tokens).sample, noise)
+
+
+def losses(parameters: list[nn.Parameter], loss: Any, steps: int = 6, rate: float = 3e-3) -> list[float]:
+    optimizer = torch.optim.AdamW(parameters, lr=rate)
+    seen = []
+    for _ in range(steps):
+        value = loss()
+        seen.append(value.item())
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    return seen
+
+
+def test_direct3d_is_fine_tuned(direct3d: Triplane3DPipeline) -> None:
+    direct3d.transformer.train()
+    seen = losses(list(direct3d.transformer.parameters()), lambda: denoising_loss(direct3d))
+    assert seen[-1] < 0.9 * seen[0]
+    assert all(parameter.grad is not None for parameter in direct3d.transformer.parameters())
+
+
+def test_direct3d_learns_an_adapter(direct3d: Triplane3DPipeline, folders: dict[str, Path], tmp_path: Path) -> None:
+    plain = answer(direct3d)
+    model = direct3d.transformer.requires_grad_(False)
+    model.add_adapter(ADAPTER)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    seen = losses(trained, lambda: denoising_loss(direct3d), rate=1e-2)
+    assert seen[-1] < 0.98 * seen[0]
+    assert all(parameter.grad is None for parameter in model.parameters() if not parameter.requires_grad)
+    changed = answer(direct3d)
+    assert not same(changed, plain, 1e-3)
+    Triplane3DPipeline.save_lora_weights(tmp_path, transformer_lora_layers=get_peft_model_state_dict(model))
+    again = opened(folders["direct3d"])
+    again.load_lora_weights(tmp_path)
+    assert same(answer(again), changed)
+    again.unload_lora_weights()
+    assert same(answer(again), plain)
+
+
+def test_direct3ds_autoencoder_is_fine_tuned(direct3d: Triplane3DPipeline) -> None:
+    """From points on a sphere, through latents and planes, to what is inside of it."""
+    vae = direct3d.vae.train()
+    normals = F.normalize(torch.randn(2, 80, 3), dim=-1)
+    asked = torch.rand(2, 200, 3) * 2 - 1
+    inside = (asked.norm(dim=-1) < 0.7).float()
+
+    def loss() -> Tensor:
+        out = vae(0.7 * normals, normals, query_points=asked)
+        return F.binary_cross_entropy_with_logits(out.occupancy_logits, inside) + 1e-4 * out.latent_dist.kl().mean()
+
+    seen = losses(list(vae.parameters()), loss)
+    assert seen[-1] < 0.9 * seen[0]
+    assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in vae.parameters())
+
+
+def picture_loss(pipe: TriplaneReconstructionPipeline, recompute: bool = False) -> Tensor:
+    """Two views of what a fixed photo shows, against plain colours."""
+    photos = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    rendering = pipe.render(2, pipe.reconstruct(photos), size=8, num_samples=16, recompute=recompute)
+    return F.mse_loss(rendering.color, torch.tensor([0.9, 0.2, 0.1]).expand_as(rendering.color))
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_triposr_learns_from_pictures(triposr: TriplaneReconstructionPipeline, recompute: bool) -> None:
+    triposr.reconstructor.train()
+    seen = losses(list(triposr.reconstructor.parameters()), lambda: picture_loss(triposr, recompute))
+    assert seen[-1] < 0.9 * seen[0]
+    reached = {name: bool(p.grad is not None and p.grad.any()) for name, p in triposr.reconstructor.named_parameters()}
+    assert all(reached.values()), [name for name, yes in reached.items() if not yes]
+
+
+def test_triposr_learns_an_adapter(
+    triposr: TriplaneReconstructionPipeline, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    plain = answer(triposr)
+    model = triposr.reconstructor.requires_grad_(False)
+    model.add_adapter(ADAPTER)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    seen = losses(trained, lambda: picture_loss(triposr), rate=1e-2)
+    assert seen[-1] < 0.98 * seen[0]
+    changed = answer(triposr)
+    assert not same(changed, plain, 1e-3)
+    model.save_lora_adapter(tmp_path)
+    again = opened(folders["triposr"])
+    again.reconstructor.load_lora_adapter(tmp_path, prefix=None, weight_name="pytorch_lora_weights.safetensors")
+    assert same(answer(again), changed)
+    again.reconstructor.unload_lora()
+    assert same(answer(again), plain)
+
+
+def test_a_mesh_comes_out(pipe: DiffusionPipeline) -> None:
+    grid = answer(pipe, output_type="pt", resolution=12)
+    level = float(grid[:, 2:-2, 2:-2, 2:-2].median())
+    (mesh,) = answer(pipe, output_type="mesh", resolution=12, level=level)
+    assert mesh.check().watertight
+    colored = isinstance(pipe, TriplaneReconstructionPipeline)
+    assert (mesh.vertex_colors is not None) == colored
+    assert np.abs(mesh.vertices).max() <= (0.87 if colored else 1) + 1e-6
