@@ -42,7 +42,7 @@ def test_both_sides_compute_the_same(tables: dict[str, list[dict]]) -> None:
 def test_half_precision_changes_little(tables: dict[str, list[dict]]) -> None:
     (agreement,) = (rows for title, rows in tables.items() if "occupancy" in title)
     share = {row["planes"]: row["share of flipped signs"] for row in agreement}
-    assert share["ours float32"] == 0
+    assert share["ours float32"] < 1e-4
     assert share["ours bfloat16"] < 2 * share["original bfloat16"] < 0.05
     rows = [row for rows in tables.values() for row in rows if row.get("dtype") == "bfloat16"]
     assert all(row["V-IoU"] > 0.98 for row in rows if "V-IoU" in row)
