@@ -34,7 +34,7 @@ from triplane3d.convert.triposr import convert_triposr
 
 Case = tuple[Callable[[Path], object], str]
 
-LONGEST = 600
+LONGEST = 1600
 """Characters that a refusal may have, the paths of the test run included."""
 
 

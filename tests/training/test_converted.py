@@ -5,17 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from convert.tiny_checkpoints import FIXTURE, direct3d_fixture, encoder_sections, save_direct3d, save_encoders
 from safetensors.torch import load_file
 from tiny_stages import ROOT
-from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model
 
 from triplane3d.config import DenoiserConfig, LatentsConfig, load_config
 from triplane3d.convert.direct3d import convert_direct3d
 from triplane3d.training.denoiser import train
 from triplane3d.training.encode import encode
 
-FIXTURES = Path(__file__).parents[1] / "convert" / "fixtures"
 CONFIGS = ROOT / "configs" / "direct3d"
 
 
@@ -24,25 +22,12 @@ def direct3d(tmp_path_factory) -> Path:
     """The small fixture as a pipeline, with tiny random encoders."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("direct3d")
-    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
-    CLIPVisionModel(CLIPVisionConfig(hidden_size=12, intermediate_size=24, **sizes)).save_pretrained(folder / "clip")
-    Dinov2Model(Dinov2Config(hidden_size=10, **sizes)).save_pretrained(folder / "dino")
-    params = json.loads((FIXTURES / "direct3d_config.json").read_text())
-    settings = {
-        "vae": {"target": "direct3d.models.vae.D3D_VAE", "params": params["vae"]},
-        "dit": {"target": "direct3d.models.dit.D3D_DiT", "params": params["dit"]},
-        "scheduler": {"target": "diffusers.DDIMScheduler", "params": {"clip_sample": False}},
-    }
-    for name, encoder in (("semantic_encoder", "ClipImageEncoder"), ("pixel_encoder", "DinoEncoder")):
-        settings[name] = {"target": f"direct3d.models.condition.{encoder}", "params": {"img_size": 28}}
-    checkpoint = folder / "checkpoint"
-    checkpoint.mkdir()
-    (checkpoint / "config.yaml").write_text(yaml.safe_dump(settings))
-    for name in ("vae", "dit"):
-        (checkpoint / f"{name}.safetensors").symlink_to(FIXTURES / f"direct3d_{name}.safetensors")
-    return convert_direct3d(
-        checkpoint, folder / "pipeline", image_encoder=folder / "clip", pixel_encoder=folder / "dino"
+    scheduler = {"target": "diffusers.DDIMScheduler", "params": {"clip_sample": False}}
+    checkpoint = save_direct3d(
+        folder / "checkpoint", FIXTURE, direct3d_fixture(), scheduler=scheduler, **encoder_sections()
     )
+    clip, dino = save_encoders(folder, 12, 10)
+    return convert_direct3d(checkpoint, folder / "pipeline", image_encoder=clip, pixel_encoder=dino)
 
 
 def test_it_is_fine_tuned_as_it_was_trained(direct3d: Path, work: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from triplane3d.convert.checkpoint import Tensors
 from triplane3d.convert.saving import Entry
 
-SHOWN, SHAPES_SHOWN = 6, 3
+SHOWN, SHAPES_SHOWN = 20, 3
 
 
 @dataclass(frozen=True)
