@@ -175,7 +175,7 @@ class DenoiserConfig:
     flow: FlowConfig = field(default_factory=FlowConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     init: str | None = None  # a run folder with image_encoder/ and transformer/ to start from
-    train_image_encoder: bool = True  # false keeps it as `init` has it; a second encoder is never trained
+    train_image_encoder: bool = True  # false keeps it as `pipeline` has it; a second encoder is never trained
     init_image_encoder: str | None = None  # a folder that transformers saved, for the image encoder alone
 
 

@@ -135,3 +135,23 @@ def test_a_field_without_a_surface_says_why(field, level, message):
 def test_impossible_resolutions_are_refused(resolution):
     with pytest.raises(ValueError, match="resolution counts the cells"):
         extract_surface(sphere, resolution)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("peak", [5.0, 50.0, 200.0])
+def test_an_activated_field_is_placed_by_its_activation(peak: float, dense: bool) -> None:
+    """A ball whose density grows exponentially inwards, from mildly to beyond what float32 holds."""
+    resolution, level = 96, 3.0
+
+    def field(points: torch.Tensor) -> torch.Tensor:
+        return level + peak * (0.7 - points.norm(dim=-1))
+
+    def density(points: torch.Tensor) -> torch.Tensor:
+        return (field(points) - level).clamp(max=10).exp()  # far from the surface its size means nothing
+
+    found = extract_surface(field, resolution, level=level, activation=torch.exp, dense=dense)
+    expected = extract_surface(density, resolution, level=1.0, dense=True)
+    plain = extract_surface(field, resolution, level=level)
+    assert found.check().ok and len(found.faces) == len(expected.faces)
+    means = [np.linalg.norm(mesh.vertices, axis=1).mean() for mesh in (found, expected, plain)]
+    assert abs(means[0] - means[1]) < 1e-5 and means[0] > means[2] + 5e-5

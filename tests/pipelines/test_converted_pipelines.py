@@ -139,9 +139,18 @@ def test_half_precision_is_close(pipe: DiffusionPipeline, dtype: torch.dtype, fo
 def test_half_precision_renders(triposr: TriplaneReconstructionPipeline) -> None:
     answer(triposr)
     expected = triposr.render(2, size=8).color
-    triposr.to(torch.bfloat16)
+    triposr.to(torch.bfloat16)  # planes of before the cast, too
+    assert (triposr.render(2, size=8).color - expected).abs().max() < 0.05
     answer(triposr)
     assert (triposr.render(2, size=8).color - expected).abs().max() < 0.05
+
+
+def test_pictures_of_planes_without_gradient_have_none(triposr: TriplaneReconstructionPipeline) -> None:
+    """What the point MLP computed for eight million points would be kept for each of them."""
+    answer(triposr)
+    assert not triposr.render(1, size=8).color.requires_grad
+    planes = torch.randn_like(triposr._planes).requires_grad_()
+    assert triposr.render(1, planes, size=8).color.requires_grad
 
 
 # ---- offloaded
@@ -427,3 +436,32 @@ def test_a_mesh_comes_out(pipe: DiffusionPipeline) -> None:
     colored = isinstance(pipe, TriplaneReconstructionPipeline)
     assert (mesh.vertex_colors is not None) == colored
     assert np.abs(mesh.vertices).max() <= (0.87 if colored else 1) + 1e-6
+
+
+def test_an_adapter_is_not_saved_within(pipe: DiffusionPipeline, tmp_path: Path) -> None:
+    name = "reconstructor" if isinstance(pipe, TriplaneReconstructionPipeline) else "transformer"
+    getattr(pipe, name).add_adapter(LoraConfig(r=2, target_modules=["to_q"]))
+    with pytest.raises(ValueError, match=f"a LoRA is attached to the {name}"):
+        pipe.save_pretrained(tmp_path)
+
+
+def test_an_adapter_switched_off_on_the_way_is_off(direct3d: Triplane3DPipeline) -> None:
+    """What it made of the photo's tokens is forgotten with it."""
+    without = answer(direct3d, output_type="latent")
+    transformer = direct3d.transformer
+    transformer.add_adapter(LoraConfig(r=4, target_modules=["to_k", "to_v"], init_lora_weights=False))
+
+    def switch_off(pipe, step, timestep, tensors):
+        transformer.disable_adapters()
+
+    transformer.enable_adapters()
+    late = answer(direct3d, output_type="latent", callback_on_step_end=switch_off)
+    transformer.enable_adapters()
+    throughout = answer(direct3d, output_type="latent")
+    listed = ("latents", "image_embeds")
+    transformer.enable_adapters()
+    told = answer(
+        direct3d, output_type="latent", callback_on_step_end=switch_off, callback_on_step_end_tensor_inputs=listed
+    )
+    assert torch.equal(late, told)
+    assert not torch.allclose(late, throughout, atol=1e-3) and not torch.allclose(late, without, atol=1e-3)

@@ -33,7 +33,8 @@ def direct3d(tmp_path_factory) -> Path:
 def test_it_is_fine_tuned_as_it_was_trained(direct3d: Path, work: Path, tmp_path: Path) -> None:
     vae_config = (direct3d / "vae" / "config.json").read_text()
     paths = {"vae": direct3d / "vae", "data": work / "data", "output": tmp_path / "latents"}
-    encode(load_config(LatentsConfig, CONFIGS / "latents.yaml", {**paths, "surface_points": 256, "mixed_precision": "no"}))
+    paths |= {"surface_points": 256, "mixed_precision": "no"}
+    encode(load_config(LatentsConfig, CONFIGS / "latents.yaml", paths))
     assert (direct3d / "vae" / "config.json").read_text() == vae_config  # its denoiser knows that scale
 
     paths = {"pipeline": direct3d, "init": direct3d, "data.folder": work / "data", "data.vae": direct3d / "vae"}

@@ -7,6 +7,7 @@ from diffusers import (
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
+    UniPCMultistepScheduler,
 )
 
 from triplane3d.config import FlowConfig
@@ -53,5 +54,9 @@ def test_timesteps_reach_everywhere() -> None:
 
 
 def test_others_are_refused() -> None:
-    with pytest.raises(ValueError, match="do not know how FlowMatchHeunDiscreteScheduler mixes"):
+    with pytest.raises(ValueError, match="do not know how FlowMatchHeunDiscreteScheduler as configured mixes"):
         noise_path(FlowMatchHeunDiscreteScheduler(), FlowConfig())
+    continuous, flow = EulerDiscreteScheduler(timestep_type="continuous"), UniPCMultistepScheduler(use_flow_sigmas=True)
+    for scheduler in (continuous, flow):
+        with pytest.raises(ValueError, match="as configured"):
+            noise_path(scheduler, FlowConfig())

@@ -23,7 +23,7 @@ from triplane3d.config import unknown_key
 from triplane3d.convert.saving import DTYPE_NAMES
 
 PICKLE = "model.ckpt"
-SETTINGS = ("config.yaml", "config.json")
+SETTINGS_FILES = ("config.yaml", "config.json")
 
 # What torch's reader raises on broken data, besides its own complaint: each byte code has its own way to fail.
 DAMAGE = (
@@ -97,7 +97,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if path.suffix not in (".yaml", ".yml", ".json"):
         folder = path if path.is_dir() else path.parent
-        path = next((folder / name for name in SETTINGS if (folder / name).is_file()), folder / SETTINGS[0])
+        path = next((folder / name for name in SETTINGS_FILES if (folder / name).is_file()), folder / SETTINGS_FILES[0])
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: the settings that were published beside the checkpoint are "
                                 f"needed; download them too, or name their file")

@@ -167,7 +167,9 @@ def convert_direct3d(
     variant: str | None = None,
     max_shard_size: int | str = "10GB",
 ) -> Path:
-    """Writes the saved pipeline `output`, in bounded memory, as a whole or not at all; returns its folder.
+    """Writes the saved pipeline `output`, as a whole or not at all; returns its folder.
+
+    The checkpoint goes from file to file tensor by tensor; each image encoder is in memory once.
 
     Args:
         checkpoint: `model.ckpt`, or a folder that holds it or `vae.safetensors` and `dit.safetensors`.
@@ -201,11 +203,9 @@ def convert_direct3d(
     scheduler = build_scheduler(described["scheduler"]) if "scheduler" in described else None
 
     with building(output) as folder:
-        write_model(folder / "vae", vae, vae_entries, variant, max_shard_size)
-        write_model(folder / "transformer", transformer, transformer_entries, variant, max_shard_size)
         components: dict[str, Any] = {"vae": vae, "transformer": transformer, "scheduler": scheduler}
         components |= {"image_encoder": None, "pixel_encoder": None}
-        if not skip_encoders:
+        if not skip_encoders:  # first, since they may turn out to be others
             widths = {"semantic_encoder": "cross_attention_dim", "pixel_encoder": "pixel_attention_dim"}
             chosen = {"semantic_encoder": image_encoder, "pixel_encoder": pixel_encoder}
             for name, component in (("semantic_encoder", "image_encoder"), ("pixel_encoder", "pixel_encoder")):
@@ -214,6 +214,8 @@ def convert_direct3d(
                 write_model(folder / component, encoder, None, variant, max_shard_size)
                 components[component] = type(encoder)
                 del encoder
+        write_model(folder / "vae", vae, vae_entries, variant, max_shard_size)
+        write_model(folder / "transformer", transformer, transformer_entries, variant, max_shard_size)
         if scheduler is not None:
             scheduler.save_pretrained(folder / "scheduler")
         write_index(

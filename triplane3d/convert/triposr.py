@@ -24,6 +24,7 @@ from triplane3d.convert.settings import MOST, check_there, complete, mapping
 from triplane3d.convert.weights import Origin, collect, outline, rename
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
 from triplane3d.pipelines.arguments import check_whole
+from triplane3d.pipelines.pipeline_triplane_reconstruction import PRESETS
 
 # Of each section: the class it names, what that takes, and what is taken for granted (a type: it must be said; None: it
 # need not be).
@@ -147,7 +148,7 @@ SETTINGS: dict[str, Any] = {
     "foreground_ratio": 0.85,
     "framing": "triposr",
     "level": 25.0,
-    "presets": {"draft": {"resolution": 128}, "balanced": {"resolution": 256}, "high": {"resolution": 512}},
+    "presets": PRESETS,
 }
 """Of the pipeline: how its authors frame photos, and the density at which they take the surface."""
 

@@ -42,12 +42,15 @@ def photo_suite(pipe: Triplane3DPipeline, folder: Path, *, steps: int | None = N
         raise FileNotFoundError(f"no photos ({', '.join(PHOTO_SUFFIXES)}) in {folder}")
     if pipe.image_processor is None:
         raise ValueError("photos need a pipeline with an image_encoder")
+    if pipe.config.framing != "centered":
+        raise ValueError(f"silhouettes are compared in the library's own framing, not in {pipe.config.framing!r}")
     scores = []
     for path in paths:
         framed = pipe.image_processor.preprocess(str(path)).images[0]
         values = pipe(str(path), num_inference_steps=steps, guidance_scale=guidance, resolution=resolution,
                       generator=torch.Generator().manual_seed(seed), output_type="np", return_dict=False)[0][0]
-        mesh = Mesh(*surface_of_grid(values)) if values.min() <= 0 < values.max() else None
+        level = pipe.config.level
+        mesh = Mesh(*surface_of_grid(values, level)) if values.min() <= level < values.max() else None
         scores.append(_score(mesh, _alpha(framed)))
     return [Row("photos", "photos", "model", scores, [path.stem for path in paths])]
 

@@ -96,18 +96,20 @@ class Solid:
         return self.make_surface()
 
     @classmethod
-    def from_field(cls, field: Field, *, resolution: int = 128, count: int = 20_000, seed: int = 0) -> Solid:
-        """From values at points, positive inside. A field of one sign has no surface."""
+    def from_field(
+        cls, field: Field, *, resolution: int = 128, count: int = 20_000, seed: int = 0, level: float = 0.0
+    ) -> Solid:
+        """From values at points, above `level` inside. A field that never crosses it has no surface."""
 
         def occupancy(points: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, " points"]:
             with torch.no_grad():
-                return (field(torch.as_tensor(points, dtype=torch.float32)) > 0).cpu().numpy()
+                return (field(torch.as_tensor(points, dtype=torch.float32)) > level).cpu().numpy()
 
         def make_surface() -> Surface | None:
             values = evaluate_grid(field, resolution)
-            if not values.min() <= 0 < values.max():
+            if not values.min() <= level < values.max():
                 return None
-            return Surface.of_mesh(Mesh(*surface_of_grid(values.cpu().numpy())), count, seed=seed)
+            return Surface.of_mesh(Mesh(*surface_of_grid(values.cpu().numpy(), level)), count, seed=seed)
 
         return cls(occupancy, make_surface)
 

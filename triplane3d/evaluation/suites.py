@@ -117,7 +117,8 @@ def generate(pipe: Triplane3DPipeline, cases: Sequence[Case], *, steps: int | No
         generators = [torch.Generator().manual_seed(seed + start * batch_size + index) for index in range(len(batch))]
         latents = pipe([case.picture for case in batch], num_inference_steps=steps, guidance_scale=guidance,
                        generator=generators, output_type="latent", return_dict=False)[0]
-        solids += [Solid.from_field(field, resolution=resolution) for field in pipe.decode_latents(latents)]
+        fields = pipe.decode_latents(latents)
+        solids += [Solid.from_field(field, resolution=resolution, level=pipe.config.level) for field in fields]
     return solids
 
 

@@ -31,6 +31,9 @@ SLAB_CHUNK = 1 << 22
 SMALLEST = 2 * COARSE
 """Below this resolution the coarsest grid would be the finest."""
 
+STEEPEST = 1e6
+"""How far from the level, in multiples of it, an activated sample counts: further ones would drown the others."""
+
 Progress = Callable[[int, int], object]
 
 
@@ -85,7 +88,9 @@ def extract_surface(field: Field, resolution: int = 256, *, level: float = 0.0,
     if dense or resolution < SMALLEST:
         values = _on_grid(field, axis, chunk_size, progress)
         crossing = float(_activated(activation, torch.tensor(float(level))))
-        vertices, faces = surface_of_grid(_activated(activation, values).cpu().numpy(), crossing, bounds)
+        if activation is not None:
+            values = activation(values).clamp(crossing - STEEPEST * abs(crossing), crossing + STEEPEST * abs(crossing))
+        vertices, faces = surface_of_grid(values.cpu().numpy(), crossing, bounds)
     else:
         samples = Samples(field, axis, level, chunk_size, max_memory, progress)
         values, origins = samples.bricks(margin, activation)
@@ -140,7 +145,8 @@ class Samples:
         """Values less the level in the bricks that the surface passes, and where these lie."""
         lattice = Lattice.coarsest(len(self.axis) - 1)
         bricks = find_surface(lattice, self.coarse(lattice), self, margin)
-        check_range(self.low, self.high, self.level)
+        ends = torch.tensor([self.low, self.high, self.level])
+        check_range(*_activated(activation, ends).tolist())
         if self.progress is not None:
             self.progress(self.asked, self.asked)
         hold = torch.cat([crossed(some).flatten(1).any(1) for some in bricks.values.split(1024)])
@@ -148,7 +154,9 @@ class Samples:
         if activation is not None:
             # Sides stay as the search saw them; and nodes that were not asked may hold what cannot be activated.
             level = values.new_tensor(self.level)
-            away = torch.nan_to_num(activation(values + level) - activation(level)).abs().clamp(min=1e-30)
+            crossing = activation(level)
+            away = torch.nan_to_num(activation(values + level) - crossing).abs()
+            away = away.clamp(1e-30, STEEPEST * float(crossing.abs()))
             values = away.copysign(values)
         return values.cpu().numpy(), bricks.origins[hold].cpu().numpy()
 

@@ -258,7 +258,9 @@ class TriplaneAttention(nn.Module, AttentionModuleMixin):
         no_photo: Float[Tensor, "1 1 context_dim"] | None = None,
         cache: ConditionCache | None = None,
     ) -> Float[Tensor, "batch queries dim"]:
-        return self.processor(self, hidden_states, encoder_hidden_states, attention_mask, no_photo, cache)
+        # A processor that someone else has written may know nothing of these.
+        more = {name: value for name, value in (("no_photo", no_photo), ("cache", cache)) if value is not None}
+        return self.processor(self, hidden_states, encoder_hidden_states, attention_mask, **more)
 
 
 class FeedForward(nn.Module):

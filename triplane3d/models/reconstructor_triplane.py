@@ -16,7 +16,13 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from triplane3d.models.attention import FeedForward, TriplaneAttention, TriplaneAttentionBlock, cast_for_autocast
+from triplane3d.models.attention import (
+    FeedForward,
+    TriplaneAttention,
+    TriplaneAttentionBlock,
+    cast_for_autocast,
+    through_blocks,
+)
 from triplane3d.models.radiance import DENSITY_ACTIVATIONS, TriplaneRadianceField
 from triplane3d.models.triplane import PlaneAxes, TriplaneFieldDecoder
 
@@ -61,12 +67,7 @@ class VisionTransformer(nn.Module):
         patches = rearrange(self.patch_embed(pixel_values), "batch dim row column -> batch (row column) dim")
         class_token = self.class_token.to(patches.dtype).expand(len(patches), -1, -1)
         hidden_states = torch.cat([class_token, patches], dim=1) + self.positions.to(patches.dtype)
-        for block in self.blocks:
-            if torch.is_grad_enabled() and self.gradient_checkpointing:
-                hidden_states = self._gradient_checkpointing_func(block, hidden_states)
-            else:
-                hidden_states = block(hidden_states)
-        return self.norm_out(hidden_states)
+        return self.norm_out(through_blocks(self, hidden_states))
 
 
 class ReconstructorBlock(nn.Module):

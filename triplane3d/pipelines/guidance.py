@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class GuidedPrediction:
     """The predictions of one run through the noise levels; what depends on the photos alone is computed once.
 
-    Reads the pipeline's guidance at every step, which callbacks may change on the way. A callback that changes tokens
-    or weights says so by `forget`.
+    Reads the pipeline's guidance at every step, which callbacks may change on the way. After one that may have changed
+    tokens or adapters the pipeline calls `forget`.
     """
 
     def __init__(self, pipeline: "Triplane3DPipeline"):
@@ -28,7 +28,7 @@ class GuidedPrediction:
         self.caches: dict[str, ConditionCache] = {}
 
     def forget(self) -> None:
-        """The photos' tokens are others from here on."""
+        """What was computed may no longer hold, or is no longer needed."""
         self.caches.clear()
 
     def __call__(

@@ -93,7 +93,10 @@ def normalize_framed(
 
 @dataclass(frozen=True)
 class PreparedPhotos:
-    """What the encoder sees (`pixel_values`), the same squares as RGBA pictures, and how each mask came to be."""
+    """What the encoder sees (`pixel_values`), the same squares as RGBA pictures, and how each mask came to be.
+
+    Framings of public checkpoints lay the object over their background: those pictures are opaque.
+    """
 
     pixel_values: Float[Tensor, "batch channels size size"]
     images: list[Image.Image]

@@ -112,15 +112,6 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         embedded = embedded_pipeline(str(pretrained_model_name_or_path))
         return super().from_pretrained(embedded or pretrained_model_name_or_path, **kwargs)
 
-    def save_pretrained(self, save_directory: str | PathLike, *args: Any, **kwargs: Any) -> None:
-        """diffusers' `save_pretrained`; refused while a LoRA is attached, whose weights could not be loaded again."""
-        if getattr(self.transformer, "peft_config", None):
-            raise ValueError(
-                "a LoRA is attached to the transformer: keep it in the weights with fuse_lora() and then "
-                "unload_lora_weights(), or call unload_lora_weights() and save it by itself with save_lora_weights()"
-            )
-        super().save_pretrained(save_directory, *args, **kwargs)
-
     @property
     def components(self) -> dict[str, Any]:
         """What the pipeline is made of; a `pixel_encoder` or `guider` only where there is one."""
@@ -421,10 +412,12 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
                         tensors = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
                         changed = check_changed(callback_on_step_end(self, step, timestep, dict(tensors)), tensors)
                         latents = changed.get("latents", latents)
-                        if "image_embeds" in tensors:
-                            image_embeds = changed.get("image_embeds", image_embeds)
+                        image_embeds = changed.get("image_embeds", image_embeds)
+                        if "image_embeds" in tensors or getattr(self.transformer, "peft_config", None):
                             predict.forget()
                     progress_bar.update()
+
+            predict.forget()
 
             # Latents → field → what was asked for.
             meshes = latents

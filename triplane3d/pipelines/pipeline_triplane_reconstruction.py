@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -106,7 +107,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         background_removal: str = "auto",
     ) -> None:
         """Everything that can be refused before work is done."""
-        self._check_whole()
+        self._check_reconstructor()
         check_background_removal(background_removal)
         if (image is None) == (planes is None):
             raise ValueError("pass either `image` or `planes`" + (", not both" if image is not None else ""))
@@ -142,7 +143,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
             level: the density at which the surface lies; a higher one gives a thinner object. Where None, the
                 pipeline's.
             output_type: "mesh" (`Mesh`), "trimesh", "pt" or "np" (density on the grid, (photos, n, n, n) with
-                n = resolution + 1 samples per axis, axes x, y, z), or "planes".
+                n = resolution + 1 samples per axis over ±`radius` of the network's config, axes x, y, z), or "planes".
             quality: the name of one of the pipeline's presets: "draft", "balanced" or "high".
             background_removal: as `Triplane3DPipeline` has it.
 
@@ -163,7 +164,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
                 photos = self.image_processor.preprocess(image, background_removal)
                 planes = self.reconstruct(photos.pixel_values)
             assert planes is not None, "check_inputs wants one of them"
-            self._planes = planes = planes.to(self._execution_device)
+            self._planes = planes = self._where_the_field_is(planes)
             made = planes
             if output_type != "planes":
                 made = self._realize(self.reconstructor.field(planes), int(resolution), level, output_type)
@@ -182,7 +183,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         self, pixel_values: Float[Tensor, "photos 3 height width"]
     ) -> Float[Tensor, "photos 3 channels rows columns"]:
         """Planes of prepared photos in 0..1. Differentiable, for training."""
-        self._check_whole()
+        self._check_reconstructor()
         return self.reconstructor(pixel_values.to(self._execution_device))
 
     def render(
@@ -199,23 +200,23 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
     ) -> VolumeRendering:
         """The radiance field seen from `views`: cameras, or a number of them evenly around, the photo's own first.
 
-        `planes` are those of a call's output, or of `reconstruct`, whose gradient goes on to the network; without any,
-        those of the last call. A ray is asked at `num_samples` points, by default as many as in training; `stratified`
-        puts them at random places, as `generator` has it. Colours are as on a screen (sRGB), over a `background` of
-        that kind; None leaves it clear.
+        `planes` are those of a call's output, or of `reconstruct`, whose gradient goes on to the network (planes
+        without one leave none in the pictures); without any, those of the last call. A ray is asked at `num_samples`
+        points, by default as many as in training; `stratified` puts them at random places, as `generator` has it.
+        Colours are as on a screen (sRGB), over a `background` of that kind; None leaves it clear.
 
         Returns:
             `color` (photos, views, size, size, 3), `depth` along each camera's axis and `opacity`, both (photos, views,
             size, size), depth infinite where nothing is.
         """
-        self._check_whole()
+        self._check_reconstructor()
         planes = self._planes if planes is None else planes
         if planes is None:
             raise ValueError("there is nothing to render yet: call the pipeline with a photo first, or pass `planes`")
         self._check_planes(planes)
-        if isinstance(views, int) and not isinstance(views, bool):
+        if isinstance(views, Integral) and not isinstance(views, bool):
             check_whole("views", views, 1)
-            views = orbit(views, elevation=0.0, field_of_view=FIELD_OF_VIEW, distance=DISTANCE)
+            views = orbit(int(views), elevation=0.0, field_of_view=FIELD_OF_VIEW, distance=DISTANCE)
         cameras = [views] if isinstance(views, Camera) else views
         if not isinstance(cameras, Sequence) or not cameras or not all(isinstance(each, Camera) for each in cameras):
             raise ValueError(f"views must be a Camera, a list of them, or a number of views; got {views!r}")
@@ -223,32 +224,40 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         if num_samples is not None:
             check_whole("num_samples", num_samples, 1)
         config = self.reconstructor.config
-        pictures = [
-            render_volume(
-                _InWorld(field),
-                camera,
-                size,
-                radius=config.radius,
-                num_samples=config.num_samples_per_ray if num_samples is None else num_samples,
-                stratified=stratified,
-                generator=generator,
-                background=background,
-                step="normalized",
-                recompute=recompute,
-            )
-            for field in self.reconstructor.field(planes.to(self._execution_device))
-            for camera in cameras
-        ]
-        self.maybe_free_model_hooks()
+        try:
+            # Where planes want no gradient, none is kept for the field: it would be gigabytes for a picture.
+            with torch.set_grad_enabled(torch.is_grad_enabled() and planes.requires_grad):
+                pictures = [
+                    render_volume(
+                        _InWorld(field),
+                        camera,
+                        size,
+                        radius=config.radius,
+                        num_samples=config.num_samples_per_ray if num_samples is None else num_samples,
+                        stratified=stratified,
+                        generator=generator,
+                        background=background,
+                        step="normalized",
+                        recompute=recompute,
+                    )
+                    for field in self.reconstructor.field(self._where_the_field_is(planes))
+                    for camera in cameras
+                ]
+        finally:
+            self.maybe_free_model_hooks()
         color, depth, opacity = (
             torch.stack(parts).unflatten(0, (len(planes), len(cameras)))
             for parts in zip(*((each.color, each.depth, each.opacity) for each in pictures), strict=True)
         )
         return VolumeRendering(color, depth, opacity)
 
-    def _check_whole(self) -> None:
+    def _check_reconstructor(self) -> None:
         if self.reconstructor is None:
             raise ValueError("this pipeline was loaded without its reconstructor, which does all of the work")
+
+    def _where_the_field_is(self, planes: Tensor) -> Tensor:
+        """Planes of an earlier call, or of another precision, as the point MLP takes them."""
+        return planes.to(self._execution_device, next(self.reconstructor.field_decoder.parameters()).dtype)
 
     def _check_planes(self, planes: object) -> None:
         side = 2 * self.reconstructor.config.plane_size

@@ -1,4 +1,4 @@
-"""How our pipelines are shared: pushed with a model card that keeps what is known of them."""
+"""How our pipelines are saved and shared: whole, and pushed with a model card that keeps what is known of them."""
 
 from os import PathLike
 from pathlib import Path
@@ -14,6 +14,20 @@ class SharedByCard:
     """For pipelines, before diffusers' own class."""
 
     config: FrozenDict
+
+    @property
+    def components(self) -> dict[str, Any]:
+        return super().components  # type: ignore[misc]
+
+    def save_pretrained(self, save_directory: str | PathLike, *args: Any, **kwargs: Any) -> None:
+        """diffusers' `save_pretrained`; refused while a LoRA is attached, whose weights could not be loaded again."""
+        for name, component in self.components.items():
+            if getattr(component, "peft_config", None):
+                raise ValueError(
+                    f"a LoRA is attached to the {name}: keep it in the weights by fusing and then unloading it "
+                    "(fuse_lora, unload_lora_weights), or unload it and save it by itself (save_lora_weights)"
+                )
+        super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
 
     def _upload_folder(self, working_dir: str | PathLike, *args: Any, **kwargs: Any) -> Any:
         """Every push passes here: the model card keeps what it says of a local pipeline and gains our tags."""

@@ -24,7 +24,12 @@ from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens, freeze_unused, image_tokens
 from triplane3d.models.transformer_triplane import TriplaneTransformer
-from triplane3d.pipelines.image_processor import FOREGROUND_RATIO, Triplane3DImageProcessor, normalize_framed
+from triplane3d.pipelines.image_processor import (
+    FOREGROUND_RATIO,
+    Triplane3DImageProcessor,
+    normalize_framed,
+    resize_square,
+)
 from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.training.augment import augment_views, premultiply
@@ -35,7 +40,7 @@ from triplane3d.training.pictures import contact_sheet
 from triplane3d.training.run import Run, gather, start
 
 PHOTO_SETTINGS = (
-    "foreground_ratio", "background", "framing", "image_statistics", "pixel_statistics", "image_size",
+    "foreground_ratio", "background", "framing", "image_statistics", "pixel_statistics", "image_size", "pixel_size",
 )  # fmt: skip
 """What a saved pipeline says of how its photos are prepared."""
 
@@ -109,7 +114,8 @@ class DenoiserObjective(nn.Module):
 
 
 def train(config: DenoiserConfig) -> Path:
-    """Trains until `config.run.steps`; the output folder then holds `image_encoder/` and `transformer/`."""
+    """Trains until `config.run.steps`; the output folder then holds what was trained: `transformer/`, and
+    `image_encoder/` unless that was kept as it was."""
     accelerator = start(config)
     scheduler = component_class(config.pipeline, "scheduler").from_pretrained(config.pipeline, subfolder="scheduler")
     if config.init:
@@ -123,11 +129,11 @@ def train(config: DenoiserConfig) -> Path:
     data = config.data
     vae = AutoencoderKLTriplane.from_pretrained(data.vae).to(accelerator.device).requires_grad_(False).eval()
     settings = {name: value for name, value in Triplane3DPipeline.load_config(config.pipeline).items()
-                if name in PHOTO_SETTINGS}  # fmt: skip
+                if name in (*PHOTO_SETTINGS, "level")}  # fmt: skip
     pixel_encoder = None
     if transformer.config.pixel_attention_dim is not None:
         pixel_encoder = component_class(config.pipeline, "pixel_encoder").from_pretrained(
-            config.init or config.pipeline, subfolder="pixel_encoder", dtype=torch.float32
+            config.pipeline, subfolder="pixel_encoder", dtype=torch.float32
         )
         pixel_encoder.to(accelerator.device).requires_grad_(False).eval()
     pipeline = Triplane3DPipeline(image_encoder, transformer, vae, deepcopy(scheduler), pixel_encoder, **settings)
@@ -178,9 +184,8 @@ def build_image_encoder(config: DenoiserConfig) -> PreTrainedModel:
     if config.init_image_encoder:
         return encoder_class.from_pretrained(config.init_image_encoder, config=declared, dtype=torch.float32)
     if config.init:
-        return encoder_class.from_pretrained(
-            config.init, subfolder="image_encoder", config=declared, dtype=torch.float32
-        )
+        trained = config.init if config.train_image_encoder else config.pipeline
+        return encoder_class.from_pretrained(trained, subfolder="image_encoder", config=declared, dtype=torch.float32)
     return encoder_class(declared)
 
 
@@ -193,10 +198,8 @@ def normalize(
     # The shards leave the border of the library's own framing; other framings leave less, or more.
     border = round(side * (1 - FOREGROUND_RATIO / processor.filled) / 2)
     framed = functional.pad(framed, (-border,) * 4)
-    if framed.shape[-1] != size:
-        framed = functional.interpolate(framed, (size, size), mode="bilinear", antialias=True)
     return normalize_framed(
-        framed,
+        resize_square(framed, (size, size)),
         background=processor.background,
         statistics=processor.statistics,
         mask_channel=processor.mask_channel,
@@ -231,8 +234,8 @@ def validate(
 
     uniform = batch["label_points"].shape[1] // 2
     points, distance = batch["label_points"][:, :uniform], batch["label_distance"][:, :uniform]
-    logits = field.occupancy(points)
-    swapped = field.occupancy(points.roll(1, dims=0))
+    logits = field.occupancy(points) - pipeline.config.level
+    swapped = field.occupancy(points.roll(1, dims=0)) - pipeline.config.level
     scores = {
         "val_iou": occupancy_iou(logits.float(), distance).mean().item(),
         "val_iou_swapped": occupancy_iou(swapped.float(), distance.roll(1, dims=0)).mean().item(),

@@ -59,7 +59,10 @@ class DiffusionPath:
         self.alphas_cumprod = scheduler.alphas_cumprod.float()
         self.prediction_type = scheduler.config.prediction_type
         if self.prediction_type not in ("epsilon", "sample", "v_prediction"):
-            raise ValueError(f"cannot train for prediction_type={self.prediction_type!r} of {type(scheduler).__name__}")
+            raise ValueError(
+                f"cannot train for prediction_type={self.prediction_type!r} of {type(scheduler).__name__}: expected "
+                "epsilon, sample or v_prediction; for flows train with FlowMatchEulerDiscreteScheduler"
+            )
 
     def draw(self, count: int, regression: bool) -> Float[Tensor, " count"]:
         steps = len(self.alphas_cumprod)
@@ -77,9 +80,11 @@ def noise_path(scheduler: SchedulerMixin, flow: FlowConfig) -> NoisePath:
     """The path that a scheduler of diffusers integrates backwards."""
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         return FlowPath(scheduler, flow)
-    if hasattr(scheduler, "alphas_cumprod"):
+    config = scheduler.config
+    otherwise = config.get("use_flow_sigmas") or config.get("timestep_type", "discrete") != "discrete"
+    if hasattr(scheduler, "alphas_cumprod") and not otherwise:
         return DiffusionPath(scheduler)
     raise ValueError(
-        f"do not know how {type(scheduler).__name__} mixes data and noise: train with "
-        "FlowMatchEulerDiscreteScheduler, or a scheduler of diffusers that has alphas_cumprod"
+        f"do not know how {type(scheduler).__name__} as configured mixes data and noise: train with "
+        "FlowMatchEulerDiscreteScheduler, or a scheduler of diffusers with alphas_cumprod and discrete timesteps"
     )
