@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from convert.tiny_checkpoints import FIXTURES, TRIPOSR_FIXTURE, save_triposr
 from PIL import Image
 from pipelines.tiny_pipeline import build_tiny, grids, photo
+from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 import triplane3d
 from triplane3d.cli import app
+from triplane3d.convert.triposr import convert_triposr
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +206,15 @@ def test_help_is_quick_and_shows_the_way(tmp_path: Path) -> None:
     assert time.perf_counter() - started < 5
     assert done.returncode == 0 and "triplane3d generate chair.png -o chair.glb" in done.stdout
     assert "torch" not in {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+
+def test_info_counts_weights_in_two_precisions_once(tmp_path: Path) -> None:
+    weights = load_file(FIXTURES / "triposr.safetensors")
+    checkpoint = save_triposr(tmp_path / "c", TRIPOSR_FIXTURE["config"], TRIPOSR_FIXTURE["vit"], weights)
+    told = {}
+    for variant in (None, "fp16"):
+        folder = convert_triposr(checkpoint, tmp_path / str(variant), variant=variant)
+        told[variant] = CliRunner().invoke(app, ["info", str(folder)]).output
+    total = {variant: text.split("total")[1].split()[0] for variant, text in told.items()}
+    assert total["fp16"] == total[None] and "F16/F32" in told["fp16"]
+    assert "resolution" in told[None] and "guidance" not in told[None]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -427,22 +428,23 @@ def _read_card(path: Path) -> tuple[str, str]:
 
 
 def _weigh(folder: Path) -> tuple[int, list[str], int]:
-    """Parameters, their types and bytes of the weights in a component's folder, read from the files' headers."""
+    """Parameters, their types and bytes of the weights in a component's folder, read from the files' headers.
+
+    Weights that are there in several precisions are counted once.
+    """
     from safetensors import safe_open
 
-    parameters, size = 0, 0
+    parameters: dict[str, int] = {}
+    size = 0
     dtypes: set[str] = set()
     for path in sorted(folder.glob("*.safetensors")):
         size += path.stat().st_size
         with safe_open(path, framework="numpy") as file:
             for key in file.keys():
                 tensor = file.get_slice(key)
-                count = 1
-                for side in tensor.get_shape():
-                    count *= side
-                parameters += count
+                parameters[key] = prod(tensor.get_shape())
                 dtypes.add(tensor.get_dtype())
-    return parameters, sorted(dtypes), size
+    return sum(parameters.values()), sorted(dtypes), size
 
 
 if __name__ == "__main__":

@@ -245,7 +245,8 @@ def reconstructor_config(settings: Mapping[str, Any], vit: ViTConfig) -> dict[st
         "decoder.in_channels": (decoder["in_channels"], planes if averaged else 3 * planes),
     }.items():  # fmt: skip
         if said != expected:
-            raise ValueError(f"config.yaml: {name} is {said}, where the other settings make it {expected}")
+            hint = "; if its ViT is not DINO's ViT-B/16, put the vit_config.json beside it" if "cross" in name else ""
+            raise ValueError(f"config.yaml: {name} is {said}, where the other settings make it {expected}{hint}")
     if renderer["radius"] <= 0:
         raise ValueError(f"config.yaml: renderer.radius must be above 0, got {renderer['radius']}")
     return {
