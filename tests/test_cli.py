@@ -22,6 +22,8 @@ import triplane3d
 from triplane3d.cli import app
 from triplane3d.convert.triposr import convert_triposr
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -153,7 +155,9 @@ def test_a_pipeline_without_weights_is_one_sentence(model: str, image: Path, tmp
         (tmp_path / "hollow" / name).write_text((Path(model) / name).read_text())
     result = run("generate", image, "--model", tmp_path / "hollow")
     assert result.exit_code == 2
-    assert result.stderr.strip().splitlines()[-1].startswith("error:") and "Traceback" not in result.output
+    assert "holds no weights: train it" in result.stderr and "Traceback" not in result.output
+    result = run("generate", image, "--model", ROOT / "pipelines" / "triposr")
+    assert result.exit_code == 2 and "triplane3d convert triposr" in result.stderr
 
 
 def test_info_counts_what_is_in_the_files(model: str) -> None:

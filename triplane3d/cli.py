@@ -386,6 +386,10 @@ def _load(model: str, device: Device, dtype: Dtype) -> "DiffusionPipeline":
                 f"there is no pipeline {model!r}: name one that came along ({', '.join(embedded_names())}), "
                 "a folder, or owner/name on the Hugging Face Hub"
             )
+    elif not any(folder.glob("*/*.safetensors")):
+        public = folder.name in ("direct3d", "triposr")
+        way_out = f"convert the public checkpoint (triplane3d convert {folder.name} --help)" if public else "train it"
+        _fail(f"{folder} describes a pipeline but holds no weights: {way_out} and name the folder that comes of it")
     import torch
     from diffusers import DiffusionPipeline
     from diffusers.utils import logging as diffusers_logging
