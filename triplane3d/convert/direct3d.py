@@ -6,7 +6,6 @@ tokens cross-attention reads, and DINOv2 ViT-L/14, whose tokens join the latents
 """
 
 import inspect
-import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from triplane3d.convert.pipeline import write_card, write_index, write_model
 from triplane3d.convert.positions import resample_positions
 from triplane3d.convert.saving import building
 from triplane3d.convert.settings import MOST, check_there, complete, mapping
-from triplane3d.convert.weights import Origin, collect, outline, rename
+from triplane3d.convert.weights import Origin, collect, field_layer, outline, rename
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import own_image_size, token_width
 from triplane3d.models.transformer_triplane import TriplaneTransformer
@@ -156,6 +155,7 @@ Paper: Wu et al., *Direct3D: Scalable Image-to-3D Generation via 3D Latent Diffu
 [arXiv 2405.14832](https://arxiv.org/abs/2405.14832).
 """
 
+
 def convert_direct3d(
     checkpoint: str | Path,
     output: str | Path,
@@ -206,10 +206,10 @@ def convert_direct3d(
         components: dict[str, Any] = {"vae": vae, "transformer": transformer, "scheduler": scheduler}
         components |= {"image_encoder": None, "pixel_encoder": None}
         if not skip_encoders:  # first, since they may turn out to be others
-            widths = {"semantic_encoder": "cross_attention_dim", "pixel_encoder": "pixel_attention_dim"}
-            chosen = {"semantic_encoder": image_encoder, "pixel_encoder": pixel_encoder}
-            for name, component in (("semantic_encoder", "image_encoder"), ("pixel_encoder", "pixel_encoder")):
-                source, width = chosen[name], transformer.config[widths[name]]
+            for name, component, source, width in (
+                ("semantic_encoder", "image_encoder", image_encoder, transformer.config.cross_attention_dim),
+                ("pixel_encoder", "pixel_encoder", pixel_encoder, transformer.config.pixel_attention_dim),
+            ):
                 encoder = load_encoder(name, source, encoders[name], width)
                 write_model(folder / component, encoder, None, variant, max_shard_size)
                 components[component] = type(encoder)
@@ -302,9 +302,7 @@ def transformer_config(params: Mapping[str, Any]) -> dict[str, Any]:
 def vae_origin(field_layers: int, name: str) -> Origin:
     """The tensor of `vae` that the autoencoder's parameter `name` is."""
     if name.startswith("field_decoder."):
-        _, layer, kind = re.fullmatch(r"(field_decoder)\.(.+)\.(\w+)", name).groups()
-        index = {"proj_in": 0, "proj_out": field_layers - 1}.get(layer)
-        index = int(layer.removeprefix("layers.")) + 1 if index is None else index
+        index, kind = field_layer(name, field_layers)
         return Origin(f"occ_decoder.net.{2 * index}.{kind}")
     key = rename(name, VAE_RULES)
     if name.startswith("encoder."):

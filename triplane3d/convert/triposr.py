@@ -6,7 +6,6 @@ beside them says otherwise.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from triplane3d.convert.pipeline import write_card, write_index, write_model
 from triplane3d.convert.positions import resample_positions
 from triplane3d.convert.saving import building
 from triplane3d.convert.settings import MOST, check_there, complete, mapping
-from triplane3d.convert.weights import Origin, collect, outline, rename
+from triplane3d.convert.weights import Origin, collect, field_layer, outline, rename
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
 from triplane3d.pipelines.arguments import check_whole
 from triplane3d.pipelines.pipeline_triplane_reconstruction import PRESETS
@@ -188,6 +187,7 @@ Paper: Tochilkin et al., *TripoSR: Fast 3D Object Reconstruction from a Single I
 [arXiv 2403.02151](https://arxiv.org/abs/2403.02151).
 """
 
+
 def convert_triposr(
     checkpoint: str | Path,
     output: str | Path,
@@ -290,14 +290,14 @@ def reconstructor_origin(config: Any, averaged: bool, name: str) -> Origin:
         return Origin(key)
     if not name.startswith("field_decoder."):
         return Origin(rename(name, RULES))
-    layer, kind = re.fullmatch(r"field_decoder\.(.+)\.(\w+)", name).groups()
-    if layer in ("proj_out", "color_out"):  # one layer there: density, then red, green and blue
-        rows = slice(0, 1) if layer == "proj_out" else slice(1, 4)
-        return Origin(f"decoder.layers.{2 * (config.field_layers - 1)}.{kind}", lambda tensor: tensor[rows])
-    index = 0 if layer == "proj_in" else int(layer.removeprefix("layers.")) + 1
+    index, kind = field_layer(name, config.field_layers)
+    key = f"decoder.layers.{2 * index}.{kind}"
+    if index == config.field_layers - 1:  # one layer there: density, then red, green and blue
+        rows = slice(1, 4) if "color_out" in name else slice(0, 1)
+        return Origin(key, lambda tensor: tensor[rows])
     if index == 0 and averaged and kind == "weight":
-        return Origin("decoder.layers.0.weight", _mean_as_join)
-    return Origin(f"decoder.layers.{2 * index}.{kind}")
+        return Origin(key, _mean_as_join)
+    return Origin(key)
 
 
 def _mean_as_join(weight: Tensor) -> Tensor:

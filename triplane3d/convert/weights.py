@@ -29,6 +29,16 @@ def rename(name: str, rules: Sequence[tuple[str, str]]) -> str:
     return name
 
 
+def field_layer(name: str, num_layers: int) -> tuple[int, str]:
+    """Of a parameter of the point MLP: the number of its linear layer, from 0, and "weight" or "bias".
+
+    A colour's layer counts as the last, which it shares with the density in a checkpoint.
+    """
+    layer, _, kind = name.removeprefix("field_decoder.").rpartition(".")
+    ends = {"proj_in": 0, "proj_out": num_layers - 1, "color_out": num_layers - 1}
+    return (ends[layer] if layer in ends else int(layer.removeprefix("layers.")) + 1), kind
+
+
 def outline(model_class: type[ModelMixin], config: Mapping[str, object]) -> ModelMixin:
     """The model without its weights: names, shapes and its config, at no cost.
 

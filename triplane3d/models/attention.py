@@ -323,11 +323,11 @@ class TriplaneAttentionBlock(nn.Module):
         return hidden_states + self.ff(cast_for_autocast(self.norm2(hidden_states)))
 
 
-def through_blocks(stack: nn.Module, hidden_states: Tensor) -> Tensor:
-    """`hidden_states` after `stack.blocks`, each recomputed in backward where gradient checkpointing is on."""
-    for block in stack.blocks:
+def through_blocks(stack: nn.Module, blocks: nn.ModuleList, hidden_states: Tensor, *context: Tensor) -> Tensor:
+    """`hidden_states` after the `blocks` of `stack`, each recomputed in backward where it checkpoints gradients."""
+    for block in blocks:
         if torch.is_grad_enabled() and stack.gradient_checkpointing:
-            hidden_states = stack._gradient_checkpointing_func(block, hidden_states)
+            hidden_states = stack._gradient_checkpointing_func(block, hidden_states, *context)
         else:
-            hidden_states = block(hidden_states)
+            hidden_states = block(hidden_states, *context)
     return hidden_states

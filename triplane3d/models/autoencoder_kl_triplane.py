@@ -70,7 +70,7 @@ class ProjectionEncoder(nn.Module):
     ) -> Float[Tensor, "batch moments height width"]:
         pixels = self._pixel_moments(surface_points.float(), normals.float(), colors)
         hidden_states = self.proj_in(cast_for_autocast(pixels.to(dtype))) + self.positions.to(dtype)
-        hidden_states = through_blocks(self, hidden_states)
+        hidden_states = through_blocks(self, self.blocks, hidden_states)
         moments = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
         return rearrange(
             moments,
@@ -159,7 +159,7 @@ class PerceiverEncoder(nn.Module):
         context = self.proj_in(torch.cat(parts, dim=-1).to(dtype))
         hidden_states = self.tokens.to(dtype).expand(len(surface_points), -1, -1)
         hidden_states = self.cross_block(hidden_states, context)
-        hidden_states = through_blocks(self, hidden_states)
+        hidden_states = through_blocks(self, self.blocks, hidden_states)
         moments = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
         return rearrange(
             moments,

@@ -54,7 +54,7 @@ class TokenDecoder(nn.Module):
             j=self.patch_size,
         )
         hidden_states = self.proj_in(hidden_states) + self.positions.to(latents.dtype)
-        hidden_states = through_blocks(self, hidden_states)
+        hidden_states = through_blocks(self, self.blocks, hidden_states)
         patches = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
         return rearrange(
             patches,

@@ -6,7 +6,6 @@ The frame is the checkpoint's own: right-handed, z up, the photo's camera on +x,
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import AttentionMixin
@@ -23,11 +22,9 @@ from triplane3d.models.attention import (
     cast_for_autocast,
     through_blocks,
 )
+from triplane3d.models.pixels import IMAGE_STATISTICS, resize_square
 from triplane3d.models.radiance import DENSITY_ACTIVATIONS, TriplaneRadianceField
 from triplane3d.models.triplane import PlaneAxes, TriplaneFieldDecoder
-
-PIXEL_MEAN, PIXEL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's red, green and blue, as the vision transformer was trained."""
 
 PLANE_AXES: PlaneAxes = ((0, 1), (0, 2), (1, 2))
 """Axes along the width and the height of each plane; the third is transposed against the library's own."""
@@ -67,7 +64,7 @@ class VisionTransformer(nn.Module):
         patches = rearrange(self.patch_embed(pixel_values), "batch dim row column -> batch (row column) dim")
         class_token = self.class_token.to(patches.dtype).expand(len(patches), -1, -1)
         hidden_states = torch.cat([class_token, patches], dim=1) + self.positions.to(patches.dtype)
-        return self.norm_out(through_blocks(self, hidden_states))
+        return self.norm_out(through_blocks(self, self.blocks, hidden_states))
 
 
 class ReconstructorBlock(nn.Module):
@@ -212,11 +209,8 @@ class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapter
         self, pixel_values: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch tokens encoder_dim"]:
         """The photo's tokens: resampled (bilinear, antialiased), normalised, and seen by the vision transformer."""
-        size = (self.config.image_size, self.config.image_size)
-        pixels = pixel_values.float()
-        if tuple(pixels.shape[-2:]) != size:
-            pixels = F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
-        mean, std = (pixels.new_tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+        pixels = resize_square(pixel_values.float(), (self.config.image_size, self.config.image_size))
+        mean, std = (pixels.new_tensor(values).view(3, 1, 1) for values in IMAGE_STATISTICS["imagenet"])
         return self.image_encoder(((pixels - mean) / std).to(self.dtype))
 
     def decode(
@@ -228,11 +222,7 @@ class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapter
         # Until they read the photo, the tokens of all photos are the same.
         hidden_states = self.proj_in(rearrange(self.norm_in(tokens), "1 channel token -> 1 token channel"))
         hidden_states = hidden_states.expand(len(encoder_hidden_states), -1, -1)
-        for block in self.transformer_blocks:
-            if torch.is_grad_enabled() and self.gradient_checkpointing:
-                hidden_states = self._gradient_checkpointing_func(block, hidden_states, encoder_hidden_states)
-            else:
-                hidden_states = block(hidden_states, encoder_hidden_states)
+        hidden_states = through_blocks(self, self.transformer_blocks, hidden_states, encoder_hidden_states)
         hidden_states = self.proj_out(hidden_states) + tokens.transpose(1, 2)
         planes = rearrange(
             hidden_states,

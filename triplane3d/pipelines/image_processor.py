@@ -16,18 +16,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from triplane3d.models.pixels import IMAGE_STATISTICS, resize_square
 from triplane3d.pipelines.arguments import check_number, check_whole
 from triplane3d.pipelines.background import Matte, remove_background
 from triplane3d.pipelines.framing import DIRECT3D_MARGIN, frame_direct3d, frame_triposr
 from triplane3d.pipelines.photo import decode_photo, find_photo, split_batch
-
-# Mean and standard deviation per colour channel, as the public image encoders were trained.
-IMAGE_STATISTICS = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
-    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-}
 
 FOREGROUND_RATIO = 0.85
 """Share of the square that the object's longer side fills, unless a pipeline says otherwise; the shards' too."""
@@ -199,15 +192,6 @@ def check_photos(image: Photo | Sequence[Photo]) -> int:
         if isinstance(entry, str | PathLike):
             find_photo(entry)
     return len(entries)
-
-
-def resize_square(
-    pictures: Float[Tensor, "batch channels height width"], size: tuple[int, int]
-) -> Float[Tensor, "batch channels rows columns"]:
-    """Bilinear, antialiased where it shrinks; what has the size already is left alone."""
-    if tuple(pictures.shape[-2:]) == size:
-        return pictures
-    return F.interpolate(pictures, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:

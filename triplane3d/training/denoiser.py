@@ -23,12 +23,12 @@ from triplane3d.config import DenoiserConfig, FlowConfig
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens, freeze_unused, image_tokens
+from triplane3d.models.pixels import resize_square
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.image_processor import (
     FOREGROUND_RATIO,
     Triplane3DImageProcessor,
     normalize_framed,
-    resize_square,
 )
 from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
@@ -39,10 +39,17 @@ from triplane3d.training.noise import noise_path
 from triplane3d.training.pictures import contact_sheet
 from triplane3d.training.run import Run, gather, start
 
-PHOTO_SETTINGS = (
-    "foreground_ratio", "background", "framing", "image_statistics", "pixel_statistics", "image_size", "pixel_size",
-)  # fmt: skip
-"""What a saved pipeline says of how its photos are prepared."""
+PIPELINE_SETTINGS = (
+    "foreground_ratio",
+    "background",
+    "framing",
+    "image_statistics",
+    "pixel_statistics",
+    "image_size",
+    "pixel_size",
+    "level",
+)
+"""What a saved pipeline says of how its photos are prepared and where its surfaces lie."""
 
 
 class LatentPhotos:
@@ -129,7 +136,7 @@ def train(config: DenoiserConfig) -> Path:
     data = config.data
     vae = AutoencoderKLTriplane.from_pretrained(data.vae).to(accelerator.device).requires_grad_(False).eval()
     settings = {name: value for name, value in Triplane3DPipeline.load_config(config.pipeline).items()
-                if name in (*PHOTO_SETTINGS, "level")}  # fmt: skip
+                if name in PIPELINE_SETTINGS}  # fmt: skip
     pixel_encoder = None
     if transformer.config.pixel_attention_dim is not None:
         pixel_encoder = component_class(config.pipeline, "pixel_encoder").from_pretrained(
