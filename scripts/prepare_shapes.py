@@ -30,6 +30,7 @@ def prepare(config: ShapesConfig) -> None:
 
     write = partial(write_shard, surface_points=config.surface_points, label_points=config.label_points,
                     views=config.views, image_size=config.image_size, families=config.families,
+                    around=config.around, around_size=config.around_size,
                     batch_size=config.batch_size, device=config.device)  # fmt: skip
     begun, done = time.perf_counter(), 0
     # Spawned, not forked: a forked copy of an initialised CUDA context or thread pool hangs.

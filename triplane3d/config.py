@@ -30,8 +30,10 @@ class ShapesConfig:
     shard_size: int = 512  # shapes per file
     surface_points: int = 4096
     label_points: int = 8192
-    views: int = 2
+    views: int = 2  # from azimuth 0, in whose frame the shape stands
+    around: int = 0  # more views, from anywhere, for models that read several photos
     image_size: int = 128
+    around_size: int | None = None  # pixels along the edge that those are traced at, where less than image_size will do
     batch_size: int = 16  # shapes drawn at once
     workers: int = 1
     device: str = "cpu"

@@ -2,7 +2,9 @@
 
 A shard holds, for `N` shapes, `surface_points`, `surface_normals`, `surface_colors` (N, P, 3), `label_points` (N, Q, 3)
 with `label_distance` (N, Q) (signed, negative inside; the first half uniform in [-1, 1]³, the rest near the surface),
-`views` (N, V, 4, H, W) RGBA bytes framed as the pipeline frames a photo, and `seeds` (N,).
+`views` (N, V, 4, H, W) RGBA bytes framed as the pipeline frames a photo, `cameras` (N, V, 2) with the azimuth and the
+elevation of each in degrees, and `seeds` (N,). The shape stands in the frame of the views of azimuth 0, which come
+first; shards without `cameras` hold no others.
 """
 
 from __future__ import annotations
@@ -21,33 +23,43 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from triplane3d.data.shapes import ShapeBatch, Views, draw_shapes, render_views, sample_labels, sample_surface
+from triplane3d.models.pixels import resize_square
 
 Sample = dict[str, Tensor]
 
 
 def sample_shapes(batch: ShapeBatch, *, surface_points: int, label_points: int, views: int, image_size: int,
-                  generator: Generator) -> Sample:
-    """Everything the training stages want to know about these shapes, in the shards' storage types."""
+                  generator: Generator, around: int = 0, around_size: int | None = None) -> Sample:
+    """Everything the training stages want to know about these shapes, in the shards' storage types.
+
+    `views` are seen from azimuth 0, then `around` from anywhere; those are traced at `around_size` pixels, if given,
+    and stored as large as the others: their outlines matter, and a quarter of the pixels takes a quarter of the time.
+    """
     points, normals = sample_surface(batch, surface_points, generator)
     queries, distance = sample_labels(batch, label_points, points, generator)
-    pictures = []
-    for _ in range(views):
-        rgba, _ = render_views(batch, Views.draw(len(batch), generator, batch.device), points, image_size,
-                               generator=generator)
-        pictures.append(_bytes(rgba))
+    pictures, cameras = [], []
+    for index in range(views + around):
+        from_anywhere = index >= views
+        size = around_size if from_anywhere and around_size else image_size
+        camera = Views.draw(len(batch), generator, batch.device, around=from_anywhere)
+        rgba, _ = render_views(batch, camera, points, size, generator=generator)
+        pictures.append(_bytes(resize_square(rgba, (image_size, image_size))))
+        azimuth = torch.zeros_like(camera.elevation) if camera.azimuth is None else camera.azimuth
+        cameras.append(torch.stack([azimuth, camera.elevation], 1))
     return {
         "surface_points": points.half(),
         "surface_normals": (normals * 127).round().to(torch.int8),
         "surface_colors": _bytes(batch.color(points)),
         "label_points": queries.half(),
         "label_distance": distance.half(),
-        **({"views": torch.stack(pictures, 1)} if pictures else {}),
+        **({"views": torch.stack(pictures, 1), "cameras": torch.stack(cameras, 1)} if pictures else {}),
     }
 
 
 def write_shard(path: Path, seeds: Sequence[int], *, surface_points: int = 4096, label_points: int = 8192,
                 views: int = 2, image_size: int = 128, families: Sequence[str] | None = None,
-                batch_size: int = 16, device: str | torch.device = "cpu") -> None:
+                batch_size: int = 16, device: str | torch.device = "cpu", around: int = 0,
+                around_size: int | None = None) -> None:
     """Write one shard of the shapes of `seeds`. The same arguments give the same file on the same device."""
     generator = torch.Generator(device=device).manual_seed(int(seeds[0]))
     samples: list[Sample] = []
@@ -56,7 +68,7 @@ def write_shard(path: Path, seeds: Sequence[int], *, surface_points: int = 4096,
         batch = draw_shapes(seeds[start : start + batch_size], families=families, azimuths="random", device=device)
         names += batch.names
         sample = sample_shapes(batch, surface_points=surface_points, label_points=label_points, views=views,
-                               image_size=image_size, generator=generator)
+                               image_size=image_size, generator=generator, around=around, around_size=around_size)
         samples.append({key: value.cpu() for key, value in sample.items()})
     tensors = {key: torch.cat([sample[key] for sample in samples]) for key in samples[0]}
     tensors["seeds"] = torch.tensor([int(seed) for seed in seeds])
@@ -68,8 +80,9 @@ def write_shard(path: Path, seeds: Sequence[int], *, surface_points: int = 4096,
 class ShardDataset(Dataset):
     """Shapes from a folder of shards, as float tensors; points are drawn anew from `generator` at every visit.
 
-    `keys` picks what is read: any of "surface", "labels", "view". A sample holds the fields named in the module's
-    docstring, of `surface_points` and `label_points` points, and one `view` (4, H, W) in 0..1.
+    `keys` picks what is read: any of "surface", "labels", "view", "views". A sample holds the fields named in the
+    module's docstring, of `surface_points` and `label_points` points; for "view" one from azimuth 0, (4, H, W) in 0..1;
+    for "views" one from azimuth 0 and then all the others in any order, `views` (V, 4, H, W) with their `cameras`.
     """
 
     def __init__(self, folder: str | Path, keys: Sequence[str] = ("surface", "labels", "view"), *,
@@ -124,10 +137,17 @@ class ShardDataset(Dataset):
                               middle + torch.randperm(len(points) - middle, generator=self.generator)[:half]])
             sample["label_points"] = points[pick].float()
             sample["label_distance"] = read("label_distance")[pick].float()
-        if "view" in self.keys:
+        if "view" in self.keys or "views" in self.keys:
             views = read("views")
-            view = int(torch.randint(len(views), (1,), generator=self.generator))
-            sample["view"] = views[view].float() / 255
+            cameras = read("cameras") if "cameras" in shard.keys() else torch.tensor([0.0, torch.nan]).repeat(len(views), 1)
+            fronts = int((cameras[:, 0] == 0).sum())
+            first = int(torch.randint(fronts, (1,), generator=self.generator))
+            if "view" in self.keys:
+                sample["view"] = views[first].float() / 255
+            if "views" in self.keys:
+                order = torch.randperm(len(views), generator=self.generator)
+                order = torch.cat([torch.tensor([first]), order[order != first]])
+                sample["views"], sample["cameras"] = views[order].float() / 255, cameras[order]
         return sample
 
 
