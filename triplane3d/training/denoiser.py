@@ -130,7 +130,7 @@ class DenoiserObjective(nn.Module):
         label_points: Float[Tensor, "batch labels 3"] | None = None,
         label_distance: Float[Tensor, "batch labels"] | None = None,
     ) -> dict[str, Tensor]:
-        """`pixel_values` are one photo of each shape, or with `cameras` several; labels are for the tokens' own task."""
+        """`pixel_values` are one photo of each shape, or with `cameras` several; labels: what the tokens tell."""
         tokens = view_tokens(self.image_encoder, pixel_values)
         losses = {}
         if self.coarse_head is not None:

@@ -1,0 +1,177 @@
+"""One change to the denoiser's recipe at a time: does it learn more from the same samples?
+
+    python benchmarks/recipe.py --seeds 3 --steps 150 --output runs/recipe.json
+
+A small denoiser (`--width`, `--layers`; otherwise that of `--pipeline`) is trained from scratch on the latents and
+photos of configs/mini for each line of the table and each seed. What is reported is the error of the velocity on
+held-out shapes, with the same photos, noises and noise levels for all: mean over seeds, the spread between them, and
+the difference to the first line, seed by seed. Losses on the side, such as coarse occupancy, are not part of it.
+"""
+
+import json
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+from torch.nn import functional
+from transformers import Dinov2Model
+
+from triplane3d import Triplane3DPipeline
+from triplane3d.config import DenoiserConfig, load_config
+from triplane3d.data.shards import ShardDataset
+from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.image_encoder import image_tokens
+from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.training.augment import premultiply
+from triplane3d.training.denoiser import normalize, train
+from triplane3d.training.run import gather
+
+SIGMAS = (0.3, 0.5, 0.7, 0.85, 0.95)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What differs from the recipe: keys of the training configuration, and of the transformer's architecture."""
+
+    run: dict[str, Any] = field(default_factory=dict)
+    transformer: dict[str, Any] = field(default_factory=dict)
+
+
+CHANGES = {
+    "recipe": Change(),
+    "AdamW instead of Muon": Change({"optim.muon": False}),
+    "coarse occupancy on the side": Change({"flow.coarse_occupancy": 0.1}),
+    "contrastive flow matching": Change({"flow.contrast": 0.05}),
+    "no regression warm-up": Change({"flow.regression_warmup": 0.0}),
+    "noise levels nearly even": Change({"flow.logit_std": 1.8}),
+    "two noise levels a photo, half the photos": Change({"flow.noise_draws": 2, "run.batch_size": 16}),
+    "no long skips": Change(transformer={"long_skips": False}),
+    "photo not laid over the planes": Change(transformer={"front_plane_condition": False}),
+}
+"""The recipe, and what was tried against it."""
+
+
+def main(
+    pipeline: Annotated[Path, typer.Option(help="Folder that says the architecture.")] = Path("pipelines/mini"),
+    data: Annotated[Path, typer.Option(help="Shards with latents/ beside train/ and validation/.")] = Path("data/mini"),
+    seeds: Annotated[int, typer.Option(help="Runs of each line.")] = 3,
+    steps: Annotated[int, typer.Option(help="Updates of each run.")] = 150,
+    batch: Annotated[int, typer.Option(help="Samples per update.")] = 32,
+    width: Annotated[int, typer.Option(help="Of denoiser and image encoder; 64 a head.")] = 128,
+    layers: Annotated[int, typer.Option(help="Of the denoiser; the image encoder has half.")] = 4,
+    only: Annotated[list[str] | None, typer.Option(help="Lines to run; repeatable.")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file for every run's figures.")] = None,
+) -> None:
+    """Train every line of the table with every seed and print what held-out shapes say."""
+    unknown = sorted(set(only or []) - CHANGES.keys())
+    if unknown:
+        raise typer.BadParameter(f"no such line {unknown}; they are {sorted(CHANGES)}")
+    chosen = {name: change for name, change in CHANGES.items() if not only or name in only or name == "recipe"}
+    vae = AutoencoderKLTriplane.from_pretrained(pipeline, subfolder="vae").float().eval()
+    held_out = held_out_samples(vae, data / "validation")
+
+    figures: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
+    with tempfile.TemporaryDirectory() as scratch:
+        for seed in range(seeds):  # seed by seed, so that an unfinished table compares like with like
+            for name, change in chosen.items():
+                folder = Path(scratch) / f"{len(figures[name])}-{list(chosen).index(name)}"
+                architecture = small_pipeline(pipeline, folder / "pipeline", width, layers, change.transformer)
+                overrides = {
+                    "pipeline": architecture, "data.folder": data / "train", "data.latents": data / "latents",
+                    "data.vae": pipeline / "vae", "data.validation": None, "run.output": folder / "run",
+                    "run.steps": steps, "run.batch_size": batch, "run.checkpoint_every": 10 * steps,
+                    "run.validate_every": 10 * steps, "run.seed": seed, "run.trackers": (), "run.workers": 0,
+                    "optim.warmup_steps": max(1, steps // 10), "optim.ema_decay": 0.97, **change.run,
+                }  # fmt: skip
+                begun = time.perf_counter()
+                trained = train(load_config(DenoiserConfig, "configs/mini/denoiser.yaml", overrides))
+                seconds = (time.perf_counter() - begun) / steps
+                error = velocity_error(trained, architecture, vae, held_out)
+                figures[name].append({"error": error, "seconds": seconds})
+                shutil.rmtree(folder)
+                print(f"seed {seed}: {name}: {error:.4f}", flush=True)
+                if output:
+                    output.parent.mkdir(parents=True, exist_ok=True)
+                    settings = {"steps": steps, "batch": batch, "width": width, "layers": layers}
+                    output.write_text(json.dumps({"settings": settings, "figures": figures}, indent=1))
+    print(f"\n{steps} steps of {batch}, width {width}, {layers} layers, {seeds} seeds\n")
+    print(table(figures))
+
+
+def small_pipeline(pipeline: Path, folder: Path, width: int, layers: int, transformer: dict[str, Any]) -> Path:
+    """The JSON of `pipeline` in a folder of its own, its denoiser and image encoder made small and changed."""
+    shutil.copytree(pipeline, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    sizes = {
+        "transformer": {"num_layers": layers, "num_attention_heads": width // 64, "cross_attention_dim": width},
+        "image_encoder": {"num_hidden_layers": layers // 2, "hidden_size": width, "num_attention_heads": width // 64},
+    }
+    sizes["transformer"] |= transformer
+    for name, changes in sizes.items():
+        config = folder / name / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    return folder
+
+
+@torch.no_grad()
+def held_out_samples(vae: AutoencoderKLTriplane, folder: Path, batch: int = 32) -> dict[str, Tensor]:
+    """Latents of unit variance and a photo of each held-out shape."""
+    shapes = ShardDataset(folder, keys=("surface", "view"), surface_points=4096)
+    samples = []
+    for start in range(0, len(shapes), batch):
+        indices = range(start, min(start + batch, len(shapes)))
+        drawn = gather(shapes, indices, torch.Generator().manual_seed(start))
+        surface = (drawn["surface_points"], drawn["surface_normals"], drawn["surface_colors"])
+        samples.append((vae.encode(*surface).latent_dist.mode(), premultiply(drawn["view"])))
+    latents, views = (torch.cat(parts) for parts in zip(*samples))
+    mean_, std = (torch.tensor(vae.config[key]).view(-1, 1, 1) for key in ("latents_mean", "latents_std"))
+    return {"latents": (latents - mean_) / std, "views": views}
+
+
+@torch.no_grad()
+def velocity_error(trained: Path, pipeline: Path, vae: AutoencoderKLTriplane, held_out: dict[str, Tensor]) -> float:
+    """Mean square of what is wrong with the velocity, over shapes and noise levels."""
+    encoder = Dinov2Model.from_pretrained(trained / "image_encoder", dtype=torch.float32).eval()
+    transformer = TriplaneTransformer.from_pretrained(trained / "transformer").eval()
+    settings = Triplane3DPipeline.load_config(pipeline)
+    pipe = Triplane3DPipeline(
+        encoder, transformer, vae, None, foreground_ratio=settings["foreground_ratio"],
+        background=settings["background"], image_statistics=settings["image_statistics"],
+    )  # fmt: skip
+    tokens = image_tokens(encoder, normalize(pipe.image_processor, held_out["views"]))
+    latents, generator = held_out["latents"], torch.Generator().manual_seed(0)
+    errors = []
+    for sigma in SIGMAS:
+        noise = torch.randn(latents.shape, generator=generator)
+        noisy = (1 - sigma) * latents + sigma * noise
+        answer = transformer(
+            hidden_states=noisy, timestep=1000 * sigma, encoder_hidden_states=tokens, return_dict=False
+        )[0]
+        errors.append(functional.mse_loss(answer, noise - latents).item())
+    return mean(errors)
+
+
+def table(figures: dict[str, list[dict[str, float]]]) -> str:
+    """Markdown: the error, its spread between seeds, the paired difference to the first line, time per step to it."""
+    first, *_ = figures.values()
+    rows = ["| | held-out error | ± between seeds | against the recipe | time per step |", "|---|---|---|---|---|"]
+    for name, runs in figures.items():
+        errors = [run["error"] for run in runs]
+        spread = f"{stdev(errors):.4f}" if len(errors) > 1 else ""
+        differences = [run["error"] - other["error"] for run, other in zip(runs, first)]
+        against = ""
+        if runs is not first:
+            against = f"{mean(differences):+.4f} [{min(differences):+.4f}, {max(differences):+.4f}]"
+        ratio = mean(run["seconds"] for run in runs) / mean(run["seconds"] for run in first)
+        rows.append(f"| {name} | {mean(errors):.4f} | {spread} | {against} | {ratio:.2f}x |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    typer.run(main)
