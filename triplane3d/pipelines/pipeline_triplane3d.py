@@ -34,6 +34,7 @@ from triplane3d.pipelines.guidance import GuidedPrediction, scheduler_manners
 from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
 from triplane3d.pipelines.loading import embedded_pipeline
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
+from triplane3d.pipelines.noise_levels import check_noise_levels, check_spacing, ends_of_steps, set_noise_levels
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_MESHES, MAX_RESOLUTION, PRESETS, check_presets
 from triplane3d.pipelines.sharing import SharedByCard
@@ -53,8 +54,10 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
     transformer takes `pixel_hidden_states`. `guider`, any of `diffusers.guiders`, replaces plain classifier-free
     guidance. Saved with the pipeline are how photos are framed (`framing`, `foreground_ratio`, grey `background`,
     `image_statistics` and, where other, `pixel_statistics`, and `image_size` and `pixel_size` in pixels where they are
-    not those that the two encoders were made for), the `level` of the surface, and its `presets`: the
-    `num_inference_steps`, `guidance_scale` and `resolution` that each name of `quality` stands for.
+    not those that the two encoders were made for), the `level` of the surface, its `presets`: the
+    `num_inference_steps`, `guidance_scale` and `resolution` that each name of `quality` stands for, and its
+    `timestep_spacing`: None leaves the noise levels to the scheduler, "trailing" makes all steps equally long before
+    its shift, which few steps want.
     """
 
     model_cpu_offload_seq = "image_encoder->pixel_encoder->transformer->vae"
@@ -79,6 +82,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         pixel_statistics: str | None = None,
         level: float = 0.0,
         pixel_size: int | None = None,
+        timestep_spacing: str | None = None,
     ):
         super().__init__()
         self.register_modules(
@@ -99,8 +103,10 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
             pixel_statistics=pixel_statistics,
             level=level,
             pixel_size=pixel_size,
+            timestep_spacing=timestep_spacing,
         )
         check_number("level", level)
+        check_spacing(timestep_spacing)
         if image_encoder is not None and transformer is not None:
             check_width(image_encoder, transformer)
         # Asked once here, so that settings without sense are refused where they are given.
@@ -216,6 +222,9 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         check_whole("num_images_per_prompt", num_images_per_prompt, 1, MAX_MESHES)
         check_whole("resolution", resolution, 2, MAX_GRID if output_type in ("pt", "np") else MAX_RESOLUTION)
         check_number("level", level)
+        check_noise_levels(
+            self.scheduler, self.config.timestep_spacing, bool(self.transformer.config.get("interval_condition"))
+        )
         check_attention_kwargs(attention_kwargs)
         check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
 
@@ -390,8 +399,9 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
                 pixel_embeds = self._for_each_mesh(pixel_embeds.to(device), num_images_per_prompt)
 
             # Noise → latents.
-            self.scheduler.set_timesteps(num_inference_steps, device=device)
+            set_noise_levels(self.scheduler, num_inference_steps, device, self.config.timestep_spacing)
             timesteps = self.scheduler.timesteps
+            ends = ends_of_steps(self.scheduler) if self.transformer.config.get("interval_condition") else None
             latents = self.prepare_latents(len(image_embeds), device, generator, latents)
             predict = GuidedPrediction(self)
             scale_input, step_options = scheduler_manners(self.scheduler, generator)
@@ -404,7 +414,8 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
                     conditions = {"encoder_hidden_states": image_embeds}
                     if pixel_embeds is not None:
                         conditions["pixel_hidden_states"] = pixel_embeds
-                    prediction = predict(scale_input(latents, timestep), step, timestep, conditions)
+                    end = None if ends is None else ends[step]
+                    prediction = predict(scale_input(latents, timestep), step, timestep, conditions, end)
                     latents = self.scheduler.step(prediction, timestep, latents, **step_options)[0]
 
                     if callback_on_step_end is not None:
