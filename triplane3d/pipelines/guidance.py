@@ -10,9 +10,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from triplane3d.models.attention import ConditionCache
+from triplane3d.models.conditions import UNKNOWN
 
 if TYPE_CHECKING:
     from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
+
+
+FOR_NO_PHOTO = {"cameras": UNKNOWN, "encoder_attention_mask": True}
+"""What an entry without a photo has instead of zeros: a camera of which nothing is known, and all of its tokens, since
+attention has to read something."""
 
 
 class GuidedPrediction:
@@ -39,7 +45,7 @@ class GuidedPrediction:
         conditions: dict[str, Tensor],
         timestep_end: Tensor | None = None,
     ) -> Float[Tensor, "batch channels height width"]:
-        """`conditions` are the transformer's streams of image tokens by name.
+        """`conditions` are the transformer's streams of image tokens by name, and what it hears about them.
 
         `timestep_end` is where the step will end, for a transformer that wants to know.
         """
@@ -59,7 +65,7 @@ class GuidedPrediction:
     ) -> Float[Tensor, "batch channels height width"]:
         """One call for each prediction that the guider of this step wants; it puts them together."""
         guider = self.pipeline.guider
-        choices = {name: (given, torch.zeros_like(given)) for name, given in conditions.items()}
+        choices = {name: (given, _for_no_photo(name, given, len(given))) for name, given in conditions.items()}
         guider.set_state(step=step, num_inference_steps=self.pipeline.num_timesteps, timestep=times["timestep"])
         batches = guider.prepare_inputs(choices)
         for batch in batches:
@@ -85,7 +91,7 @@ class GuidedPrediction:
         options: dict[str, Any] = {}
         if self.transformer.is_cache_enabled:  # these look into the batch and want all of its tokens there
             conditions = {
-                name: torch.cat([given.new_zeros(num_without_photo, *given.shape[1:]), given])
+                name: torch.cat([_for_no_photo(name, given, num_without_photo), given])
                 for name, given in conditions.items()
             }
         elif may_cache:
@@ -100,6 +106,11 @@ class GuidedPrediction:
                 attention_kwargs=self.pipeline.attention_kwargs,
                 return_dict=False,
             )[0]
+
+
+def _for_no_photo(name: str, given: Tensor, count: int) -> Tensor:
+    """What `count` entries without a photo have under this name of the transformer's conditions."""
+    return given.new_full((count, *given.shape[1:]), FOR_NO_PHOTO.get(name, 0))
 
 
 def scheduler_manners(
