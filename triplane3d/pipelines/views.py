@@ -28,7 +28,7 @@ MAX_VIEWS = 6
 EXAMPLE = 'such as [["front", "left", (180, 20), None]] for four photos of one object'
 
 SIDES = {"front": 0.0, "right": 90.0, "back": 180.0, "left": 270.0}
-"""Azimuths that have a name: where the camera stands, as the object would call it if it looked out of the front."""
+"""Azimuths that have a name: where the camera stands, as one calls it who looks at the front."""
 
 View = str | Sequence[float | None] | Camera | None
 """A name of `SIDES`, an (azimuth, elevation) pair of which either may be None, a camera, or None: unknown."""
