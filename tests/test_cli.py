@@ -14,7 +14,7 @@ import torch
 import trimesh
 from convert.tiny_checkpoints import FIXTURES, TRIPOSR_FIXTURE, save_triposr
 from PIL import Image
-from pipelines.tiny_pipeline import build_tiny, grids, photo
+from pipelines.tiny_pipeline import build_tiny, build_tiny_for_views, grids, photo
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
@@ -140,6 +140,15 @@ def test_the_way_the_background_was_removed_is_told(model: str, image: Path, tmp
         (["block.png", "--model", "."], "no model_index.json"),
         (["block.png", "--device", "tpu"], "tpu"),
         (["block.png", "--steps", "0"], "steps"),
+        (["--views", "frnt=block.png"], "there is no camera 'frnt'; did you mean 'front'"),
+        (["--views", "block.png", "front,20=block.png"], "there is no camera 'front,20'"),
+        (["--views", "block.png", "1,2,3=block.png"], "there is no camera '1,2,3'"),
+        (["--views", "block.png", "left="], "left= names no photo"),
+        (["--views", "0,95=block.png"], "must be from -90 to 90 degrees, got 95"),
+        (["--views", "nan=block.png"], "must be a finite number, got nan"),
+        (["--views", "front=nowhere.png"], "nowhere.png does not exist"),
+        (["--views", *["block.png"] * 7], "7 photos, but 1 to 6 are read"),
+        (["--views", "block.png", "-o", "block.fbx"], "end the name in one of .glb"),
     ],
 )
 def test_a_users_mistake_is_one_sentence_and_code_two(image: Path, arguments: list[str], sentence: str) -> None:
@@ -158,6 +167,44 @@ def test_a_pipeline_without_weights_is_one_sentence(model: str, image: Path, tmp
     assert "holds no weights: train it" in result.stderr and "Traceback" not in result.output
     result = run("generate", image, "--model", ROOT / "pipelines" / "triposr")
     assert result.exit_code == 2 and "triplane3d convert triposr" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def model_of_views(tmp_path_factory: pytest.TempPathFactory) -> str:
+    pipe = build_tiny_for_views()
+    middle = float(grids(pipe, num_inference_steps=2, resolution=12).median())
+    shift_logits(pipe.vae, -middle)
+    folder = tmp_path_factory.mktemp("views") / "tiny"
+    pipe.save_pretrained(folder)
+    return str(folder)
+
+
+def test_views_of_one_object_become_one_mesh(model_of_views: str, image: Path, tmp_path: Path) -> None:
+    photo(1).save(tmp_path / "side.png")
+    photo(2).save(tmp_path / "a=b.png")
+    contents = []
+    for views in (
+        ["block.png", "270=side.png"],
+        ["front=block.png", "left=side.png"],
+        ["90=block.png", "0=side.png"],
+        ["front=block.png", "right=side.png"],
+        ["?=block.png", "270,40=side.png", "a=b.png"],
+    ):
+        result = run("generate", "--views", *views, "--model", model_of_views)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.count("background: alpha") == len(views)
+        contents.append(trimesh.load_mesh(tmp_path / "block.glb").vertices)
+        assert [path.name for path in tmp_path.glob("*.glb")] == ["block.glb"]
+    first = contents[0]
+    same = [each.shape == first.shape and np.allclose(each, first, atol=1e-4) for each in contents]
+    assert same == [True, True, True, False, False]
+
+
+def test_a_model_of_one_photo_takes_no_views(model: str, model_of_views: str, image: Path) -> None:
+    result = run("generate", "--views", "front=block.png", "block.png", "--model", model)
+    assert result.exit_code == 2 and "made for one photo of each object: leave out --views" in result.stderr
+    assert "photos: one of each object" in run("info", model).stdout
+    assert "photos: 1 to 6 of an object (--views)" in run("info", model_of_views).stdout
 
 
 def test_info_counts_what_is_in_the_files(model: str) -> None:
@@ -209,6 +256,7 @@ def test_help_is_quick_and_shows_the_way(tmp_path: Path) -> None:
     )
     assert time.perf_counter() - started < 5
     assert done.returncode == 0 and "triplane3d generate chair.png -o chair.glb" in done.stdout
+    assert "triplane3d generate --views front=a.png left=b.png" in done.stdout
     assert "torch" not in {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
 

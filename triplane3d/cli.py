@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -83,7 +83,11 @@ ShardSize = Annotated[str, typer.Option(help="Split files that would be larger, 
 @app.command(no_args_is_help=True)
 def generate(
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Photos of one object each; PNG with transparency is best.")
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="Photos of one object each, or with --views of one object; PNG with transparency is best.",
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -122,11 +126,20 @@ def generate(
     level: Annotated[
         float | None, typer.Option(help="Where the surface lies in the model's field. Default: the model's own.")
     ] = None,
+    views: Annotated[
+        bool,
+        typer.Option(
+            "--views",
+            help="The photos are 1 to 6 views of one object, each as CAMERA=IMAGE. CAMERA is where the camera stands: "
+            "front, right, back or left; azimuth, or azimuth,elevation, in degrees (90 right, 270 left); ? if unknown. "
+            "Without CAMERA= the first is the front, others are unknown. For models of several photos (see info).",
+        ),
+    ] = False,
     preview: Annotated[
         Path | None, typer.Option(help="Also draw it: a turntable (.webp, .gif) or the photo's own view (.png).")
     ] = None,
 ) -> None:
-    """Make a 3D mesh from every photo.
+    """Make a 3D mesh from every photo, or one from several views of an object.
 
     Examples:
 
@@ -135,7 +148,15 @@ def generate(
       triplane3d generate chair.png -o chair.glb --preview chair.webp
       triplane3d generate photos/*.jpg -o meshes/ --seed 7
       triplane3d generate mug.png -o mug.stl --quality high --device cuda
+      triplane3d generate --views front=a.png left=b.png 180,20=c.png -o chair.glb --model MODEL
     """
+    cameras: list[Any] = []
+    if views:
+        from triplane3d.pipelines.views import Views, split_view
+
+        with _mistakes_are_sentences():
+            cameras, images = map(list, zip(*map(split_view, images), strict=True))
+            Views.of([images], None, [cameras])
     for image in images:
         if not os.path.isfile(image):
             from triplane3d.pipelines.photo import find_photo
@@ -144,7 +165,7 @@ def generate(
                 find_photo(image)  # says what is there instead
     if preview is not None and preview.suffix.lower() not in PREVIEW_SUFFIXES:
         _fail(f"--preview {preview}: end the name in one of {', '.join(PREVIEW_SUFFIXES)}")
-    targets = _targets(images, output)
+    targets = _targets(images[:1] if views else images, output)
     previews = _previews(targets, preview)
     photos = {image.resolve() for image in images}
     for path in [*targets, *filter(None, previews)]:
@@ -169,29 +190,36 @@ def generate(
     takes = inspect.signature(pipe.__call__).parameters
     if refused := [name for name in chosen if name not in takes]:
         _fail(f"{model} makes its meshes in a single pass: leave out {' and '.join(OPTIONS[name] for name in refused)}")
+    if views:
+        if not _takes_views(getattr(getattr(pipe, "transformer", None), "config", {})):
+            _fail(f"{model} was made for one photo of each object: leave out --views, or name another --model")
+        chosen["cameras"] = [cameras]
     mistakes = 0
-    for image, target, turntable in zip(images, targets, previews, strict=True):
+    objects = [images] if views else [[image] for image in images]
+    for (image, *others), target, turntable in zip(objects, targets, previews, strict=True):
         started = time.perf_counter()
         pipe.set_progress_bar_config(desc=image.name, leave=False)
         try:
             if "generator" in takes:
                 chosen["generator"] = torch.Generator().manual_seed(seed)
-            out = pipe(image, quality=quality, background_removal=background_removal, **chosen)
+            given = [[image, *others]] if views else image
+            out = pipe(given, quality=quality, background_removal=background_removal, **chosen)
             mesh = out.meshes[0]
             mesh.save(target)
             if turntable is not None:
                 out.save_preview(turntable)
         except (ValueError, OSError) as error:
             # One bad photo does not stop the others.
-            typer.echo(f"error: {image}: {error}" if str(image) not in str(error) else f"error: {error}", err=True)
+            told = any(str(photo) in str(error) for photo in (image, *others))
+            typer.echo(f"error: {error}" if told else f"error: {image}: {error}", err=True)
             mistakes += 1
             continue
         except KeyboardInterrupt:
             typer.echo(f"stopped at {image}; what was written before is whole", err=True)
             raise typer.Exit(130) from None
-        for matte in out.mattes or []:
+        for photo, matte in zip([image, *others], out.mattes or [], strict=False):
             if matte.warning is not None:
-                typer.echo(f"warning: {image}: {matte.warning}", err=True)
+                typer.echo(f"warning: {photo}: {matte.warning}", err=True)
         facts = [f"{len(mesh.faces):,} faces", f"{time.perf_counter() - started:.1f} s"]
         facts += [f"background: {matte.method}, confidence {matte.confidence:.2f}" for matte in out.mattes or []]
         typer.echo(f"{target}  ({', '.join(facts)})" + (f"  {turntable}" if turntable else ""))
@@ -233,6 +261,9 @@ def info(
     typer.echo(f"{'total':<50}{total_parameters:>12,}  {'':<6}{total_bytes / 1e6:>6.1f} MB")
 
     scalars = {name: value for name, value in index.items() if name[0] != "_" and not isinstance(value, list | dict)}
+    if (transformer := folder / "transformer" / "config.json").is_file():
+        several = _takes_views(json.loads(transformer.read_text()))
+        typer.echo(f"\nphotos: {'1 to 6 of an object (--views)' if several else 'one of each object'}")
     typer.echo("\nsettings: " + ", ".join(f"{name} {value}" for name, value in scalars.items()))
     if presets := index.get("presets"):
         columns = [name for name in OPTIONS if name in next(iter(presets.values()))]
@@ -337,6 +368,11 @@ def _mistakes_are_sentences() -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         _fail(" ".join(str(error).split()))
+
+
+def _takes_views(transformer: Mapping[str, Any]) -> bool:
+    """A denoiser of this config reads several photos of an object."""
+    return bool(transformer.get("camera_condition"))
 
 
 def _targets(images: list[Path], output: Path | None) -> list[Path]:

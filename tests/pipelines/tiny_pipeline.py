@@ -11,7 +11,7 @@ import transformers
 from PIL import Image
 
 import triplane3d
-from triplane3d import Triplane3DPipeline
+from triplane3d import Triplane3DPipeline, TriplaneTransformer
 
 TINY = Path(__file__).parents[2] / "pipelines" / "tiny"
 
@@ -41,6 +41,17 @@ def build_tiny(folder: Path = TINY) -> Triplane3DPipeline:
     photos = {name: index[name] for name in ("image_statistics", "image_size") if name in index}
     pipe = Triplane3DPipeline(**components, **photos, presets=presets)
     pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def build_tiny_for_views(**config: Any) -> Triplane3DPipeline:
+    """The tiny pipeline with a transformer of several photos in which nothing is zero."""
+    pipe = build_tiny()
+    known = TriplaneTransformer.load_config(TINY, subfolder="transformer")
+    pipe.transformer = TriplaneTransformer.from_config({**known, "camera_condition": True, **config}).eval()
+    with torch.no_grad():
+        for parameter in pipe.transformer.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
     return pipe
 
 

@@ -10,9 +10,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from triplane3d.models.attention import ConditionCache
+from triplane3d.models.conditions import UNKNOWN
 
 if TYPE_CHECKING:
     from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
+
+
+FOR_NO_PHOTO = {"cameras": UNKNOWN, "encoder_attention_mask": True}
+"""What an entry without a photo has instead of zeros: a camera of which nothing is known, and all of its tokens, since
+attention has to read something."""
 
 
 class GuidedPrediction:
@@ -36,32 +42,38 @@ class GuidedPrediction:
         latents: Float[Tensor, "batch channels height width"],
         step: int,
         timestep: Tensor,
-        conditions: dict[str, Float[Tensor, "batch tokens _"]],
+        conditions: dict[str, Tensor],
+        timestep_end: Tensor | None = None,
     ) -> Float[Tensor, "batch channels height width"]:
-        """`conditions` are the transformer's streams of image tokens by name."""
+        """`conditions` are the transformer's streams of image tokens by name, and what it hears about them.
+
+        `timestep_end` is where the step will end, for a transformer that wants to know.
+        """
+        # One number for the whole batch: it stays right for a cache that leaves half of the batch out.
+        times = {"timestep": timestep} | ({} if timestep_end is None else {"timestep_end": timestep_end})
         if self.pipeline.guider is not None:
-            return self._as_the_guider_wants(latents, step, timestep, conditions)
+            return self._as_the_guider_wants(latents, step, times, conditions)
         if not self.pipeline.do_classifier_free_guidance:
-            return self._predict(latents, timestep, conditions, "cond").float()
+            return self._predict(latents, times, conditions, "cond").float()
         # Both halves run as one batch, the one without a photo first.
-        both = self._predict(torch.cat([latents, latents]), timestep, conditions, "cond_uncond", len(latents))
+        both = self._predict(torch.cat([latents, latents]), times, conditions, "cond_uncond", len(latents))
         without, given = both.float().chunk(2)
         return without + self.pipeline.guidance_scale * (given - without)
 
     def _as_the_guider_wants(
-        self, latents: Tensor, step: int, timestep: Tensor, conditions: dict[str, Tensor]
+        self, latents: Tensor, step: int, times: dict[str, Tensor], conditions: dict[str, Tensor]
     ) -> Float[Tensor, "batch channels height width"]:
         """One call for each prediction that the guider of this step wants; it puts them together."""
         guider = self.pipeline.guider
-        choices = {name: (tokens, torch.zeros_like(tokens)) for name, tokens in conditions.items()}
-        guider.set_state(step=step, num_inference_steps=self.pipeline.num_timesteps, timestep=timestep)
+        choices = {name: (given, _for_no_photo(name, given, len(given))) for name, given in conditions.items()}
+        guider.set_state(step=step, num_inference_steps=self.pipeline.num_timesteps, timestep=times["timestep"])
         batches = guider.prepare_inputs(choices)
         for batch in batches:
             chosen = {name: getattr(batch, name) for name in conditions}
             guider.prepare_models(self.transformer)
             try:
                 context = getattr(batch, guider._identifier_key)
-                batch.noise_pred = self._predict(latents, timestep, chosen, context, may_cache=False).float()
+                batch.noise_pred = self._predict(latents, times, chosen, context, may_cache=False).float()
             finally:
                 guider.cleanup_models(self.transformer)
         return guider(batches)[0]
@@ -69,7 +81,7 @@ class GuidedPrediction:
     def _predict(
         self,
         latents: Tensor,
-        timestep: Tensor,
+        times: dict[str, Tensor],
         conditions: dict[str, Tensor],
         context: str,
         num_without_photo: int = 0,
@@ -79,8 +91,8 @@ class GuidedPrediction:
         options: dict[str, Any] = {}
         if self.transformer.is_cache_enabled:  # these look into the batch and want all of its tokens there
             conditions = {
-                name: torch.cat([tokens.new_zeros(num_without_photo, *tokens.shape[1:]), tokens])
-                for name, tokens in conditions.items()
+                name: torch.cat([_for_no_photo(name, given, num_without_photo), given])
+                for name, given in conditions.items()
             }
         elif may_cache:
             cache = self.caches.setdefault(context, ConditionCache())
@@ -88,12 +100,17 @@ class GuidedPrediction:
         with self.transformer.cache_context(context):
             return self.transformer(
                 hidden_states=latents.to(self.transformer.dtype),
-                timestep=timestep.expand(len(latents)),
+                **{**times, "timestep": times["timestep"].expand(len(latents))},
                 **conditions,
                 **options,
                 attention_kwargs=self.pipeline.attention_kwargs,
                 return_dict=False,
             )[0]
+
+
+def _for_no_photo(name: str, given: Tensor, count: int) -> Tensor:
+    """What `count` entries without a photo have under this name of the transformer's conditions."""
+    return given.new_full((count, *given.shape[1:]), FOR_NO_PHOTO.get(name, 0))
 
 
 def scheduler_manners(

@@ -23,9 +23,12 @@ class Triplane3DPipelineOutput(BaseOutput):
 
     meshes: list[Any] | Tensor | np.ndarray
     images: list[Image.Image] | None = None
-    """The squares that the image encoder saw, one for each photo, background removed."""
+    """The squares that the image encoder saw, one for each photo, background removed.
+
+    In the order given; where objects have several photos, those of one after those of another, in one flat list.
+    """
     mattes: list[Matte] | None = None
-    """How each photo's object was told from its background, and any doubt about it."""
+    """How each photo's object was told from its background, and any doubt about it; in the order of `images`."""
 
     def render(
         self,

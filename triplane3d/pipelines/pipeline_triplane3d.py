@@ -34,9 +34,11 @@ from triplane3d.pipelines.guidance import GuidedPrediction, scheduler_manners
 from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
 from triplane3d.pipelines.loading import embedded_pipeline
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
+from triplane3d.pipelines.noise_levels import check_noise_levels, check_spacing, ends_of_steps, set_noise_levels
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_MESHES, MAX_RESOLUTION, PRESETS, check_presets
 from triplane3d.pipelines.sharing import SharedByCard
+from triplane3d.pipelines.views import View, Views, in_order
 
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "latent")
 
@@ -53,8 +55,10 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
     transformer takes `pixel_hidden_states`. `guider`, any of `diffusers.guiders`, replaces plain classifier-free
     guidance. Saved with the pipeline are how photos are framed (`framing`, `foreground_ratio`, grey `background`,
     `image_statistics` and, where other, `pixel_statistics`, and `image_size` and `pixel_size` in pixels where they are
-    not those that the two encoders were made for), the `level` of the surface, and its `presets`: the
-    `num_inference_steps`, `guidance_scale` and `resolution` that each name of `quality` stands for.
+    not those that the two encoders were made for), the `level` of the surface, its `presets`: the
+    `num_inference_steps`, `guidance_scale` and `resolution` that each name of `quality` stands for, and its
+    `timestep_spacing`: None leaves the noise levels to the scheduler, "trailing" makes all steps equally long before
+    its shift, which few steps want.
     """
 
     model_cpu_offload_seq = "image_encoder->pixel_encoder->transformer->vae"
@@ -79,6 +83,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         pixel_statistics: str | None = None,
         level: float = 0.0,
         pixel_size: int | None = None,
+        timestep_spacing: str | None = None,
     ):
         super().__init__()
         self.register_modules(
@@ -99,8 +104,10 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
             pixel_statistics=pixel_statistics,
             level=level,
             pixel_size=pixel_size,
+            timestep_spacing=timestep_spacing,
         )
         check_number("level", level)
+        check_spacing(timestep_spacing)
         if image_encoder is not None and transformer is not None:
             check_width(image_encoder, transformer)
         # Asked once here, so that settings without sense are refused where they are given.
@@ -181,7 +188,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
 
     def check_inputs(
         self,
-        image: Photo | Sequence[Photo] | None,
+        image: Photo | Sequence[Photo] | Sequence[Sequence[Photo]] | None,
         image_embeds: Tensor | None,
         latents: Tensor | None,
         generator: torch.Generator | list[torch.Generator] | None,
@@ -196,6 +203,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         callback_on_step_end_tensor_inputs: Sequence[str],
         background_removal: str = "auto",
         pixel_embeds: Tensor | None = None,
+        cameras: Sequence[Sequence[View]] | None = None,
     ) -> None:
         """Everything that can be refused before work is done."""
         check_background_removal(background_removal)
@@ -216,6 +224,9 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         check_whole("num_images_per_prompt", num_images_per_prompt, 1, MAX_MESHES)
         check_whole("resolution", resolution, 2, MAX_GRID if output_type in ("pt", "np") else MAX_RESOLUTION)
         check_number("level", level)
+        check_noise_levels(
+            self.scheduler, self.config.timestep_spacing, bool(self.transformer.config.get("interval_condition"))
+        )
         check_attention_kwargs(attention_kwargs)
         check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
 
@@ -224,16 +235,15 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         )
         if image_embeds is not None:
             check_tensor("image_embeds", image_embeds, ("photos", "tokens", width), "`encode_image` makes them")
-            photos = len(image_embeds)
             if (pixel_embeds is None) != (pixel_width is None):
                 wants = "no second stream of tokens: leave out" if pixel_width is None else "a second stream too: pass"
                 raise ValueError(f"this transformer reads {wants} `pixel_embeds`")
             if pixel_embeds is not None:
-                shape = (photos, "tokens", pixel_width)
+                shape = (len(image_embeds), "tokens", pixel_width)
                 check_tensor("pixel_embeds", pixel_embeds, shape, "`encode_image` makes them, given the pixel_encoder")
         else:
             assert image is not None, "refused above"
-            photos = check_photos(image)
+            check_photos(in_order(image))
             if pixel_embeds is not None:
                 raise ValueError("`pixel_embeds` go with `image_embeds`, not with `image`")
             if (pixel_width is not None) != (self.pixel_encoder is not None):
@@ -242,7 +252,9 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
                 raise ValueError(
                     f"the {has} is for a second stream of image tokens, but no {lacks} is; load both or none"
                 )
-        count = photos * num_images_per_prompt
+        views = Views.of(image, image_embeds, cameras)
+        views.check_for(self.transformer.config)
+        count = len(views.counts) * num_images_per_prompt
         check_generators(generator, count, self._execution_device)
         if latents is not None:
             shape = self._latents_shape(count)
@@ -286,7 +298,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
     @torch.no_grad()
     def __call__(
         self,
-        image: Photo | Sequence[Photo] | None = None,
+        image: Photo | Sequence[Photo] | Sequence[Sequence[Photo]] | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         num_images_per_prompt: int = 1,
@@ -303,19 +315,23 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         quality: str = DEFAULT_QUALITY,
         background_removal: str = "auto",
         pixel_embeds: Tensor | None = None,
+        cameras: Sequence[Sequence[View]] | None = None,
     ) -> Triplane3DPipelineOutput | tuple:
-        """One mesh per photo, or `num_images_per_prompt` of them.
+        """One mesh per object, or `num_images_per_prompt` of them.
 
         Args:
             image: a photo (path, PIL, array (height, width, channels), tensor (channels, height, width) in 0..1), a
-                list of them, or a batched array or tensor. The background is removed where there is no alpha.
+                list of them, or a batched array or tensor. The background is removed where there is no alpha. A list of
+                lists has 1 to 6 photos of each object, for a model with `camera_condition`; the mesh then stands in the
+                frame of the first of them.
             num_inference_steps: denoising steps; where None, what `quality` stands for.
             guidance_scale: how much more the photo counts than no photo, below 1 less; 1 runs the transformer without
                 guidance, and so does 0, which asks for none. Where None, what `quality` stands for; a pipeline with a
                 `guider` leaves it to that.
             generator: makes the call repeatable; a list has one for each mesh, which then does not depend on its batch.
             latents: noise to start from, (batch, channels, size, 3·size) of unit variance.
-            image_embeds: tokens from `encode_image`, (batch, tokens, features), instead of `image`.
+            image_embeds: tokens from `encode_image`, (batch, tokens, features), instead of `image`; those of several
+                photos of an object follow one another, zeros at the end where others have more, and `cameras` count.
             resolution: cells along the edge of the grid on which the surface is found, up to 2048 (1024 where the grid
                 itself is asked for); where None, as `quality` has it.
             level: the logit at which the surface lies; a higher one gives a thinner object. Where None, the pipeline's.
@@ -329,6 +345,10 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
                 "alpha", "rembg", "matting", "grabcut" or "border" asks for that way; a folder or Hub name is a
                 transformers model for "matting". Nothing is downloaded; `mattes` tells what ran, and how surely.
             pixel_embeds: tokens of the second stream, beside `image_embeds`, for a transformer that reads two.
+            cameras: for each object a list with the camera of each photo: "front", "right", "back" or "left", where it
+                stands; an (azimuth, elevation) pair in degrees, either None where unknown; a `Camera`, of which only
+                the direction counts; or None. Azimuths grow from the front (+z) to the right (+x). Only differences to
+                the first photo's count, which is taken for the front where nothing is said.
 
         Raises:
             ValueError: for any argument that cannot be meant, before work is done; for a photo without an object; and
@@ -363,7 +383,9 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
             callback_on_step_end_tensor_inputs,
             background_removal,
             pixel_embeds,
+            cameras,
         )
+        views = Views.of(image, image_embeds, cameras)
         # numpy's numbers are welcome; what follows wants Python's.
         num_inference_steps, resolution = int(num_inference_steps), int(resolution)
         self._guidance_scale = guidance_scale if self.guider is None else getattr(self.guider, "guidance_scale", 1.0)
@@ -377,11 +399,11 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
             # Photo → tokens, one set for each mesh.
             photos: PreparedPhotos | None = None
             if image is not None:
-                cutouts = self.image_processor.cut_out(image, background_removal)
+                cutouts = self.image_processor.cut_out(in_order(image), background_removal)
                 if self.pixel_encoder is not None:
                     cutouts = list(cutouts)  # both encoders look at them
                 photos = self.image_processor.prepare(cutouts)
-                image_embeds = self.encode_image(photos.pixel_values)
+                image_embeds = views.arrange(self.encode_image(photos.pixel_values))
                 if self.pixel_encoder is not None:
                     pixel_values = self.pixel_processor.prepare(cutouts).pixel_values
                     pixel_embeds = self.encode_image(pixel_values, self.pixel_encoder)
@@ -390,10 +412,12 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
                 pixel_embeds = self._for_each_mesh(pixel_embeds.to(device), num_images_per_prompt)
 
             # Noise → latents.
-            self.scheduler.set_timesteps(num_inference_steps, device=device)
+            set_noise_levels(self.scheduler, num_inference_steps, device, self.config.timestep_spacing)
             timesteps = self.scheduler.timesteps
+            ends = ends_of_steps(self.scheduler) if self.transformer.config.get("interval_condition") else None
             latents = self.prepare_latents(len(image_embeds), device, generator, latents)
             predict = GuidedPrediction(self)
+            seen_from = views.conditions(image_embeds)
             scale_input, step_options = scheduler_manners(self.scheduler, generator)
             self._num_timesteps = len(timesteps)
             with self.progress_bar(total=len(timesteps)) as progress_bar:
@@ -401,10 +425,11 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
                     if self.interrupt:
                         continue
                     self._current_timestep = timestep
-                    conditions = {"encoder_hidden_states": image_embeds}
+                    conditions = {"encoder_hidden_states": image_embeds, **seen_from}
                     if pixel_embeds is not None:
                         conditions["pixel_hidden_states"] = pixel_embeds
-                    prediction = predict(scale_input(latents, timestep), step, timestep, conditions)
+                    end = None if ends is None else ends[step]
+                    prediction = predict(scale_input(latents, timestep), step, timestep, conditions, end)
                     latents = self.scheduler.step(prediction, timestep, latents, **step_options)[0]
 
                     if callback_on_step_end is not None:

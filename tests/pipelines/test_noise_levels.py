@@ -1,0 +1,120 @@
+"""Few steps: how noise levels are spaced, and a model that knows where its step will end needs but one."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
+from pipelines.tiny_pipeline import build_tiny, build_tiny_for_views, grids, photo, seeded
+
+from triplane3d import Triplane3DPipeline
+
+
+def latents_of(pipe: Triplane3DPipeline, **options: Any) -> torch.Tensor:
+    return grids(pipe, output_type="latent", **options)
+
+
+def respaced(pipe: Triplane3DPipeline, spacing: str | None, **components: Any) -> Triplane3DPipeline:
+    other = Triplane3DPipeline(
+        **{**pipe.components, **components}, presets=pipe.config.presets, timestep_spacing=spacing
+    )
+    other.set_progress_bar_config(disable=True)
+    return other
+
+
+def timesteps_of(pipe: Triplane3DPipeline, steps: int) -> list[float]:
+    seen: list[float] = []
+    latents_of(pipe, num_inference_steps=steps, callback_on_step_end=lambda *now: seen.append(float(now[2])))
+    return seen
+
+
+def test_trailing_steps_are_equally_long_before_the_shift() -> None:
+    pipe = build_tiny()
+    assert timesteps_of(respaced(pipe, "trailing"), 4) == pytest.approx([1000, 750, 500, 250])
+    assert timesteps_of(respaced(pipe, None), 4)[-1] == pytest.approx(1)
+    shifted = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    assert timesteps_of(respaced(pipe, "trailing", scheduler=shifted), 4) == pytest.approx([1000, 900, 750, 500])
+    of_flows = UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction")
+    assert timesteps_of(respaced(pipe, "trailing", scheduler=of_flows), 2) == pytest.approx([1000, 500], abs=1)
+
+
+def test_the_spacing_is_saved_and_one_that_is_not_said_is_the_schedulers(tmp_path: Path) -> None:
+    pipe = build_tiny()
+    respaced(pipe, "trailing").save_pretrained(tmp_path)
+    loaded = Triplane3DPipeline.from_pretrained(tmp_path)
+    assert loaded.config.timestep_spacing == "trailing" and pipe.config.timestep_spacing is None
+    loaded.set_progress_bar_config(disable=True)
+    assert not torch.allclose(latents_of(loaded), latents_of(pipe), atol=1e-4)
+    assert torch.equal(latents_of(Triplane3DPipeline.from_pipe(loaded, timestep_spacing=None)), latents_of(pipe))
+
+
+def answers_with_mean_velocity(pipe: Triplane3DPipeline) -> list[tuple[float, float]]:
+    """The transformer becomes the flow map of dx/dσ = x, whose solution is x(r) = x(t) exp(r - t)."""
+    steps: list[tuple[float, float]] = []
+
+    def forward(hidden_states: torch.Tensor, timestep: torch.Tensor, timestep_end: torch.Tensor, **_: Any) -> tuple:
+        start, end = float(timestep[0]) / 1000, float(timestep_end) / 1000
+        steps.append((start, end))
+        return (hidden_states * (1 - math.exp(end - start)) / (start - end),)
+
+    pipe.transformer.forward = forward
+    return steps
+
+
+@pytest.mark.parametrize("spacing", [None, "trailing"])
+@pytest.mark.parametrize("shift", [1.0, 4.0])
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_a_mean_velocity_that_is_known_is_integrated_exactly(spacing: str | None, shift: float, steps: int) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    pipe = respaced(build_tiny_for_views(interval_condition=True), spacing, scheduler=scheduler)
+    passed = answers_with_mean_velocity(pipe)
+    noise = pipe.prepare_latents(1, torch.device("cpu"), seeded(), None)
+    ended = latents_of(pipe, latents=noise, num_inference_steps=steps)
+    assert torch.allclose(ended, noise * math.exp(-1), atol=1e-5)
+    starts, ends = np.array(passed).T
+    assert starts[0] == 1 and ends[-1] == 0 and len(passed) == steps
+    assert np.allclose(starts[1:], ends[:-1])
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+def test_the_end_of_the_step_reaches_the_transformer(guidance_scale: float) -> None:
+    pipe = build_tiny_for_views(interval_condition=True)
+    told = latents_of(pipe, guidance_scale=guidance_scale)
+    forward = pipe.transformer.forward
+    pipe.transformer.forward = lambda timestep_end, **rest: forward(**rest)
+    assert float((latents_of(pipe, guidance_scale=guidance_scale) - told).abs().max()) > 1e-2
+
+
+@pytest.mark.parametrize("scheduler", [DDIMScheduler(), EulerDiscreteScheduler(), UniPCMultistepScheduler()])
+def test_a_scheduler_that_takes_no_levels_of_a_flow_is_named(scheduler: Any) -> None:
+    pipe = respaced(build_tiny(), "trailing", scheduler=scheduler)
+    with pytest.raises(ValueError, match=f"'trailing' is for .* set that of {type(scheduler).__name__}"):
+        pipe(photo())
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        DDIMScheduler(),
+        FlowMatchHeunDiscreteScheduler(),
+        FlowMatchEulerDiscreteScheduler(stochastic_sampling=True),
+    ],
+)
+def test_a_scheduler_whose_steps_are_others_is_refused_to_a_flow_map(scheduler: Any) -> None:
+    pipe = respaced(build_tiny_for_views(interval_condition=True), None, scheduler=scheduler)
+    with pytest.raises(ValueError, match=f"mean velocity of a step .* {type(scheduler).__name__} as configured"):
+        pipe(photo())
+
+
+def test_no_other_spacing_is_known() -> None:
+    with pytest.raises(ValueError, match="timestep_spacing must be one of .None, 'trailing'., got 'leading'"):
+        respaced(build_tiny(), "leading")
