@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers.utils.logging import disable_progress_bar
 
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, OptimConfig, save_config
+from triplane3d.data.seeds import stream
 from triplane3d.training.optim import make_optimizer
 
 
@@ -69,11 +70,6 @@ class Batches(Dataset):
             self._orders = {old: order for old, order in self._orders.items() if old == epoch - 1}
             self._orders[epoch] = torch.randperm(len(self.source), generator=generator).tolist()
         return self._orders[epoch]
-
-
-def stream(*numbers: int) -> int:
-    """A seed for the stream of random numbers that `numbers` name; neighbours are unrelated."""
-    return int(np.random.SeedSequence([number % 2**32 for number in numbers]).generate_state(1)[0])
 
 
 def learning_rate(step: int, steps: int, optim: OptimConfig) -> float:
