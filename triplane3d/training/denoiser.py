@@ -21,6 +21,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from triplane3d.config import DenoiserConfig, FlowConfig
 from triplane3d.data.shards import ShardDataset
+from triplane3d.data.streams import ShapeStream
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens, freeze_unused, image_tokens
 from triplane3d.models.pixels import resize_square
@@ -32,12 +33,14 @@ from triplane3d.pipelines.image_processor import (
 )
 from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
+from triplane3d.training.architecture import check_init
 from triplane3d.training.augment import augment_views, premultiply
 from triplane3d.training.encode import Latents
 from triplane3d.training.losses import drop_condition, occupancy_iou
 from triplane3d.training.noise import noise_path
 from triplane3d.training.pictures import contact_sheet
 from triplane3d.training.run import Run, gather, start
+from triplane3d.training.sources import check_source, streamed_photos
 
 PIPELINE_SETTINGS = (
     "foreground_ratio",
@@ -123,14 +126,16 @@ class DenoiserObjective(nn.Module):
 def train(config: DenoiserConfig) -> Path:
     """Trains until `config.run.steps`; the output folder then holds what was trained: `transformer/`, and
     `image_encoder/` unless that was kept as it was."""
+    check_source(config.data, "folder", "latents")
     accelerator = start(config)
     scheduler = component_class(config.pipeline, "scheduler").from_pretrained(config.pipeline, subfolder="scheduler")
+    transformer = TriplaneTransformer.from_config(
+        TriplaneTransformer.load_config(config.pipeline, subfolder="transformer")
+    )
     if config.init:
+        declared = transformer.config
         transformer = TriplaneTransformer.from_pretrained(config.init, subfolder="transformer")
-    else:
-        transformer = TriplaneTransformer.from_config(
-            TriplaneTransformer.load_config(config.pipeline, subfolder="transformer")
-        )
+        check_init(f"{config.init}/transformer", transformer.config, f"{config.pipeline}/transformer", declared)
     image_encoder = build_image_encoder(config)
 
     data = config.data
@@ -156,7 +161,12 @@ def train(config: DenoiserConfig) -> Path:
     objective = DenoiserObjective(image_encoder, transformer, scheduler, config.flow, pixel_encoder)
     run = Run(accelerator, config, objective, components)
 
-    photos = LatentPhotos(Latents(data.latents, vae.config), ShardDataset(data.folder, keys=("view",)))
+    photos: ShapeStream | LatentPhotos
+    if data.stream:
+        photos = streamed_photos(data, vae, accelerator)
+    else:
+        assert data.folder is not None and data.latents is not None, "checked above"
+        photos = LatentPhotos(Latents(data.latents, vae.config), ShardDataset(data.folder, keys=("view",)))
     held_out = None
     if data.validation:
         held_out = ShardDataset(data.validation, keys=("labels", "view"), label_points=data.validation_labels)
@@ -166,7 +176,7 @@ def train(config: DenoiserConfig) -> Path:
         pixel_values = normalize(pipeline.image_processor, framed)
         second = None if pixel_encoder is None else normalize(pipeline.pixel_processor, framed)
         regression = run.step < config.flow.regression_warmup * config.run.steps
-        run.update(run.objective(batch["latents"], pixel_values, regression, second))
+        run.update(run.losses(batch["latents"], pixel_values, regression, second))
 
         if held_out is not None and run.due(config.run.validate_every) and accelerator.is_main_process:
             with run.averaged(), accelerator.autocast():
