@@ -202,7 +202,19 @@ def build_image_encoder(config: DenoiserConfig) -> PreTrainedModel:
         return encoder_class.from_pretrained(config.init_image_encoder, config=declared, dtype=torch.float32)
     if config.init:
         trained = config.init if config.train_image_encoder else config.pipeline
-        return encoder_class.from_pretrained(trained, subfolder="image_encoder", config=declared, dtype=torch.float32)
+        encoder, found = encoder_class.from_pretrained(
+            trained, subfolder="image_encoder", config=declared, dtype=torch.float32, output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )  # fmt: skip
+        other = list(found["mismatched_keys"])
+        if config.train_image_encoder:  # a run's own: what is missing would be random numbers, what is too much left out
+            other += [*found["missing_keys"], *found["unexpected_keys"]]
+        if other:
+            raise ValueError(
+                f"{trained}/image_encoder does not fit what {config.pipeline} declares: {len(other)} tensors differ, "
+                f"such as {min(map(str, other))}; train with the pipeline that it was made for, or begin with other weights"
+            )
+        return encoder
     return encoder_class(declared)
 
 
