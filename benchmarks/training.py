@@ -42,7 +42,7 @@ def main(
     image_size: Annotated[int, typer.Option(help="Of the photos.")] = 128,
 ) -> None:
     """Prints a table for each stage."""
-    device = f"{torch.cuda.get_device_name()}" if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
     print(f"{pipeline}, batches of {batch_size}, {precision}, {device}")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -51,16 +51,17 @@ def main(
             lines: Lines = defaultdict(list)
             calls = {}
             for mode in modes.split(","):
-                run = {"output": str(folder / "run"), "steps": REUSE + steps, "batch_size": batch_size, "resume": "none",
-                       "workers": workers, "mixed_precision": precision, "trackers": (), "log_every": REUSE,
-                       "checkpoint_every": 10**9, "compile": mode.endswith("compiled")}  # fmt: skip
+                run = {"output": str(folder / "run"), "steps": REUSE + steps, "batch_size": batch_size,
+                       "resume": "none", "workers": workers, "mixed_precision": precision, "trackers": (),
+                       "log_every": REUSE, "checkpoint_every": 10**9, "compile": mode.endswith("compiled")}  # fmt: skip
                 values = {"pipeline": pipeline, "run": run, "optim": {"muon": True},
                           "data": source(stage, mode, folder, batch_size, image_size)}  # fmt: skip
                 calls[mode] = partial(train, stage, values, lines[mode])
             timings = time_calls(calls, baseline=next(iter(calls)), repeats=repeats, warmup=0)
             print(f"\n{stage:24s} {'samples/s':>10s} {'mfu':>7s} {'waiting':>8s} {'whole run':>10s}")
             for mode, logged in lines.items():
-                speed, mfu, waiting = (median(line[key] for line in logged) for key in ("samples_per_s", "mfu", "waiting"))
+                keys = ("samples_per_s", "mfu", "waiting")
+                speed, mfu, waiting = (median(line[key] for line in logged) for key in keys)
                 print(f"{mode:24s} {speed:10.2f} {mfu:7.1%} {waiting:8.1%} {timings[mode].seconds:8.1f} s", flush=True)
 
 

@@ -207,12 +207,13 @@ def build_image_encoder(config: DenoiserConfig) -> PreTrainedModel:
             ignore_mismatched_sizes=True,
         )  # fmt: skip
         other = list(found["mismatched_keys"])
-        if config.train_image_encoder:  # a run's own: what is missing would be random numbers, what is too much left out
+        if config.train_image_encoder:
+            # A run's own: transformers would fill what is missing with random numbers, and leave out what is too much.
             other += [*found["missing_keys"], *found["unexpected_keys"]]
         if other:
             raise ValueError(
                 f"{trained}/image_encoder does not fit what {config.pipeline} declares: {len(other)} tensors differ, "
-                f"such as {min(map(str, other))}; train with the pipeline that it was made for, or begin with other weights"
+                f"such as {min(map(str, other))}; train with the pipeline that it was made for, or begin with others"
             )
         return encoder
     return encoder_class(declared)
