@@ -249,7 +249,7 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch(tmp_path):
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
                    "PYTHONPATH": os.pathsep.join([str(script.parents[2]), str(script.parent), *filter(None, sys.path)])}
     done = subprocess.run([*command, str(script), str(tmp_path / "two")], env=environment, capture_output=True,
-                          text=True, timeout=120)  # fmt: skip
+                          text=True, timeout=300)  # fmt: skip
     assert done.returncode == 0, done.stderr
 
     fit(config(tmp_path / "one", batch_size=8), ExactPlane(), ExactError)
