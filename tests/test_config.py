@@ -21,13 +21,13 @@ STAGES = {"data": ShapesConfig, "autoencoder": AutoencoderConfig, "latents": Lat
 SMALL = {"pipeline": "p", "data": {"folder": "f"}, "run": {"output": "o", "steps": 10, "batch_size": 2}}
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_every_shipped_config_is_understood_and_opens_with_its_command(path):
     stage = STAGES[path.stem.partition("_")[0]]
     load_config(stage, path)
     first = path.read_text().splitlines()[0]
     script = next(word for word in first.split() if word.endswith(".py"))
-    assert first.startswith("# ") and f"configs/{path.parent.name}/{path.name}" in first
+    assert first.startswith("# ") and first.endswith(f" configs/{path.relative_to(CONFIGS)}")
     assert (CONFIGS.parent / script).is_file()
     assert stage.__name__ in (CONFIGS.parent / script).read_text()
 

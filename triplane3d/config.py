@@ -50,11 +50,13 @@ class RunConfig:
     seed: int = 0
     mixed_precision: str = "bf16"  # "no" or "bf16"
     compile: bool = False
+    compile_backend: str = "inductor"  # of torch.compile; "eager" only traces
     workers: int = 1  # processes that read data ahead; 0 reads in the loop
     log_every: int = 50
     validate_every: int = 1000
     checkpoint_every: int = 500
     checkpoint_limit: int = 2
+    minutes: float | None = None  # save and stop after so many, to go on another time; at least one update is made
     resume: str = "latest"  # "latest", "none", or the path of a checkpoint-N folder
     trackers: tuple[str, ...] = ("tensorboard",)
     nonfinite_limit: int = 20  # updates in a row that may be skipped for a gradient that is not finite
@@ -75,13 +77,31 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShapeDataConfig:
-    """Which folders of shards are read, and how much of each shape."""
+class StreamConfig:
+    """Shapes drawn while training, on the device that trains, instead of read from shards (`triplane3d.data.streams`).
 
-    folder: str
+    A pool of shapes stays on the device and is renewed a group at a time. Batches take shapes from it at random and
+    draw points, photo and noise afresh; `reuse` sets how much of the time goes into drawing (`waiting` in the log).
+    """
+
+    stream: bool = False  # in place of `folder`
+    drawn: int = 64  # shapes of a group, drawn at once: more of them keep a GPU busier
+    pool: int = 1024  # shapes held by each process; a multiple of `drawn`, and no fewer than a batch
+    reuse: int = 8  # how often a shape is visited, on the average, before it gives way to a new one
+    mirror: bool = False  # every other visit of a streamed shape is to its mirror image in x
+    families: tuple[str, ...] | None = None  # of streamed shapes; all that are trained on
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeDataConfig(StreamConfig):
+    """Which folders of shards are read, or what is streamed, and how much of each shape."""
+
+    folder: str | None = None
     validation: str | None = None
     surface_points: int = 2048  # shown to the encoder
     label_points: int = 2048  # whose occupancy is asked; half uniform, half near the surface
+    held_surface_points: int = 4096  # of each streamed shape, from which every visit takes `surface_points`
+    held_label_points: int = 8192
     validation_labels: int = 8192
     validation_shapes: int = 64
     validation_pictures: int = 4
@@ -117,8 +137,9 @@ class LatentsConfig:
     """Stage 2: `scripts/encode_latents.py`."""
 
     vae: str  # folder with the trained vae
-    data: str
-    output: str
+    data: str | None = None  # shards; without them and without `output` only the mean and deviation are measured
+    output: str | None = None
+    fresh_shapes: int = 4096  # drawn for that, where there are no shards
     surface_points: int = 4096
     measure: bool = True  # write the latents' mean and deviation into the vae's config; false keeps those it has
     mirror: bool = False  # also encode every shape mirrored in x: its photo flipped is a second example for free
@@ -128,12 +149,17 @@ class LatentsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentDataConfig:
-    """Latents of stage 2 beside the shards that hold the same shapes' photos."""
+class LatentDataConfig(StreamConfig):
+    """Latents of stage 2 beside the shards that hold the same shapes' photos; or both made while training."""
 
-    folder: str
-    latents: str
-    vae: str  # the folder of the vae that wrote `latents`
+    folder: str | None = None
+    latents: str | None = None
+    vae: str  # the folder of the vae that wrote `latents`, or that encodes the streamed shapes
+    views: int = 2  # photos of each streamed shape from azimuth 0, of which every visit sees one
+    around: int = 0  # and photos from anywhere, for models that read several
+    image_size: int = 128  # of those photos
+    around_size: int | None = None  # pixels that those from anywhere are traced at, where fewer will do
+    surface_points: int = 4096  # of each streamed shape, shown to the vae
     validation: str | None = None
     validation_shapes: int = 16
     validation_pictures: int = 4

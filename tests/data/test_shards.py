@@ -50,3 +50,10 @@ def test_a_truncated_shard_and_an_empty_folder_are_named(folder: Path, tmp_path:
     (tmp_path / "half.safetensors").write_bytes((folder / "00000.safetensors").read_bytes()[:5000])
     with pytest.raises(ValueError, match="half.safetensors is not a whole shard"):
         ShardDataset(tmp_path)
+
+
+def test_a_shard_that_lacks_what_is_asked_of_it_is_named(folder: Path, tmp_path: Path) -> None:
+    write_shard(tmp_path / "blind.safetensors", range(2), surface_points=64, label_points=64, views=0)
+    assert len(ShardDataset(tmp_path, keys=("surface", "labels"))) == 2
+    with pytest.raises(ValueError, match="blind.safetensors lacks views, which this stage reads.*prepare_shapes.py"):
+        ShardDataset(tmp_path)

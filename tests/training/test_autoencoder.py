@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_stages import autoencoder_config
@@ -31,3 +32,11 @@ def test_a_killed_run_resumes_exactly(work, tmp_path):
     killed = train(autoencoder_config(work, **quick, **{"run.output": tmp_path / "killed"}))
     expected, found = (load_file(run / "vae/diffusion_pytorch_model.safetensors") for run in (whole, killed))
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_weights_of_another_architecture_to_begin_with_are_refused(work, autoencoder, tmp_path):
+    other = AutoencoderKLTriplane.load_config(autoencoder / "vae") | {"field_hidden_dim": 24, "latents_mean": None}
+    AutoencoderKLTriplane.from_config(other).save_pretrained(tmp_path / "vae")
+    settings = {"init": tmp_path / "vae", "run.output": tmp_path / "run", "run.steps": 1}
+    with pytest.raises(ValueError, match=r"another architecture than .*tiny/vae: field_hidden_dim=24 there, \d+ here"):
+        train(autoencoder_config(work, **settings))

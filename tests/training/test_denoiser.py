@@ -1,16 +1,19 @@
 """Stage 3: the flow it is taught is the scheduler's, and it learns to draw the shape of the photo it is given."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from safetensors.torch import load_file
 from tiny_stages import denoiser_config
+from transformers import AutoConfig, AutoModel
 
 from triplane3d.config import FlowConfig
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.training.denoiser import DenoiserObjective, LatentPhotos, train
 from triplane3d.training.encode import Latents
 
@@ -100,3 +103,23 @@ def test_latents_of_other_shapes_are_refused(work, autoencoder, latents):
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae")
     with pytest.raises(ValueError, match=r"other shapes than the photos \(8 and 7 shapes\)"):
         LatentPhotos(Latents(latents, vae.config), ShardDataset(work / "data", keys=("views",), limit=7))
+
+
+def test_weights_of_another_architecture_to_begin_with_are_refused(work, latents, denoiser, tmp_path):
+    settings = {"init": tmp_path, "run.output": tmp_path / "run", "run.steps": 1, "data.validation": None}
+    shutil.copytree(denoiser / "transformer", tmp_path / "transformer")
+    encoder = AutoConfig.from_pretrained(denoiser, subfolder="image_encoder")
+    for change, sentence in (
+        ({"intermediate_size": 24, "mlp_ratio": 3}, r"image_encoder does not fit what .*tiny declares"),
+        ({"num_hidden_layers": encoder.num_hidden_layers + 1}, r"image_encoder does not fit what .*tiny declares"),
+    ):
+        AutoModel.from_config(AutoConfig.for_model(**(encoder.to_dict() | change))).save_pretrained(
+            tmp_path / "image_encoder"
+        )
+        with pytest.raises(ValueError, match=sentence):
+            train(denoiser_config(work, **settings))
+
+    other = TriplaneTransformer.load_config(denoiser / "transformer") | {"num_layers": 1}
+    TriplaneTransformer.from_config(other).save_pretrained(tmp_path / "transformer")
+    with pytest.raises(ValueError, match=r"another architecture than .*tiny/transformer: num_layers=1 there, \d here"):
+        train(denoiser_config(work, **settings))

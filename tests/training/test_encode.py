@@ -4,12 +4,14 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny_stages import latents_config
 
+from triplane3d.data.shapes import draw_shapes, sample_surface
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.training.denoiser import LatentPhotos
-from triplane3d.training.encode import Latents, encode
+from triplane3d.training.encode import Latents, encode, latent_statistics
 from triplane3d.training.losses import occupancy_iou
 
 
@@ -68,6 +70,35 @@ def test_mirrored_latents_are_of_the_mirror_image(work, autoencoder, tmp_path):
         assert flipped or torch.equal(sample["latents"], stored.read(0))
         assert any(torch.equal(sample["views"][0], view) for view in views)
     assert len({float(sample["latents"].sum()) for sample in drawn}) == 2
+
+
+def test_broken_files_of_latents_are_named(latents, tmp_path):
+    whole = (latents / "latents-00000.safetensors").read_bytes()
+    (tmp_path / "latents-00000.safetensors").write_bytes(whole[: len(whole) // 2])
+    statistics = {"latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
+    with pytest.raises(ValueError, match="latents-00000.safetensors is not a whole file of latents.*encode_latents.py"):
+        Latents(tmp_path, statistics)
+    save_file({"seeds": torch.arange(3)}, tmp_path / "latents-00000.safetensors")
+    with pytest.raises(ValueError, match="lacks latents, which this stage reads; it holds seeds"):
+        Latents(tmp_path, statistics)
+
+
+def test_without_shards_the_statistics_are_those_of_fresh_shapes(work, autoencoder, tmp_path):
+    shutil.copytree(autoencoder / "vae", tmp_path / "vae")
+    vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae")
+    overrides = {"data": None, "output": None, "vae": tmp_path / "vae", "fresh_shapes": 8, "surface_points": 512}
+    assert encode(latents_config(work, **overrides)) == tmp_path / "vae"
+    mean, std = latent_statistics(AutoencoderKLTriplane.load_config(tmp_path / "vae"))
+
+    shapes = draw_shapes(range(8), azimuths="random")
+    points, normals = sample_surface(shapes, 512, torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        latents = vae.encode(points, normals, shapes.color(points)).latent_dist.mode()
+    assert ((latents.mean((0, 2, 3), keepdim=True)[0] - mean).abs() < 0.05 * std).all()
+    assert torch.allclose(latents.std((0, 2, 3), keepdim=True)[0], std, rtol=0.05)
+
+    with pytest.raises(ValueError, match="takes `data` .* and `output` .* together, or neither"):
+        encode(latents_config(work, output=None))
 
 
 def test_latents_without_statistics_are_refused(latents):

@@ -48,6 +48,14 @@ def test_a_network_that_learnt_it_is_led_to_the_data(name: str) -> None:
     assert (latents - data).abs().max() < 0.02
 
 
+@pytest.mark.parametrize("options", [{}, {"shift": 3.0}, {"num_train_timesteps": 500, "shift": 0.5}])
+def test_the_flow_is_mixed_as_its_scheduler_mixes(options: dict) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(**options)
+    path, (data, noise) = noise_path(scheduler, FlowConfig()), torch.randn(2, 64, 4, 4, 12)
+    timesteps = path.draw(64, regression=False)
+    assert torch.allclose(path.mix(data, timesteps, noise)[0], scheduler.scale_noise(data, timesteps, noise), atol=1e-6)
+
+
 def test_timesteps_reach_everywhere() -> None:
     drawn = noise_path(DDIMScheduler(), FlowConfig()).draw(20_000, regression=False)
     assert drawn.min() == 0 and drawn.max() == 999 and abs(drawn.mean() - 499.5) < 10

@@ -1,11 +1,16 @@
 """The promises of `Run`: exact resumption, a bounded number of checkpoints, gradients that are not finite."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -60,12 +65,25 @@ def config(output: Path, muon: bool = False, **changes) -> AutoencoderConfig:
     )
 
 
-def fit(settings: AutoencoderConfig, source=None) -> Run:
+class ExactError(SquaredError):
+    """Without the noise, which each process draws for itself."""
+
+    def forward(self, x, y):
+        return {"loss": (self.model.linear(x) - y).square().mean()}
+
+
+class ExactPlane(Plane):
+    def __getitem__(self, index):
+        x = super().__getitem__(index)["x"]
+        return {"x": x, "y": x.sum(0, keepdim=True)}
+
+
+def fit(settings: AutoencoderConfig, source=None, objective=SquaredError) -> Run:
     accelerator = start(settings)
     line = Line()
-    run = Run(accelerator, settings, SquaredError(line), {"line": line})
+    run = Run(accelerator, settings, objective(line), {"line": line})
     for batch in run.batches(source or Plane()):
-        run.update(run.objective(**batch))
+        run.update(run.losses(**batch))
         if run.due(settings.run.checkpoint_every):
             run.save()
     run.finish()
@@ -141,9 +159,105 @@ def test_an_update_with_a_broken_sample_is_skipped_and_counted(tmp_path):
     assert line["skipped"] == 2 and line["loss"] < 10
 
 
-def test_a_run_of_broken_updates_ends_in_a_sentence(tmp_path):
-    with pytest.raises(FloatingPointError, match="not finite for 3 updates in a row.*lower optim.lr"):
+class PoisonedLoss(SquaredError):
+    """From its fourth call on the loss is no number, though its gradient is one: as of a constant that overflows."""
+
+    calls = 0
+
+    def forward(self, x, y):
+        self.calls += 1
+        loss = super().forward(x, y)["loss"]
+        return {"loss": loss + (torch.inf if self.calls > self.good else 0.0)}
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_broken_loss_touches_nothing_and_the_end_says_how_to_go_on(tmp_path, accumulation):
+    """One broken part of an accumulation is enough; weights, averages and the checkpoint stay as they were."""
+    settings = config(tmp_path, accumulation=accumulation, checkpoint_every=2, nonfinite_limit=2, steps=9)
+    accelerator, line = start(settings), Line()
+    objective = PoisonedLoss(line)
+    objective.good = 1 + 2 * accumulation + (accumulation - 1)  # the first call counts FLOPs
+    run = Run(accelerator, settings, objective, {"line": line})
+    with pytest.raises(FloatingPointError, match="not finite for 3 updates in a row.*lower optim.lr") as stopped:
+        for batch in run.batches(Plane()):
+            run.update(run.losses(**batch))
+            if run.due(settings.run.checkpoint_every) and run.step <= 2:
+                run.save()
+    assert run.step == 4 and run.skipped == 3
+    assert f"The last checkpoint, {tmp_path / 'checkpoint-2'}, is from before" in str(stopped.value)
+
+    saved = load_file(tmp_path / "checkpoint-2" / "model.safetensors")
+    assert all(torch.equal(saved[name], value) for name, value in objective.state_dict().items())
+    averaged = load_file(tmp_path / "checkpoint-2" / "line" / "weights.safetensors")
+    names = [name for name, _ in line.named_parameters()]
+    for name, average in zip(names, run.averages["line"].shadow_params, strict=True):
+        assert torch.equal(averaged[name], average)
+    assert fit(config(tmp_path, accumulation=accumulation, steps=4)).step == 4  # whole: another run goes on from it
+
+
+def test_a_run_that_breaks_before_its_first_checkpoint_says_so(tmp_path):
+    with pytest.raises(FloatingPointError, match="3 updates in a row.*No checkpoint was written before"):
         fit(config(tmp_path, nonfinite_limit=2), PoisonedPlane(all_broken=True))
+
+
+def test_a_compiled_run_has_the_names_and_weights_of_one_that_is_not(tmp_path):
+    """Traced by dynamo and run as it was traced; either takes up the other's checkpoint."""
+    whole, compiled = config(tmp_path / "whole"), {"compile": True, "compile_backend": "eager"}
+    fit(whole)
+    fit(config(tmp_path / "compiled", **compiled))
+    (tmp_path / "both").mkdir()
+    shutil.copytree(tmp_path / "compiled" / "checkpoint-3", tmp_path / "both" / "checkpoint-3")
+    fit(config(tmp_path / "both"))
+    for name in ("line/weights.safetensors", "checkpoint-6/model.safetensors"):
+        expected = load_file(tmp_path / "whole" / name)
+        for other in ("compiled", "both"):
+            found = load_file(tmp_path / other / name)
+            assert expected.keys() == found.keys()
+            assert all(torch.allclose(expected[key], found[key], atol=1e-6) for key in expected), (name, other)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
+    fit(config(tmp_path, steps=3))
+    settings = config(tmp_path)
+    accelerator, line = start(settings), Line()
+    line.linear = nn.Linear(4, 1)
+    with pytest.raises(ValueError, match=r"another architecture: model.linear.weight is \(1, 3\) there and \(1, 4\)"):
+        Run(accelerator, settings, SquaredError(line), {"line": line})
+    line.linear = nn.Sequential(nn.Linear(3, 1))
+    with pytest.raises(ValueError, match=r"linear.0.bias is missing there and \(1,\) here, and so on for 4 tensors"):
+        Run(accelerator, settings, SquaredError(line), {"line": line})
+
+
+def test_a_checkpoint_that_is_cut_short_is_named(tmp_path):
+    fit(config(tmp_path, steps=3))
+    model = tmp_path / "checkpoint-3" / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:50])
+    with pytest.raises(ValueError, match="checkpoint-3 is not a whole checkpoint.*delete it"):
+        fit(config(tmp_path))
+
+
+def test_weights_that_are_cut_up_among_devices_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+    with pytest.raises(ValueError, match="FSDP cuts it up. Choose multi-GPU"):
+        start(config(tmp_path))
+
+
+def test_two_processes_learn_what_one_learns_from_twice_the_batch(tmp_path):
+    """DistributedDataParallel over gloo: same weights, same names, also when they were stopped in between."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = Path(__file__).parent / "two_processes.py"
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
+                   "PYTHONPATH": os.pathsep.join([str(script.parents[2]), str(script.parent), *filter(None, sys.path)])}
+    done = subprocess.run([*command, str(script), str(tmp_path / "two")], env=environment, capture_output=True,
+                          text=True, timeout=300)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+    fit(config(tmp_path / "one", batch_size=8), ExactPlane(), ExactError)
+    assert "stopped after 0 minutes at step 1 of 6" in done.stdout and "resuming from" in done.stdout
+    for name in ("line/weights.safetensors", "checkpoint-6/model.safetensors"):
+        one, two = load_file(tmp_path / "one" / name), load_file(tmp_path / "two" / name)
+        assert one.keys() == two.keys()
+        assert all(torch.allclose(one[key], two[key], atol=1e-6) for key in one), name
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):

@@ -17,15 +17,23 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from triplane3d.data.shapes import ShapeBatch, Views, draw_shapes, render_views, sample_labels, sample_surface
+from triplane3d.data.tensor_files import open_tensors
 from triplane3d.models.pixels import resize_square
 
 Sample = dict[str, Tensor]
+
+# What a dataset's keys read of a shard.
+FIELDS = {
+    "surface": ("surface_points", "surface_normals", "surface_colors"),
+    "labels": ("label_points", "label_distance"),
+    "view": ("views",),
+    "views": ("views",),
+}
 
 
 def sample_shapes(batch: ShapeBatch, *, surface_points: int, label_points: int, views: int, image_size: int,
@@ -93,13 +101,11 @@ class ShardDataset(Dataset):
             raise FileNotFoundError(f"no shards (*.safetensors) in {folder}; write them with scripts/prepare_shapes.py")
         self.keys, self.surface_points, self.label_points = tuple(keys), surface_points, label_points
         self.generator = generator
+        needed = ["seeds", *(field for key in self.keys for field in FIELDS[key])]
         self._files: list[Any] = []
         self._where: list[tuple[int, int]] = []
         for path in paths:
-            try:
-                shard = safe_open(path, framework="pt")
-            except SafetensorError as error:
-                raise ValueError(f"{path} is not a whole shard ({error}); delete it and write it again") from error
+            shard = open_tensors(path, needed, noun="shard", script="scripts/prepare_shapes.py")
             self._where += [(len(self._files), row) for row in range(shard.get_slice("seeds").get_shape()[0])]
             self._files.append(shard)
         self._where = self._where[:limit]

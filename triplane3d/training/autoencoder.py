@@ -16,11 +16,14 @@ from torch.nn import functional
 
 from triplane3d.config import AutoencoderConfig, AutoencoderLossConfig
 from triplane3d.data.shards import ShardDataset
+from triplane3d.data.streams import ShapeStream
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.triplane import TriplaneField
+from triplane3d.training.architecture import check_init
 from triplane3d.training.losses import occupancy_iou, occupancy_loss
 from triplane3d.training.pictures import contact_sheet
 from triplane3d.training.run import Run, gather, start
+from triplane3d.training.sources import check_source, streamed_surfaces
 
 
 class AutoencoderObjective(nn.Module):
@@ -73,24 +76,30 @@ def disturb(
 
 def train(config: AutoencoderConfig) -> Path:
     """Trains until `config.run.steps` and returns the output folder, which then holds `vae/`."""
+    check_source(config.data, "folder")
     accelerator = start(config)
+    vae = AutoencoderKLTriplane.from_config(AutoencoderKLTriplane.load_config(config.pipeline, subfolder="vae"))
     if config.init:
-        vae = AutoencoderKLTriplane.from_pretrained(config.init)
-    else:
-        vae = AutoencoderKLTriplane.from_config(AutoencoderKLTriplane.load_config(config.pipeline, subfolder="vae"))
+        declared, vae = vae.config, AutoencoderKLTriplane.from_pretrained(config.init)
+        check_init(config.init, vae.config, f"{config.pipeline}/vae", declared)
     run = Run(accelerator, config, AutoencoderObjective(vae.train(), config.loss), {"vae": vae})
 
     data = config.data
-    shapes = ShardDataset(
-        data.folder, ("surface", "labels"), surface_points=data.surface_points, label_points=data.label_points
-    )
+    shapes: ShapeStream | ShardDataset
+    if data.stream:
+        shapes = streamed_surfaces(data, accelerator.device)
+    else:
+        assert data.folder is not None, "checked above"
+        shapes = ShardDataset(
+            data.folder, ("surface", "labels"), surface_points=data.surface_points, label_points=data.label_points
+        )
     held_out = data.validation and ShardDataset(
         data.validation, surface_points=data.surface_points, label_points=data.validation_labels
     )
 
     for batch in run.batches(shapes):
         kl_share = min(1.0, (run.step + 1) / max(1, config.loss.kl_warmup_steps))
-        run.update(run.objective(**batch, kl_share=kl_share))
+        run.update(run.losses(**batch, kl_share=kl_share))
 
         if held_out and run.due(config.run.validate_every) and accelerator.is_main_process:
             with run.averaged():

@@ -21,6 +21,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from triplane3d.config import DenoiserConfig, FlowConfig, ViewsConfig
 from triplane3d.data.shards import ShardDataset
+from triplane3d.data.streams import ShapeStream
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens, freeze_unused, image_tokens, token_width
 from triplane3d.models.pixels import resize_square
@@ -32,6 +33,7 @@ from triplane3d.pipelines.image_processor import (
 )
 from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
+from triplane3d.training.architecture import check_init
 from triplane3d.training.augment import augment_views, premultiply
 from triplane3d.training.encode import Latents
 from triplane3d.training.growth import grown_transformer
@@ -39,6 +41,7 @@ from triplane3d.training.losses import drop_condition, occupancy_iou
 from triplane3d.training.noise import noise_path
 from triplane3d.training.pictures import contact_sheet
 from triplane3d.training.run import Run, gather, start
+from triplane3d.training.sources import check_source, streamed_photos
 
 PIPELINE_SETTINGS = (
     "foreground_ratio",
@@ -223,14 +226,21 @@ def choose_views(
 def train(config: DenoiserConfig) -> Path:
     """Trains until `config.run.steps`; the output folder then holds what was trained: `transformer/`, and
     `image_encoder/` unless that was kept as it was."""
+    check_source(config.data, "folder", "latents")
     accelerator = start(config)
     scheduler = component_class(config.pipeline, "scheduler").from_pretrained(config.pipeline, subfolder="scheduler")
+    transformer = TriplaneTransformer.from_config(
+        TriplaneTransformer.load_config(config.pipeline, subfolder="transformer")
+    )
     if config.init:
-        transformer = grown_transformer(config.init, config.pipeline)
-    else:
-        transformer = TriplaneTransformer.from_config(
-            TriplaneTransformer.load_config(config.pipeline, subfolder="transformer")
+        check_init(
+            f"{config.init}/transformer",
+            TriplaneTransformer.load_config(config.init, subfolder="transformer"),
+            f"{config.pipeline}/transformer",
+            transformer.config,
+            growing=("camera_condition", "interval_condition"),
         )
+        transformer = grown_transformer(config.init, config.pipeline)
     image_encoder = build_image_encoder(config)
 
     data = config.data
@@ -256,10 +266,15 @@ def train(config: DenoiserConfig) -> Path:
     objective = DenoiserObjective(image_encoder, transformer, scheduler, config.flow, pixel_encoder)
     run = Run(accelerator, config, objective, components)
 
-    keys = ("views", "labels") if config.flow.coarse_occupancy else ("views",)
-    photos = LatentPhotos(
-        Latents(data.latents, vae.config), ShardDataset(data.folder, keys=keys, label_points=COARSE_LABELS)
-    )
+    photos: ShapeStream | LatentPhotos
+    labels = COARSE_LABELS if config.flow.coarse_occupancy else 0
+    if data.stream:
+        photos = streamed_photos(data, vae, accelerator, labels=labels)
+    else:
+        assert data.folder is not None and data.latents is not None, "checked above"
+        keys = ("views", "labels") if labels else ("views",)
+        shards = ShardDataset(data.folder, keys=keys, label_points=COARSE_LABELS)
+        photos = LatentPhotos(Latents(data.latents, vae.config), shards)
     held_out = None
     if data.validation:
         held_out = ShardDataset(data.validation, keys=("labels", "view"), label_points=data.validation_labels)
@@ -273,7 +288,7 @@ def train(config: DenoiserConfig) -> Path:
         second = None if pixel_encoder is None else normalize(pipeline.pixel_processor, framed)
         regression = run.step < config.flow.regression_warmup * config.run.steps
         run.update(
-            run.objective(
+            run.losses(
                 batch["latents"],
                 pixel_values,
                 regression,
@@ -308,7 +323,20 @@ def build_image_encoder(config: DenoiserConfig) -> PreTrainedModel:
         return encoder_class.from_pretrained(config.init_image_encoder, config=declared, dtype=torch.float32)
     if config.init:
         trained = config.init if config.train_image_encoder else config.pipeline
-        return encoder_class.from_pretrained(trained, subfolder="image_encoder", config=declared, dtype=torch.float32)
+        encoder, found = encoder_class.from_pretrained(
+            trained, subfolder="image_encoder", config=declared, dtype=torch.float32, output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )  # fmt: skip
+        other = list(found["mismatched_keys"])
+        if config.train_image_encoder:
+            # A run's own: transformers would fill what is missing with random numbers, and leave out what is too much.
+            other += [*found["missing_keys"], *found["unexpected_keys"]]
+        if other:
+            raise ValueError(
+                f"{trained}/image_encoder does not fit what {config.pipeline} declares: {len(other)} tensors differ, "
+                f"such as {min(map(str, other))}; train with the pipeline that it was made for, or begin with others"
+            )
+        return encoder
     return encoder_class(declared)
 
 

@@ -4,7 +4,8 @@
 
 Writes `latents-NNNNN.safetensors` files, rows in the order of the shards, and tells the vae's own config the mean and
 the deviation of each latent channel: the schedule's signal-to-noise ratios assume unit variance. With `measure: false`
-the config stays as it is, for a denoiser that was trained with what it says.
+the config stays as it is, for a denoiser that was trained with what it says. Without shards mean and deviation are all
+that it leaves, measured on fresh shapes: a denoiser that streams encodes its own.
 """
 
 import time
@@ -17,14 +18,18 @@ from accelerate import Accelerator
 from diffusers.configuration_utils import FrozenDict
 from einops import rearrange
 from jaxtyping import Float
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from triplane3d.config import LatentsConfig
+from triplane3d.data.shapes import draw_shapes, sample_surface
 from triplane3d.data.shards import ShardDataset
+from triplane3d.data.tensor_files import open_tensors
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.training.run import gather
+
+# Per channel: how many numbers, their sum, the sum of their squares.
+Moments = Float[Tensor, "3 channels"]
 
 
 @torch.no_grad()
@@ -32,6 +37,16 @@ def encode(config: LatentsConfig) -> Path:
     """Encodes all of `config.data` and returns the folder of latents."""
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     vae = AutoencoderKLTriplane.from_pretrained(config.vae).to(accelerator.device).eval()
+    if config.data is None and config.output is None and config.measure:
+        moments = fresh_moments(accelerator, vae, config)
+        write_statistics(accelerator, vae, config, moments)
+        return Path(config.vae)
+    if config.data is None or config.output is None:
+        raise ValueError(
+            "stage 2 takes `data` (shards) and `output` (a folder for their latents) together, or neither, to measure "
+            f"the latents' mean and deviation on fresh shapes; got data={config.data}, output={config.output}, "
+            f"measure={config.measure}"
+        )
     shapes = ShardDataset(config.data, keys=("surface",), surface_points=config.surface_points)
     seeds = torch.tensor(shapes.seeds)
     output = Path(config.output)
@@ -42,7 +57,7 @@ def encode(config: LatentsConfig) -> Path:
             old.unlink()
     accelerator.wait_for_everyone()
 
-    # Each process encodes its share of the files. Per channel: how many numbers, their sum, the sum of their squares.
+    # Each process encodes its share of the files.
     moments = torch.zeros(3, vae.config.latent_channels, dtype=torch.float64)
     begun, done = time.perf_counter(), 0
     files = list(enumerate(range(0, len(shapes), config.shard_size)))
@@ -55,20 +70,47 @@ def encode(config: LatentsConfig) -> Path:
                 indices = range(start, min(start + config.batch_size, last))
                 encoded.append(posterior_mean(accelerator, vae, shapes, indices, mirror=key == "mirrored"))
             tensors[key] = torch.cat(encoded).half()
-            values = rearrange(tensors[key].double(), "shape channel height width -> channel (shape height width)")
-            moments += torch.stack([torch.ones_like(values).sum(1), values.sum(1), values.square().sum(1)])
+            moments += moments_of(tensors[key])
         save_file(tensors, output / f"latents-{number:05d}.safetensors")
         done += last - first
         accelerator.print(f"{done} shapes, {done / (time.perf_counter() - begun):.0f} per second", flush=True)
 
+    if config.measure:
+        write_statistics(accelerator, vae, config, moments)
+    return output
+
+
+def fresh_moments(accelerator: Accelerator, vae: AutoencoderKLTriplane, config: LatentsConfig) -> Moments:
+    """Of the latents of the first `config.fresh_shapes` shapes, the same whoever encodes them."""
+    moments = torch.zeros(3, vae.config.latent_channels, dtype=torch.float64)
+    firsts = range(0, config.fresh_shapes, config.batch_size)
+    for first in firsts[accelerator.process_index :: accelerator.num_processes]:
+        seeds = range(first, min(first + config.batch_size, config.fresh_shapes))
+        shapes = draw_shapes(seeds, azimuths="random", device=accelerator.device)
+        generator = torch.Generator(accelerator.device).manual_seed(first)
+        points, normals = sample_surface(shapes, config.surface_points, generator)
+        for mirror in (False, True) if config.mirror else (False,):
+            latents = encode_surface(accelerator, vae, points, normals, shapes.color(points), mirror=mirror)
+            moments += moments_of(latents.cpu())
+    return moments
+
+
+def moments_of(latents: Float[Tensor, "batch channel height width"]) -> Moments:
+    values = rearrange(latents.double(), "shape channel height width -> channel (shape height width)")
+    return torch.stack([torch.ones_like(values).sum(1), values.sum(1), values.square().sum(1)])
+
+
+def write_statistics(
+    accelerator: Accelerator, vae: AutoencoderKLTriplane, config: LatentsConfig, moments: Moments
+) -> None:
+    """All processes' moments as mean and deviation per channel, into the config of the vae's folder."""
     count, total, squares = accelerator.reduce(moments.to(accelerator.device)).cpu()
     mean = total / count
     std = (squares / count - mean**2).clamp(min=1e-12).sqrt()
-    if accelerator.is_main_process and config.measure:
+    if accelerator.is_main_process:
         vae.register_to_config(latents_mean=rounded(mean), latents_std=rounded(std))
         vae.save_config(config.vae)
         accelerator.print("latents' deviation per channel:", *(f"{value:.3f}" for value in std))
-    return output
 
 
 def posterior_mean(
@@ -81,14 +123,43 @@ def posterior_mean(
     """The latents of these shapes, each from the same points at every call; with `mirror`, of their images in x."""
     batch = gather(shapes, indices, torch.Generator().manual_seed(indices[0]))
     batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
-    sides = batch["surface_points"].new_tensor([-1 if mirror else 1, 1, 1])
+    surface = (batch["surface_points"], batch["surface_normals"], batch["surface_colors"])
+    return encode_surface(accelerator, vae, *surface, mirror=mirror).cpu()
+
+
+@torch.no_grad()
+def encode_surface(
+    accelerator: Accelerator,
+    vae: AutoencoderKLTriplane,
+    points: Float[Tensor, "batch points 3"],
+    normals: Float[Tensor, "batch points 3"],
+    colors: Float[Tensor, "batch points 3"],
+    *,
+    mirror: bool = False,
+) -> Float[Tensor, "batch channels height width"]:
+    """The mean of the posterior of these surfaces, or with `mirror` of their images in x."""
+    sides = points.new_tensor([-1 if mirror else 1, 1, 1])
     with accelerator.autocast():
-        encoded = vae.encode(sides * batch["surface_points"], sides * batch["surface_normals"], batch["surface_colors"])
-    return encoded.latent_dist.mode().float().cpu()
+        return vae.encode(sides * points, sides * normals, colors).latent_dist.mode().float()
 
 
 def rounded(values: Tensor) -> list[float]:
     return [float(f"{value:.5g}") for value in values.tolist()]
+
+
+def latent_statistics(
+    vae_config: FrozenDict | dict,
+) -> tuple[Float[Tensor, "channels 1 1"], Float[Tensor, "channels 1 1"]]:
+    """Mean and deviation of each latent channel, as the vae's config knows them."""
+    if vae_config["latents_mean"] is None:
+        raise ValueError(
+            "the vae's config has no latents_mean: encode latents with it first, or measure them, with "
+            "scripts/encode_latents.py"
+        )
+    mean, std = (
+        rearrange(torch.tensor(vae_config[key]), "channel -> channel 1 1") for key in ("latents_mean", "latents_std")
+    )
+    return mean, std
 
 
 class Latents:
@@ -98,12 +169,10 @@ class Latents:
         paths = sorted(Path(folder).glob("latents-*.safetensors"))
         if not paths:
             raise FileNotFoundError(f"no latents-*.safetensors in {folder}; write them with scripts/encode_latents.py")
-        if vae_config["latents_mean"] is None:
-            raise ValueError("the vae's config has no latents_mean: encode latents with it first")
-        self._files = [safe_open(path, framework="pt") for path in paths]
+        names = {"noun": "file of latents", "script": "scripts/encode_latents.py"}
+        self._files = [open_tensors(path, ("seeds", "latents"), **names) for path in paths]
         self._ends = list(accumulate(len(file.get_tensor("seeds")) for file in self._files))
-        self.mean = rearrange(torch.tensor(vae_config["latents_mean"]), "channel -> channel 1 1")
-        self.std = rearrange(torch.tensor(vae_config["latents_std"]), "channel -> channel 1 1")
+        self.mean, self.std = latent_statistics(vae_config)
 
     @property
     def seeds(self) -> list[int]:

@@ -46,7 +46,9 @@ class FlowPath:
         return self.scheduler.timesteps[(places * steps).long().clamp(max=steps - 1)]
 
     def mix(self, latents: Tensor, timesteps: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        return self.scheduler.scale_noise(latents, timesteps, noise), noise - latents
+        # As `scale_noise` of the scheduler, which looks every timestep up by itself: a wait for the device each.
+        sigmas = (timesteps / self.scheduler.config.num_train_timesteps).view(-1, 1, 1, 1)
+        return sigmas * noise + (1 - sigmas) * latents, noise - latents
 
 
 class DiffusionPath:

@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import DistributedType, ProjectConfiguration
 from diffusers.training_utils import EMAModel
 from PIL import Image
 from torch import Tensor, nn
@@ -25,7 +25,13 @@ from torch.utils.data import DataLoader, Dataset
 from transformers.utils.logging import disable_progress_bar
 
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, OptimConfig, save_config
+from triplane3d.data.seeds import stream
+from triplane3d.data.streams import ShapeStream
+from triplane3d.training.architecture import check_checkpoint
 from triplane3d.training.optim import make_optimizer
+from triplane3d.training.throughput import count_flops, matmul_ceiling
+
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
 @runtime_checkable
@@ -71,11 +77,6 @@ class Batches(Dataset):
         return self._orders[epoch]
 
 
-def stream(*numbers: int) -> int:
-    """A seed for the stream of random numbers that `numbers` name; neighbours are unrelated."""
-    return int(np.random.SeedSequence([number % 2**32 for number in numbers]).generate_state(1)[0])
-
-
 def learning_rate(step: int, steps: int, optim: OptimConfig) -> float:
     """Linear warm-up, then a cosine down to `optim.final_lr` of the peak at the last step."""
     if step < optim.warmup_steps:
@@ -93,10 +94,15 @@ def start(config: AutoencoderConfig | DenoiserConfig) -> Accelerator:
     accelerator = Accelerator(
         gradient_accumulation_steps=run.accumulation,
         mixed_precision=run.mixed_precision,
-        dynamo_backend="inductor" if run.compile else None,
         log_with=list(run.trackers) or None,
         project_config=ProjectConfiguration(project_dir=run.output, logging_dir=run.output),
     )
+    if accelerator.distributed_type in SHARDED:
+        raise ValueError(
+            "each device of a run keeps the whole model, of which averages are kept and saved; "
+            f"{accelerator.distributed_type.value} cuts it up. Choose multi-GPU (DDP) in `accelerate config`, or "
+            "launch with `accelerate launch --multi_gpu`"
+        )
     if accelerator.is_main_process:
         Path(run.output).mkdir(parents=True, exist_ok=True)
         save_config(config, Path(run.output) / "config.yaml")
@@ -125,15 +131,24 @@ class Run:
         self.output = Path(self.config.output)
         self.step = 0
         self.updated = False  # did the last batch end an accumulation?
-        self.skipped = 0  # updates left out because the gradient was not finite
+        self.skipped = 0  # updates left out because loss or gradient were not finite
         self._skipped_in_a_row = 0
         self._pending: list[dict[str, Tensor]] = []  # losses of the accumulation under way
         self._sums: dict[str, Tensor] = {}  # over the batches that were not skipped, since the last line of the log
         self._counted = self._batches = 0
         self._seconds = self._waiting = 0.0
 
+        self._begun = time.perf_counter()
+        self._whole = objective  # as it is without what accelerate puts around it
+        self._flops: float | None = None  # of a sample, forward and backward
+        self._ceiling = 0.0  # FLOP/s of all processes' matrix products
+        self._saved = -1  # the step of the last checkpoint written
+
         optimizer = make_optimizer(objective, self.optim)
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
+        if self.config.compile:
+            # In place: a compiled module that wraps this one would put its name before those of all weights.
+            objective.compile(backend=self.config.compile_backend)
         self.averages = {
             name: EMAModel(model.parameters(), decay=self.optim.ema_decay, foreach=True)
             for name, model in self.components.items()
@@ -141,22 +156,27 @@ class Run:
         accelerator.register_for_checkpointing(*self.averages.values())
         self._resume()
 
-    def batches(self, source: Samples) -> Iterator[dict[str, Tensor]]:
+    def batches(self, source: Samples | ShapeStream) -> Iterator[dict[str, Tensor]]:
         """The batches still to come, each with its own random stream set and its place in the accumulation known."""
         accelerator, accumulation = self.accelerator, self.config.accumulation
         rank, processes = accelerator.process_index, accelerator.num_processes
-        numbered = Batches(source, self.config.batch_size, seed=self.config.seed, rank=rank, processes=processes)
+        share = {"batch_size": self.config.batch_size, "seed": self.config.seed, "rank": rank, "processes": processes}
         numbers = range(self.step * accumulation, self.config.steps * accumulation)
-        loader = iter(
-            DataLoader(
-                numbered,
-                batch_size=None,
-                sampler=numbers,
-                num_workers=self.config.workers,
-                prefetch_factor=4 if self.config.workers else None,
+        if isinstance(source, ShapeStream):
+            loader = source.batches(numbers, workers=self.config.workers, **share)
+        else:
+            loader = iter(
+                DataLoader(
+                    Batches(source, **share),
+                    batch_size=None,
+                    sampler=numbers,
+                    num_workers=self.config.workers,
+                    prefetch_factor=4 if self.config.workers else None,
+                )
             )
-        )
         for number in numbers:
+            if self.updated and self._out_of_time():
+                break
             self._clock = time.perf_counter()
             batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in next(loader).items()}
             self._waiting += time.perf_counter() - self._clock
@@ -164,10 +184,19 @@ class Run:
             with accelerator.accumulate(self.objective):
                 yield batch
 
+    def losses(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """What the objective says of a batch; the first one also tells how many FLOPs a sample takes."""
+        if self._flops is None:
+            self._measure(args, kwargs)
+        return self.objective(*args, **kwargs)
+
     def update(self, losses: Mapping[str, Tensor]) -> None:
         """Backward; at the end of an accumulation also clip, AdamW, averages and the log."""
         accelerator = self.accelerator
-        accelerator.backward(losses["loss"])
+        loss = losses["loss"]
+        # A loss that is not finite can have a finite gradient. Not so here: it spoils those of the whole accumulation
+        # on every process, so that one look at their norm says for all of them whether to skip.
+        accelerator.backward(loss * torch.where(loss.isfinite(), 1.0, torch.nan))
         self._pending.append({name: value.detach() for name, value in losses.items()})
 
         self.updated = accelerator.sync_gradients
@@ -240,7 +269,7 @@ class Run:
             shutil.rmtree(unfinished, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         self.accelerator.save_state(str(unfinished))
-        self.accelerator.wait_for_everyone()  # every process writes its own part
+        self.accelerator.wait_for_everyone()  # each process writes the state of its random numbers
         if self.accelerator.is_main_process:
             self.save_components(unfinished)
             (unfinished / "run.json").write_text(json.dumps({"step": self.step, "skipped": self.skipped}))
@@ -249,6 +278,7 @@ class Run:
             for old in checkpoints(self.output)[: -self.config.checkpoint_limit]:
                 shutil.rmtree(old)
         self.accelerator.wait_for_everyone()
+        self._saved = self.step
         return folder
 
     def save_components(self, folder: Path) -> None:
@@ -258,8 +288,16 @@ class Run:
                 model.save_pretrained(folder / name)
 
     def finish(self) -> Path:
-        """Leaves the averaged weights in the output folder and closes the trackers."""
-        if self.accelerator.is_main_process:
+        """Leaves the averaged weights in the output folder and closes the trackers; or, if the run was stopped before
+        its last step, a checkpoint and the word how to go on."""
+        if self.step < self.config.steps:
+            folder = self.output / f"checkpoint-{self.step}" if self._saved == self.step else self.save()
+            self.accelerator.print(
+                f"stopped after {self.config.minutes:g} minutes at step {self.step} of {self.config.steps}; {folder} "
+                "holds all of it. To go on, give the same command again (with run.resume=latest)",
+                flush=True,
+            )
+        elif self.accelerator.is_main_process:
             self.save_components(self.output)
         self.accelerator.end_training()
         return self.output
@@ -272,6 +310,7 @@ class Run:
         found = candidates[-1]
         if not (found / "run.json").is_file():
             raise ValueError(f"run.resume={wanted}: {found} is not a checkpoint folder of this trainer")
+        check_checkpoint(found, self._whole)
         self.accelerator.load_state(str(found))
         for average in self.averages.values():
             average.to(self.accelerator.device)
@@ -281,13 +320,38 @@ class Run:
             _forget_after(self.output / "log.jsonl", self.step)
             print(f"resuming from {found}", flush=True)
 
+    def _out_of_time(self) -> bool:
+        """Have `run.minutes` passed on any process?"""
+        if self.config.minutes is None:
+            return False
+        over = torch.tensor(float(time.perf_counter() - self._begun > 60 * self.config.minutes))
+        return bool(self.accelerator.reduce(over.to(self.accelerator.device)) > 0)
+
+    def _measure(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        accelerator, start = self.accelerator, time.perf_counter()
+        dtype = torch.bfloat16 if self.config.mixed_precision == "bf16" else torch.float32
+        accelerator.wait_for_everyone()  # processes that share a machine are measured sharing it
+        ceiling = torch.tensor(matmul_ceiling(accelerator.device, dtype), device=accelerator.device)
+        self._ceiling = float(accelerator.reduce(ceiling))
+        self._flops = count_flops(
+            self._whole, args, kwargs, batch_size=self.config.batch_size, autocast=accelerator.autocast()
+        )
+        self._clock += time.perf_counter() - start  # none of this is training
+
     def _skip(self) -> None:
         self.skipped += 1
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row > self.config.nonfinite_limit:
+            kept = checkpoints(self.output)
+            last = (
+                f"The last checkpoint, {kept[-1]}, is from before: the same command, with other flags if you like, "
+                "goes on from it (run.resume=latest)."
+                if kept
+                else "No checkpoint was written before."
+            )
             raise FloatingPointError(
-                f"the gradient was not finite for {self._skipped_in_a_row} updates in a row, the last at step "
-                f"{self.step}; lower optim.lr or look at the data. The last checkpoint is untouched."
+                f"loss or gradient were not finite for {self._skipped_in_a_row} updates in a row, the last at step "
+                f"{self.step}; lower optim.lr or look at the data. {last}"
             )
 
     def _log_progress(self, grad_norm: float) -> None:
@@ -301,6 +365,8 @@ class Run:
             "minutes_left": (self.config.steps - self.step) * self.config.accumulation * self._seconds
             / self._batches / 60,
         }  # fmt: skip
+        if self._flops is not None:
+            values["mfu"] = values["samples_per_s"] * self._flops / self._ceiling
         if self.skipped:
             values["skipped"] = self.skipped
         self.log(values)

@@ -2,7 +2,7 @@
 
 from triplane3d.data.shapes.families import FAMILIES, HOLDOUT_FAMILIES
 from triplane3d.data.shapes.parts import Paint, Part
-from triplane3d.data.shapes.program import HELD_OUT_SEED, ShapeBatch, draw_shapes
+from triplane3d.data.shapes.program import HELD_OUT_SEED, ShapeBatch, draw_shapes, draw_unframed
 from triplane3d.data.shapes.sampling import occupancy_grid, sample_labels, sample_surface
 from triplane3d.data.shapes.trace import Views, render_views
 
@@ -15,6 +15,7 @@ __all__ = [
     "ShapeBatch",
     "Views",
     "draw_shapes",
+    "draw_unframed",
     "occupancy_grid",
     "render_views",
     "sample_labels",

@@ -26,6 +26,7 @@ HELD_OUT_SEED = 2**30
 
 FAR = 10.0
 CHUNK = 65536  # points of the whole batch that are asked at once: buffers that fit a core's cache
+WIDE_CHUNK = 2**21  # on accelerators, which would wait for many small kernels to be started
 
 # Half the corners of a cube: four taps give the gradient of a function (Quilez, "Normals for an SDF").
 TETRAHEDRON = torch.tensor([[1.0, -1.0, -1.0], [-1.0, -1.0, 1.0], [-1.0, 1.0, -1.0], [1.0, 1.0, 1.0]])
@@ -69,13 +70,22 @@ class ShapeBatch:
     def from_parts(cls, shapes: Sequence[Sequence[Part]], *, azimuths: Sequence[float] | None = None,
                    names: Sequence[str] = (), device: str | torch.device = "cpu") -> ShapeBatch:
         """Collate part lists; `azimuths` (radians) turn each object about y before it is centred and scaled."""
-        batch = _collate(shapes, names).to(device)
+        return cls.unframed(shapes, azimuths=azimuths, names=names).to(device).framed()
+
+    @classmethod
+    def unframed(cls, shapes: Sequence[Sequence[Part]], *, azimuths: Sequence[float] | None = None,
+                 names: Sequence[str] = ()) -> ShapeBatch:
+        """Part lists collated and turned, on the CPU, before they are centred and scaled."""
+        batch = _collate(shapes, names)
         azimuths = torch.zeros(len(shapes)) if azimuths is None else torch.as_tensor(azimuths, dtype=torch.float32)
         sin, cos, zero, one = azimuths.sin(), azimuths.cos(), torch.zeros(len(shapes)), torch.ones(len(shapes))
         turn = torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], 1).unflatten(1, (3, 3))
-        batch = replace(batch, turn=turn.to(device))
-        low, high = _bounding_box(batch)
-        return replace(batch, center=(low + high) / 2, scale=2 / (high - low).amax(1))
+        return replace(batch, turn=turn)
+
+    def framed(self) -> ShapeBatch:
+        """An `unframed` batch centred by its bounding box, longest side 2."""
+        low, high = _bounding_box(self)
+        return replace(self, center=(low + high) / 2, scale=2 / (high - low).amax(1))
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -163,7 +173,8 @@ class ShapeBatch:
 
     def distance(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points"]:
         """Signed distance in world units, negative inside; exact in sign, a close bound in size."""
-        chunks = points.split(max(1, CHUNK // len(self)), dim=1)
+        chunk = CHUNK if self.device.type == "cpu" else WIDE_CHUNK
+        chunks = points.split(max(1, chunk // len(self)), dim=1)
         distances = [self._fold(self.part_distances(self.to_object(chunk))) for chunk in chunks]
         return torch.cat(distances, 1) * self.scale[:, None]
 
@@ -212,6 +223,13 @@ def draw_shapes(seeds: Sequence[int], *, families: Sequence[str] | None = None,
 
     `azimuths="random"` turns each shape by an angle drawn from the same seed; the same seed is the same shape for ever.
     """
+    return draw_unframed(seeds, families=families, azimuths=azimuths).to(device).framed()
+
+
+def draw_unframed(seeds: Sequence[int], *, families: Sequence[str] | None = None,
+                  azimuths: Sequence[float] | str | None = None) -> ShapeBatch:
+    """The part of `draw_shapes` that is Python and no tensors, for another process to do ahead: `.to(device).framed()`
+    does the rest."""
     known = FAMILIES | HOLDOUT_FAMILIES
     names = sorted(FAMILIES) if families is None else list(families)
     unknown = [name for name in names if name not in known]
@@ -225,7 +243,7 @@ def draw_shapes(seeds: Sequence[int], *, families: Sequence[str] | None = None,
         shapes.append(known[drawn[-1]](rng))
     if azimuths is not None and not isinstance(azimuths, str):
         turns = list(azimuths)
-    return ShapeBatch.from_parts(shapes, azimuths=None if azimuths is None else turns, names=drawn, device=device)
+    return ShapeBatch.unframed(shapes, azimuths=None if azimuths is None else turns, names=drawn)
 
 
 def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBatch:

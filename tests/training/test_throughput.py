@@ -1,0 +1,61 @@
+"""FLOPs are counted as one does by hand, forward and backward, and counting leaves no trace."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from einops import rearrange
+from torch import nn
+from torch.nn import functional
+
+from triplane3d.training.throughput import count_flops, matmul_ceiling
+
+WIDTH, TOKENS, HEADS = 16, 12, 2
+
+
+class Attention(nn.Module):
+    """One layer of attention behind a batch norm, with dropout: state and chance that a count might disturb."""
+
+    def __init__(self, frozen: bool = False):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(TOKENS)
+        self.inward, self.outward = nn.Linear(WIDTH, 3 * WIDTH, bias=False), nn.Linear(WIDTH, WIDTH, bias=False)
+        self.inward.requires_grad_(not frozen)
+
+    def forward(self, tokens, scale=1.0):
+        mixed = self.inward(functional.dropout(self.norm(tokens)))
+        query, key, value = rearrange(mixed, "b t (three h c) -> three b h t c", three=3, h=HEADS)
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        return {"loss": scale * self.outward(rearrange(mixed, "b h t c -> b t (h c)")).square().mean()}
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_attention_and_its_backward_are_counted_per_sample(batch_size):
+    counted = count_flops(Attention(), [torch.randn(batch_size, TOKENS, WIDTH)], {"scale": 2.0}, batch_size=batch_size,
+                          autocast=nullcontext())  # fmt: skip
+    linear, attention = 2 * TOKENS * WIDTH * 4 * WIDTH, 2 * 2 * TOKENS**2 * WIDTH
+    # Backward asks two gradients of each product, the first too: before it stand a norm's weights.
+    assert counted == 3 * (linear + attention)
+
+
+def test_what_is_not_trained_has_no_gradient_to_count():
+    options = {"batch_size": 2, "autocast": nullcontext()}
+    tokens = [torch.randn(2, TOKENS, WIDTH)]
+    all_trained, frozen = (count_flops(Attention(frozen=frozen), tokens, {}, **options) for frozen in (False, True))
+    assert all_trained - frozen == 2 * TOKENS * WIDTH * 3 * WIDTH
+
+
+def test_counting_leaves_no_trace():
+    module = Attention()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    state = torch.get_rng_state()
+    count_flops(module, [torch.randn(4, TOKENS, WIDTH, generator=torch.Generator())], {}, batch_size=4,
+                autocast=nullcontext())  # fmt: skip
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_the_ceiling_is_above_what_other_work_reaches():
+    ceiling = matmul_ceiling(torch.device("cpu"), torch.float32, seconds=0.02)
+    assert 1e9 < ceiling < 1e14

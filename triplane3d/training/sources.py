@@ -1,0 +1,120 @@
+"""What the stages learn from when they stream: surfaces and labels, or latents and photos, of shapes just drawn."""
+
+import torch
+from accelerate import Accelerator
+from einops import rearrange
+from torch import Generator
+
+from triplane3d.config import LatentDataConfig, ShapeDataConfig, StreamConfig
+from triplane3d.data.shapes import ShapeBatch
+from triplane3d.data.shards import Sample, sample_shapes
+from triplane3d.data.streams import Make, ShapeStream, Visit, pick, some
+from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.training.encode import encode_surface, latent_statistics
+
+
+def check_source(data: StreamConfig, *folders: str) -> None:
+    """Data are streamed, or read from folders that are all named; anything else is refused."""
+    named = [name for name in folders if getattr(data, name)]
+    missing = [name for name in folders if name not in named]
+    if data.stream and named:
+        raise ValueError(
+            f"data.stream draws shapes that no folder holds, but data.{named[0]}={getattr(data, named[0])!r} is given "
+            f"too: remove data.{named[0]}, or set data.stream to false"
+        )
+    if missing and not data.stream:
+        raise ValueError(
+            f"nothing to train on: data.{missing[0]} is missing; name its folder, or set data.stream to true"
+        )
+
+
+def streamed_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStream:
+    """For the autoencoder: a batch has the keys and types of `ShardDataset`'s surface and labels."""
+
+    def make(shapes: ShapeBatch, generator: Generator) -> Sample:
+        return sample_shapes(shapes, surface_points=data.held_surface_points, label_points=data.held_label_points,
+                             views=0, image_size=0, generator=generator)  # fmt: skip
+
+    def visit(held: Sample, generator: Generator) -> Sample:
+        batch = len(held["surface_points"])
+        on_surface = some(batch, data.held_surface_points, data.surface_points, generator)
+        # As in a shard, the first half of the labels is uniform, the other near the surface.
+        middle = data.held_label_points // 2
+        uniform, near = (some(batch, middle, data.label_points // 2, generator) for _ in range(2))
+        labels = torch.cat([uniform, middle + near], dim=1)
+        points, normals = pick(held["surface_points"], on_surface).float(), pick(held["surface_normals"], on_surface)
+        asked = pick(held["label_points"], labels).float()
+        if data.mirror:
+            sides = points.new_ones(batch, 1, 3)
+            sides[..., 0] -= 2 * torch.randint(2, (batch, 1), generator=generator, device=generator.device)
+            points, normals, asked = sides * points, sides * normals, sides * asked
+        return {
+            "surface_points": points,
+            "surface_normals": normals.float() / 127,
+            "surface_colors": pick(held["surface_colors"], on_surface).float() / 255,
+            "label_points": asked,
+            "label_distance": pick(held["label_distance"], labels).float(),
+        }
+
+    for shown, kept in (("surface_points", "held_surface_points"), ("label_points", "held_label_points")):
+        if getattr(data, shown) > getattr(data, kept):
+            raise ValueError(
+                f"data.{shown}={getattr(data, shown)} of a shape cannot be taken from data.{kept}="
+                f"{getattr(data, kept)}: raise data.{kept}"
+            )
+    return _stream(data, make, visit, device)
+
+
+def streamed_photos(
+    data: LatentDataConfig, vae: AutoencoderKLTriplane, accelerator: Accelerator, *, labels: int = 0
+) -> ShapeStream:
+    """For the denoiser: latents that the frozen vae makes of the shapes, as stage 2 would, and photos of each.
+
+    Batches are as those of `LatentPhotos`; with `labels` they hold so many, the same at every visit.
+    """
+    mean, std = (values.to(accelerator.device) for values in latent_statistics(vae.config))
+    sides = (False, True) if data.mirror else (False,)
+
+    @torch.no_grad()
+    def make(shapes: ShapeBatch, generator: Generator) -> Sample:
+        sample = sample_shapes(shapes, surface_points=data.surface_points, label_points=labels, views=data.views,
+                               around=data.around, around_size=data.around_size, image_size=data.image_size,
+                               generator=generator)  # fmt: skip
+        surface = [sample["surface_points"].float(), sample["surface_normals"].float() / 127,
+                   sample["surface_colors"].float() / 255]  # fmt: skip
+        # A few shapes at a time: drawing asks little memory of a device, encoding may not.
+        few = list(zip(*(values.split(64) for values in surface)))
+        latents = torch.stack(
+            [torch.cat([encode_surface(accelerator, vae, *one, mirror=side) for one in few]) for side in sides], dim=1
+        )
+        kept = ("views", "cameras", *(("label_points", "label_distance") if labels else ()))
+        return {"latents": ((latents - mean) / std).half(), **{name: sample[name] for name in kept}}
+
+    def visit(held: Sample, generator: Generator) -> Sample:
+        batch, views = held["views"].shape[:2]
+        rows = torch.arange(batch, device=generator.device)
+        side = torch.randint(len(sides), (batch,), generator=generator, device=generator.device)
+        # A photo from azimuth 0 first, then all the others in any order.
+        place = torch.rand(batch, views, generator=generator, device=generator.device)
+        place[:, : data.views].scatter_(1, place[:, : data.views].argmin(dim=1, keepdim=True), -1.0)
+        order = place.argsort(dim=1)
+        photos, cameras = pick(held["views"], order).float() / 255, pick(held["cameras"], order)
+        mirrored = rearrange(side == 1, "batch -> batch 1 1")
+        flip = torch.where(mirrored, -1.0, 1.0)
+        sample = {
+            "latents": held["latents"][rows, side].float(),
+            "views": torch.where(rearrange(mirrored, "... -> ... 1 1"), photos.flip(-1), photos),
+            "cameras": torch.cat([flip * cameras[..., :1], cameras[..., 1:]], dim=-1),
+        }
+        if labels:
+            points = held["label_points"].float()
+            sample["label_points"] = torch.cat([flip * points[..., :1], points[..., 1:]], dim=-1)
+            sample["label_distance"] = held["label_distance"].float()
+        return sample
+
+    return _stream(data, make, visit, accelerator.device)
+
+
+def _stream(data: StreamConfig, make: Make, visit: Visit, device: torch.device) -> ShapeStream:
+    return ShapeStream(make=make, visit=visit, drawn=data.drawn, pool=data.pool, reuse=data.reuse,
+                       families=data.families, device=device)  # fmt: skip
