@@ -2,6 +2,7 @@
 pipelines/mini` writes fp16 safetensors beside the JSON that the runs were built from."""
 
 import argparse
+import inspect
 import json
 import shutil
 import tempfile
@@ -35,7 +36,8 @@ def assemble(autoencoder: Path, denoiser: Path, pipeline: Path, *, limit_mb: flo
             trained = json.loads((file.parent / "config.json").read_text())
             declared_at = pipeline / name / "config.json"
             declared = json.loads(declared_at.read_text())
-            check_architecture(trained, declared, declared_at)
+            # Keys that are younger than the description mean what they mean by default.
+            check_architecture(trained, defaults(classes[name]) | declared, declared_at)
             if name == "vae":
                 if trained["latents_mean"] is None:
                     raise ValueError(f"{autoencoder}/vae has no latents_mean: run scripts/encode_latents.py on it")
@@ -45,6 +47,12 @@ def assemble(autoencoder: Path, denoiser: Path, pipeline: Path, *, limit_mb: flo
             shutil.copyfile(file, pipeline / name / file.name)
             declared_at.write_text(json.dumps(declared, indent=2) + "\n")
     return total
+
+
+def defaults(kind: type) -> dict:
+    """What a class of diffusers takes for granted where its config is silent; nothing for those of transformers."""
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    return {one.name: one.default for one in parameters if one.default is not one.empty}
 
 
 def check_architecture(trained: dict, declared: dict, where: Path) -> None:
@@ -57,7 +65,7 @@ def check_architecture(trained: dict, declared: dict, where: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("autoencoder", type=Path, help="output folder of stages 1 and 2, with vae/")
-    parser.add_argument("denoiser", type=Path, help="output folder of stage 3, with transformer/ and image_encoder/")
+    parser.add_argument("denoiser", type=Path, help="output folder of stage 3 or 4: transformer/, image_encoder/")
     parser.add_argument("pipeline", type=Path, help="folder of pipelines/ to fill")
     parser.add_argument("--limit-mb", type=float, default=40.0, help="fail if the weights are larger (default: 40)")
     given = parser.parse_args()

@@ -8,6 +8,7 @@ import pytest
 from triplane3d.config import (
     AutoencoderConfig,
     DenoiserConfig,
+    DistillConfig,
     LatentsConfig,
     ShapesConfig,
     build,
@@ -17,7 +18,13 @@ from triplane3d.config import (
 )
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-STAGES = {"data": ShapesConfig, "autoencoder": AutoencoderConfig, "latents": LatentsConfig, "denoiser": DenoiserConfig}
+STAGES = {
+    "data": ShapesConfig,
+    "autoencoder": AutoencoderConfig,
+    "latents": LatentsConfig,
+    "denoiser": DenoiserConfig,
+    "distill": DistillConfig,
+}
 SMALL = {"pipeline": "p", "data": {"folder": "f"}, "run": {"output": "o", "steps": 10, "batch_size": 2}}
 
 

@@ -220,6 +220,33 @@ class DenoiserConfig:
     init_image_encoder: str | None = None  # a folder that transformers saved, for the image encoder alone
 
 
+@dataclass(frozen=True, kw_only=True)
+class FlowMapConfig:
+    """Which steps the student of few steps learns, and from whom."""
+
+    guidance: float = 3.0  # of the teacher; the student then does without
+    finest: int = 16  # steps of the longest schedule that is learnt, a power of two; the others have half, a quarter, …
+    teacher_steps: int = 1  # of Euler's method, guided, for one of those
+    finest_share: float = 0.5  # of the samples, whose step the teacher says; of the others two halves say it
+    on_policy: float = 0.0  # share of the samples that begin where the student itself comes by, not at noised data
+    huber: float = 0.0  # error (root mean square of a sample) from which on the loss grows less than squared; 0: none
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """Stage 4: `scripts/distill_denoiser.py`."""
+
+    pipeline: str  # its transformer has interval_condition
+    teacher: str  # a folder with the trained image_encoder/ and transformer/: a run's, or a pipeline
+    run: RunConfig
+    data: LatentDataConfig  # but of its validation_steps and validation_guidance, see `validate_at`
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    flow_map: FlowMapConfig = field(default_factory=FlowMapConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    validate_at: tuple[int, ...] = (1, 2, 4, 8)  # steps, each without guidance
+
+
 def load_config(cls: type[T], path: str | Path, overrides: Mapping[str, Any] | None = None) -> T:
     """The YAML file at `path` as a `cls`, dotted `overrides` ({"run.steps": 100}) applied on top."""
     values = yaml.safe_load(Path(path).read_text()) or {}

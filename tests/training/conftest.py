@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tiny_stages import autoencoder_config, denoiser_config, latents_config
+from tiny_stages import autoencoder_config, denoiser_config, distill_config, latents_config
 
 FAMILIES = ("airplane", "car", "rocket", "truck_or_bus")
 
@@ -40,3 +40,10 @@ def denoiser(work, latents) -> Path:
     from triplane3d.training.denoiser import train
 
     return train(denoiser_config(work))
+
+
+@pytest.fixture(scope="session")
+def distilled(work, denoiser) -> Path:
+    from triplane3d.training.distill import train
+
+    return train(distill_config(work))

@@ -1,8 +1,10 @@
 """The configurations of `configs/tiny`, reading and writing below a folder of the test's own."""
 
+import json
+import shutil
 from pathlib import Path
 
-from triplane3d.config import AutoencoderConfig, DenoiserConfig, LatentsConfig, load_config
+from triplane3d.config import AutoencoderConfig, DenoiserConfig, DistillConfig, LatentsConfig, load_config
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs" / "tiny"
@@ -35,3 +37,23 @@ def denoiser_config(folder: Path, **overrides: object) -> DenoiserConfig:
         "run.trackers": (),
     }
     return load_config(DenoiserConfig, CONFIGS / "denoiser.yaml", {**paths, **overrides})
+
+
+def distill_config(folder: Path, **overrides: object) -> DistillConfig:
+    """Its pipeline is `pipelines/tiny`, of a transformer that is told where its steps end."""
+    pipeline = folder / "tiny_of_few_steps"
+    if not pipeline.exists():
+        shutil.copytree(ROOT / "pipelines" / "tiny", pipeline)
+        path = pipeline / "transformer" / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "interval_condition": True}))
+    paths = {
+        "pipeline": pipeline,
+        "teacher": folder / "denoiser",
+        "data.folder": folder / "data",
+        "data.validation": folder / "data",
+        "data.latents": folder / "latents",
+        "data.vae": folder / "autoencoder" / "vae",
+        "run.output": folder / "distill",
+        "run.trackers": (),
+    }
+    return load_config(DistillConfig, CONFIGS / "distill.yaml", {**paths, **overrides})

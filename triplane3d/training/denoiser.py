@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, PreTrainedModel
 
-from triplane3d.config import DenoiserConfig, FlowConfig, ViewsConfig
+from triplane3d.config import DenoiserConfig, FlowConfig, LatentDataConfig, ViewsConfig
 from triplane3d.data.shards import ShardDataset
 from triplane3d.data.streams import ShapeStream
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
@@ -301,7 +301,7 @@ def train(config: DenoiserConfig) -> Path:
 
         if held_out is not None and run.due(config.run.validate_every) and accelerator.is_main_process:
             with run.averaged(), accelerator.autocast():
-                scores, picture = validate(pipeline, held_out, config)
+                scores, picture = validate(pipeline, held_out, data)
             run.log(scores)
             run.picture("validation", picture)
         if run.due(config.run.checkpoint_every):
@@ -359,10 +359,9 @@ def normalize(
 
 @torch.no_grad()
 def validate(
-    pipeline: Triplane3DPipeline, shapes: ShardDataset, config: DenoiserConfig
+    pipeline: Triplane3DPipeline, shapes: ShardDataset, data: LatentDataConfig
 ) -> tuple[dict[str, float], np.ndarray]:
     """V-IoU of shapes generated from held-out photos, also after handing each photo to its neighbour, and a picture."""
-    data = config.data
     device = pipeline.transformer.device
     count = min(data.validation_shapes, len(shapes))
     batch = gather(shapes, range(count), Generator().manual_seed(0))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers.utils.logging import disable_progress_bar
 
-from triplane3d.config import AutoencoderConfig, DenoiserConfig, OptimConfig, save_config
+from triplane3d.config import AutoencoderConfig, DenoiserConfig, DistillConfig, OptimConfig, save_config
 from triplane3d.data.seeds import stream
 from triplane3d.data.streams import ShapeStream
 from triplane3d.training.architecture import check_checkpoint
@@ -86,7 +86,7 @@ def learning_rate(step: int, steps: int, optim: OptimConfig) -> float:
     return optim.lr * (optim.final_lr + (1 - optim.final_lr) * cosine)
 
 
-def start(config: AutoencoderConfig | DenoiserConfig) -> Accelerator:
+def start(config: AutoencoderConfig | DenoiserConfig | DistillConfig) -> Accelerator:
     """Devices, precision and trackers; seeds the weights that are built next."""
     run = config.run
     if run.mixed_precision not in ("no", "bf16"):
@@ -122,7 +122,7 @@ class Run:
     def __init__(
         self,
         accelerator: Accelerator,
-        config: AutoencoderConfig | DenoiserConfig,
+        config: AutoencoderConfig | DenoiserConfig | DistillConfig,
         objective: nn.Module,
         components: Mapping[str, nn.Module],
     ):

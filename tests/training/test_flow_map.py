@@ -1,0 +1,165 @@
+"""Flow maps: what is taught of a step is exact wherever the flow is known, at every length and whoever says it."""
+
+from math import exp
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from models.tiny_models import denoiser_inputs, tiny_transformer
+
+from triplane3d.config import FlowMapConfig
+from triplane3d.training.flow_map import Lecturer, Stops, guided_velocity, rows
+
+RATE = 0.7
+
+
+class LinearFlow:
+    """dx/dsigma = RATE · x + drift, whose solution is known; every sample has a drift of its own."""
+
+    def velocity(self, latents, timesteps, timestep_ends, conditions):
+        return RATE * latents + conditions["drift"]
+
+    def mean_velocity(self, latents, timesteps, timestep_ends, conditions):
+        """What takes latents along the exact solution (x + drift / RATE) · exp(RATE · Δsigma)."""
+        span = ((timestep_ends - timesteps) / 1000).view(-1, 1, 1, 1)
+        return (latents + conditions["drift"] / RATE) * torch.expm1(RATE * span) / span
+
+
+def drifts(count: int) -> dict[str, torch.Tensor]:
+    return {"drift": torch.randn(count, 4, 1, 1)}
+
+
+def latents(count: int) -> torch.Tensor:
+    return torch.randn(count, 4, 4, 12)
+
+
+@pytest.mark.parametrize("shift", [1.0, 4.0])
+def test_places_are_the_sigmas_of_trailing_schedules(shift):
+    scheduler, teacher_steps = FlowMatchEulerDiscreteScheduler(shift=shift), 3
+    stops = Stops(scheduler, 16, teacher_steps)
+    for steps in (1, 2, 4, 8, 16, 48):
+        scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps))
+        assert torch.allclose(stops.sigmas[:: 48 // steps], scheduler.sigmas, atol=1e-6)
+        assert torch.allclose(stops.timesteps[:: 48 // steps][:-1], scheduler.timesteps, atol=1e-3)
+        u = torch.linspace(1, 0, steps + 1)
+        assert torch.allclose(scheduler.sigmas, shift * u / (1 + (shift - 1) * u), atol=1e-6)
+
+
+def test_every_step_of_every_schedule_is_drawn_and_no_other():
+    stops = Stops(FlowMatchEulerDiscreteScheduler(), 8, 2)
+    for level in range(4):
+        starts, ends = stops.draw(torch.full((400,), level))
+        length = 16 >> level
+        assert set(zip(starts.tolist(), ends.tolist())) == {(at, at + length) for at in range(0, 16, length)}
+
+
+def test_noisy_data_lies_on_the_scheduler_s_path():
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=4.0)
+    stops, data, noise = Stops(scheduler, 4), latents(4), latents(4)
+    sigma = stops.sigmas[:4].view(-1, 1, 1, 1)
+    assert torch.allclose(stops.mix(data, torch.arange(4), noise), (1 - sigma) * data + sigma * noise)
+    assert torch.equal(stops.mix(data[:1], torch.tensor([0]), noise[:1]), noise[:1])
+
+
+@pytest.mark.parametrize("on_policy", [0.0, 0.5])
+@pytest.mark.parametrize("shift", [1.0, 4.0])
+def test_of_a_straight_flow_every_target_is_its_velocity(shift, on_policy):
+    """Of any number of the teacher's steps, of any length, whoever says it."""
+    conditions = drifts(64)
+
+    def straight(latents, timesteps, timestep_ends, conditions):
+        return conditions["drift"].expand_as(latents)
+
+    config = FlowMapConfig(teacher_steps=2, finest_share=0.25, on_policy=on_policy)
+    lessons = Lecturer(straight, straight, FlowMatchEulerDiscreteScheduler(shift=shift), config).draw(
+        latents(64), conditions
+    )
+    assert lessons.finest == 16
+    assert torch.allclose(lessons.target, conditions["drift"].expand_as(lessons.target), atol=1e-5)
+
+
+@pytest.mark.parametrize("shift", [1.0, 4.0])
+def test_an_exact_flow_map_is_its_own_target(shift):
+    """Two halves of exact mean velocities, and the teacher's many small steps, are the exact mean velocity."""
+    flow, conditions = LinearFlow(), drifts(256)
+    config = FlowMapConfig(teacher_steps=64, finest_share=0.5, on_policy=0.3)
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    lessons = Lecturer(flow.velocity, flow.mean_velocity, scheduler, config).draw(latents(256), conditions)
+    exact = flow.mean_velocity(lessons.latents, lessons.timesteps, lessons.timestep_ends, conditions)
+    longer = slice(lessons.finest, None)
+    assert torch.allclose(lessons.target[longer], exact[longer], atol=1e-4)
+    assert torch.allclose(lessons.target, exact, atol=5e-3)  # Euler's error, a 64th of the finest step
+    assert len((lessons.timesteps - lessons.timestep_ends)[longer].unique()) >= 4  # of 1, 2, 4 and 8 steps
+    # Not what the flow's velocity is where the step begins.
+    wrong = flow.velocity(lessons.latents, lessons.timesteps, lessons.timestep_ends, conditions)
+    assert (wrong - exact)[longer].abs().max() > 0.3
+
+
+def test_one_step_of_the_mean_velocity_ends_where_the_flow_does():
+    flow, conditions, noise = LinearFlow(), drifts(3), latents(3)
+    stops = Stops(FlowMatchEulerDiscreteScheduler(shift=4.0), 8)
+    end = exp(-RATE) * (noise + conditions["drift"] / RATE) - conditions["drift"] / RATE
+    for steps in (1, 2, 8):
+        route = [torch.full((3,), place) for place in range(0, 9, 8 // steps)]
+        moved = stops.displacement(flow.mean_velocity, noise, route, conditions)
+        assert torch.allclose(noise + moved, end, atol=1e-5)
+
+
+def test_its_own_way_from_noise_is_the_flow_in_the_fewest_steps_of_its_schedules():
+    flow, conditions, noise = LinearFlow(), drifts(8), latents(8)
+    stops, calls = Stops(FlowMatchEulerDiscreteScheduler(shift=4.0), 8, 2), []
+
+    def heard(latents, timesteps, timestep_ends, conditions):
+        calls.append((timesteps, timestep_ends))
+        return flow.mean_velocity(latents, timesteps, timestep_ends, conditions)
+
+    ends = torch.arange(0, 16, 2)
+    reached = stops.from_noise(heard, noise, ends, conditions)
+    span = (stops.sigmas[ends] - 1).view(-1, 1, 1, 1)
+    drift = conditions["drift"] / RATE
+    assert torch.allclose(reached, (noise + drift) * torch.exp(RATE * span) - drift, atol=1e-5)
+    assert torch.equal(reached[0], noise[0])
+    assert len(calls) == 3 and sum(len(timesteps) for timesteps, _ in calls) == 12  # 0 to 7 in binary have 12 ones
+    taught = {(stops.timesteps[at].item(), stops.timesteps[at + length].item())
+              for length in (8, 4, 2) for at in range(0, 16, length)}  # fmt: skip
+    assert all(step in taught for call in calls for step in zip(*(times.tolist() for times in call)))
+
+
+@pytest.mark.parametrize("guidance", [0.5, 1.0, 3.0])
+def test_guidance_is_part_of_what_the_finest_steps_are_taught(guidance):
+    """One network with a photo, and with tokens of zeros, put together as the pipeline does."""
+    teacher, tokens = tiny_transformer(), denoiser_inputs(6)["encoder_hidden_states"]
+    config = FlowMapConfig(guidance=guidance, finest_share=1.0)
+    velocity = guided_velocity(teacher, guidance)
+    lecturer = Lecturer(velocity, velocity, FlowMatchEulerDiscreteScheduler(shift=4.0), config)
+    lessons = lecturer.draw(latents(6), {"encoder_hidden_states": tokens})
+    with torch.no_grad():
+        given, without = (teacher(lessons.latents, lessons.timesteps, told).sample
+                          for told in (tokens, torch.zeros_like(tokens)))  # fmt: skip
+    assert torch.allclose(lessons.target, without + guidance * (given - without), atol=1e-5)
+    assert not torch.allclose(given, without, atol=1e-2)
+    assert torch.allclose(rows({"tokens": tokens}, torch.tensor([4, 1]))["tokens"], tokens[[4, 1]])
+
+
+@pytest.mark.parametrize(
+    "scheduler, finest, message",
+    [
+        (FlowMatchEulerDiscreteScheduler(), 12, "a power of two, 2 or more, not 12"),
+        (FlowMatchEulerDiscreteScheduler(), 1, "not 1"),
+        (DDIMScheduler(), 8, "not of DDIMScheduler"),
+        (FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), 8, "without use_dynamic_shifting"),
+        (FlowMatchEulerDiscreteScheduler(shift_terminal=0.1), 8, "schedules of any length meet"),
+        (FlowMatchEulerDiscreteScheduler(invert_sigmas=True), 8, "schedules of any length meet"),
+    ],
+)
+def test_schedules_that_do_not_meet_are_refused(scheduler, finest, message):
+    with pytest.raises(ValueError, match=message):
+        Stops(scheduler, finest)
+
+
+@pytest.mark.parametrize("key, value", [("finest_share", 0.0), ("on_policy", 1.5), ("teacher_steps", 0)])
+def test_shares_and_counts_without_sense_are_refused(key, value):
+    velocity, config = LinearFlow().velocity, FlowMapConfig(**{key: value})
+    with pytest.raises(ValueError, match=f"flow_map.{key} .*{value}"):
+        Lecturer(velocity, velocity, FlowMatchEulerDiscreteScheduler(), config)
