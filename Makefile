@@ -12,7 +12,12 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do $$python -c '$
 PIP = $(VENV)/bin/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt
 DESCRIPTION = pyproject.toml setup.py constraints.txt
 
-.PHONY: help install demo test lint typecheck benchmark clean
+# The whole recipe, from nothing to a pipeline's weights; FLAGS reach every training stage, such as "--run.minutes 8".
+RECIPE ?= configs/mini/gpu
+RUNS ?= runs/mini/gpu
+FLAGS ?=
+
+.PHONY: help install demo test lint typecheck benchmark recipe clean
 
 help:
 	@echo "make demo        install, then turn $(PHOTO) into $(MESH) and demo/turntable.webp"
@@ -20,6 +25,7 @@ help:
 	@echo "make lint        ruff"
 	@echo "make typecheck   mypy"
 	@echo "make benchmark   speed and validity of the shape generator, quality of pipelines/mini"
+	@echo "make recipe      train pipelines/mini anew, every stage, on one large GPU (docs/recipe.md)"
 	@echo "make clean       remove $(VENV), caches and demo output"
 
 install: $(VENV)/installed
@@ -57,6 +63,14 @@ typecheck: $(VENV)/installed-test
 
 benchmark: $(VENV)/installed-test
 	$(VENV)/bin/python benchmarks/shapes.py
+	$(VENV)/bin/python scripts/evaluate.py pipelines/mini --output runs/eval/mini.json
+
+recipe: $(VENV)/installed-test
+	$(VENV)/bin/accelerate launch scripts/train_autoencoder.py $(RECIPE)/autoencoder.yaml $(FLAGS)
+	$(VENV)/bin/accelerate launch scripts/encode_latents.py $(RECIPE)/latents.yaml
+	$(VENV)/bin/accelerate launch scripts/train_denoiser.py $(RECIPE)/denoiser.yaml $(FLAGS)
+	$(VENV)/bin/accelerate launch scripts/distill_denoiser.py $(RECIPE)/distill.yaml $(FLAGS)
+	$(VENV)/bin/python scripts/assemble_pipeline.py $(RUNS)/autoencoder $(RUNS)/distill pipelines/mini
 	$(VENV)/bin/python scripts/evaluate.py pipelines/mini --output runs/eval/mini.json
 
 clean:

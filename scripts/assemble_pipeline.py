@@ -16,7 +16,7 @@ from triplane3d.pipelines.loading import component_class
 INCIDENTAL = ("_diffusers_version", "_name_or_path", "transformers_version", "dtype", "latents_mean", "latents_std")
 
 
-def assemble(autoencoder: Path, denoiser: Path, pipeline: Path, *, limit_mb: float = 40.0) -> float:
+def assemble(autoencoder: Path, denoiser: Path, pipeline: Path, *, limit_mb: float = 60.0) -> float:
     """Returns the weights' size in MB, which `limit_mb` bounds."""
     sources = {"vae": autoencoder, "transformer": denoiser, "image_encoder": denoiser}
     classes = {
@@ -67,7 +67,7 @@ if __name__ == "__main__":
     parser.add_argument("autoencoder", type=Path, help="output folder of stages 1 and 2, with vae/")
     parser.add_argument("denoiser", type=Path, help="output folder of stage 3 or 4: transformer/, image_encoder/")
     parser.add_argument("pipeline", type=Path, help="folder of pipelines/ to fill")
-    parser.add_argument("--limit-mb", type=float, default=40.0, help="fail if the weights are larger (default: 40)")
+    parser.add_argument("--limit-mb", type=float, default=60.0, help="fail if the weights are larger (default: 60)")
     given = parser.parse_args()
     try:
         size = assemble(given.autoencoder, given.denoiser, given.pipeline, limit_mb=given.limit_mb)

@@ -53,7 +53,7 @@ def conditions(work, distilled) -> dict[str, torch.Tensor]:
     """Tokens of photos of the eight shapes."""
     config = distill_config(work)
     transformer = grown_transformer(distilled, config.pipeline)
-    batch = gather(ShardDataset(work / "data", keys=("view",)), range(8), torch.Generator().manual_seed(0))
+    batch = gather(ShardDataset(work / "data", keys=("views",)), range(8), torch.Generator().manual_seed(0))
     pipeline = build_pipeline(config, transformer, torch.device("cpu"))
     undamaged = AugmentConfig(brightness=0, contrast=0, color=0, scale=0, shift=0, blur=0, noise=0)
     return seen(pipeline, batch, replace(config, augment=undamaged))

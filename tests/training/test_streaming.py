@@ -93,7 +93,29 @@ def test_streamed_latents_are_what_stage_2_would_have_written(work, latents, aut
         views = held["views"][row].float() / 255
         views = views.flip(-1) if side else views
         assert torch.equal(batch["latents"][row], held["latents"][row, side].float())
-        assert any(torch.equal(batch["view"][row], view) for view in views)
+        assert any(torch.equal(batch["views"][row, 0], view) for view in views)
+
+
+def test_streamed_photos_are_what_their_cameras_say(work, latents, autoencoder):
+    """Photos from around come after one from the front, each with its own camera; mirrored, all of it is."""
+    vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae").eval()
+    views = {"data.views": 2, "data.around": 3, "data.around_size": 16, "data.mirror": True}
+    data = denoiser_config(work, **{**PHOTOS, "data.surface_points": 512, **views}).data
+    source = streamed_photos(data, vae, Accelerator(mixed_precision="no"), labels=64)
+    held = source.make(draw_shapes(range(8), azimuths="random"), torch.Generator().manual_seed(0))
+    batch = source.visit(held, torch.Generator().manual_seed(2))
+    assert batch["views"].shape[:2] == (8, 5) and (batch["cameras"][:, 0, 0] == 0).all()
+    sides = set()
+    for row in range(8):
+        side = int(torch.equal(batch["latents"][row], held["latents"][row, 1].float()))
+        sides.add(side)
+        for photo, camera in zip(batch["views"][row], batch["cameras"][row]):
+            shown = photo.flip(-1) if side else photo
+            found = [torch.equal(shown, view.float() / 255) for view in held["views"][row]].index(True)
+            assert torch.equal(camera * torch.tensor([-1.0 if side else 1.0, 1.0]), held["cameras"][row, found])
+        turned = batch["label_points"][row] * torch.tensor([-1.0 if side else 1.0, 1.0, 1.0])
+        assert torch.equal(turned, held["label_points"][row].float())
+    assert sides == {0, 1}
 
 
 def test_a_folder_or_a_stream_but_not_both_nor_neither(tmp_path):

@@ -120,8 +120,8 @@ class DenoiserObjective(nn.Module):
         self.path, self.flow = noise_path(scheduler, flow), flow
         self.coarse_head = None
         if flow.coarse_occupancy:
-            width, prefix = token_width(image_encoder.config), transformer.config.num_prefix_tokens
-            self.coarse_head = CoarseOccupancy(width, prefix)
+            prefix: Any = transformer.config.num_prefix_tokens
+            self.coarse_head = CoarseOccupancy(token_width(image_encoder.config), prefix)
 
     def forward(
         self,
