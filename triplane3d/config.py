@@ -151,6 +151,18 @@ class FlowConfig:
     regression_warmup: float = 0.15  # first share of the steps at sigma = 1: the encoder learns shape before noise
     condition_dropout: float = 0.1
     noise_draws: int = 2  # noise levels per photo, so that its tokens are computed once
+    contrast: float = 0.0  # how far answers are pushed off other samples' velocities (contrastive flow matching)
+    coarse_occupancy: float = 0.0  # weight of a task on the side: the front view's tokens tell 8³ occupancies
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsConfig:
+    """How many photos of an object are shown, and what is told of their cameras; only with `camera_condition`."""
+
+    max_views: int = 1  # at most as many as the shards hold
+    single: float = 0.5  # share of the batches with one photo an object; the rest has 2 to max_views
+    unknown_elevation: float = 0.5  # share of the cameras whose elevation is not told
+    unknown_azimuth: float = 0.1  # likewise, of all but the first, whose azimuth is 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +187,7 @@ class DenoiserConfig:
     data: LatentDataConfig
     optim: OptimConfig = field(default_factory=OptimConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     init: str | None = None  # a run folder with image_encoder/ and transformer/ to start from
     train_image_encoder: bool = True  # false keeps it as `pipeline` has it; a second encoder is never trained

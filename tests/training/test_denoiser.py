@@ -99,4 +99,4 @@ def test_a_killed_run_resumes_exactly(work, latents, tmp_path):
 def test_latents_of_other_shapes_are_refused(work, autoencoder, latents):
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae")
     with pytest.raises(ValueError, match=r"other shapes than the photos \(8 and 7 shapes\)"):
-        LatentPhotos(Latents(latents, vae.config), ShardDataset(work / "data", keys=("view",), limit=7))
+        LatentPhotos(Latents(latents, vae.config), ShardDataset(work / "data", keys=("views",), limit=7))

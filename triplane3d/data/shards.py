@@ -139,7 +139,9 @@ class ShardDataset(Dataset):
             sample["label_distance"] = read("label_distance")[pick].float()
         if "view" in self.keys or "views" in self.keys:
             views = read("views")
-            cameras = read("cameras") if "cameras" in shard.keys() else torch.tensor([0.0, torch.nan]).repeat(len(views), 1)
+            cameras = torch.tensor([0.0, torch.nan]).repeat(len(views), 1)
+            if "cameras" in shard.keys():
+                cameras = read("cameras")
             fronts = int((cameras[:, 0] == 0).sum())
             first = int(torch.randint(fronts, (1,), generator=self.generator))
             if "view" in self.keys:

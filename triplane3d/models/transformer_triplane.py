@@ -1,6 +1,5 @@
 """The denoiser: a diffusion transformer over patches of triplane latents, conditioned on image tokens."""
 
-import math
 from functools import partial
 from typing import Any
 
@@ -14,7 +13,7 @@ from diffusers.models.embeddings import TimestepEmbedding, get_timestep_embeddin
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import apply_lora_scale
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from triplane3d.models.attention import (
@@ -24,6 +23,7 @@ from triplane3d.models.attention import (
     cast_for_autocast,
     remembered,
 )
+from triplane3d.models.conditions import CameraCondition, FrontPlaneCondition
 from triplane3d.models.embeddings import plane_positions, rolled_positions
 from triplane3d.models.outputs import TriplaneTransformerOutput
 
@@ -75,6 +75,7 @@ class TriplaneTransformerBlock(nn.Module):
         skip_hidden_states: Float[Tensor, "batch tokens dim"] | None = None,
         no_photo: tuple[Tensor | None, Tensor | None] = (None, None),
         cache: ConditionCache | None = None,
+        encoder_attention_mask: Bool[Tensor, "photos 1 1 context"] | None = None,
     ) -> Float[Tensor, "batch tokens dim"]:
         if self.skip_proj is not None:
             assert skip_hidden_states is not None, "a block with a skip is given its mirror image's output"
@@ -89,53 +90,11 @@ class TriplaneTransformerBlock(nn.Module):
 
         normed = hidden_states if self.norm_cross is None else self.norm_cross(hidden_states)
         hidden_states = hidden_states + self.cross_attn(
-            cast_for_autocast(normed), encoder_hidden_states, no_photo=no_photo[0], cache=cache
+            cast_for_autocast(normed), encoder_hidden_states, encoder_attention_mask, no_photo=no_photo[0], cache=cache
         )
 
         normed = cast_for_autocast(self.norm2(hidden_states) * (1 + scale_ff) + shift_ff)
         return hidden_states + gate_ff * self.ff(normed)
-
-
-class FrontPlaneCondition(nn.Module):
-    """Adds image tokens where the camera sees them: the photo looks along -z, so its pixels lie over the XY plane.
-
-    An image column is an x, and informs the XZ plane's column of that x; an image row is a y (top is +y), and informs
-    the YZ plane's row of that y. No bias anywhere: zeroed tokens, guidance's "no photo", add nothing.
-    """
-
-    def __init__(self, context_dim: int, dim: int, num_prefix_tokens: int):
-        super().__init__()
-        self.num_prefix_tokens = num_prefix_tokens
-        self.to_planes = nn.Linear(context_dim, 3 * dim, bias=False)
-
-    def forward(
-        self, encoder_hidden_states: Float[Tensor, "batch context context_dim"], height: int, width: int
-    ) -> Float[Tensor, "batch tokens dim"]:
-        side = self.grid_side(encoder_hidden_states.shape[1])
-        photo = rearrange(
-            self.to_planes(encoder_hidden_states[:, self.num_prefix_tokens :]),
-            "batch (row column) channel -> batch channel row column",
-            row=side,
-        ).flip(2)  # row 0 of a plane is y = -1
-        if (side, side) != (height, width):
-            photo = F.interpolate(photo.float(), (height, width), mode="bilinear", antialias=True).to(photo.dtype)
-        of_xy, of_xz, of_yz = photo.chunk(3, dim=1)
-        of_xz = of_xz.mean(dim=2, keepdim=True).expand(-1, -1, height, -1)
-        of_yz = of_yz.mean(dim=3, keepdim=True).expand(-1, -1, -1, width)
-        planes = torch.stack([of_xy, of_xz, of_yz], dim=3)
-        return rearrange(planes, "batch dim row plane column -> batch (row plane column) dim")
-
-    def grid_side(self, num_tokens: int) -> int:
-        """Rows, and columns, of the square that the tokens after the prefix form."""
-        patches = num_tokens - self.num_prefix_tokens
-        side, rest = math.isqrt(max(patches, 0)), num_tokens - math.isqrt(num_tokens) ** 2
-        if side * side != patches or side == 0:
-            raise ValueError(
-                f"front_plane_condition lays image tokens out as a square, but {num_tokens} tokens without the "
-                f"{self.num_prefix_tokens} of num_prefix_tokens leave {patches}; set num_prefix_tokens to the "
-                f"encoder's number of class and register tokens, here probably {rest}"
-            )
-        return side
 
 
 class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
@@ -155,17 +114,25 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
     - `time_condition`: adds a projection of the first token of `encoder_hidden_states` to the time embedding;
     - `front_plane_condition`: also adds image tokens to the latent tokens over which the camera sees them, dropping
       the first `num_prefix_tokens` and expecting the rest to be a square grid;
+    - `camera_condition`: reads several photos of an object, whose tokens follow one another in
+      `encoder_hidden_states`, and what is known of their `cameras`;
+    - `interval_condition`: answers with the mean velocity between `timestep` and `timestep_end` (a flow map: Boffi et
+      al. 2024; Frans et al. 2024, "shortcut models"), so that a few long steps of Euler's method end where many short
+      ones would;
     - `position_type`: "planes" (x, y and z have channels of their own, and each plane a learnt vector) or "rolled"
       (one sin-cos image over the planes laid side by side).
 
     Direct3D's D3D-DiT is `position_type="rolled", condition_projection="mlp", time_condition=True,
     cross_attn_norm=False, qk_norm=False, long_skips=False, front_plane_condition=False` with `pixel_attention_dim` set.
+
+    What `camera_condition` and `interval_condition` add is zero before training: weights trained without them, loaded
+    into a model that has them, answer as before.
     """
 
     _supports_gradient_checkpointing = True
     _no_split_modules = ["TriplaneTransformerBlock"]
     _repeated_blocks = ["TriplaneTransformerBlock"]
-    _skip_layerwise_casting_patterns = ["patch_embed", "norm", "time_embed"]
+    _skip_layerwise_casting_patterns = ["patch_embed", "norm", "time_embed", "camera_embed", "interval_embed"]
 
     @register_to_config
     def __init__(
@@ -190,6 +157,8 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
         attention_bias: bool = False,
         activation_fn: str = "gelu-approximate",
         norm_eps: float = 1e-6,
+        camera_condition: bool = False,
+        interval_condition: bool = False,
     ):
         super().__init__()
         if sample_size % patch_size:
@@ -204,8 +173,13 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
         self.time_embed = TimestepEmbedding(
             TIME_CHANNELS, dim, cond_proj_dim=cross_attention_dim if time_condition else None
         )
+        self.interval_embed = TimestepEmbedding(TIME_CHANNELS, dim) if interval_condition else None
+        if self.interval_embed is not None:
+            nn.init.zeros_(self.interval_embed.linear_2.weight)
+            nn.init.zeros_(self.interval_embed.linear_2.bias)
         self.time_modulation = nn.Linear(dim, 6 * dim)
 
+        self.camera_embed = CameraCondition(cross_attention_dim) if camera_condition else None
         self.encoder_proj = _condition_projection(condition_projection, cross_attention_dim, dim)
         self.pixel_proj = None
         if pixel_attention_dim is not None:
@@ -254,6 +228,9 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
         return_dict: bool = True,
         num_without_photo: int = 0,
         condition_cache: ConditionCache | None = None,
+        cameras: Float[Tensor, "_ _ _"] | None = None,
+        encoder_attention_mask: Bool[Tensor, "_ _"] | None = None,
+        timestep_end: Tensor | float | None = None,
     ) -> TriplaneTransformerOutput | tuple[Float[Tensor, "batch out_channels height width"]]:
         """The flow's velocity (or the noise, whatever it was trained on) at `timestep`.
 
@@ -266,12 +243,22 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
                 are given for the others only. The same as tokens of zeros for them, at less cost.
             condition_cache: an empty one at the first step and the same one at all others: what depends on the tokens
                 alone is then computed once.
+            cameras: azimuth and elevation in degrees of the camera behind each view, not a number where unknown;
+                azimuth 0 is the frame's own. The views' tokens follow one another in `encoder_hidden_states`. None is
+                one view from azimuth 0.
+            encoder_attention_mask: false for tokens that are none: an object with fewer views than others has zeros
+                for tokens there, and cameras of which nothing is known.
+            timestep_end: where the step that this velocity is for will end, for a model with `interval_condition`; None
+                asks for the velocity at `timestep` itself.
         """
         self._check_inputs(hidden_states, encoder_hidden_states, pixel_hidden_states, num_without_photo)
+        self._check_views(encoder_hidden_states, cameras, encoder_attention_mask, timestep_end)
         patch = self.config.patch_size
         height, width = (size // patch for size in hidden_states.shape[-2:])
 
-        time_embedding = self._embed_time(timestep, hidden_states, encoder_hidden_states, num_without_photo)
+        time_embedding = self._embed_time(
+            timestep, timestep_end, hidden_states, encoder_hidden_states, num_without_photo
+        )
         time_modulation = self.time_modulation(F.silu(time_embedding)).unflatten(1, (6, -1))
 
         hidden_states = self.patch_embed(
@@ -283,8 +270,11 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
             )
         )
         hidden_states = hidden_states + self._positions(height, width, hidden_states)
+        if self.camera_embed is not None:
+            mark = partial(self.camera_embed, encoder_hidden_states, cameras)
+            encoder_hidden_states = remembered(condition_cache, "marked tokens", mark)
         if self.front_plane is not None:
-            lay_out = partial(self.front_plane, encoder_hidden_states, height, width // 3)
+            lay_out = partial(self.front_plane, encoder_hidden_states, height, width // 3, cameras)
             seen = remembered(condition_cache, "front plane", lay_out)
             hidden_states = hidden_states + F.pad(seen, (0, 0, 0, 0, num_without_photo, 0))
         # Every block reads the same condition.
@@ -292,11 +282,13 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
             condition_cache, "tokens", lambda: self._project_tokens(encoder_hidden_states, pixel_hidden_states)
         )
 
+        mask = None if encoder_attention_mask is None else encoder_attention_mask[:, None, None]
+
         skips: list[Tensor] = []
         for index, block in enumerate(self.transformer_blocks):
             skip = skips.pop() if index >= len(self.transformer_blocks) - self.num_skips else None
             cache = None if condition_cache is None else condition_cache.layer(index)
-            inputs = (hidden_states, tokens, time_modulation, pixels, skip, no_photo, cache)
+            inputs = (hidden_states, tokens, time_modulation, pixels, skip, no_photo, cache, mask)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 hidden_states = self._gradient_checkpointing_func(block, *inputs)
             else:
@@ -326,21 +318,22 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
         return tokens, cast_for_autocast(self.pixel_proj(pixels)), (none, cast_for_autocast(none_pixel))
 
     def _embed_time(
-        self, timestep: Tensor | float, hidden_states: Tensor, encoder_hidden_states: Tensor, num_without_photo: int
+        self,
+        timestep: Tensor | float,
+        timestep_end: Tensor | float | None,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        num_without_photo: int,
     ) -> Float[Tensor, "batch dim"]:
-        batch = len(hidden_states)
-        timestep = torch.as_tensor(timestep, device=hidden_states.device)
-        if timestep.ndim > 1 or timestep.numel() not in (1, batch):
-            raise ValueError(
-                f"expected one timestep or one for each of the {batch} samples, got shape {tuple(timestep.shape)}"
-            )
-        waves = get_timestep_embedding(
-            timestep.flatten().expand(batch), TIME_CHANNELS, flip_sin_to_cos=True, downscale_freq_shift=0
-        ).to(hidden_states.dtype)
         first_tokens = None
         if self.config.time_condition:
             first_tokens = F.pad(encoder_hidden_states[:, 0], (0, 0, num_without_photo, 0))
-        return self.time_embed(waves, first_tokens)
+        timesteps = _one_each(timestep, hidden_states)
+        embedding = self.time_embed(_time_waves(timesteps, hidden_states.dtype), first_tokens)
+        if self.interval_embed is None:
+            return embedding
+        ends = timesteps if timestep_end is None else _one_each(timestep_end, hidden_states)
+        return embedding + self.interval_embed(_time_waves(timesteps - ends, hidden_states.dtype))
 
     def _positions(self, height: int, width: int, hidden_states: Tensor) -> Float[Tensor, "tokens dim"]:
         dim, device = hidden_states.shape[-1], hidden_states.device
@@ -386,6 +379,38 @@ class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMi
                 if pixels is None
                 else "this model has no stream for pixel_hidden_states (pixel_attention_dim=None); pass None"
             )
+
+    def _check_views(
+        self, context: Tensor, cameras: Tensor | None, mask: Tensor | None, timestep_end: Tensor | float | None
+    ) -> None:
+        photos, tokens = context.shape[:2]
+        if cameras is not None:
+            if self.camera_embed is None:
+                raise ValueError("this model was made for one photo (camera_condition=False): leave out `cameras`")
+            if cameras.ndim != 3 or len(cameras) != photos or cameras.shape[2] != 2 or tokens % cameras.shape[1]:
+                raise ValueError(
+                    f"expected cameras of shape ({photos}, views, 2), azimuth and elevation in degrees, where the "
+                    f"views share the {tokens} tokens of encoder_hidden_states; got {tuple(cameras.shape)}"
+                )
+        if mask is not None and tuple(mask.shape) != (photos, tokens):
+            raise ValueError(f"expected encoder_attention_mask of shape {(photos, tokens)}, got {tuple(mask.shape)}")
+        if timestep_end is not None and self.interval_embed is None:
+            raise ValueError("this model knows no timestep_end (interval_condition=False): leave it out")
+
+
+def _one_each(timestep: Tensor | float, hidden_states: Tensor) -> Float[Tensor, " batch"]:
+    """A timestep for every sample."""
+    batch = len(hidden_states)
+    timestep = torch.as_tensor(timestep, device=hidden_states.device)
+    if timestep.ndim > 1 or timestep.numel() not in (1, batch):
+        raise ValueError(
+            f"expected one timestep or one for each of the {batch} samples, got shape {tuple(timestep.shape)}"
+        )
+    return timestep.flatten().expand(batch).float()
+
+
+def _time_waves(timesteps: Float[Tensor, " batch"], dtype: torch.dtype) -> Float[Tensor, "batch waves"]:
+    return get_timestep_embedding(timesteps, TIME_CHANNELS, flip_sin_to_cos=True, downscale_freq_shift=0).to(dtype)
 
 
 def _condition_projection(kind: str | None, context_dim: int, dim: int) -> nn.Module:

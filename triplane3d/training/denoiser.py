@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.schedulers import SchedulerMixin
-from einops import repeat
+from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, PreTrainedModel
 
-from triplane3d.config import DenoiserConfig, FlowConfig
+from triplane3d.config import DenoiserConfig, FlowConfig, ViewsConfig
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
-from triplane3d.models.image_encoder import check_tokens, freeze_unused, image_tokens
+from triplane3d.models.image_encoder import check_tokens, freeze_unused, image_tokens, token_width
 from triplane3d.models.pixels import resize_square
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.image_processor import (
@@ -34,6 +34,7 @@ from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.training.augment import augment_views, premultiply
 from triplane3d.training.encode import Latents
+from triplane3d.training.growth import grown_transformer
 from triplane3d.training.losses import drop_condition, occupancy_iou
 from triplane3d.training.noise import noise_path
 from triplane3d.training.pictures import contact_sheet
@@ -52,8 +53,18 @@ PIPELINE_SETTINGS = (
 """What a saved pipeline says of how its photos are prepared and where its surfaces lie."""
 
 
+COARSE_CELLS = 8
+"""Depths that a token of the front view tells apart."""
+
+COARSE_LABELS = 8192
+"""Labels read for that, half of which are uniform: eight a cell."""
+
+
 class LatentPhotos:
-    """Latents of shapes, and a photo of each drawn anew at every visit; every other visit mirrored, if encoded so."""
+    """Latents of shapes and photos of each, drawn anew at every visit; every other visit mirrored, if encoded so.
+
+    `photos` are shards of which "views", and perhaps "labels", are read.
+    """
 
     def __init__(self, latents: Latents, photos: ShardDataset) -> None:
         if latents.seeds != photos.seeds:
@@ -77,8 +88,17 @@ class LatentPhotos:
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         mirrored = self.mirrored and bool(torch.rand((), generator=self.generator) < 0.5)
-        view = self.photos[index]["view"]
-        return {"latents": self.latents.read(index, mirrored), "view": view.flip(-1) if mirrored else view}
+        sample = {"latents": self.latents.read(index, mirrored), **self.photos[index]}
+        return mirror(sample) if mirrored else sample
+
+
+def mirror(sample: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What was seen of the mirror image in x: pictures flipped, cameras on the other side, points too."""
+    cameras = sample["cameras"] * torch.tensor([-1.0, 1.0])
+    mirrored = sample | {"views": sample["views"].flip(-1), "cameras": cameras}
+    if "label_points" in sample:
+        mirrored["label_points"] = sample["label_points"] * torch.tensor([-1.0, 1.0, 1.0])
+    return mirrored
 
 
 class DenoiserObjective(nn.Module):
@@ -95,15 +115,29 @@ class DenoiserObjective(nn.Module):
         super().__init__()
         self.image_encoder, self.transformer, self.pixel_encoder = image_encoder, transformer, pixel_encoder
         self.path, self.flow = noise_path(scheduler, flow), flow
+        self.coarse_head = None
+        if flow.coarse_occupancy:
+            width, prefix = token_width(image_encoder.config), transformer.config.num_prefix_tokens
+            self.coarse_head = CoarseOccupancy(width, prefix)
 
     def forward(
         self,
         latents: Float[Tensor, "batch channels height width"],
-        pixel_values: Float[Tensor, "batch pixel_channels size size"],
+        pixel_values: Float[Tensor, "batch *views pixel_channels size size"],
         regression: bool = False,
         second_pixel_values: Float[Tensor, "batch pixel_channels2 size2 size2"] | None = None,
+        cameras: Float[Tensor, "batch views 2"] | None = None,
+        label_points: Float[Tensor, "batch labels 3"] | None = None,
+        label_distance: Float[Tensor, "batch labels"] | None = None,
     ) -> dict[str, Tensor]:
-        streams = {"encoder_hidden_states": image_tokens(self.image_encoder, pixel_values)}
+        """`pixel_values` are one photo of each shape, or with `cameras` several; labels are for the tokens' own task."""
+        tokens = view_tokens(self.image_encoder, pixel_values)
+        losses = {}
+        if self.coarse_head is not None:
+            assert label_points is not None and label_distance is not None, "coarse occupancy is counted from labels"
+            of_front = tokens[:, : tokens.shape[1] // (1 if cameras is None else cameras.shape[1])]
+            losses["coarse"] = self.coarse_head(of_front, label_points, label_distance)
+        streams = {"encoder_hidden_states": tokens}
         if self.pixel_encoder is not None:
             assert second_pixel_values is not None, "a second encoder sees the photos too"
             streams["pixel_hidden_states"] = image_tokens(self.pixel_encoder, second_pixel_values)
@@ -112,12 +146,78 @@ class DenoiserObjective(nn.Module):
             tokens = repeat(tokens, "batch token channel -> (batch draw) token channel", draw=self.flow.noise_draws)
             streams[name] = drop_condition(tokens, dropped)
 
+        known = {}
+        if cameras is not None:
+            known = {"cameras": repeat(cameras, "batch ... -> (batch draw) ...", draw=self.flow.noise_draws)}
         latents = repeat(latents, "batch ... -> (batch draw) ...", draw=self.flow.noise_draws)
         noise = torch.randn_like(latents)
         timesteps = self.path.draw(len(latents), regression).to(latents.device)
         noisy, target = self.path.mix(latents, timesteps, noise)
-        prediction = self.transformer(hidden_states=noisy, timestep=timesteps, **streams, return_dict=False)[0]
-        return {"loss": functional.mse_loss(prediction.float(), target)}
+        prediction = self.transformer(hidden_states=noisy, timestep=timesteps, **streams, **known, return_dict=False)[0]
+        losses["velocity"] = functional.mse_loss(prediction.float(), target)
+        loss = losses["velocity"] + self.flow.coarse_occupancy * losses.get("coarse", 0.0)
+        if self.flow.contrast:
+            losses["contrast"] = functional.mse_loss(prediction.float(), target.roll(1, dims=0))
+            loss = loss - self.flow.contrast * losses["contrast"]
+        return {"loss": loss, **(losses if len(losses) > 1 else {})}
+
+
+class CoarseOccupancy(nn.Module):
+    """How much of each cell of a coarse grid is inside, told by the front view's tokens: each one's column of depth.
+
+    It is dropped after training: a task with labels that cost nothing, which says what the tokens should know.
+    """
+
+    def __init__(self, token_dim: int, num_prefix_tokens: int):
+        super().__init__()
+        self.num_prefix_tokens = num_prefix_tokens
+        self.depths = nn.Linear(token_dim, COARSE_CELLS)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch tokens dim"],
+        label_points: Float[Tensor, "batch labels 3"],
+        label_distance: Float[Tensor, "batch labels"],
+    ) -> Float[Tensor, ""]:
+        """Cross-entropy, over the cells that a label fell into, with the share of those that are inside."""
+        logits = self.depths(tokens[:, self.num_prefix_tokens :]).float()
+        side = round(logits.shape[1] ** 0.5)
+        uniform = label_points.shape[1] // 2  # the others crowd around the surface
+        x, y, z = label_points[:, :uniform].unbind(dim=-1)
+        column, row, depth = (((value + 1) / 2 * count).long().clamp(0, count - 1)
+                              for value, count in ((x, side), (-y, side), (z, COARSE_CELLS)))  # fmt: skip
+        cell = (row * side + column) * COARSE_CELLS + depth
+        inside = (label_distance[:, :uniform] < 0).float()
+        empty = torch.zeros(len(logits), logits[0].numel(), device=logits.device)
+        count = empty.scatter_add(1, cell, torch.ones_like(inside))
+        share = empty.scatter_add(1, cell, inside) / count.clamp(min=1)
+        each = functional.binary_cross_entropy_with_logits(logits.flatten(1), share, reduction="none")
+        return (each * count).sum() / count.sum()
+
+
+def view_tokens(
+    encoder: nn.Module, pixel_values: Float[Tensor, "batch *views channels size size"]
+) -> Float[Tensor, "batch tokens features"]:
+    """The tokens of every photo; those of several photos of a shape follow one another."""
+    if pixel_values.ndim == 4:
+        return image_tokens(encoder, pixel_values)
+    tokens = image_tokens(encoder, rearrange(pixel_values, "batch view ... -> (batch view) ..."))
+    return rearrange(tokens, "(batch view) token feature -> batch (view token) feature", view=pixel_values.shape[1])
+
+
+def choose_views(
+    views: Float[Tensor, "batch stored 4 height width"], cameras: Float[Tensor, "batch stored 2"], config: ViewsConfig
+) -> tuple[Float[Tensor, "batch views 4 height width"], Float[Tensor, "batch views 2"]]:
+    """As many photos of each shape as this batch shows, and of their cameras what is told."""
+    most = min(config.max_views, views.shape[1])
+    several = most > 1 and torch.rand(()) >= config.single
+    count = int(torch.randint(2, most + 1, ())) if several else 1
+    views, cameras = views[:, :count], cameras[:, :count]
+    hidden = torch.rand(cameras.shape, device=cameras.device) < cameras.new_tensor(
+        [config.unknown_azimuth, config.unknown_elevation]
+    )
+    hidden[:, 0, 0] = False
+    return views, cameras.masked_fill(hidden, torch.nan)
 
 
 def train(config: DenoiserConfig) -> Path:
@@ -126,7 +226,7 @@ def train(config: DenoiserConfig) -> Path:
     accelerator = start(config)
     scheduler = component_class(config.pipeline, "scheduler").from_pretrained(config.pipeline, subfolder="scheduler")
     if config.init:
-        transformer = TriplaneTransformer.from_pretrained(config.init, subfolder="transformer")
+        transformer = grown_transformer(config.init, config.pipeline)
     else:
         transformer = TriplaneTransformer.from_config(
             TriplaneTransformer.load_config(config.pipeline, subfolder="transformer")
@@ -156,17 +256,33 @@ def train(config: DenoiserConfig) -> Path:
     objective = DenoiserObjective(image_encoder, transformer, scheduler, config.flow, pixel_encoder)
     run = Run(accelerator, config, objective, components)
 
-    photos = LatentPhotos(Latents(data.latents, vae.config), ShardDataset(data.folder, keys=("view",)))
+    keys = ("views", "labels") if config.flow.coarse_occupancy else ("views",)
+    photos = LatentPhotos(
+        Latents(data.latents, vae.config), ShardDataset(data.folder, keys=keys, label_points=COARSE_LABELS)
+    )
     held_out = None
     if data.validation:
         held_out = ShardDataset(data.validation, keys=("labels", "view"), label_points=data.validation_labels)
 
     for batch in run.batches(photos):
-        framed = augment_views(batch["view"], config.augment)
-        pixel_values = normalize(pipeline.image_processor, framed)
+        views, cameras = choose_views(batch["views"], batch["cameras"], config.views)
+        framed = augment_views(rearrange(views, "batch view ... -> (batch view) ..."), config.augment)
+        pixel_values = rearrange(
+            normalize(pipeline.image_processor, framed), "(batch view) ... -> batch view ...", view=views.shape[1]
+        )
         second = None if pixel_encoder is None else normalize(pipeline.pixel_processor, framed)
         regression = run.step < config.flow.regression_warmup * config.run.steps
-        run.update(run.objective(batch["latents"], pixel_values, regression, second))
+        run.update(
+            run.objective(
+                batch["latents"],
+                pixel_values,
+                regression,
+                second,
+                cameras if transformer.config.camera_condition else None,
+                batch.get("label_points"),
+                batch.get("label_distance"),
+            )
+        )
 
         if held_out is not None and run.due(config.run.validate_every) and accelerator.is_main_process:
             with run.averaged(), accelerator.autocast():

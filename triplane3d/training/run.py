@@ -240,6 +240,7 @@ class Run:
             shutil.rmtree(unfinished, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         self.accelerator.save_state(str(unfinished))
+        self.accelerator.wait_for_everyone()  # every process writes its own part
         if self.accelerator.is_main_process:
             self.save_components(unfinished)
             (unfinished / "run.json").write_text(json.dumps({"step": self.step, "skipped": self.skipped}))

@@ -117,7 +117,8 @@ def _march(batch: ShapeBatch, origin: Float[Tensor, "batch 3"], direction: Float
     """How far along a ray the whole cone around it, `block` pixels wide, meets nothing (and a pixel beyond its sides).
 
     A ball of the distance's radius about a point of the ray is empty, so the cone may advance to where it leaves the
-    ball (cone marching; Hart 1996, "Sphere tracing", section 4). Cones that end beyond `far` are infinite: nothing there.
+    ball (cone marching; Hart 1996, "Sphere tracing", section 4). Cones that end beyond `far` are infinite: they are
+    empty.
     """
     radius = (0.71 * block + 1.0) * pixel
     reach = clear.clone()
