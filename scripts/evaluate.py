@@ -2,12 +2,16 @@
 
     python scripts/evaluate.py pipelines/mini --suite all --shapes 64 --output runs/eval/mini.json
 
-Suites: `autoencoder` (shapes through the autoencoder and back), `image` (one picture to a shape, in the camera's frame,
-without alignment), `retrieval` (as `image`, also beside the training shapes with the most similar pictures), `all`.
-`--meshes FOLDER` adds closed meshes to each suite (seen from two sides), `--photos FOLDER` says how the meshes made of
-real photos fit them.
-Metrics are defined in triplane3d/evaluation/shape_metrics.py. Cells say: mean [95% interval of the mean] mean of the
-worst tenth. The row "truth" is the self-test.
+Suites: `selftest` (the metrics on answers whose scores are known), `autoencoder` (shapes through the autoencoder and
+back), `image` (one picture to a shape, in the camera's frame, without alignment), `retrieval` (as `image`, also beside
+the training shapes with the most similar pictures), `variety` (many seeds for each of a few pictures), `steps` (few
+denoising steps beside many), `views` (several photos of each shape), and `all`: everything but `image`, which
+`retrieval` holds, and `views`, for which not every pipeline is made. `benchmarks/learning_curve.py` measures how fast
+models learn.
+`--meshes FOLDER` adds closed meshes to the suites (seen from two sides where pictures are asked for), `--photos FOLDER`
+says how the meshes made of real photos fit them.
+Metrics are defined in triplane3d/evaluation/shape_metrics.py, bars in bars.py beside it. Cells say: mean [95% interval
+of the mean] mean of the worst tenth.
 """
 
 import json
@@ -21,19 +25,19 @@ import typer
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.shapes import HELD_OUT_SEED
 from triplane3d.evaluation.cases import Case, family_groups, held_out_cases, mesh_cases
-from triplane3d.evaluation.photos import photo_suite
+from triplane3d.evaluation.photos import photo_suite, worst_photo
+from triplane3d.evaluation.report import Report
+from triplane3d.evaluation.self_test import agreements, self_test
+from triplane3d.evaluation.steps import STEPS, steps_suite
 from triplane3d.evaluation.suites import Bank, autoencoder_suite, image_suite
-from triplane3d.evaluation.summary import Row, format_table, margins
+from triplane3d.evaluation.summary import generalization
+from triplane3d.evaluation.variety import variety_suite
+from triplane3d.evaluation.views import COUNTS, photos_around_meshes, photos_around_shapes, views_suite
 
-SUITES = ("autoencoder", "image", "retrieval", "all")
-COLUMNS = {
-    "autoencoder": {"volume_iou": "V-IoU", "surface_iou": "S-IoU", "f_score_02": "F@.02", "normal_consistency": "NC",
-                    "chamfer": "CD", "point_to_surface": "P2S"},
-    "image": {"volume_iou": "V-IoU", "f_score_05": "F@.05", "f_score_10": "F@.1", "normal_consistency": "NC",
-              "chamfer": "CD", "point_to_surface": "P2S"},
-    "photos": {"mask_iou": "mask IoU", "depth_to_width": "depth/width", "watertight": "watertight",
-               "largest_component": "largest piece"},
-}
+OF_ALL = ("selftest", "autoencoder", "retrieval", "variety", "steps")
+SUITES = ("selftest", "autoencoder", "image", "retrieval", "variety", "steps", "views", "all")
+HOME = "trained families"
+TWO_SIDES = (30, 210)
 
 
 def main(
@@ -46,6 +50,11 @@ def main(
     steps: Annotated[int | None, typer.Option(help="Denoising steps; the pipeline's own default if not given.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; the pipeline's own default likewise.")] = None,
     seed: Annotated[int, typer.Option(help="Picks the held-out shapes and the noise.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Answers to each picture of the suite `variety`.")] = 8,
+    pictures: Annotated[int, typer.Option(help="Pictures of the suite `variety`.")] = 16,
+    step_counts: Annotated[str, typer.Option(help="Of the suite `steps`.")] = ",".join(map(str, STEPS)),
+    guidances: Annotated[str | None, typer.Option(help="Scales to sweep in the suite `steps`, as in 1,3,5.")] = None,
+    view_counts: Annotated[str, typer.Option(help="Of the suite `views`.")] = ",".join(map(str, COUNTS)),
     meshes: Annotated[Path | None, typer.Option(help="Folder of closed meshes to measure on as well.")] = None,
     photos: Annotated[Path | None, typer.Option(help="Folder of photos of single objects, likewise.")] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file for everything that is printed, and more.")] = None,
@@ -53,44 +62,64 @@ def main(
     """Measure a saved pipeline, trivial answers beside every row."""
     if suite not in SUITES:
         raise typer.BadParameter(f"--suite must be one of {', '.join(SUITES)}, got {suite!r}")
+    wanted = OF_ALL if suite == "all" else (suite,)
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     pipe = Triplane3DPipeline.from_pretrained(pipeline)
     pipe.set_progress_bar_config(disable=True)
+    report = Report(f"{pipeline}, seed {seed}, shapes from {HELD_OUT_SEED + 1_000_000 * seed} on", settings)
+    own = {"steps": steps, "guidance": guidance, "seed": seed, "progress": tell}
 
+    names = family_groups() if {"autoencoder", "image", "retrieval"} & set(wanted) else {HOME: family_groups()[HOME]}
     groups: dict[str, list[Case]] = {}
-    for name, families in family_groups().items():
+    for name, families in names.items():
         if families:
+            tell(f"drawing {shapes} of {name}")
             groups[name] = held_out_cases(shapes, families, seed=seed, resolution=resolution)
+    pictured = {"image", "retrieval", "variety", "steps", "views"} & set(wanted)
+    seen = mesh_cases(meshes, azimuths=TWO_SIDES, image_size=256) if meshes and pictured else []
+    standing = mesh_cases(meshes, image_size=256) if meshes and {"selftest", "autoencoder"} & set(wanted) else []
 
-    rows: list[Row] = []
-    if suite in ("autoencoder", "all"):
-        solids = groups | ({"meshes": mesh_cases(meshes)} if meshes else {})
-        for name, cases in solids.items():
-            rows += autoencoder_suite(pipe.vae, name, cases, surfaces=len(cases) if name == "meshes" else surfaces,
-                                      resolution=resolution, progress=tell)
-    if suite in ("image", "retrieval", "all"):
-        training = None if suite == "image" else Bank.of_training_shapes(pipe, bank, progress=tell)
-        seen = {"meshes, two views": mesh_cases(meshes, azimuths=(30, 210), image_size=256)} if meshes else {}
-        for name, cases in (groups | seen).items():
+    if "selftest" in wanted:
+        report.add(self_test(HOME, groups[HOME][:surfaces], surfaces=surfaces, progress=tell))
+        if standing:
+            of_meshes = self_test("meshes", standing, surfaces=len(standing), table=True, progress=tell)
+            report.add(of_meshes)
+            report.agreements = agreements(of_meshes)
+    if "autoencoder" in wanted:
+        for name, cases in (groups | ({"meshes": standing} if standing else {})).items():
+            counted = len(cases) if name == "meshes" else surfaces
+            report.add(autoencoder_suite(pipe.vae, name, cases, surfaces=counted, resolution=resolution, progress=tell))
+        report.estimates += generalization([row for row in report.rows if row.suite == "autoencoder"])
+    if {"image", "retrieval"} & set(wanted):
+        training = Bank.of_training_shapes(pipe, bank, progress=tell) if "retrieval" in wanted else None
+        for name, cases in (groups | ({"meshes, two views": seen} if seen else {})).items():
             retrievals = training.retrieve(pipe, cases, resolution) if training else None
-            rows += image_suite(pipe, name, cases, steps=steps, guidance=guidance, seed=seed, surfaces=surfaces,
-                                resolution=resolution, retrievals=retrievals, progress=tell)
-
+            counted = len(cases) if cases is seen else surfaces
+            report.add(image_suite(pipe, name, cases, surfaces=counted, resolution=resolution, retrievals=retrievals,
+                                   align=cases is seen, **own))
+    if "variety" in wanted:
+        report.add(*variety_suite(pipe, HOME, groups[HOME][:pictures], seeds=seeds, **own))
+    if "steps" in wanted:
+        scales = [float(scale) for scale in guidances.split(",")] if guidances else [guidance]
+        counts = [int(count) for count in step_counts.split(",")]
+        for name, cases in {HOME: groups[HOME], **({"meshes, two views": seen} if seen else {})}.items():
+            report.add(*steps_suite(pipe, name, cases, steps=counts, guidances=scales, seed=seed, progress=tell))
+    if "views" in wanted:
+        counts = [int(count) for count in view_counts.split(",")]
+        around = photos_around_shapes(groups[HOME], names[HOME], count=max(counts), seed=seed)
+        report.add(*views_suite(pipe, HOME, groups[HOME], around, counts=counts, **own))
+        if seen:
+            around = photos_around_meshes(seen, count=max(counts))
+            report.add(*views_suite(pipe, "meshes, two views", seen, around, counts=counts, **own))
     if photos:
         tell("photos")
-        rows += photo_suite(pipe, photos, steps=steps, guidance=guidance, seed=seed, resolution=resolution)
+        report.add(photo_suite(pipe, photos, steps=steps, guidance=guidance, seed=seed, resolution=resolution))
+        report.remarks.append(worst_photo(report.rows))
 
-    for part, columns in COLUMNS.items():
-        of_part = [row for row in rows if row.suite == part]
-        if of_part:
-            print(f"\n{part}, {pipeline}, seed {seed}, shapes from {HELD_OUT_SEED + 1_000_000 * seed} on\n")
-            print(format_table(of_part, columns))
-            print("\n".join(["", *margins(of_part)]))
+    print(f"\n{report.text()}")
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
-        settings = {"pipeline": pipeline, "shapes": shapes, "surfaces": surfaces, "resolution": resolution,
-                    "bank": bank, "steps": steps, "guidance": guidance, "seed": seed}
-        report = {"settings": settings, "rows": [row.to_json() for row in rows]}
-        output.write_text(json.dumps(report, indent=1))
+        output.write_text(json.dumps(report.to_json(), indent=1))
         tell(f"written to {output}")
 
 

@@ -8,7 +8,7 @@ import trimesh
 from einops import rearrange
 from pipelines.tiny_pipeline import build_tiny, photo
 
-from triplane3d.evaluation.photos import photo_suite, silhouette_iou
+from triplane3d.evaluation.photos import photo_suite, silhouette_iou, touches_wall, worst_photo
 from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.render import render
@@ -26,9 +26,29 @@ def test_a_mesh_fits_its_own_silhouette_and_not_that_of_another() -> None:
 
 def test_photos_are_scored_without_a_true_shape(tmp_path: Path) -> None:
     photo().save(tmp_path / "block.png")
-    (row,) = photo_suite(build_tiny(), tmp_path, steps=1, resolution=10)
-    assert set(row.scores[0]) == {"mask_iou", "depth_to_width", "watertight", "largest_component"}
-    assert list(row.categories) == ["block"]
+    rows = photo_suite(build_tiny(), tmp_path, steps=1, resolution=10)
+    for row in rows:
+        assert set(row.scores[0]) == {"mask_iou", "depth_to_width", "watertight", "largest_component", "wall_contact"}
+        assert list(row.categories) == ["block"]
+    assert worst_photo(rows) == f"worst photo: block, mask IoU {rows[0].scores[0]['mask_iou']:.3f}"
+
+
+def test_a_silhouette_that_is_blown_up_fits_and_means_nothing(tmp_path: Path) -> None:
+    photo().save(tmp_path / "block.png")
+    inflated = photo_suite(build_tiny(), tmp_path, steps=1, resolution=10)[1]
+    assert inflated.method == "inflated silhouette"
+    assert inflated.scores[0]["mask_iou"] > 0.9
+    assert inflated.scores[0]["watertight"] == inflated.scores[0]["largest_component"] == 1
+
+
+def test_what_runs_into_the_wall_is_seen_on_any_side() -> None:
+    values = np.full((5, 5, 5), -1.0)
+    values[2, 2, 2] = 1
+    assert not touches_wall(values, 0.0)
+    for side in [(0, 2, 2), (2, 4, 2), (2, 2, 0)]:
+        touching = values.copy()
+        touching[side] = 0.5
+        assert touches_wall(touching, 0.0) and not touches_wall(touching, 0.6)
 
 
 def test_a_folder_without_photos_is_an_error(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from triplane3d.evaluation.summary import Row, Summary, format_table, margins
+from triplane3d.evaluation.summary import Row, Summary, format_table, gap, generalization, margins, share
 
 
 def test_the_interval_is_that_of_the_mean() -> None:
@@ -37,9 +37,32 @@ def test_margins_are_taken_shape_by_shape() -> None:
     base = np.random.default_rng(0).random(20)
     model = Row("image", "made up", "model", [{"volume_iou": float(value) + 0.1} for value in base])
     other = Row("image", "made up", "hull", [{"volume_iou": float(value)} for value in base])
-    assert margins([model, other]) == ["made up: volume_iou of model - hull: +0.100 [+0.100, +0.100]"]
+    (margin,) = margins([model, other])
+    assert str(margin) == "made up: volume_iou of model - hull: 0.100 [0.100, 0.100]"
 
 
 def test_nothing_to_summarise_is_an_error() -> None:
     with pytest.raises(ValueError, match="no shape"):
         Summary.of([])
+
+
+def test_a_gap_between_different_shapes_is_as_uncertain_as_both() -> None:
+    rng = np.random.default_rng(0)
+    home, away = rng.normal(0.9, 0.1, 400), rng.normal(0.8, 0.1, 100)
+    value, low, high = gap(home.tolist(), away.tolist())
+    assert value == pytest.approx(home.mean() - away.mean())
+    assert high - low == pytest.approx(2 * 1.96 * 0.1 * (1 / 400 + 1 / 100) ** 0.5, rel=0.2)
+    rows = [Row("autoencoder", data, "autoencoder", [{"volume_iou": score} for score in scores])
+            for data, scores in (("trained families", home), ("meshes", away))]
+    (found,) = generalization(rows)
+    assert (found.data, found.value) == ("trained families - meshes", value)
+    assert generalization(rows[1:]) == []
+
+
+def test_a_share_of_the_same_shapes_does_not_mind_how_they_differ() -> None:
+    whole = np.random.default_rng(0).random(20)
+    assert share((whole / 2).tolist(), whole.tolist()) == pytest.approx((0.5, 0.5, 0.5))
+    assert share([0.0, 0.0], [0.0, 0.0]) == (1, 1, 1)
+    assert share([1.0], [0.0])[0] == np.inf
+    with pytest.raises(ValueError, match="same shapes"):
+        share([1.0, 1.0], [1.0])

@@ -1,20 +1,26 @@
 """The trivial answers: what a number means is how far it is from these.
 
 Some know the truth and keep none of its detail (`bounding_ellipsoid`, `convex_hull`), one knows the picture only
-(`inflated_silhouette`), and one knows the training set (`nearest_neighbor`).
+(`inflated_silhouette`), and one knows the training set (`nearest_neighbor`). `on_grid` is the other end: the most that
+any model can reach whose surface comes from a grid.
 """
 
 from __future__ import annotations
 
+import igl
 import numpy as np
 import torch
 import trimesh
 from jaxtyping import Bool, Float, Int
-from scipy.ndimage import distance_transform_edt, map_coordinates
+from scipy.ndimage import binary_dilation, distance_transform_edt, generate_binary_structure, map_coordinates
 from torch import Tensor
 
 from triplane3d.evaluation.shape_metrics import Occupancy, Solid, Surface, mesh_occupancy
+from triplane3d.geometry.isosurface import evaluate_grid, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
+
+COARSE = 32
+"""Cells of the grid that tells where a surface cannot be."""
 
 
 def convex_hull(surface: Surface, *, count: int = 20_000) -> Solid:
@@ -34,6 +40,54 @@ def bounding_ellipsoid(surface: Surface, *, count: int = 20_000) -> Solid:
 
     sphere = trimesh.creation.icosphere(subdivisions=4)
     return _solid(trimesh.Trimesh(sphere.vertices * radii + center, sphere.faces, process=False), count, occupancy)
+
+
+def on_grid(solid: Solid, resolution: int, *, binary: bool = False, count: int = 20_000) -> Solid:
+    """What marching cubes makes of the exact solid on a grid of `resolution` cells.
+
+    The grid holds the exact distance (the field's own values, where the solid is known by a field), or with `binary`
+    no more than inside and outside.
+    """
+    if solid.field is not None:
+        values = evaluate_grid(solid.field, resolution).cpu().numpy()
+    else:
+        values = _distance_grid(solid, resolution)
+    if binary:
+        values = np.where(values > 0, 0.5, -0.5).astype(np.float32)
+    if not values.min() <= 0 < values.max():
+        return Solid(lambda points: np.zeros(len(points), dtype=bool), lambda: None)
+    mesh = Mesh(*surface_of_grid(values, 0.0))
+    vertices, faces = np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64)
+
+    def occupancy(points: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, " points"]:
+        return igl.fast_winding_number(vertices, faces, np.asarray(points, dtype=np.float64)) > 0.5
+
+    return Solid(occupancy, lambda: Surface.of_mesh(mesh, count))
+
+
+def _distance_grid(solid: Solid, resolution: int) -> Float[np.ndarray, "x y z"]:
+    """Distance to the surface at a grid's nodes, positive inside; exact beside the surface, where it matters."""
+    surface = solid.surface
+    assert surface is not None, "an empty solid has no distance"
+    nodes = _nodes(resolution)
+    # No surface passes between a node and its nearest coarse node if that one is further from the surface than from it.
+    coarse = _nodes(COARSE)
+    clear = surface.nearest(coarse.reshape(-1, 3))[0] > 3**0.5 / COARSE
+    steps = np.rint(np.arange(resolution + 1) * (COARSE / resolution)).astype(int)
+    nearest = np.ix_(steps, steps, steps)
+    inside = solid.occupancy(coarse.reshape(-1, 3)).reshape(coarse.shape[:3])[nearest]
+    asked = ~clear.reshape(coarse.shape[:3])[nearest]
+    inside[asked] = solid.occupancy(nodes[asked])
+    around = generate_binary_structure(3, 3)
+    beside = binary_dilation(inside, around) & binary_dilation(~inside, around)
+    distance = np.full(inside.shape, 2 / resolution, dtype=np.float32)
+    distance[beside] = surface.nearest(nodes[beside])[0]
+    return np.where(inside, distance, -distance)
+
+
+def _nodes(resolution: int) -> Float[np.ndarray, "x y z 3"]:
+    axis = np.linspace(-1, 1, resolution + 1)
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1)
 
 
 def inflated_silhouette(mask: Bool[np.ndarray, "height width"], *, resolution: int = 96, count: int = 20_000) -> Solid:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -34,11 +35,15 @@ from triplane3d.geometry.render import render
 
 MESH_SUFFIXES = (".glb", ".obj", ".off", ".ply", ".stl")
 BATCH = 16
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One shape. `surface_*` are what an autoencoder encodes, `near` is what S-IoU's points are drawn around."""
+    """One shape. `surface_*` are what an autoencoder encodes, `near` is what S-IoU's points are drawn around.
+
+    `camera` is where the picture `image` is taken from; `mesh` is the mesh that the shape was read from, if any.
+    """
 
     name: str
     category: str
@@ -48,19 +53,27 @@ class Case:
     surface_normals: Float[Tensor, "points 3"]
     surface_colors: Float[Tensor, "points 3"]
     image: Float[Tensor, "4 size size"] | None = None
+    camera: Camera | None = None
+    mesh: Mesh | None = None
 
     @property
     def picture(self) -> Image.Image:
         """The view as a file would hold it."""
         if self.image is None:
             raise ValueError(f"{self.name} was made without a view")
-        return Image.fromarray((self.image * 255).round().byte().permute(1, 2, 0).numpy(), mode="RGBA")
+        return as_picture(self.image)
 
     @property
     def mask(self) -> np.ndarray:
         if self.image is None:
             raise ValueError(f"{self.name} was made without a view")
         return self.image[3].numpy() > 0.5
+
+
+def as_picture(image: Float[Tensor, "4 size size"]) -> Image.Image:
+    """As a file would hold it, RGBA."""
+    pixels = rearrange((image * 255).round().byte(), "rgba row column -> row column rgba")
+    return Image.fromarray(pixels.numpy(), "RGBA")
 
 
 def family_groups() -> dict[str, list[str]]:
@@ -84,13 +97,17 @@ def procedural_cases(seeds: Sequence[int], families: Sequence[str] | None, *, su
         points, normals = sample_surface(batch, surface_points, generator)
         colors = batch.color(points)
         images: Tensor | list[None] = [None] * len(batch)
+        cameras: list[Camera | None] = [None] * len(batch)
         if image_size is not None:
-            images, _ = render_views(batch, Views.draw(len(batch), generator), points, image_size, generator=generator)
+            views = Views.draw(len(batch), generator)
+            images, _ = render_views(batch, views, points, image_size, generator=generator)
+            cameras = [Camera(elevation=elevation, field_of_view=angle)
+                       for elevation, angle in zip(views.elevation.tolist(), views.field_of_view.tolist())]
         cases += [
             Case(f"seed {seed}", name, shape_solid(shape, resolution), Surface(where.numpy(), normal.numpy()), where,
-                 normal, color, image)
-            for seed, name, shape, where, normal, color, image in zip(seeds[start : start + BATCH], batch.names, batch,
-                                                                      points, normals, colors, images)
+                 normal, color, image, camera)
+            for seed, name, shape, where, normal, color, image, camera in zip(
+                seeds[start : start + BATCH], batch.names, batch, points, normals, colors, images, cameras)
         ]
     return cases
 
@@ -123,12 +140,11 @@ def mesh_cases(folder: Path, *, azimuths: Sequence[float] = (0.0,), surface_poin
             pick = np.random.default_rng(seed).choice(len(solid.surface.points), surface_points, replace=False)
             points, normals = (torch.from_numpy(array[pick]).float()
                                for array in (solid.surface.points, solid.surface.normals))
-            image = None
+            image, camera = None, Camera(elevation=20, field_of_view=40)
             if image_size is not None:
-                picture = render(mesh, Camera(elevation=20, field_of_view=40), image_size)
-                image = rearrange(picture.color, "row column rgba -> rgba row column")
+                image = rearrange(render(mesh, camera, image_size).color, "row column rgba -> rgba row column")
             cases.append(Case(path.stem, path.stem, solid, solid.surface, points, normals,
-                              torch.full_like(points, 0.5), image))
+                              torch.full_like(points, 0.5), image, camera, mesh))
     if not cases:
         raise FileNotFoundError(f"no meshes ({', '.join(MESH_SUFFIXES)}) in {folder}")
     return cases
@@ -143,5 +159,5 @@ def in_frame(mesh: Mesh, azimuth: float = 0.0) -> Mesh:
     return Mesh((vertices - (low + high) / 2) * (2 / (high - low).max()), mesh.faces, mesh.vertex_colors)
 
 
-def batches(cases: Sequence[Case], size: int) -> Iterable[Sequence[Case]]:
+def batches(cases: Sequence[T], size: int) -> Iterable[Sequence[T]]:
     return (cases[start : start + size] for start in range(0, len(cases), size))

@@ -10,6 +10,8 @@ Definitions, for a true solid T and a predicted one P in [-1, 1]³ (longest side
   0: with 50,000 samples two samplings of one surface are about 0.005 apart.
 - `f_score_t`: harmonic mean of precision (share of P's surface within t of T) and recall (share of T's within t of P),
   by point-to-triangle distances; `f_score_02`, `f_score_05` and `f_score_10` are t = 0.02, 0.05 and 0.1.
+- `f_score_05_visible`, `f_score_05_hidden`: F-score at 0.05 of what the picture's camera sees of each surface, and of
+  what it does not; each part is measured against the whole of the other surface.
 - `normal_consistency`: mean |cosine| between a sample's normal and that of the nearest place on the other surface,
   averaged over both directions. The sign is left out, as is customary.
 
@@ -29,6 +31,8 @@ import trimesh
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
+from triplane3d.evaluation.visibility import visible
+from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.isosurface import Field, evaluate_grid, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
 
@@ -36,6 +40,7 @@ Occupancy = Callable[[Float[np.ndarray, "points 3"]], Bool[np.ndarray, " points"
 """Which of the points lie inside?"""
 
 THRESHOLDS = (0.02, 0.05, 0.1)
+SPLIT_THRESHOLD = 0.05
 NEAR_STD = 0.02
 NO_SURFACE = 2.0
 """The distance charged where there is no surface to be near to: the longest side of an object."""
@@ -68,6 +73,12 @@ class Surface:
         a, b, c = (vertices[faces[chosen, corner]] for corner in range(3))
         return cls(a + u * (b - a) + v * (c - a), normals[chosen], vertices, faces)
 
+    @property
+    def triangles(self) -> tuple[Float[np.ndarray, "vertices 3"], Int[np.ndarray, "faces 3"]]:
+        if self.vertices is None or self.faces is None:
+            raise ValueError("this surface is known by samples only, its triangles were asked for: use Surface.of_mesh")
+        return self.vertices, self.faces
+
     @cached_property
     def tree(self) -> cKDTree:
         return cKDTree(self.points)
@@ -89,6 +100,8 @@ class Solid:
 
     occupancy: Occupancy
     make_surface: Callable[[], Surface | None]
+    field: Field | None = None
+    """Where the solid is known by values at points: these, above 0 inside."""
 
     @cached_property
     def surface(self) -> Surface | None:
@@ -111,7 +124,7 @@ class Solid:
                 return None
             return Surface.of_mesh(Mesh(*surface_of_grid(values.cpu().numpy(), level)), count, seed=seed)
 
-        return cls(occupancy, make_surface)
+        return cls(occupancy, make_surface, lambda points: field(points) - level)
 
     @classmethod
     def from_mesh(cls, mesh: Mesh, *, count: int = 20_000, seed: int = 0) -> Solid:
@@ -149,7 +162,7 @@ def near_points(surface: Surface, count: int = 40_000, *, std: float = NEAR_STD,
 def intersection_over_union(truth: Bool[np.ndarray, "*points"], prediction: Bool[np.ndarray, "*points"]) -> float:
     """Share of the points inside either that are inside both; two empty solids agree."""
     union = np.count_nonzero(truth | prediction)
-    return np.count_nonzero(truth & prediction) / union if union else 1.0
+    return float(np.count_nonzero(truth & prediction) / union) if union else 1.0
 
 
 def volume_iou(truth: Occupancy, prediction: Occupancy, *, count: int = 40_000, seed: int = 0) -> float:
@@ -165,12 +178,16 @@ def surface_iou(truth: Occupancy, prediction: Occupancy, surface: Surface, *, co
     return intersection_over_union(truth(points), prediction(points))
 
 
-def compare_surfaces(truth: Surface, prediction: Surface | None) -> dict[str, float]:
-    """Point-to-surface distance, Chamfer distance, F-scores and normal consistency, see the head of this file."""
+def compare_surfaces(truth: Surface, prediction: Surface | None, *, camera: Camera | None = None) -> dict[str, float]:
+    """Point-to-surface distance, Chamfer distance, F-scores and normal consistency, see the head of this file.
+
+    Given the picture's `camera`, F-scores of what it sees and of what it does not as well.
+    """
     f_names = [f"f_score_{round(100 * threshold):02d}" for threshold in THRESHOLDS]
+    split_names = [] if camera is None else ["f_score_05_visible", "f_score_05_hidden"]
     if prediction is None:
         return {"point_to_surface": NO_SURFACE, "chamfer": NO_SURFACE, **dict.fromkeys(f_names, 0.0),
-                "normal_consistency": 0.0}
+                "normal_consistency": 0.0, **dict.fromkeys(split_names, 0.0)}
 
     accuracy, true_normals = truth.nearest(prediction.points)
     completeness, predicted_normals = prediction.nearest(truth.points)
@@ -182,9 +199,24 @@ def compare_surfaces(truth: Surface, prediction: Surface | None) -> dict[str, fl
         "normal_consistency": (cosines[0].mean() + cosines[1].mean()) / 2,
     }
     for name, threshold in zip(f_names, THRESHOLDS):
-        precision, recall = (accuracy <= threshold).mean(), (completeness <= threshold).mean()
-        scores[name] = 2 * precision * recall / max(precision + recall, 1e-12)
+        scores[name] = _f_score(accuracy, completeness, threshold)
+    if camera is not None:
+        seen = [visible(surface.points, surface.normals, *surface.triangles, camera) for surface in (prediction, truth)]
+        for name, of_pred, of_truth in zip(split_names, (seen[0], ~seen[0]), (seen[1], ~seen[1])):
+            scores[name] = _f_score(accuracy[of_pred], completeness[of_truth], SPLIT_THRESHOLD)
     return {name: float(value) for name, value in scores.items()}
+
+
+def _f_score(accuracy: Float[np.ndarray, " predicted"], completeness: Float[np.ndarray, " true"],
+             threshold: float) -> float:
+    """From distances of the prediction's samples to the truth, and of the truth's to the prediction.
+
+    A part that neither surface has agrees; one that only one of them has does not.
+    """
+    if len(accuracy) == 0 or len(completeness) == 0:
+        return float(len(accuracy) == len(completeness))
+    precision, recall = (accuracy <= threshold).mean(), (completeness <= threshold).mean()
+    return float(2 * precision * recall / max(precision + recall, 1e-12))
 
 
 def compare_solids(truth: Solid, prediction: Solid, *, count: int = 40_000, seed: int = 0) -> dict[str, float]:

@@ -15,46 +15,67 @@ from jaxtyping import Float
 from torch import Tensor
 
 from triplane3d.data.shapes import draw_shapes
+from triplane3d.evaluation.alignment import aligned_scores
 from triplane3d.evaluation.baselines import (
     bounding_ellipsoid,
     convex_hull,
     inflated_silhouette,
     nearest_neighbor,
+    on_grid,
     thumbnail_features,
 )
 from triplane3d.evaluation.cases import Case, batches, procedural_cases, shape_solid
-from triplane3d.evaluation.shape_metrics import Solid, compare_surfaces, surface_iou, volume_iou
+from triplane3d.evaluation.generation import Progress, generate
+from triplane3d.evaluation.shape_metrics import (
+    Solid,
+    compare_surfaces,
+    intersection_over_union,
+    surface_iou,
+    uniform_points,
+)
 from triplane3d.evaluation.summary import Row
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 
 Predict = Callable[[], Sequence[Solid]]
-Progress = Callable[[str], object]
 BANK_BATCH = 64
 
 
-def score(cases: Sequence[Case], predictions: Sequence[Solid], *, points: int,
-          surfaces: int) -> list[dict[str, float]]:
-    """V-IoU and S-IoU of every case by `points` each, what is measured on surfaces for the first `surfaces` cases."""
+def score(cases: Sequence[Case], predictions: Sequence[Solid], *, points: int, surfaces: int, split: bool = False,
+          align: bool = False) -> list[dict[str, float]]:
+    """V-IoU and S-IoU of every case by `points` each, what is measured on surfaces for the first `surfaces` cases.
+
+    `split` also measures apart what the picture's camera sees and what it does not, `align` also by the protocol of
+    published tables. `fill` is the share of the cube that the true shape takes up.
+    """
     scores = []
+    where = uniform_points(points)
     for index, (case, prediction) in enumerate(zip(cases, predictions)):
+        truth = case.solid.occupancy(where)
         scores.append({
-            "volume_iou": volume_iou(case.solid.occupancy, prediction.occupancy, count=points),
-            "surface_iou": surface_iou(case.solid.occupancy, prediction.occupancy, case.near,
-                                       count=points),
+            "volume_iou": intersection_over_union(truth, prediction.occupancy(where)),
+            "surface_iou": surface_iou(case.solid.occupancy, prediction.occupancy, case.near, count=points),
+            "fill": float(truth.mean()),
         })
         if index < surfaces and case.solid.surface is not None:
-            scores[-1] |= compare_surfaces(case.solid.surface, prediction.surface)
+            camera = case.camera if split else None
+            scores[-1] |= compare_surfaces(case.solid.surface, prediction.surface, camera=camera)
+            if align:
+                scores[-1] |= aligned_scores(case.solid.surface, prediction.surface)
     return scores
 
 
-def judge(suite: str, data: str, cases: Sequence[Case], methods: dict[str, Predict], *,
-          points: int, surfaces: int, progress: Progress) -> list[Row]:
-    """One row per method; the methods are run one after another, so that only one's answers are in memory."""
+def judge(suite: str, data: str, cases: Sequence[Case], methods: dict[str, Predict], *, points: int, surfaces: int,
+          progress: Progress, split: bool = False, align: Sequence[str] = ()) -> list[Row]:
+    """One row per method; the methods are run one after another, so that only one's answers are in memory.
+
+    The methods named in `align` are also scored by the protocol of published tables.
+    """
     rows, categories = [], [case.category for case in cases]
     for name, predict in methods.items():
         progress(f"{suite}: {data}: {name}")
-        rows.append(Row(suite, data, name, score(cases, predict(), points=points, surfaces=surfaces), categories))
+        scores = score(cases, predict(), points=points, surfaces=surfaces, split=split, align=name in align)
+        rows.append(Row(suite, data, name, scores, categories))
     return rows
 
 
@@ -69,8 +90,15 @@ def known_answers(cases: Sequence[Case]) -> dict[str, Predict]:
 
 def autoencoder_suite(vae: AutoencoderKLTriplane, data: str, cases: Sequence[Case], *, points: int = 40_000,
                       surfaces: int = 16, resolution: int = 128, progress: Progress = print) -> list[Row]:
-    """Shapes through the posterior's mean and back, beside the answers that know the truth."""
-    methods = {"autoencoder": lambda: reconstruct(vae, cases, resolution), **known_answers(cases)}
+    """Shapes through the posterior's mean and back, beside the answers that know the truth.
+
+    "exact, on the grid" is what marching cubes makes of the truth at this resolution: no autoencoder can do better.
+    """
+    methods: dict[str, Predict] = {
+        "autoencoder": lambda: reconstruct(vae, cases, resolution),
+        "exact, on the grid": lambda: [on_grid(case.solid, resolution) for case in cases],
+        **known_answers(cases),
+    }
     return judge("autoencoder", data, cases, methods, points=points, surfaces=surfaces, progress=progress)
 
 
@@ -88,38 +116,29 @@ def reconstruct(vae: AutoencoderKLTriplane, cases: Sequence[Case], resolution: i
 
 def image_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *, steps: int | None = None,
                 guidance: float | None = None, seed: int = 0, points: int = 40_000,
-                surfaces: int = 16, resolution: int = 128,
-                retrievals: dict[str, Sequence[Solid]] | None = None, progress: Progress = print) -> list[Row]:
+                surfaces: int = 16, resolution: int = 128, retrievals: dict[str, Sequence[Solid]] | None = None,
+                align: bool = False, progress: Progress = print) -> list[Row]:
     """One picture each, one seed, camera frame, no alignment; beside it the trivial answers.
 
     "model, another's picture" scores what the model makes of a picture of some other category: how much it costs says
-    how much the model listens. `retrievals` are answers found among the training shapes (`Bank.retrieve`).
+    how much the model listens. `retrievals` are answers found among the training shapes (`Bank.retrieve`). With `align`
+    the model is also scored by the protocol of published tables, and so is its chance row: "another shape" is the true
+    shape of some other category.
     """
     progress(f"image: {data}: generating {len(cases)} shapes")
     made = generate(pipe, cases, steps=steps, guidance=guidance, seed=seed, resolution=resolution)
+    another = others([case.category for case in cases])
     methods: dict[str, Predict] = {
         "model": lambda: made,
-        "model, another's picture": lambda: [made[other] for other in others([case.category for case in cases])],
+        "model, another's picture": lambda: [made[other] for other in another],
+        "another shape": lambda: [cases[other].solid for other in another],
         "inflated silhouette": lambda: [inflated_silhouette(case.mask) for case in cases],
         **known_answers(cases),
     }
     for name, found in (retrievals or {}).items():
         methods[name] = partial(list, found)
-    return judge("image", data, cases, methods, points=points, surfaces=surfaces, progress=progress)
-
-
-@torch.no_grad()
-def generate(pipe: Triplane3DPipeline, cases: Sequence[Case], *, steps: int | None, guidance: float | None, seed: int,
-             resolution: int, batch_size: int = 8) -> list[Solid]:
-    """The pipeline's field for each picture. Noise is drawn per shape, so the answers do not depend on the batches."""
-    solids = []
-    for start, batch in enumerate(batches(cases, batch_size)):
-        generators = [torch.Generator().manual_seed(seed + start * batch_size + index) for index in range(len(batch))]
-        latents = pipe([case.picture for case in batch], num_inference_steps=steps, guidance_scale=guidance,
-                       generator=generators, output_type="latent", return_dict=False)[0]
-        fields = pipe.decode_latents(latents)
-        solids += [Solid.from_field(field, resolution=resolution, level=pipe.config.level) for field in fields]
-    return solids
+    return judge("image", data, cases, methods, points=points, surfaces=surfaces, progress=progress, split=True,
+                 align=("model", "another shape") if align else ())
 
 
 def others(categories: Sequence[str]) -> list[int]:

@@ -8,7 +8,7 @@ from math import ceil
 
 import numpy as np
 
-LOWER_IS_BETTER = frozenset({"chamfer", "point_to_surface"})
+LOWER_IS_BETTER = frozenset({"chamfer", "point_to_surface", "aligned_chamfer", "wall_contact"})
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,47 @@ class Summary:
                    float(scores[: ceil(len(scores) / 10)].mean()))
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """A number that compares rows, or what is made of them, with its 95% bootstrap interval."""
+
+    suite: str
+    data: str
+    name: str
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.data}: {self.name}: {self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def gap(of: Sequence[float], minus: Sequence[float], *, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
+    """Difference of two means over different shapes, and its interval."""
+    rng = np.random.default_rng(seed)
+    means = [np.asarray(scores)[rng.integers(len(scores), size=(draws, len(scores)))].mean(1) for scores in (of, minus)]
+    low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
+    return float(np.mean(of) - np.mean(minus)), float(low), float(high)
+
+
+def share(of: Sequence[float], whole: Sequence[float], *, draws: int = 2000,
+          seed: int = 0) -> tuple[float, float, float]:
+    """Ratio of two means over the same shapes, and its interval: the shapes are drawn together.
+
+    Infinite where `whole` is 0 and `of` is not; 1 where both are.
+    """
+    part, full = np.asarray(of, dtype=float), np.asarray(whole, dtype=float)
+    if part.shape != full.shape or len(part) == 0:
+        raise ValueError(f"a share pairs the scores of the same shapes, got {len(part)} and {len(full)} of them")
+    index = np.random.default_rng(seed).integers(len(part), size=(draws, len(part)))
+    sums = np.stack([np.append(scores[index].sum(1), scores.sum()) for scores in (part, full)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(sums[0] == sums[1], 1.0, sums[0] / sums[1])
+    # Not interpolated: a draw may be infinite.
+    low, high = np.quantile(ratios[:-1], [0.025, 0.975], method="nearest")
+    return float(ratios[-1]), float(low), float(high)
+
+
 @dataclass
 class Row:
     """One line of a table: scores per shape, and the category of each shape where it has one."""
@@ -44,11 +85,14 @@ class Row:
     scores: list[dict[str, float]]
     categories: Sequence[str] = ()
 
+    def values(self, metric: str) -> list[float]:
+        """Of the shapes that have it."""
+        return [score[metric] for score in self.scores if metric in score]
+
     def summaries(self) -> dict[str, Summary]:
         """Of every metric, over the shapes that have it."""
         names = dict.fromkeys(name for score in self.scores for name in score)
-        return {name: Summary.of([score[name] for score in self.scores if name in score],
-                                 lower_is_better=name in LOWER_IS_BETTER) for name in names}
+        return {name: Summary.of(self.values(name), lower_is_better=name in LOWER_IS_BETTER) for name in names}
 
     def by_category(self) -> dict[str, dict[str, float]]:
         """Mean of each metric in each category."""
@@ -89,16 +133,26 @@ def format_table(rows: Sequence[Row], metrics: Mapping[str, str]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in ruled)
 
 
-def margins(rows: Sequence[Row], metric: str = "volume_iou", method: str = "model") -> list[str]:
-    """A sentence for each other answer to the same data: by how much `method` is better, shape by shape."""
-    sentences = []
+def margins(rows: Sequence[Row], metric: str = "volume_iou", method: str = "model") -> list[Estimate]:
+    """For each other answer to the same data: by how much `method` is better, shape by shape."""
+    gains = []
     for own in (row for row in rows if row.method == method):
         for other in rows:
             if (other.suite, other.data) == (own.suite, own.data) and other.method not in (method, "truth"):
                 gain = Summary.of([mine[metric] - theirs[metric] for mine, theirs in zip(own.scores, other.scores)])
-                sentences.append(f"{own.data}: {metric} of {method} - {other.method}: {gain.mean:+.3f} "
-                                 f"[{gain.low:+.3f}, {gain.high:+.3f}]")
-    return sentences
+                gains.append(Estimate(own.suite, own.data, f"{metric} of {method} - {other.method}", gain.mean,
+                                      gain.low, gain.high))
+    return gains
+
+
+def generalization(rows: Sequence[Row], metric: str = "volume_iou", *, method: str = "autoencoder",
+                   home: str = "trained families") -> list[Estimate]:
+    """How much worse `method` is on other data than at home. The shapes differ, so the intervals are wide."""
+    own = {row.data: row for row in rows if row.method == method}
+    if home not in own:
+        return []
+    return [Estimate(row.suite, f"{home} - {data}", f"{metric} of {method}",
+                     *gap(own[home].values(metric), row.values(metric))) for data, row in own.items() if data != home]
 
 
 def _cell(summary: Summary | None) -> str:

@@ -1,0 +1,177 @@
+"""How much is learnt from a fixed amount of work: an autoencoder from scratch, and a denoiser of eight shapes by heart.
+
+    python benchmarks/learning_curve.py --budget full
+
+The autoencoder trains for a number of floating-point operations (torch's counter: matrix products, convolutions and
+attention, forwards and backwards), so that a wider network gets fewer steps. It is judged by V-IoU on held-out shapes,
+over several seeds of the training on the same data. The denoiser then sees eight shapes again and again: what it makes
+of their photos should overlap them nearly as well as what its autoencoder gives back. A change of a recipe must not
+worsen the mean of the seeds by more than 0.01.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from diffusers import FlowMatchEulerDiscreteScheduler
+from torch.utils.flop_counter import FlopCounterMode
+
+from triplane3d import Triplane3DPipeline
+from triplane3d.config import AutoencoderConfig, DenoiserConfig, LatentsConfig, load_config
+from triplane3d.data.shapes import HELD_OUT_SEED
+from triplane3d.data.shards import ShardDataset, write_shard
+from triplane3d.evaluation.report import Report
+from triplane3d.evaluation.summary import Estimate, Row, share
+from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.pipelines.loading import component_class
+from triplane3d.training import autoencoder, denoiser
+from triplane3d.training.encode import encode
+from triplane3d.training.losses import occupancy_iou
+from triplane3d.training.run import gather
+
+ROOT = Path(__file__).parents[1]
+BY_HEART = 8
+
+
+@dataclass(frozen=True)
+class Budget:
+    """`flops` go into each autoencoder, `denoiser_steps` updates into the denoiser.
+
+    `recipe` names the pipeline and the configurations.
+    """
+
+    recipe: str
+    flops: float
+    shapes: int
+    held_out: int
+    denoiser_steps: int
+    surface_points: int
+    label_points: int
+    image_size: int
+    families: tuple[str, ...] | None = None
+
+
+BUDGETS = {
+    "full": Budget("mini", 3e14, 2048, 16, 1500, 4096, 8192, 128),
+    "quick": Budget("mini", 1e13, 256, 8, 300, 4096, 8192, 128),
+    "tiny": Budget("tiny", 2e10, 8, 4, 60, 512, 2048, 32, ("airplane", "car", "rocket", "truck_or_bus")),
+}
+
+
+def main(
+    budget: Annotated[str, typer.Option(help=f"One of {', '.join(BUDGETS)}; bars speak of `full`.")] = "quick",
+    seeds: Annotated[int, typer.Option(help="Autoencoders to train, on the same shapes.")] = 3,
+    folder: Annotated[Path | None, typer.Option(help="Keep shapes and runs here; by default nowhere.")] = None,
+) -> None:
+    """How much is learnt from a fixed amount of work."""
+    if budget not in BUDGETS:
+        raise typer.BadParameter(f"--budget must be one of {', '.join(BUDGETS)}, got {budget!r}")
+    with tempfile.TemporaryDirectory() as passing:
+        print(measure(BUDGETS[budget], range(seeds), folder or Path(passing), budget).text())
+
+
+def measure(budget: Budget, seeds: Sequence[int], folder: Path, data: str) -> Report:
+    """Train everything below `folder` and say what it came to."""
+    draw(budget, folder / "train", range(budget.shapes))
+    draw(budget, folder / "few", range(BY_HEART), views=2)
+    draw(budget, folder / "held_out", range(HELD_OUT_SEED, HELD_OUT_SEED + budget.held_out))
+
+    report = Report(f"budget {data}")
+    scores, steps = [], 0
+    for seed in seeds:
+        config = autoencoder_config(budget, folder, seed)
+        steps = config.run.steps
+        vae = AutoencoderKLTriplane.from_pretrained(autoencoder.train(config) / "vae").eval()
+        scores += [{"volume_iou": value} for value in reconstruction(vae, folder / "held_out", budget)]
+    report.settings = {"steps": steps}
+    report.rows.append(Row("learning", data, "autoencoder", scores,
+                           [f"seed {seed}" for seed in seeds for _ in range(budget.held_out)]))
+
+    # By heart: the last autoencoder's latents of the eight.
+    generated, reconstructed = learn_by_heart(budget, folder, folder / f"autoencoder-{seeds[-1]}" / "vae")
+    for method, values in (("denoiser", generated), ("its autoencoder", reconstructed)):
+        report.rows.append(Row("learning", f"{data}, by heart", method, [{"volume_iou": value} for value in values]))
+    report.estimates.append(Estimate("learning", f"{data}, by heart", "denoiser / autoencoder",
+                                     *share(generated, reconstructed)))
+    return report
+
+
+def draw(budget: Budget, folder: Path, seeds: range, *, views: int = 0) -> None:
+    """One shard of these shapes, unless it is there already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "shapes.safetensors").exists():
+        write_shard(folder / "shapes.safetensors", seeds, surface_points=budget.surface_points,
+                    label_points=budget.label_points, views=views, image_size=budget.image_size,
+                    families=budget.families)
+
+
+def autoencoder_config(budget: Budget, folder: Path, seed: int) -> AutoencoderConfig:
+    """The recipe's own, as long as the budget lasts."""
+    paths = {"pipeline": ROOT / "pipelines" / budget.recipe, "data.folder": folder / "train", "data.validation": None,
+             "run.output": folder / f"autoencoder-{seed}", "run.seed": seed, "run.trackers": (), "run.workers": 0,
+             "run.resume": "none"}
+    source = ROOT / "configs" / budget.recipe / "autoencoder.yaml"
+    one_step = step_flops(load_config(AutoencoderConfig, source, paths))
+    return load_config(AutoencoderConfig, source, {**paths, "run.steps": max(1, round(budget.flops / one_step))})
+
+
+def step_flops(config: AutoencoderConfig) -> int:
+    """Floating-point operations of one update."""
+    vae = AutoencoderKLTriplane.from_config(AutoencoderKLTriplane.load_config(config.pipeline, subfolder="vae"))
+    objective = autoencoder.AutoencoderObjective(vae.train(), config.loss)
+    shapes = ShardDataset(config.data.folder, ("surface", "labels"), surface_points=config.data.surface_points,
+                          label_points=config.data.label_points)
+    # What one shape costs is what every shape of a batch costs.
+    batch = gather(shapes, [0], torch.Generator().manual_seed(0))
+    with FlopCounterMode(display=False) as counter:
+        objective(**batch)["loss"].backward()
+    return counter.get_total_flops() * config.run.batch_size
+
+
+@torch.no_grad()
+def reconstruction(vae: AutoencoderKLTriplane, folder: Path, budget: Budget) -> list[float]:
+    """V-IoU of each shape of the folder, on the uniform half of its labels."""
+    shapes = ShardDataset(folder, ("surface", "labels"), surface_points=budget.surface_points,
+                          label_points=budget.label_points)
+    batch = gather(shapes, range(len(shapes)), torch.Generator().manual_seed(0))
+    uniform = budget.label_points // 2
+    logits = autoencoder.reconstruct(vae, batch).occupancy(batch["label_points"][:, :uniform])
+    return occupancy_iou(logits.float(), batch["label_distance"][:, :uniform]).tolist()
+
+
+def learn_by_heart(budget: Budget, folder: Path, vae_folder: Path) -> tuple[list[float], list[float]]:
+    """V-IoU of what the denoiser makes of its eight shapes' photos, and of what the autoencoder gives back."""
+    recipe = ROOT / "configs" / budget.recipe
+    encode(load_config(LatentsConfig, recipe / "latents.yaml",
+                       {"vae": vae_folder, "data": folder / "few", "output": folder / "latents", "mirror": False}))
+    config = load_config(DenoiserConfig, recipe / "denoiser.yaml", {
+        "pipeline": ROOT / "pipelines" / budget.recipe, "data.folder": folder / "few", "data.validation": None,
+        "data.latents": folder / "latents", "data.vae": vae_folder, "run.output": folder / "denoiser",
+        "run.steps": budget.denoiser_steps, "run.batch_size": BY_HEART, "run.trackers": (), "run.workers": 0,
+        "run.resume": "none"})
+    trained = denoiser.train(config)
+    vae = AutoencoderKLTriplane.from_pretrained(vae_folder).eval()
+    pipe = Triplane3DPipeline(
+        component_class(config.pipeline, "image_encoder").from_pretrained(trained / "image_encoder").eval(),
+        TriplaneTransformer.from_pretrained(trained / "transformer").eval(), vae,
+        FlowMatchEulerDiscreteScheduler.from_pretrained(config.pipeline, subfolder="scheduler"))
+    pipe.set_progress_bar_config(disable=True)
+
+    shapes = ShardDataset(folder / "few", ("labels", "view"), label_points=budget.label_points)
+    batch = gather(shapes, range(BY_HEART), torch.Generator().manual_seed(0))
+    latents = pipe(batch["view"], num_inference_steps=20, guidance_scale=1.0, output_type="latent",
+                   generator=torch.Generator().manual_seed(0), return_dict=False)[0]
+    uniform = budget.label_points // 2
+    with torch.no_grad():
+        logits = pipe.decode_latents(latents).occupancy(batch["label_points"][:, :uniform])
+    generated = occupancy_iou(logits.float(), batch["label_distance"][:, :uniform]).tolist()
+    return generated, reconstruction(vae, folder / "few", budget)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,33 @@
+"""The learning curve spends what it was given, and more work teaches more."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from learning_curve import BUDGETS, Budget, autoencoder_config, draw, measure, step_flops
+
+from triplane3d.evaluation.report import Report
+
+TINY = BUDGETS["tiny"]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    return measure(TINY, range(1), tmp_path_factory.mktemp("curve"), "tiny")
+
+
+def test_the_budget_is_spent_on_steps(tmp_path: Path) -> None:
+    draw(TINY, tmp_path / "train", range(2))
+    config = autoencoder_config(TINY, tmp_path, seed=0)
+    assert config.run.steps * step_flops(config) == pytest.approx(TINY.flops, rel=0.1)
+    twice: Budget = replace(TINY, flops=2 * TINY.flops)
+    assert autoencoder_config(twice, tmp_path, seed=0).run.steps == pytest.approx(2 * config.run.steps, abs=1)
+
+
+def test_every_seed_is_judged_on_the_held_out_shapes_and_the_denoiser_beside_its_autoencoder(report: Report) -> None:
+    scores = {row.method: row.values("volume_iou") for row in report.rows}
+    assert [len(values) for values in scores.values()] == [TINY.held_out, 8, 8]
+    assert sum(scores["its autoencoder"]) / 8 > 0.2  # what was trained on
+    (ratio,) = (estimate for estimate in report.estimates if estimate.name == "denoiser / autoencoder")
+    assert ratio.value == pytest.approx(sum(scores["denoiser"]) / sum(scores["its autoencoder"]))
+    assert "Q14" in report.text()

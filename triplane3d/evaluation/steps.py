@@ -1,0 +1,56 @@
+"""How few steps are enough? The same pictures and the same noise at several numbers of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from triplane3d.evaluation.cases import Case
+from triplane3d.evaluation.generation import Progress, solids
+from triplane3d.evaluation.shape_metrics import intersection_over_union, uniform_points
+from triplane3d.evaluation.summary import Estimate, Row, share
+from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
+
+STEPS = (1, 2, 4, 8, 20, 50)
+
+
+def steps_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *, steps: Sequence[int] = STEPS,
+                guidances: Sequence[float | None] = (None,), seed: int = 0, points: int = 40_000,
+                progress: Progress = print) -> tuple[list[Row], list[Estimate]]:
+    """V-IoU at each number of steps, and as a share of that at the largest, at each guidance scale.
+
+    `network_calls` counts the transformer's looks at each latent, all steps together: guidance takes two a step.
+    """
+    where = uniform_points(points)
+    truths = [case.solid.occupancy(where) for case in cases]
+    rows: list[Row] = []
+    estimates: list[Estimate] = []
+    for guidance in guidances:
+        of_guidance: dict[int, Row] = {}
+        for count in sorted(set(steps)):
+            progress(f"steps: {data}: {_steps(count)}" + ("" if guidance is None else f", guidance {guidance:g}"))
+            answers = solids(pipe, [case.picture for case in cases], range(seed, seed + len(cases)), steps=count,
+                             guidance=guidance)
+            calls = 2 if pipe.do_classifier_free_guidance else 1
+            scores = [{"volume_iou": intersection_over_union(truth, answer.occupancy(where)),
+                       "network_calls": float(calls * count)} for truth, answer in zip(truths, answers)]
+            of_guidance[count] = Row("steps", _named(data, guidance), _steps(count), scores,
+                                     [case.category for case in cases])
+        most = max(of_guidance)
+        whole = of_guidance[most].values("volume_iou")
+        rows += of_guidance.values()
+        estimates += [Estimate("steps", row.data, f"{row.method} / {of_guidance[most].method}",
+                               *share(row.values("volume_iou"), whole))
+                      for count, row in of_guidance.items() if count != most]
+        per_step = float(np.mean(of_guidance[most].values("network_calls"))) / most
+        estimates.append(Estimate("steps", _named(data, guidance), "network calls per step", *[per_step] * 3))
+    return rows, estimates
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
+
+
+def _named(data: str, guidance: float | None) -> str:
+    return data if guidance is None else f"{data}, guidance {guidance:g}"
