@@ -32,11 +32,11 @@ def test_what_has_grown_answers_as_before_until_it_is_trained(tmp_path: Path) ->
 @pytest.mark.parametrize("changes", [{"num_layers": 3}, {"num_layers": 1}, {"cross_attention_dim": 48}])
 def test_weights_of_another_architecture_are_refused(tmp_path: Path, changes: dict) -> None:
     tiny_transformer().save_pretrained(tmp_path / "trained" / "transformer")
-    with pytest.raises(ValueError, match=r"of another architecture than .*: \d+ tensors do not fit, the first is"):
+    with pytest.raises(ValueError, match=rf"of another architecture than .*: {next(iter(changes))}=\d+ there, "):
         grown_transformer(tmp_path / "trained", declared(tmp_path / "pipeline", interval_condition=True, **changes))
 
 
 def test_what_was_grown_is_not_taken_away(tmp_path: Path) -> None:
     tiny_transformer(interval_condition=True).save_pretrained(tmp_path / "trained" / "transformer")
-    with pytest.raises(ValueError, match=r"the first is interval_embed\."):
+    with pytest.raises(ValueError, match="interval_condition=True there, False here"):
         grown_transformer(tmp_path / "trained", declared(tmp_path / "pipeline"))

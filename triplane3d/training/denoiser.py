@@ -33,7 +33,6 @@ from triplane3d.pipelines.image_processor import (
 )
 from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
-from triplane3d.training.architecture import check_init
 from triplane3d.training.augment import augment_views, premultiply
 from triplane3d.training.encode import Latents
 from triplane3d.training.growth import grown_transformer
@@ -229,18 +228,15 @@ def train(config: DenoiserConfig) -> Path:
     check_source(config.data, "folder", "latents")
     accelerator = start(config)
     scheduler = component_class(config.pipeline, "scheduler").from_pretrained(config.pipeline, subfolder="scheduler")
-    transformer = TriplaneTransformer.from_config(
-        TriplaneTransformer.load_config(config.pipeline, subfolder="transformer")
-    )
     if config.init:
-        check_init(
-            f"{config.init}/transformer",
-            TriplaneTransformer.load_config(config.init, subfolder="transformer"),
-            f"{config.pipeline}/transformer",
-            transformer.config,
-            growing=("camera_condition", "interval_condition"),
-        )
         transformer = grown_transformer(config.init, config.pipeline)
+    else:
+        transformer = TriplaneTransformer.from_config(
+            TriplaneTransformer.load_config(config.pipeline, subfolder="transformer")
+        )
+    if transformer.interval_embed is not None:
+        # Here steps have no length; what their length means is for stage 4 to teach, and nothing until then.
+        transformer.interval_embed.requires_grad_(False)
     image_encoder = build_image_encoder(config)
 
     data = config.data
