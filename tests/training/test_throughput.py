@@ -1,6 +1,7 @@
 """FLOPs are counted as one does by hand, forward and backward, and counting leaves no trace."""
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -36,6 +37,25 @@ def test_attention_and_its_backward_are_counted_per_sample(batch_size):
     linear, attention = 2 * TOKENS * WIDTH * 4 * WIDTH, 2 * 2 * TOKENS**2 * WIDTH
     # Backward asks two gradients of each product, the first too: before it stand a norm's weights.
     assert counted == 3 * (linear + attention)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    tokens: torch.Tensor
+    number: int = 1
+
+
+class Pupil(Attention):
+    """Its batch comes in a dataclass and a dictionary."""
+
+    def forward(self, lesson, conditions):
+        return super().forward(lesson.tokens + conditions["shift"], lesson.number)
+
+
+def test_a_sample_is_a_sample_however_its_batch_is_wrapped():
+    tokens, options = torch.randn(8, TOKENS, WIDTH), {"batch_size": 8, "autocast": nullcontext()}
+    wrapped = [Lesson(tokens), {"shift": torch.zeros(8, 1, 1)}]
+    assert count_flops(Pupil(), wrapped, {}, **options) == count_flops(Attention(), [tokens], {}, **options)
 
 
 def test_what_is_not_trained_has_no_gradient_to_count():

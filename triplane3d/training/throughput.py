@@ -8,6 +8,7 @@ is now, does in a square matrix product of the run's own precision.
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -34,6 +35,10 @@ def count_flops(
     rows = min(COUNTED, batch_size)
 
     def cut(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: cut(one) for name, one in value.items()}
+        if is_dataclass(value) and not isinstance(value, type):
+            return replace(value, **{one.name: cut(getattr(value, one.name)) for one in fields(value)})
         return value[:rows] if isinstance(value, Tensor) and value.ndim and len(value) == batch_size else value
 
     parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
