@@ -80,7 +80,7 @@ def main(
     standing = mesh_cases(meshes, image_size=256) if meshes and {"selftest", "autoencoder"} & set(wanted) else []
 
     if "selftest" in wanted:
-        report.add(self_test(HOME, groups[HOME][:surfaces], surfaces=surfaces, progress=tell))
+        report.add(self_test(HOME, groups[HOME], surfaces=surfaces, progress=tell))
         if standing:
             of_meshes = self_test("meshes", standing, surfaces=len(standing), table=True, progress=tell)
             report.add(of_meshes)
