@@ -4,6 +4,7 @@ VENV ?= .venv
 PHOTO ?= docs/images/armchair.png
 MESH ?= demo/chair.glb
 PIP_FLAGS ?=
+finished = test -d $(RUNS)/$(1) || { echo "this stage is not at its end: give the same command again"; exit 1; }
 # More threads than two cost time on small tensors; set OMP_NUM_THREADS yourself on a larger machine.
 export OMP_NUM_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); test $$n -lt 2 && echo 1 || echo 2)
 
@@ -16,6 +17,7 @@ DESCRIPTION = pyproject.toml setup.py constraints.txt
 RECIPE ?= configs/mini/gpu
 RUNS ?= runs/mini/gpu
 FLAGS ?=
+finished = test -d $(RUNS)/$(1) || { echo "this stage is not at its end: give the same command again"; exit 1; }
 
 .PHONY: help install demo test lint typecheck benchmark recipe clean
 
@@ -67,9 +69,12 @@ benchmark: $(VENV)/installed-test
 
 recipe: $(VENV)/installed-test
 	$(VENV)/bin/accelerate launch scripts/train_autoencoder.py $(RECIPE)/autoencoder.yaml $(FLAGS)
+	@$(call finished,autoencoder/vae)
 	$(VENV)/bin/accelerate launch scripts/encode_latents.py $(RECIPE)/latents.yaml
 	$(VENV)/bin/accelerate launch scripts/train_denoiser.py $(RECIPE)/denoiser.yaml $(FLAGS)
+	@$(call finished,denoiser/transformer)
 	$(VENV)/bin/accelerate launch scripts/distill_denoiser.py $(RECIPE)/distill.yaml $(FLAGS)
+	@$(call finished,distill/transformer)
 	$(VENV)/bin/python scripts/assemble_pipeline.py $(RUNS)/autoencoder $(RUNS)/distill pipelines/mini
 	$(VENV)/bin/python scripts/evaluate.py pipelines/mini --output runs/eval/mini.json
 

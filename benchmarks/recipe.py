@@ -42,6 +42,7 @@ class Change:
 
     run: dict[str, Any] = field(default_factory=dict)
     transformer: dict[str, Any] = field(default_factory=dict)
+    photos: float = 1.0  # of the batch
 
 
 CHANGES = {
@@ -51,7 +52,7 @@ CHANGES = {
     "contrastive flow matching": Change({"flow.contrast": 0.05}),
     "no regression warm-up": Change({"flow.regression_warmup": 0.0}),
     "noise levels nearly even": Change({"flow.logit_std": 1.8}),
-    "two noise levels a photo, half the photos": Change({"flow.noise_draws": 2, "run.batch_size": 16}),
+    "two noise levels a photo, half the photos": Change({"flow.noise_draws": 2}, photos=0.5),
     "no long skips": Change(transformer={"long_skips": False}),
     "photo not laid over the planes": Change(transformer={"front_plane_condition": False}),
 }
@@ -86,8 +87,10 @@ def main(
                 overrides = {
                     "pipeline": architecture, "data.folder": data / "train", "data.latents": data / "latents",
                     "data.vae": pipeline / "vae", "data.validation": None, "run.output": folder / "run",
-                    "run.steps": steps, "run.batch_size": batch, "run.checkpoint_every": 10 * steps,
-                    "run.validate_every": 10 * steps, "run.seed": seed, "run.trackers": (), "run.workers": 0,
+                    "run.steps": steps, "run.batch_size": round(change.photos * batch),
+                    "run.checkpoint_every": 10 * steps,
+                    "run.validate_every": 10 * steps,
+                    "run.seed": seed, "run.trackers": (), "run.workers": 0,
                     "optim.warmup_steps": max(1, steps // 10), "optim.ema_decay": 0.97, **change.run,
                 }  # fmt: skip
                 begun = time.perf_counter()

@@ -29,6 +29,19 @@ def test_what_has_grown_answers_as_before_until_it_is_trained(tmp_path: Path) ->
     assert torch.allclose(sample, trained.float()(**inputs).sample, atol=1e-5)
 
 
+def test_weights_from_before_there_was_anything_to_grow_are_welcome(tmp_path: Path) -> None:
+    trained, inputs = tiny_transformer(), denoiser_inputs()
+    trained.save_pretrained(tmp_path / "trained" / "transformer")
+    path = tmp_path / "trained" / "transformer" / "config.json"
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps({name: saved[name] for name in saved if not name.endswith("_condition")
+                                or name in ("time_condition", "front_plane_condition")}))  # fmt: skip
+    for changes in ({}, {"camera_condition": True}, {"interval_condition": True}):
+        pipeline = declared(tmp_path / "-".join(["pipeline", *changes]), **changes)
+        grown = grown_transformer(tmp_path / "trained", pipeline).eval()
+        assert torch.allclose(grown(**inputs).sample, trained(**inputs).sample, atol=1e-5)
+
+
 @pytest.mark.parametrize("changes", [{"num_layers": 3}, {"num_layers": 1}, {"cross_attention_dim": 48}])
 def test_weights_of_another_architecture_are_refused(tmp_path: Path, changes: dict) -> None:
     tiny_transformer().save_pretrained(tmp_path / "trained" / "transformer")

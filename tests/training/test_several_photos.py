@@ -1,11 +1,12 @@
 """The denoiser's several photos: how many, what is told of their cameras, and what else their tokens learn."""
 
+import pytest
 import torch
 from tiny_stages import denoiser_config
 from torch import nn
 
 from triplane3d.config import ViewsConfig
-from triplane3d.training.denoiser import CoarseOccupancy, choose_views, mirror, view_tokens
+from triplane3d.training.denoiser import CoarseOccupancy, choose_views, mirror, train, view_tokens
 from triplane3d.training.growth import grown_transformer
 
 
@@ -85,8 +86,6 @@ def test_a_model_of_one_photo_goes_on_learning_from_several(work, latents, denoi
     import json
     import shutil
 
-    from triplane3d.training.denoiser import train
-
     config = denoiser_config(work)
     grown = tmp_path / "pipeline"
     shutil.copytree(config.pipeline, grown)
@@ -107,3 +106,8 @@ def test_a_model_of_one_photo_goes_on_learning_from_several(work, latents, denoi
     assert {"coarse", "contrast"} <= lines[-1].keys()
     after = grown_transformer(output, grown)
     assert after.config.camera_condition and after.camera_embed.linear_2.weight.any()
+
+
+def test_a_model_of_one_photo_is_not_shown_several(work, latents) -> None:
+    with pytest.raises(ValueError, match="views.max_views=2 wants a transformer with camera_condition"):
+        train(denoiser_config(work, **{"views.max_views": 2, "run.steps": 1, "run.output": work / "refused"}))

@@ -81,7 +81,8 @@ class FrontPlaneCondition(nn.Module):
         ).flip(2)  # row 0 of a plane is y = -1
         if (side, side) != (height, width):
             seen = F.interpolate(seen.float(), (height, width), mode="bilinear", antialias=True).to(seen.dtype)
-        shares = sight_lines(rearrange(cameras, "photo view angle -> (photo view) angle"), height, width)
+        with torch.autocast(cameras.device.type, enabled=False):  # where things are wants more than eight bits
+            shares = sight_lines(rearrange(cameras, "photo view angle -> (photo view) angle"), height, width)
         planes = einsum(
             shares.to(seen.dtype),
             rearrange(seen, "view (plane dim) row column -> view plane (row column) dim", plane=3),

@@ -51,8 +51,9 @@ PIPELINE_SETTINGS = (
     "image_size",
     "pixel_size",
     "level",
+    "timestep_spacing",
 )
-"""What a saved pipeline says of how its photos are prepared and where its surfaces lie."""
+"""What a saved pipeline says of how its photos are prepared, how its steps lie and where its surfaces."""
 
 
 COARSE_CELLS = 8
@@ -159,7 +160,7 @@ class DenoiserObjective(nn.Module):
         losses["velocity"] = functional.mse_loss(prediction.float(), target)
         loss = losses["velocity"] + self.flow.coarse_occupancy * losses.get("coarse", 0.0)
         if self.flow.contrast:
-            losses["contrast"] = functional.mse_loss(prediction.float(), target.roll(1, dims=0))
+            losses["contrast"] = functional.mse_loss(prediction.float(), target.roll(self.flow.noise_draws, dims=0))
             loss = loss - self.flow.contrast * losses["contrast"]
         return {"loss": loss, **(losses if len(losses) > 1 else {})}
 
@@ -207,6 +208,18 @@ def view_tokens(
     return rearrange(tokens, "(batch view) token feature -> batch (view token) feature", view=pixel_values.shape[1])
 
 
+def check_views(config: ViewsConfig, transformer: TriplaneTransformer) -> None:
+    """A model of one photo is not shown several."""
+    declared = transformer.config
+    if config.max_views > 1 and (not declared.camera_condition or declared.pixel_attention_dim is not None):
+        raise ValueError(
+            f"views.max_views={config.max_views} wants a transformer with camera_condition and without a second stream "
+            f"of tokens, but this one says camera_condition={declared.camera_condition} and pixel_attention_dim="
+            f"{declared.pixel_attention_dim}; set views.max_views=1, or write camera_condition=true into the "
+            "pipeline's transformer/config.json"
+        )
+
+
 def choose_views(
     views: Float[Tensor, "batch stored 4 height width"], cameras: Float[Tensor, "batch stored 2"], config: ViewsConfig
 ) -> tuple[Float[Tensor, "batch views 4 height width"], Float[Tensor, "batch views 2"]]:
@@ -237,6 +250,7 @@ def train(config: DenoiserConfig) -> Path:
     if transformer.interval_embed is not None:
         # Here steps have no length; what their length means is for stage 4 to teach, and nothing until then.
         transformer.interval_embed.requires_grad_(False)
+    check_views(config.views, transformer)
     image_encoder = build_image_encoder(config)
 
     data = config.data

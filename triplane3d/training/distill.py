@@ -27,7 +27,7 @@ from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.training.augment import augment_views
-from triplane3d.training.denoiser import PIPELINE_SETTINGS, LatentPhotos, choose_views, normalize, validate
+from triplane3d.training.denoiser import PIPELINE_SETTINGS, LatentPhotos, check_views, choose_views, normalize, validate
 from triplane3d.training.encode import Latents
 from triplane3d.training.flow_map import Conditions, Lecturer, Lessons, Velocity, guided_velocity
 from triplane3d.training.growth import grown_transformer
@@ -82,6 +82,7 @@ def train(config: DistillConfig) -> Path:
             f"{config.pipeline}/transformer/config.json should say interval_condition=true: a model of few steps is "
             "told where its steps end; write it there, or name another pipeline"
         )
+    check_views(config.views, transformer)
     pipeline = build_pipeline(config, transformer, accelerator.device)
     check_tokens(pipeline.image_encoder, transformer, pipeline.image_processor.image_size)
     if accelerator.is_main_process:
@@ -140,11 +141,9 @@ def build_pipeline(
         if model is not None:
             model.to(device).requires_grad_(False).eval()
     settings = {name: value for name, value in Triplane3DPipeline.load_config(config.pipeline).items()
-                if name in PIPELINE_SETTINGS}  # fmt: skip
+                if name in PIPELINE_SETTINGS} | {"timestep_spacing": "trailing"}  # fmt: skip
     scheduler = component_class(config.pipeline, "scheduler").from_pretrained(config.pipeline, subfolder="scheduler")
-    pipeline = Triplane3DPipeline(
-        image_encoder, transformer, vae, scheduler, pixel_encoder, timestep_spacing="trailing", **settings
-    )
+    pipeline = Triplane3DPipeline(image_encoder, transformer, vae, scheduler, pixel_encoder, **settings)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

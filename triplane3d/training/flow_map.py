@@ -83,7 +83,8 @@ class Stops:
         noise: Float[Tensor, "batch channels height width"],
     ) -> Float[Tensor, "batch channels height width"]:
         """Data with as much noise as it has at these places, none of which is the last."""
-        return self.scheduler.scale_noise(data, self.timesteps[places], noise)
+        sigmas = _each(self.sigmas[places], data)
+        return sigmas * noise + (1 - sigmas) * data
 
     def displacement(
         self,
@@ -185,7 +186,7 @@ def guided_velocity(transformer: nn.Module, guidance: float) -> Velocity:
     """What a pipeline steps along at that guidance scale: the velocity at a timestep, wherever the step will end."""
 
     def velocity(latents: Tensor, timesteps: Tensor, timestep_ends: Tensor, conditions: Conditions) -> Tensor:
-        if guidance == 1:
+        if guidance in (0, 1):
             return transformer(latents, timesteps, **conditions, return_dict=False)[0].float()
         both = transformer(
             torch.cat([latents, latents]),

@@ -15,8 +15,9 @@ def grown_transformer(trained: str | Path, pipeline: str | Path) -> TriplaneTran
     What `pipeline` has and `trained` has not may only be what starts as nothing.
     """
     transformer = TriplaneTransformer.from_config(TriplaneTransformer.load_config(pipeline, subfolder="transformer"))
-    found = TriplaneTransformer.load_config(trained, subfolder="transformer")
-    check_init(f"{trained}/transformer", found, f"{pipeline}/transformer", transformer.config, growing=GROWING)
-    weights = TriplaneTransformer.from_pretrained(trained, subfolder="transformer").float().state_dict()
-    transformer.load_state_dict(weights, strict=False)
+    # As a model, not as the JSON of its config: keys that are younger than the file then say what they mean by default.
+    weights = TriplaneTransformer.from_pretrained(trained, subfolder="transformer").float()
+    names = f"{trained}/transformer", f"{pipeline}/transformer"
+    check_init(names[0], weights.config, names[1], transformer.config, growing=GROWING)
+    transformer.load_state_dict(weights.state_dict(), strict=False)
     return transformer

@@ -29,7 +29,7 @@ from triplane3d.data.seeds import stream
 from triplane3d.data.streams import ShapeStream
 from triplane3d.training.architecture import check_checkpoint
 from triplane3d.training.optim import make_optimizer
-from triplane3d.training.throughput import count_flops, matmul_ceiling
+from triplane3d.training.throughput import count_flops, matmul_ceiling, shapes
 
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
@@ -140,7 +140,8 @@ class Run:
 
         self._begun = time.perf_counter()
         self._whole = objective  # as it is without what accelerate puts around it
-        self._flops: float | None = None  # of a sample, forward and backward
+        self._flops: dict[tuple, float] = {}  # of a batch, forward and backward, by the shapes of what is in it
+        self._worked = 0.0  # FLOPs of this process since the last line of the log
         self._ceiling = 0.0  # FLOP/s of all processes' matrix products
         self._saved = -1  # the step of the last checkpoint written
 
@@ -185,9 +186,11 @@ class Run:
                 yield batch
 
     def losses(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """What the objective says of a batch; the first one also tells how many FLOPs a sample takes."""
-        if self._flops is None:
-            self._measure(args, kwargs)
+        """What the objective says of a batch; the first one of any shape also tells how many FLOPs it takes."""
+        batch = shapes([args, kwargs])
+        if batch not in self._flops:
+            self._measure(args, kwargs, batch)
+        self._worked += self._flops[batch]
         return self.objective(*args, **kwargs)
 
     def update(self, losses: Mapping[str, Tensor]) -> None:
@@ -327,14 +330,16 @@ class Run:
         over = torch.tensor(float(time.perf_counter() - self._begun > 60 * self.config.minutes))
         return bool(self.accelerator.reduce(over.to(self.accelerator.device)) > 0)
 
-    def _measure(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def _measure(self, args: Sequence[Any], kwargs: Mapping[str, Any], batch: tuple) -> None:
         accelerator, start = self.accelerator, time.perf_counter()
-        dtype = torch.bfloat16 if self.config.mixed_precision == "bf16" else torch.float32
-        accelerator.wait_for_everyone()  # processes that share a machine are measured sharing it
-        ceiling = torch.tensor(matmul_ceiling(accelerator.device, dtype), device=accelerator.device)
-        self._ceiling = float(accelerator.reduce(ceiling))
-        self._flops = count_flops(
-            self._whole, args, kwargs, batch_size=self.config.batch_size, autocast=accelerator.autocast()
+        if not self._flops:
+            dtype = torch.bfloat16 if self.config.mixed_precision == "bf16" else torch.float32
+            accelerator.wait_for_everyone()  # processes that share a machine are measured sharing it
+            ceiling = torch.tensor(matmul_ceiling(accelerator.device, dtype), device=accelerator.device)
+            self._ceiling = float(accelerator.reduce(ceiling))
+        size = self.config.batch_size
+        self._flops[batch] = size * count_flops(
+            self._whole, args, kwargs, batch_size=size, autocast=accelerator.autocast()
         )
         self._clock += time.perf_counter() - start  # none of this is training
 
@@ -365,13 +370,13 @@ class Run:
             "minutes_left": (self.config.steps - self.step) * self.config.accumulation * self._seconds
             / self._batches / 60,
         }  # fmt: skip
-        if self._flops is not None:
-            values["mfu"] = values["samples_per_s"] * self._flops / self._ceiling
+        if self._flops:
+            values["mfu"] = self.accelerator.num_processes * self._worked / self._seconds / self._ceiling
         if self.skipped:
             values["skipped"] = self.skipped
         self.log(values)
         self._sums, self._counted, self._batches = {}, 0, 0
-        self._seconds = self._waiting = 0.0
+        self._seconds = self._waiting = self._worked = 0.0
 
 
 def checkpoints(output: Path) -> list[Path]:

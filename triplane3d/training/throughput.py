@@ -60,6 +60,19 @@ def count_flops(
     return counter.get_total_flops() / rows
 
 
+def shapes(value: Any) -> tuple:
+    """The shapes of all tensors in a batch, however it is wrapped: batches of the same shapes take the same work."""
+    if isinstance(value, Tensor):
+        return tuple(value.shape)
+    if isinstance(value, Mapping):
+        return tuple(map(shapes, value.values()))
+    if isinstance(value, list | tuple):
+        return tuple(map(shapes, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return tuple(shapes(getattr(value, one.name)) for one in fields(value))
+    return ()
+
+
 def matmul_ceiling(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.1) -> float:
     """FLOP/s of a square matrix product, the best of as many tries as fit into `seconds`, three at the least."""
     size = 8192 if device.type == "cuda" else 1024
