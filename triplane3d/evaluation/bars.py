@@ -134,7 +134,9 @@ BARS = (
     Bar("Q7", "V-IoU lost by swapping the picture", "variety", "*", "own - another's picture", at_least=0.25),
     Bar("Q8", "V-IoU of 4 steps / 50", "steps", "*", "4 steps / 50 steps", at_least=0.98, floor=0.95),
     Bar("Q8", "V-IoU of 1 step / 50", "steps", "*", "1 step / 50 steps", at_least=0.90),
-    Bar("Q8", "network calls per step", "steps", "*", "network calls per step", at_most=1),
+    # Not that there is one call: guidance can always be turned off.
+    Bar("Q8", "V-IoU of one network call a step / guided", "steps", "*", "one network call a step / guided",
+        at_least=0.99),
     Bar("Q11", "watertight, each photo's mesh", "photos", "photos", "model", "watertight", 1, each=True),
     Bar("Q11", "share of meshes that are 97% one piece", "photos", "photos", "model", "largest_component", 0.95,
         passing=0.97),

@@ -58,7 +58,7 @@ def photo_suite(pipe: Triplane3DPipeline, folder: Path, *, steps: int | None = N
         scores.append(_score(mesh, mask) | {"wall_contact": float(touches_wall(values, level))})
         balloon = inflated_silhouette(mask).surface
         assert balloon is not None, "a mask that is not empty has a solid"
-        inflated.append(_score(Mesh(*balloon.triangles), mask) | {"wall_contact": 0.0})
+        inflated.append(_score(Mesh(*balloon.triangles), mask))
     names = [path.stem for path in paths]
     return [Row("photos", "photos", "model", scores, names),
             Row("photos", "photos", "inflated silhouette", inflated, names)]
