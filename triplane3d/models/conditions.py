@@ -13,6 +13,9 @@ from triplane3d.models.embeddings import PLANE_AXES
 UNKNOWN = math.nan
 """An azimuth or elevation that nobody knows."""
 
+CAMERA_CHANNELS = 256
+"""Width of the layer that reads an azimuth and an elevation, whatever that of the tokens."""
+
 
 def single_front_view(photos: int, device: torch.device) -> Float[Tensor, "photos 1 2"]:
     """The cameras of one photo each, taken from azimuth 0 and an unknown elevation."""
@@ -24,8 +27,8 @@ class CameraCondition(nn.Module):
 
     def __init__(self, context_dim: int):
         super().__init__()
-        self.linear_1 = nn.Linear(8, context_dim)
-        self.linear_2 = nn.Linear(context_dim, context_dim)
+        self.linear_1 = nn.Linear(8, CAMERA_CHANNELS)
+        self.linear_2 = nn.Linear(CAMERA_CHANNELS, context_dim)
         nn.init.zeros_(self.linear_2.weight)
         nn.init.zeros_(self.linear_2.bias)
 
