@@ -38,10 +38,11 @@ SIGMAS = (0.3, 0.5, 0.7, 0.85, 0.95)
 
 @dataclass(frozen=True)
 class Change:
-    """What differs from the recipe: keys of the training configuration, and of the transformer's architecture."""
+    """What differs from the recipe: keys of the training configuration, and of the two architectures."""
 
     run: dict[str, Any] = field(default_factory=dict)
     transformer: dict[str, Any] = field(default_factory=dict)
+    image_encoder: dict[str, Any] = field(default_factory=dict)
     photos: float = 1.0  # of the batch
 
 
@@ -55,6 +56,7 @@ CHANGES = {
     "two noise levels a photo, half the photos": Change({"flow.noise_draws": 2}, photos=0.5),
     "no long skips": Change(transformer={"long_skips": False}),
     "photo not laid over the planes": Change(transformer={"front_plane_condition": False}),
+    "image patches of 8 pixels": Change(image_encoder={"patch_size": 8}),
 }
 """The recipe, and what was tried against it."""
 
@@ -83,7 +85,7 @@ def main(
         for seed in range(seeds):  # seed by seed, so that an unfinished table compares like with like
             for name, change in chosen.items():
                 folder = Path(scratch) / f"{len(figures[name])}-{list(chosen).index(name)}"
-                architecture = small_pipeline(pipeline, folder / "pipeline", width, layers, change.transformer)
+                architecture = small_pipeline(pipeline, folder / "pipeline", width, layers, change)
                 overrides = {
                     "pipeline": architecture, "data.folder": data / "train", "data.latents": data / "latents",
                     "data.vae": pipeline / "vae", "data.validation": None, "run.output": folder / "run",
@@ -108,17 +110,16 @@ def main(
     print(table(figures))
 
 
-def small_pipeline(pipeline: Path, folder: Path, width: int, layers: int, transformer: dict[str, Any]) -> Path:
-    """The JSON of `pipeline` in a folder of its own, its denoiser and image encoder made small and changed."""
+def small_pipeline(pipeline: Path, folder: Path, width: int, layers: int, change: Change) -> Path:
+    """The JSON of `pipeline` in a folder of its own, its denoiser and image encoder made small, with one change."""
     shutil.copytree(pipeline, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     sizes = {
         "transformer": {"num_layers": layers, "num_attention_heads": width // 64, "cross_attention_dim": width},
         "image_encoder": {"num_hidden_layers": layers // 2, "hidden_size": width, "num_attention_heads": width // 64},
     }
-    sizes["transformer"] |= transformer
-    for name, changes in sizes.items():
+    for name, changed in (("transformer", change.transformer), ("image_encoder", change.image_encoder)):
         config = folder / name / "config.json"
-        config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+        config.write_text(json.dumps(json.loads(config.read_text()) | sizes[name] | changed))
     return folder
 
 

@@ -130,6 +130,7 @@ class AutoencoderConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: AutoencoderLossConfig = field(default_factory=AutoencoderLossConfig)
     init: str | None = None  # a saved vae folder to start from
+    train_encoder: bool = True  # false keeps that of `init`, so that denoisers trained on its latents fit the result
 
 
 @dataclass(frozen=True, kw_only=True)

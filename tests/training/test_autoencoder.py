@@ -40,3 +40,16 @@ def test_weights_of_another_architecture_to_begin_with_are_refused(work, autoenc
     settings = {"init": tmp_path / "vae", "run.output": tmp_path / "run", "run.steps": 1}
     with pytest.raises(ValueError, match=r"another architecture than .*tiny/vae: field_hidden_dim=24 there, \d+ here"):
         train(autoencoder_config(work, **settings))
+
+
+def test_the_encoder_can_stay_as_it_was(work, autoencoder, tmp_path):
+    settings = {"init": autoencoder / "vae", "run.output": tmp_path / "run", "run.steps": 2, "data.validation": None}
+    run = train(autoencoder_config(work, train_encoder=False, **settings))
+    before, after = (load_file(folder / "vae/diffusion_pytorch_model.safetensors") for folder in (autoencoder, run))
+    moved = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"decoder", "field_decoder"}
+
+
+def test_an_encoder_of_nowhere_cannot_stay(work, tmp_path):
+    with pytest.raises(ValueError, match="keeps the encoder of `init`, but none is given; set init"):
+        train(autoencoder_config(work, train_encoder=False, **{"run.output": tmp_path / "run"}))

@@ -82,6 +82,10 @@ def train(config: AutoencoderConfig) -> Path:
     if config.init:
         declared, vae = vae.config, AutoencoderKLTriplane.from_pretrained(config.init)
         check_init(config.init, vae.config, f"{config.pipeline}/vae", declared)
+    if not config.train_encoder:
+        if not config.init:
+            raise ValueError("train_encoder=false keeps the encoder of `init`, but none is given; set init")
+        vae.encoder.requires_grad_(False)
     run = Run(accelerator, config, AutoencoderObjective(vae.train(), config.loss), {"vae": vae})
 
     data = config.data
