@@ -54,6 +54,9 @@ def main(
     pictures: Annotated[int, typer.Option(help="Pictures of the suite `variety`.")] = 16,
     step_counts: Annotated[str, typer.Option(help="Of the suite `steps`.")] = ",".join(map(str, STEPS)),
     guidances: Annotated[str | None, typer.Option(help="Scales to sweep in the suite `steps`, as in 1,3,5.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="The pipeline that a few-step one was made from: steps are also its share.")
+    ] = None,
     view_counts: Annotated[str, typer.Option(help="Of the suite `views`.")] = ",".join(map(str, COUNTS)),
     meshes: Annotated[Path | None, typer.Option(help="Folder of closed meshes to measure on as well.")] = None,
     photos: Annotated[Path | None, typer.Option(help="Folder of photos of single objects, likewise.")] = None,
@@ -102,8 +105,12 @@ def main(
     if "steps" in wanted:
         scales = [float(scale) for scale in guidances.split(",")] if guidances else [guidance]
         counts = [int(count) for count in step_counts.split(",")]
+        guided = None if teacher is None else Triplane3DPipeline.from_pretrained(teacher)
+        if guided is not None:
+            guided.set_progress_bar_config(disable=True)
         for name, cases in {HOME: groups[HOME], **({"meshes, two views": seen} if seen else {})}.items():
-            report.add(*steps_suite(pipe, name, cases, steps=counts, guidances=scales, seed=seed, progress=tell))
+            report.add(*steps_suite(pipe, name, cases, steps=counts, guidances=scales, teacher=guided, seed=seed,
+                                    progress=tell))
     if "views" in wanted:
         counts = [int(count) for count in view_counts.split(",")]
         around = photos_around_shapes(groups[HOME], names[HOME], count=max(counts), seed=seed)

@@ -49,3 +49,20 @@ def test_guidance_takes_two_looks_a_step(cases: list[Case]) -> None:
     assert [found.value for found in estimates if found.name == "network calls per step"] == [1, 2]
     (without,) = (found for found in estimates if found.name == "one network call a step / guided")
     assert (without.data, without.value) == ("made up, guidance 1", 1)
+
+
+def test_a_student_is_held_against_its_teacher(cases: list[Case]) -> None:
+    """The student loses half of every shape at any number of steps, its guided teacher nothing."""
+    def halved(case: Case, **_):
+        return lambda points: case.solid.field(points).where(points[:, 1] > 0, -1.0)
+
+    teacher = ScriptedPipeline(cases, lambda case, **_: case.solid.field)
+    rows, estimates = steps_suite(ScriptedPipeline(cases, halved), "made up", cases, steps=(1, 4, 50),
+                                  guidances=(1.0,), teacher=teacher, points=4000, progress=silent)
+    assert [(row.method, row.values("network_calls")[0]) for row in rows][0] == ("teacher's 50 steps", 100)
+    own, of_teacher = ([found.value for found in estimates if found.name.endswith(f"/ {whole}")]
+                       for whole in ("50 steps", "teacher's 50 steps"))
+    assert own == [1, 1] and len(of_teacher) == 3 and len(set(of_teacher)) == 1 and of_teacher[0] < 0.9
+    assert [found.value for found in estimates if found.name == "one network call a step / guided"] == of_teacher[:1]
+    met = {verdict.bar.title: verdict.met for verdict in judge_bars(rows, estimates)}
+    assert met["V-IoU of 4 steps / 50"] and not met["V-IoU of 4 steps / teacher's 50"]

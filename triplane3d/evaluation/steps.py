@@ -16,44 +16,53 @@ STEPS = (1, 2, 4, 8, 20, 50)
 
 
 def steps_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *, steps: Sequence[int] = STEPS,
-                guidances: Sequence[float | None] = (None,), seed: int = 0, points: int = 40_000,
-                progress: Progress = print) -> tuple[list[Row], list[Estimate]]:
+                guidances: Sequence[float | None] = (None,), teacher: Triplane3DPipeline | None = None, seed: int = 0,
+                points: int = 40_000, progress: Progress = print) -> tuple[list[Row], list[Estimate]]:
     """V-IoU at each number of steps, and as a share of that at the largest, at each guidance scale.
 
     `network_calls` counts the transformer's looks at each latent, all steps together: guidance takes two a step. Where
     scales with and without guidance were asked for, what does without is also given as a share of the best that does
-    not, at the largest number of steps: one look a step is worth having only if it costs nothing.
+    not, at the largest number of steps: one look a step is worth having only if it costs nothing. With the `teacher`
+    that a few-step model was made from, everything is also given as a share of what that one reaches in most steps.
     """
     where = uniform_points(points)
     truths = [case.solid.occupancy(where) for case in cases]
-    rows: list[Row] = []
-    estimates: list[Estimate] = []
+
+    def measure(model: Triplane3DPipeline, count: int, guidance: float | None, whose: str = "") -> Row:
+        progress(f"steps: {data}: {whose}{_steps(count)}" + ("" if guidance is None else f", guidance {guidance:g}"))
+        answers = solids(model, [case.picture for case in cases], range(seed, seed + len(cases)), steps=count,
+                         guidance=guidance)
+        calls = 2 if model.do_classifier_free_guidance else 1
+        scores = [{"volume_iou": intersection_over_union(truth, answer.occupancy(where)),
+                   "network_calls": float(calls * count)} for truth, answer in zip(truths, answers)]
+        return Row("steps", _named(data, guidance), whose + _steps(count), scores, [case.category for case in cases])
+
+    counts = sorted(set(steps))
+    most = counts[-1]
+    of_teacher = [] if teacher is None else [measure(teacher, most, None, "teacher's ")]
+    rows, estimates = list(of_teacher), []
     longest: dict[int, list[Row]] = {1: [], 2: []}
+    for row in of_teacher:
+        longest[_calls_per_step(row, most)].append(row)
     for guidance in guidances:
-        of_guidance: dict[int, Row] = {}
-        for count in sorted(set(steps)):
-            progress(f"steps: {data}: {_steps(count)}" + ("" if guidance is None else f", guidance {guidance:g}"))
-            answers = solids(pipe, [case.picture for case in cases], range(seed, seed + len(cases)), steps=count,
-                             guidance=guidance)
-            calls = 2 if pipe.do_classifier_free_guidance else 1
-            scores = [{"volume_iou": intersection_over_union(truth, answer.occupancy(where)),
-                       "network_calls": float(calls * count)} for truth, answer in zip(truths, answers)]
-            of_guidance[count] = Row("steps", _named(data, guidance), _steps(count), scores,
-                                     [case.category for case in cases])
-        most = max(of_guidance)
-        whole = of_guidance[most].values("volume_iou")
+        of_guidance = {count: measure(pipe, count, guidance) for count in counts}
+        whole = of_guidance[most]
         rows += of_guidance.values()
-        longest[calls].append(of_guidance[most])
-        estimates += [Estimate("steps", row.data, f"{row.method} / {of_guidance[most].method}",
-                               *share(row.values("volume_iou"), whole))
-                      for count, row in of_guidance.items() if count != most]
-        per_step = float(np.mean(of_guidance[most].values("network_calls"))) / most
-        estimates.append(Estimate("steps", _named(data, guidance), "network calls per step", *[per_step] * 3))
+        longest[_calls_per_step(whole, most)].append(whole)
+        for reference in [whole, *of_teacher]:
+            estimates += [Estimate("steps", row.data, f"{row.method} / {reference.method}",
+                                   *share(row.values("volume_iou"), reference.values("volume_iou")))
+                          for row in of_guidance.values() if row is not reference]
+        estimates.append(Estimate("steps", whole.data, "network calls per step", *[_calls_per_step(whole, most)] * 3))
     if longest[2]:
         guided = max(longest[2], key=lambda row: np.mean(row.values("volume_iou")))
         estimates += [Estimate("steps", row.data, "one network call a step / guided",
                                *share(row.values("volume_iou"), guided.values("volume_iou"))) for row in longest[1]]
     return rows, estimates
+
+
+def _calls_per_step(row: Row, count: int) -> int:
+    return round(float(np.mean(row.values("network_calls"))) / count)
 
 
 def _steps(count: int) -> str:
