@@ -14,8 +14,9 @@ from triplane3d.config import FlowConfig
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
-from triplane3d.training.denoiser import DenoiserObjective, LatentPhotos, train
+from triplane3d.training.denoiser import DenoiserObjective, train
 from triplane3d.training.encode import Latents
+from triplane3d.training.sources import LatentPhotos
 
 
 class KnownPath(torch.nn.Module):

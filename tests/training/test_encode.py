@@ -10,9 +10,9 @@ from tiny_stages import latents_config
 from triplane3d.data.shapes import draw_shapes, sample_surface
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
-from triplane3d.training.denoiser import LatentPhotos
 from triplane3d.training.encode import Latents, encode, latent_statistics
 from triplane3d.training.losses import occupancy_iou
+from triplane3d.training.sources import LatentPhotos
 
 
 def test_latents_are_normalised_per_channel_over_the_data(autoencoder, latents):

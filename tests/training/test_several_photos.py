@@ -6,8 +6,9 @@ from tiny_stages import denoiser_config
 from torch import nn
 
 from triplane3d.config import ViewsConfig
-from triplane3d.training.denoiser import CoarseOccupancy, choose_views, mirror, train, view_tokens
+from triplane3d.training.denoiser import CoarseOccupancy, choose_views, train, view_tokens
 from triplane3d.training.growth import grown_transformer
+from triplane3d.training.sources import mirror
 
 
 def stored(batch: int = 3, views: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,10 +41,11 @@ def test_what_is_told_of_a_camera_is_true_and_the_first_azimuth_always_is() -> N
 def test_mirrored_twice_is_the_sample_again() -> None:
     sample = {"views": torch.rand(2, 4, 8, 8), "cameras": torch.tensor([[0.0, 10.0], [70.0, -5.0]]),
               "label_points": torch.rand(16, 3), "label_distance": torch.rand(16)}  # fmt: skip
-    once = mirror(sample)
+    once = mirror(sample, torch.tensor(True))
     assert once["cameras"].tolist() == [[0.0, 10.0], [-70.0, -5.0]]
     assert torch.equal(once["views"], sample["views"].flip(-1))
-    assert all(torch.equal(tensor, sample[name]) for name, tensor in mirror(once).items())
+    assert all(torch.equal(tensor, sample[name]) for name, tensor in mirror(once, torch.tensor(True)).items())
+    assert all(torch.equal(tensor, sample[name]) for name, tensor in mirror(sample, torch.tensor(False)).items())
 
 
 class PatchMeans(nn.Module):

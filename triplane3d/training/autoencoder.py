@@ -6,6 +6,7 @@ The architecture is read from the `vae` folder of the pipeline that the configur
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from triplane3d.config import AutoencoderConfig, AutoencoderLossConfig
+from triplane3d.config import AutoencoderConfig, AutoencoderLossConfig, ShapeDataConfig
 from triplane3d.data.shards import ShardDataset
 from triplane3d.data.streams import ShapeStream
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
@@ -97,28 +98,27 @@ def train(config: AutoencoderConfig) -> Path:
         shapes = ShardDataset(
             data.folder, ("surface", "labels"), surface_points=data.surface_points, label_points=data.label_points
         )
-    held_out = data.validation and ShardDataset(
-        data.validation, surface_points=data.surface_points, label_points=data.validation_labels
-    )
+    measure = None
+    if data.validation:
+        held_out = ShardDataset(
+            data.validation, surface_points=data.surface_points, label_points=data.validation_labels
+        )
+        measure = partial(validate, vae, held_out, data)
 
     for batch in run.batches(shapes):
         kl_share = min(1.0, (run.step + 1) / max(1, config.loss.kl_warmup_steps))
         run.update(run.losses(**batch, kl_share=kl_share))
-
-        if held_out and run.due(config.run.validate_every) and accelerator.is_main_process:
-            with run.averaged():
-                run.log(validate(vae, held_out, range(min(data.validation_shapes, len(held_out)))))
-                shown = range(min(data.validation_pictures, len(held_out)))
-                run.picture("validation", picture(vae, held_out, shown))
-        if run.due(config.run.checkpoint_every):
-            run.save()
+        run.pause(measure)
 
     return run.finish()
 
 
 @torch.no_grad()
-def validate(vae: AutoencoderKLTriplane, shapes: ShardDataset, indices: Sequence[int]) -> dict[str, float]:
-    """Mean and worst-decile V-IoU of the posterior mean's field on the uniform labels, in full precision."""
+def validate(
+    vae: AutoencoderKLTriplane, shapes: ShardDataset, data: ShapeDataConfig
+) -> tuple[dict[str, float], np.ndarray]:
+    """Mean and worst-decile V-IoU of the posterior mean's field on the uniform labels, in full precision; a picture."""
+    indices = range(min(data.validation_shapes, len(shapes)))
     ious = []
     for start_of_chunk in range(0, len(indices), 16):
         batch = on_device(gather(shapes, indices[start_of_chunk : start_of_chunk + 16], fixed_generator()), vae.device)
@@ -127,7 +127,8 @@ def validate(vae: AutoencoderKLTriplane, shapes: ShardDataset, indices: Sequence
         logits = field.occupancy(batch["label_points"][:, :uniform])
         ious.append(occupancy_iou(logits.float(), batch["label_distance"][:, :uniform]))
     iou = torch.cat(ious)
-    return {"val_iou": iou.mean().item(), "val_iou_worst_decile": iou.quantile(0.1).item()}
+    scores = {"val_iou": iou.mean().item(), "val_iou_worst_decile": iou.quantile(0.1).item()}
+    return scores, picture(vae, shapes, range(min(data.validation_pictures, len(shapes))))
 
 
 @torch.no_grad()

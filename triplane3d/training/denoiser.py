@@ -7,6 +7,7 @@ architectures from the pipeline that the configuration names. A second encoder, 
 """
 
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from transformers import AutoConfig, PreTrainedModel
 
 from triplane3d.config import DenoiserConfig, FlowConfig, LatentDataConfig, ViewsConfig
 from triplane3d.data.shards import ShardDataset
-from triplane3d.data.streams import ShapeStream
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens, freeze_unused, image_tokens, token_width
 from triplane3d.models.pixels import resize_square
@@ -34,13 +34,12 @@ from triplane3d.pipelines.image_processor import (
 from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.training.augment import augment_views, premultiply
-from triplane3d.training.encode import Latents
 from triplane3d.training.growth import grown_transformer
 from triplane3d.training.losses import drop_condition, occupancy_iou
 from triplane3d.training.noise import noise_path
 from triplane3d.training.pictures import contact_sheet
 from triplane3d.training.run import Run, gather, start
-from triplane3d.training.sources import check_source, streamed_photos
+from triplane3d.training.sources import check_source, latents_and_photos
 
 PIPELINE_SETTINGS = (
     "foreground_ratio",
@@ -61,47 +60,6 @@ COARSE_CELLS = 8
 
 COARSE_LABELS = 8192
 """Labels read for that, half of which are uniform: eight a cell."""
-
-
-class LatentPhotos:
-    """Latents of shapes and photos of each, drawn anew at every visit; every other visit mirrored, if encoded so.
-
-    `photos` are shards of which "views", and perhaps "labels", are read.
-    """
-
-    def __init__(self, latents: Latents, photos: ShardDataset) -> None:
-        if latents.seeds != photos.seeds:
-            raise ValueError(
-                f"the latents are of other shapes than the photos ({len(latents)} and {len(photos)} shapes): "
-                "encode the latents of data.folder again"
-            )
-        self.latents, self.photos = latents, photos
-        self.mirrored = latents.mirrored
-
-    @property
-    def generator(self) -> Generator | None:
-        return self.photos.generator
-
-    @generator.setter
-    def generator(self, generator: Generator | None) -> None:
-        self.photos.generator = generator
-
-    def __len__(self) -> int:
-        return len(self.latents)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        mirrored = self.mirrored and bool(torch.rand((), generator=self.generator) < 0.5)
-        sample = {"latents": self.latents.read(index, mirrored), **self.photos[index]}
-        return mirror(sample) if mirrored else sample
-
-
-def mirror(sample: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What was seen of the mirror image in x: pictures flipped, cameras on the other side, points too."""
-    cameras = sample["cameras"] * torch.tensor([-1.0, 1.0])
-    mirrored = sample | {"views": sample["views"].flip(-1), "cameras": cameras}
-    if "label_points" in sample:
-        mirrored["label_points"] = sample["label_points"] * torch.tensor([-1.0, 1.0, 1.0])
-    return mirrored
 
 
 class DenoiserObjective(nn.Module):
@@ -276,18 +234,12 @@ def train(config: DenoiserConfig) -> Path:
     objective = DenoiserObjective(image_encoder, transformer, scheduler, config.flow, pixel_encoder)
     run = Run(accelerator, config, objective, components)
 
-    photos: ShapeStream | LatentPhotos
     labels = COARSE_LABELS if config.flow.coarse_occupancy else 0
-    if data.stream:
-        photos = streamed_photos(data, vae, accelerator, labels=labels)
-    else:
-        assert data.folder is not None and data.latents is not None, "checked above"
-        keys = ("views", "labels") if labels else ("views",)
-        shards = ShardDataset(data.folder, keys=keys, label_points=COARSE_LABELS)
-        photos = LatentPhotos(Latents(data.latents, vae.config), shards)
-    held_out = None
+    photos = latents_and_photos(data, vae, accelerator, labels=labels)
+    measure = None
     if data.validation:
         held_out = ShardDataset(data.validation, keys=("labels", "view"), label_points=data.validation_labels)
+        measure = accelerator.autocast()(partial(validate, pipeline, held_out, data))
 
     for batch in run.batches(photos):
         views, cameras = choose_views(batch["views"], batch["cameras"], config.views)
@@ -308,14 +260,7 @@ def train(config: DenoiserConfig) -> Path:
                 batch.get("label_distance"),
             )
         )
-
-        if held_out is not None and run.due(config.run.validate_every) and accelerator.is_main_process:
-            with run.averaged(), accelerator.autocast():
-                scores, picture = validate(pipeline, held_out, data)
-            run.log(scores)
-            run.picture("validation", picture)
-        if run.due(config.run.checkpoint_every):
-            run.save()
+        run.pause(measure)
 
     return run.finish()
 

@@ -8,6 +8,7 @@ schedules. The image encoder stays the teacher's.
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +21,17 @@ from torch.func import functional_call
 
 from triplane3d.config import DistillConfig
 from triplane3d.data.shards import ShardDataset
-from triplane3d.data.streams import ShapeStream
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.training.augment import augment_views
-from triplane3d.training.denoiser import PIPELINE_SETTINGS, LatentPhotos, check_views, choose_views, normalize, validate
-from triplane3d.training.encode import Latents
+from triplane3d.training.denoiser import PIPELINE_SETTINGS, check_views, choose_views, normalize, validate
 from triplane3d.training.flow_map import Conditions, Lecturer, Lessons, Velocity, guided_velocity
 from triplane3d.training.growth import grown_transformer
 from triplane3d.training.run import Run, start
-from triplane3d.training.sources import check_source, streamed_photos
+from triplane3d.training.sources import check_source, latents_and_photos
 
 
 class FlowMapObjective(nn.Module):
@@ -97,30 +96,19 @@ def train(config: DistillConfig) -> Path:
         config.flow_map,
     )
 
-    data = config.data
-    photos: ShapeStream | LatentPhotos
-    if data.stream:
-        photos = streamed_photos(data, pipeline.vae, accelerator)
-    else:
-        assert data.folder is not None and data.latents is not None, "checked above"
-        photos = LatentPhotos(Latents(data.latents, pipeline.vae.config), ShardDataset(data.folder, keys=("views",)))
-    held_out = None
-    if data.validation and config.validate_at:
-        held_out = ShardDataset(data.validation, keys=("labels", "view"), label_points=data.validation_labels)
+    measure = None
+    if config.data.validation and config.validate_at:
+        held_out = ShardDataset(
+            config.data.validation, keys=("labels", "view"), label_points=config.data.validation_labels
+        )
+        measure = accelerator.autocast()(partial(validate_few, pipeline, held_out, config))
 
-    for batch in run.batches(photos):
+    for batch in run.batches(latents_and_photos(config.data, pipeline.vae, accelerator)):
         with accelerator.autocast():
             conditions = seen(pipeline, batch, config)
             lessons = lecturer.draw(batch["latents"], conditions)
         run.update(run.losses(lessons, conditions))
-
-        if held_out is not None and run.due(config.run.validate_every) and accelerator.is_main_process:
-            with run.averaged(), accelerator.autocast():
-                scores, picture = validate_few(pipeline, held_out, config)
-            run.log(scores)
-            run.picture("validation", picture)
-        if run.due(config.run.checkpoint_every):
-            run.save()
+        run.pause(measure)
 
     return run.finish()
 

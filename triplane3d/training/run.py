@@ -9,7 +9,7 @@ import math
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -229,6 +229,17 @@ class Run:
     def due(self, every: int) -> bool:
         """Is this the end of an `every`-th update, or of the last?"""
         return self.updated and (self.step % every == 0 or self.step == self.config.steps)
+
+    def pause(self, measure: Callable[[], tuple[Mapping[str, float], np.ndarray]] | None = None) -> None:
+        """Between two updates, where they are due: what `measure` says of the averaged weights, with its picture, and a
+        checkpoint."""
+        if measure is not None and self.due(self.config.validate_every) and self.accelerator.is_main_process:
+            with self.averaged():
+                scores, picture = measure()
+            self.log(scores)
+            self.picture("validation", picture)
+        if self.due(self.config.checkpoint_every):
+            self.save()
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -1,16 +1,16 @@
-"""What the stages learn from when they stream: surfaces and labels, or latents and photos, of shapes just drawn."""
+"""What the stages learn from: surfaces and labels, or latents and photos, of stored shapes or of shapes just drawn."""
 
 import torch
 from accelerate import Accelerator
-from einops import rearrange
-from torch import Generator
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor
 
 from triplane3d.config import LatentDataConfig, ShapeDataConfig, StreamConfig
 from triplane3d.data.shapes import ShapeBatch
-from triplane3d.data.shards import Sample, sample_shapes
+from triplane3d.data.shards import Sample, ShardDataset, sample_shapes
 from triplane3d.data.streams import Make, ShapeStream, Visit, pick, some
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
-from triplane3d.training.encode import encode_surface, latent_statistics
+from triplane3d.training.encode import Latents, encode_surface, latent_statistics
 
 
 def check_source(data: StreamConfig, *folders: str) -> None:
@@ -65,6 +65,67 @@ def streamed_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStrea
     return _stream(data, make, visit, device)
 
 
+class LatentPhotos:
+    """Latents of shapes and photos of each, drawn anew at every visit; every other visit mirrored, if encoded so.
+
+    `photos` are shards of which "views", and perhaps "labels", are read.
+    """
+
+    def __init__(self, latents: Latents, photos: ShardDataset) -> None:
+        if latents.seeds != photos.seeds:
+            raise ValueError(
+                f"the latents are of other shapes than the photos ({len(latents)} and {len(photos)} shapes): "
+                "encode the latents of data.folder again"
+            )
+        self.latents, self.photos = latents, photos
+        self.mirrored = latents.mirrored
+
+    @property
+    def generator(self) -> Generator | None:
+        return self.photos.generator
+
+    @generator.setter
+    def generator(self, generator: Generator | None) -> None:
+        self.photos.generator = generator
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def __getitem__(self, index: int) -> Sample:
+        mirrored = self.mirrored and bool(torch.rand((), generator=self.generator) < 0.5)
+        seen = mirror(self.photos[index], torch.tensor(mirrored))
+        return {"latents": self.latents.read(index, mirrored), **seen}
+
+
+def mirror(seen: Sample, mirrored: Bool[Tensor, "*batch"]) -> Sample:
+    """What was seen of the shapes that are `mirrored` in x: pictures flipped, cameras on the other side, points too."""
+    sign = torch.where(mirrored, -1.0, 1.0)[..., None]
+    flipped = mirrored[..., None, None, None, None]
+    changed = {
+        "views": torch.where(flipped, seen["views"].flip(-1), seen["views"]),
+        "cameras": _scale_first(seen["cameras"], sign),
+    }
+    if "label_points" in seen:
+        changed["label_points"] = _scale_first(seen["label_points"], sign)
+    return seen | changed
+
+
+def _scale_first(values: Float[Tensor, "*batch entries axes"],
+                 scale: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch entries axes"]:
+    """The first of every entry's numbers, an azimuth or an x, times `scale`."""
+    return torch.cat([scale[..., None] * values[..., :1], values[..., 1:]], dim=-1)
+
+
+def latents_and_photos(data: LatentDataConfig, vae: AutoencoderKLTriplane, accelerator: Accelerator, *,
+                       labels: int = 0) -> ShapeStream | LatentPhotos:
+    """Latents of unit variance and photos of each shape, streamed or from shards; with `labels`, so many of them."""
+    if data.stream:
+        return streamed_photos(data, vae, accelerator, labels=labels)
+    assert data.folder is not None and data.latents is not None, "see check_source"
+    keys = ("views", "labels") if labels else ("views",)
+    return LatentPhotos(Latents(data.latents, vae.config), ShardDataset(data.folder, keys, label_points=labels))
+
+
 def streamed_photos(
     data: LatentDataConfig, vae: AutoencoderKLTriplane, accelerator: Accelerator, *, labels: int = 0
 ) -> ShapeStream:
@@ -99,18 +160,10 @@ def streamed_photos(
         place[:, : data.views].scatter_(1, place[:, : data.views].argmin(dim=1, keepdim=True), -1.0)
         order = place.argsort(dim=1)
         photos, cameras = pick(held["views"], order).float() / 255, pick(held["cameras"], order)
-        mirrored = rearrange(side == 1, "batch -> batch 1 1")
-        flip = torch.where(mirrored, -1.0, 1.0)
-        sample = {
-            "latents": held["latents"][rows, side].float(),
-            "views": torch.where(rearrange(mirrored, "... -> ... 1 1"), photos.flip(-1), photos),
-            "cameras": torch.cat([flip * cameras[..., :1], cameras[..., 1:]], dim=-1),
-        }
+        seen = {"views": photos, "cameras": cameras}
         if labels:
-            points = held["label_points"].float()
-            sample["label_points"] = torch.cat([flip * points[..., :1], points[..., 1:]], dim=-1)
-            sample["label_distance"] = held["label_distance"].float()
-        return sample
+            seen |= {name: held[name].float() for name in ("label_points", "label_distance")}
+        return {"latents": held["latents"][rows, side].float(), **mirror(seen, side == 1)}
 
     return _stream(data, make, visit, accelerator.device)
 
