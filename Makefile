@@ -4,7 +4,6 @@ VENV ?= .venv
 PHOTO ?= docs/images/armchair.png
 MESH ?= demo/chair.glb
 PIP_FLAGS ?=
-finished = test -d $(RUNS)/$(1) || { echo "this stage is not at its end: give the same command again"; exit 1; }
 # More threads than two cost time on small tensors; set OMP_NUM_THREADS yourself on a larger machine.
 export OMP_NUM_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); test $$n -lt 2 && echo 1 || echo 2)
 

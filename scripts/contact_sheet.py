@@ -17,12 +17,10 @@ import typer
 from PIL import Image
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.evaluation.cases import mesh_cases
+from triplane3d.evaluation.cases import TWO_SIDES, mesh_cases
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES
 from triplane3d.geometry.cameras import Camera, orbit
 from triplane3d.geometry.render import contact_sheet, framing_distance, render
-
-TWO_SIDES = (30, 210)
 
 
 def main(

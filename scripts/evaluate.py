@@ -24,7 +24,7 @@ import typer
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.shapes import HELD_OUT_SEED
-from triplane3d.evaluation.cases import Case, family_groups, held_out_cases, mesh_cases
+from triplane3d.evaluation.cases import TWO_SIDES, Case, family_groups, held_out_cases, mesh_cases
 from triplane3d.evaluation.photos import photo_suite, worst_photo
 from triplane3d.evaluation.report import Report
 from triplane3d.evaluation.self_test import agreements, self_test
@@ -37,7 +37,6 @@ from triplane3d.evaluation.views import COUNTS, photos_around_meshes, photos_aro
 OF_ALL = ("selftest", "autoencoder", "retrieval", "variety", "steps")
 SUITES = ("selftest", "autoencoder", "image", "retrieval", "variety", "steps", "views", "all")
 HOME = "trained families"
-TWO_SIDES = (30, 210)
 
 
 def main(

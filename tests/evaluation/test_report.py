@@ -33,6 +33,15 @@ def test_the_text_and_the_json_say_the_same() -> None:
     assert "F@.05" not in text  # nobody measured it
 
 
+def test_what_is_not_finite_is_none_in_json() -> None:
+    report = Report("made up")
+    report.add([row("variety", "8 seeds", "volume_iou", [0.5])],
+               [Estimate("variety", "trained families", "hidden / visible variance", float("inf"), 2.0, float("inf"))])
+    written = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert written["estimates"][0] | {"low": 2.0, "value": None, "high": None} == written["estimates"][0]
+    assert written["bars"][0]["met"]
+
+
 def test_a_report_without_rows_says_nothing() -> None:
     assert Report("made up").text() == ""
 

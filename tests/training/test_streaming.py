@@ -128,3 +128,11 @@ def test_a_folder_or_a_stream_but_not_both_nor_neither(tmp_path):
     with pytest.raises(ValueError, match="raise data.held_surface_points"):
         data = autoencoder_config(tmp_path, **SURFACES, **{"data.surface_points": 301}).data
         streamed_surfaces(data, torch.device("cpu"))
+
+
+def test_a_stream_without_photos_is_refused_before_it_draws(work, latents, autoencoder):
+    streamed = {"data.stream": True, "data.folder": None, "data.latents": None, "data.views": 0}
+    data = denoiser_config(work, **streamed).data
+    vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae")
+    with pytest.raises(ValueError, match="data.views must be at least 1, got 0"):
+        streamed_photos(data, vae, Accelerator(mixed_precision="no"))

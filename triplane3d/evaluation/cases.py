@@ -34,6 +34,8 @@ from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.render import render
 
 MESH_SUFFIXES = (".glb", ".obj", ".off", ".ply", ".stl")
+TWO_SIDES = (30, 210)
+"""Azimuths from which meshes are looked at, where two pictures of each are wanted."""
 BATCH = 16
 T = TypeVar("T")
 

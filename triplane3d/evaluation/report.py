@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from triplane3d.evaluation.bars import format_verdicts, judge_bars
 from triplane3d.evaluation.self_test import Agreement
@@ -64,13 +66,22 @@ class Report:
         return "\n\n".join(part for part in parts if part)
 
     def to_json(self) -> dict[str, object]:
-        """Everything that `text` has, and the means of every category."""
+        """Everything that `text` has, and the means of every category; what is not finite becomes None."""
         verdicts = judge_bars(self.rows, self.estimates, self.agreements)
-        return {
+        return _finite({
             "settings": dict(self.settings),
             "rows": [row.to_json() for row in self.rows],
             "estimates": [asdict(estimate) for estimate in self.estimates],
             "agreements": [{**asdict(agreement), "agrees": agreement.agrees} for agreement in self.agreements],
             "remarks": self.remarks,
             "bars": [verdict.to_json() for verdict in verdicts],
-        }
+        })
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows neither infinity nor what is not a number."""
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -133,6 +133,8 @@ def streamed_photos(
 
     Batches are as those of `LatentPhotos`; with `labels` they hold so many, the same at every visit.
     """
+    if data.views < 1:
+        raise ValueError(f"every visit shows a photo from azimuth 0: data.views must be at least 1, got {data.views}")
     mean, std = (values.to(accelerator.device) for values in latent_statistics(vae.config))
     sides = (False, True) if data.mirror else (False,)
 
