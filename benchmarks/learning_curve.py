@@ -90,7 +90,8 @@ def measure(budget: Budget, seeds: Sequence[int], folder: Path, data: str) -> Re
         scores += [{"volume_iou": value} for value in reconstruction(vae, folder / "held_out", budget)]
     report.settings = {"steps": steps}
     report.rows.append(Row("learning", data, "autoencoder", scores,
-                           [f"seed {seed}" for seed in seeds for _ in range(budget.held_out)]))
+                           [f"seed {seed}" for seed in seeds for _ in range(budget.held_out)],
+                           [f"shape {number}" for _ in seeds for number in range(budget.held_out)]))
 
     # By heart: the last autoencoder's latents of the eight.
     generated, reconstructed = learn_by_heart(budget, folder, folder / f"autoencoder-{seeds[-1]}" / "vae")

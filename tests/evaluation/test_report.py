@@ -67,12 +67,15 @@ def run(things: Path, output: Path, **options) -> dict:
 
 def test_the_script_runs_every_suite(things: Path, tmp_path: Path) -> None:
     report = run(things, tmp_path, suite="all", bank=2, seeds=2, pictures=2, step_counts="1,4,50",
-                 photos=things / "photos")
+                 photos=things / "photos", teacher=str(things / "tiny"))
     assert {row["suite"] for row in report["rows"]} == set(COLUMNS) - {"views", "learning"}
     assert {bar["bar"] for bar in report["bars"]} == {f"Q{number}" for number in (1, 3, 4, 6, 7, 8, 11, 15)}
     assert [bar["met"] for bar in report["bars"] if bar["bar"] == "Q15"] == [True]
     assert report["remarks"][0].startswith("worst photo: block")
     assert report["settings"]["step_counts"] == "1,4,50"
+    # Its own teacher: the last step of both is the same.
+    (same,) = (found["value"] for found in report["estimates"] if found["name"] == "50 steps / teacher's 50 steps")
+    assert same == 1
 
 
 def test_the_script_measures_meshes_too(things: Path, tmp_path: Path) -> None:

@@ -66,3 +66,15 @@ def test_a_share_of_the_same_shapes_does_not_mind_how_they_differ() -> None:
     assert share([1.0], [0.0])[0] == np.inf
     with pytest.raises(ValueError, match="same shapes"):
         share([1.0, 1.0], [1.0])
+
+
+def test_two_scores_of_one_shape_tell_no_more_than_one() -> None:
+    values = np.random.default_rng(0).random(20).tolist()
+    twice, names = np.repeat(values, 2).tolist(), [str(shape) for shape in range(20) for _ in range(2)]
+    once, together, apart = Summary.of(values), Summary.of(twice, names), Summary.of(twice)
+    assert together.high - together.low == pytest.approx(once.high - once.low, rel=0.05)
+    assert apart.high - apart.low < 0.8 * (once.high - once.low)
+    _, low, high = share(twice, [1.0] * 40, names)
+    assert (low, high) == pytest.approx((together.low, together.high), abs=0.01)
+    row = Row("image", "meshes", "model", [{"volume_iou": value} for value in twice], shapes=names)
+    assert row.summaries()["volume_iou"] == together

@@ -61,14 +61,16 @@ class Bar:
         return suite == self.suite and fnmatchcase(data, self.data) and fnmatchcase(name, self.of)
 
     def _of_row(self, row: Row) -> tuple[float, float, float] | None:
-        categories = row.categories or [""] * len(row.scores)
-        values = [score[self.metric] for score, category in zip(row.scores, categories)
-                  if self.metric in score and (self.only is None or self.only(score, category))]
-        if not values:
+        unnamed = [""] * len(row.scores)
+        asked = [index for index, (score, category) in enumerate(zip(row.scores, row.categories or unnamed))
+                 if self.metric in score and (self.only is None or self.only(score, category))]
+        if not asked:
             return None
+        values = [row.scores[index][self.metric] for index in asked]
+        shapes = [row.shapes[index] for index in asked] if row.shapes else ()
         if self.passing is not None:
             values = [float(value >= self.passing) for value in values]
-        summary = Summary.of(values)
+        summary = Summary.of(values, shapes)
         return (summary.mean, min(values), max(values)) if self.each else (summary.mean, summary.low, summary.high)
 
 

@@ -26,7 +26,7 @@ def steps_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *, s
     that a few-step model was made from, everything is also given as a share of what that one reaches in most steps.
     """
     where = uniform_points(points)
-    truths = [case.solid.occupancy(where) for case in cases]
+    truths, shapes = [case.solid.occupancy(where) for case in cases], [case.name for case in cases]
 
     def measure(model: Triplane3DPipeline, count: int, guidance: float | None, whose: str = "") -> Row:
         progress(f"steps: {data}: {whose}{_steps(count)}" + ("" if guidance is None else f", guidance {guidance:g}"))
@@ -35,7 +35,8 @@ def steps_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *, s
         calls = 2 if model.do_classifier_free_guidance else 1
         scores = [{"volume_iou": intersection_over_union(truth, answer.occupancy(where)),
                    "network_calls": float(calls * count)} for truth, answer in zip(truths, answers)]
-        return Row("steps", _named(data, guidance), whose + _steps(count), scores, [case.category for case in cases])
+        return Row("steps", _named(data, guidance), whose + _steps(count), scores, [case.category for case in cases],
+                   shapes)
 
     counts = sorted(set(steps))
     most = counts[-1]
@@ -51,13 +52,14 @@ def steps_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *, s
         longest[_calls_per_step(whole, most)].append(whole)
         for reference in [whole, *of_teacher]:
             estimates += [Estimate("steps", row.data, f"{row.method} / {reference.method}",
-                                   *share(row.values("volume_iou"), reference.values("volume_iou")))
+                                   *share(row.values("volume_iou"), reference.values("volume_iou"), shapes))
                           for row in of_guidance.values() if row is not reference]
         estimates.append(Estimate("steps", whole.data, "network calls per step", *[_calls_per_step(whole, most)] * 3))
     if longest[2]:
         guided = max(longest[2], key=lambda row: np.mean(row.values("volume_iou")))
+        of_guided = guided.values("volume_iou")
         estimates += [Estimate("steps", row.data, "one network call a step / guided",
-                               *share(row.values("volume_iou"), guided.values("volume_iou"))) for row in longest[1]]
+                               *share(row.values("volume_iou"), of_guided, shapes)) for row in longest[1]]
     return rows, estimates
 
 

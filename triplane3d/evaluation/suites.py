@@ -71,11 +71,11 @@ def judge(suite: str, data: str, cases: Sequence[Case], methods: dict[str, Predi
 
     The methods named in `align` are also scored by the protocol of published tables.
     """
-    rows, categories = [], [case.category for case in cases]
+    rows, categories, shapes = [], [case.category for case in cases], [case.name for case in cases]
     for name, predict in methods.items():
         progress(f"{suite}: {data}: {name}")
         scores = score(cases, predict(), points=points, surfaces=surfaces, split=split, align=name in align)
-        rows.append(Row(suite, data, name, scores, categories))
+        rows.append(Row(suite, data, name, scores, categories, shapes))
     return rows
 
 

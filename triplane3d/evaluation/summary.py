@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from math import ceil
 
 import numpy as np
+from jaxtyping import Float
 
 LOWER_IS_BETTER = frozenset({"chamfer", "point_to_surface", "aligned_chamfer", "wall_contact"})
 
@@ -22,16 +23,26 @@ class Summary:
     worst_decile: float
 
     @classmethod
-    def of(cls, values: Sequence[float], *, lower_is_better: bool = False, draws: int = 2000, seed: int = 0) -> Summary:
-        scores = np.sort(np.asarray(values, dtype=float))
+    def of(cls, values: Sequence[float], shapes: Sequence[str] = (), *, lower_is_better: bool = False,
+           draws: int = 2000, seed: int = 0) -> Summary:
+        """`shapes` names what each value was measured on, as `Row` does."""
+        scores = np.asarray(values, dtype=float)
         if len(scores) == 0:
             raise ValueError("there is nothing to summarise: no shape was scored")
-        if lower_is_better:
-            scores = scores[::-1]
-        index = np.random.default_rng(seed).integers(len(scores), size=(draws, len(scores)))
-        low, high = np.quantile(scores[index].mean(1), [0.025, 0.975])
+        (means,) = drawn_means(scores[None], shapes, draws, np.random.default_rng(seed))
+        low, high = np.quantile(means, [0.025, 0.975])
+        worst_first = np.sort(scores)[:: -1 if lower_is_better else 1]
         return cls(len(scores), float(scores.mean()), float(low), float(high),
-                   float(scores[: ceil(len(scores) / 10)].mean()))
+                   float(worst_first[: ceil(len(scores) / 10)].mean()))
+
+
+def drawn_means(scores: Float[np.ndarray, "kinds values"], shapes: Sequence[str], draws: int,
+                rng: np.random.Generator) -> Float[np.ndarray, "kinds draws"]:
+    """Bootstrap means: shapes are drawn, each with all that was measured on it; without names all are different."""
+    _, of_shape = np.unique(shapes if len(shapes) else np.arange(scores.shape[1]), return_inverse=True)
+    totals, counts = np.stack([np.bincount(of_shape, kind) for kind in scores]), np.bincount(of_shape)
+    index = rng.integers(len(counts), size=(draws, len(counts)))
+    return totals[:, index].sum(-1) / counts[index].sum(-1)
 
 
 @dataclass(frozen=True)
@@ -52,12 +63,12 @@ class Estimate:
 def gap(of: Sequence[float], minus: Sequence[float], *, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
     """Difference of two means over different shapes, and its interval."""
     rng = np.random.default_rng(seed)
-    means = [np.asarray(scores)[rng.integers(len(scores), size=(draws, len(scores)))].mean(1) for scores in (of, minus)]
+    means = [drawn_means(np.asarray(scores, dtype=float)[None], (), draws, rng)[0] for scores in (of, minus)]
     low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
     return float(np.mean(of) - np.mean(minus)), float(low), float(high)
 
 
-def share(of: Sequence[float], whole: Sequence[float], *, draws: int = 2000,
+def share(of: Sequence[float], whole: Sequence[float], shapes: Sequence[str] = (), *, draws: int = 2000,
           seed: int = 0) -> tuple[float, float, float]:
     """Ratio of two means over the same shapes, and its interval: the shapes are drawn together.
 
@@ -66,10 +77,10 @@ def share(of: Sequence[float], whole: Sequence[float], *, draws: int = 2000,
     part, full = np.asarray(of, dtype=float), np.asarray(whole, dtype=float)
     if part.shape != full.shape or len(part) == 0:
         raise ValueError(f"a share pairs the scores of the same shapes, got {len(part)} and {len(full)} of them")
-    index = np.random.default_rng(seed).integers(len(part), size=(draws, len(part)))
-    sums = np.stack([np.append(scores[index].sum(1), scores.sum()) for scores in (part, full)])
+    both = np.stack([part, full])
+    means = np.append(drawn_means(both, shapes, draws, np.random.default_rng(seed)), both.mean(1)[:, None], axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where(sums[0] == sums[1], 1.0, sums[0] / sums[1])
+        ratios = np.where(means[0] == means[1], 1.0, means[0] / means[1])
     # Not interpolated: a draw may be infinite.
     low, high = np.quantile(ratios[:-1], [0.025, 0.975], method="nearest")
     return float(ratios[-1]), float(low), float(high)
@@ -77,22 +88,32 @@ def share(of: Sequence[float], whole: Sequence[float], *, draws: int = 2000,
 
 @dataclass
 class Row:
-    """One line of a table: scores per shape, and the category of each shape where it has one."""
+    """One line of a table: scores, and the category of what each was measured on where it has one.
+
+    `shapes` names what that was. Scores of one shape (two views of a mesh, several seeds) are not independent, so the
+    bootstrap draws them together; without names every score is of another shape.
+    """
 
     suite: str
     data: str
     method: str
     scores: list[dict[str, float]]
     categories: Sequence[str] = ()
+    shapes: Sequence[str] = ()
 
     def values(self, metric: str) -> list[float]:
         """Of the shapes that have it."""
         return [score[metric] for score in self.scores if metric in score]
 
+    def shapes_with(self, metric: str) -> list[str]:
+        """The shapes' names, in the order of `values`."""
+        return [name for name, score in zip(self.shapes, self.scores) if metric in score]
+
     def summaries(self) -> dict[str, Summary]:
         """Of every metric, over the shapes that have it."""
         names = dict.fromkeys(name for score in self.scores for name in score)
-        return {name: Summary.of(self.values(name), lower_is_better=name in LOWER_IS_BETTER) for name in names}
+        return {name: Summary.of(self.values(name), self.shapes_with(name), lower_is_better=name in LOWER_IS_BETTER)
+                for name in names}
 
     def by_category(self) -> dict[str, dict[str, float]]:
         """Mean of each metric in each category."""
@@ -139,7 +160,8 @@ def margins(rows: Sequence[Row], metric: str = "volume_iou", method: str = "mode
     for own in (row for row in rows if row.method == method):
         for other in rows:
             if (other.suite, other.data) == (own.suite, own.data) and other.method not in (method, "truth"):
-                gain = Summary.of([mine[metric] - theirs[metric] for mine, theirs in zip(own.scores, other.scores)])
+                gain = Summary.of([mine[metric] - theirs[metric] for mine, theirs in zip(own.scores, other.scores)],
+                                  own.shapes)
                 gains.append(Estimate(own.suite, own.data, f"{metric} of {method} - {other.method}", gain.mean,
                                       gain.low, gain.high))
     return gains

@@ -42,13 +42,13 @@ def views_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], phot
         scores = [{"volume_iou": intersection_over_union(truth, answer.occupancy(where))}
                   for truth, answer in zip(truths, answers)]
         rows[count] = Row("views", data, "1 view" if count == 1 else f"{count} views", scores,
-                          [case.category for case in cases])
+                          [case.category for case in cases], [case.name for case in cases])
     fewest = min(rows)
     estimates = []
     for count, row in rows.items():
         if count != fewest:
             gain = Summary.of([more["volume_iou"] - less["volume_iou"]
-                               for more, less in zip(row.scores, rows[fewest].scores)])
+                               for more, less in zip(row.scores, rows[fewest].scores)], row.shapes)
             estimates.append(Estimate("views", data, f"{row.method} - {rows[fewest].method}", gain.mean, gain.low,
                                       gain.high))
     return list(rows.values()), estimates
