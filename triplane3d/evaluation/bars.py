@@ -61,16 +61,15 @@ class Bar:
         return suite == self.suite and fnmatchcase(data, self.data) and fnmatchcase(name, self.of)
 
     def _of_row(self, row: Row) -> tuple[float, float, float] | None:
-        unnamed = [""] * len(row.scores)
-        asked = [index for index, (score, category) in enumerate(zip(row.scores, row.categories or unnamed))
+        categories, shapes = row.categories or [""] * len(row.scores), row.shapes or map(str, range(len(row.scores)))
+        asked = [(score[self.metric], shape) for score, category, shape in zip(row.scores, categories, shapes)
                  if self.metric in score and (self.only is None or self.only(score, category))]
         if not asked:
             return None
-        values = [row.scores[index][self.metric] for index in asked]
-        shapes = [row.shapes[index] for index in asked] if row.shapes else ()
+        values, names = [value for value, _ in asked], [shape for _, shape in asked]
         if self.passing is not None:
             values = [float(value >= self.passing) for value in values]
-        summary = Summary.of(values, shapes)
+        summary = Summary.of(values, names)
         return (summary.mean, min(values), max(values)) if self.each else (summary.mean, summary.low, summary.high)
 
 
