@@ -32,6 +32,7 @@ from triplane3d.models.image_encoder import image_tokens
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.training.augment import premultiply
 from triplane3d.training.denoiser import normalize, train
+from triplane3d.training.encode import latent_statistics
 from triplane3d.training.run import gather
 
 SIGMAS = (0.3, 0.5, 0.7, 0.85, 0.95)
@@ -138,8 +139,8 @@ def held_out_samples(vae: AutoencoderKLTriplane, folder: Path, batch: int = 32) 
         surface = (drawn["surface_points"], drawn["surface_normals"], drawn["surface_colors"])
         samples.append((vae.encode(*surface).latent_dist.mode(), premultiply(drawn["view"])))
     latents, views = (torch.cat(parts) for parts in zip(*samples))
-    mean_, std = (torch.tensor(vae.config[key]).view(-1, 1, 1) for key in ("latents_mean", "latents_std"))
-    return {"latents": (latents - mean_) / std, "views": views}
+    center, deviation = latent_statistics(vae.config)
+    return {"latents": (latents - center) / deviation, "views": views}
 
 
 @torch.no_grad()

@@ -11,9 +11,10 @@ from pathlib import Path
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.loading import component_class
+from triplane3d.training.architecture import INCIDENTAL
 
-# What a saved config may say that is not architecture.
-INCIDENTAL = ("_diffusers_version", "_name_or_path", "transformers_version", "dtype", "latents_mean", "latents_std")
+# What a saved config may say that is not architecture either.
+VERSIONS = ("_diffusers_version", "_name_or_path", "transformers_version", "dtype")
 
 
 def assemble(autoencoder: Path, denoiser: Path, pipeline: Path, *, limit_mb: float = 60.0) -> float:
@@ -57,7 +58,7 @@ def defaults(kind: type) -> dict:
 
 def check_architecture(trained: dict, declared: dict, where: Path) -> None:
     """Weights belong to one architecture: every key that both configs state must agree."""
-    for key in (trained.keys() & declared.keys()) - set(INCIDENTAL):
+    for key in (trained.keys() & declared.keys()) - {*INCIDENTAL, *VERSIONS}:
         if trained[key] != declared[key]:
             raise ValueError(f"{where}: {key}={declared[key]!r}, but the weights were trained with {trained[key]!r}")
 

@@ -39,7 +39,7 @@ from triplane3d.training.losses import drop_condition, occupancy_iou
 from triplane3d.training.noise import noise_path
 from triplane3d.training.pictures import contact_sheet
 from triplane3d.training.run import Run, gather, start
-from triplane3d.training.sources import check_source, latents_and_photos
+from triplane3d.training.sources import check_source, held_out_photos, latents_and_photos
 
 PIPELINE_SETTINGS = (
     "foreground_ratio",
@@ -237,8 +237,7 @@ def train(config: DenoiserConfig) -> Path:
     labels = COARSE_LABELS if config.flow.coarse_occupancy else 0
     photos = latents_and_photos(data, vae, accelerator, labels=labels)
     measure = None
-    if data.validation:
-        held_out = ShardDataset(data.validation, keys=("labels", "view"), label_points=data.validation_labels)
+    if (held_out := held_out_photos(data)) is not None:
         measure = accelerator.autocast()(partial(validate, pipeline, held_out, data))
 
     for batch in run.batches(photos):

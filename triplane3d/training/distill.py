@@ -31,7 +31,7 @@ from triplane3d.training.denoiser import PIPELINE_SETTINGS, check_views, choose_
 from triplane3d.training.flow_map import Conditions, Lecturer, Lessons, Velocity, guided_velocity
 from triplane3d.training.growth import grown_transformer
 from triplane3d.training.run import Run, start
-from triplane3d.training.sources import check_source, latents_and_photos
+from triplane3d.training.sources import check_source, held_out_photos, latents_and_photos
 
 
 class FlowMapObjective(nn.Module):
@@ -97,10 +97,7 @@ def train(config: DistillConfig) -> Path:
     )
 
     measure = None
-    if config.data.validation and config.validate_at:
-        held_out = ShardDataset(
-            config.data.validation, keys=("labels", "view"), label_points=config.data.validation_labels
-        )
+    if config.validate_at and (held_out := held_out_photos(config.data)) is not None:
         measure = accelerator.autocast()(partial(validate_few, pipeline, held_out, config))
 
     for batch in run.batches(latents_and_photos(config.data, pipeline.vae, accelerator)):

@@ -126,6 +126,13 @@ def latents_and_photos(data: LatentDataConfig, vae: AutoencoderKLTriplane, accel
     return LatentPhotos(Latents(data.latents, vae.config), ShardDataset(data.folder, keys, label_points=labels))
 
 
+def held_out_photos(data: LatentDataConfig) -> ShardDataset | None:
+    """Photos and labels to validate on, if a folder of them is named."""
+    if not data.validation:
+        return None
+    return ShardDataset(data.validation, keys=("labels", "view"), label_points=data.validation_labels)
+
+
 def streamed_photos(
     data: LatentDataConfig, vae: AutoencoderKLTriplane, accelerator: Accelerator, *, labels: int = 0
 ) -> ShapeStream:
