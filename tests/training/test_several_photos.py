@@ -27,6 +27,19 @@ def test_half_of_the_batches_show_one_photo_and_no_number_is_left_out() -> None:
     assert choose_views(views, cameras, ViewsConfig())[0].shape[1] == 1
 
 
+def test_processes_look_at_as_many_photos_as_one_another() -> None:
+    views, cameras = stored()
+    config = ViewsConfig(max_views=4, single=0.3)
+
+    def counts(own_seed: int) -> list[int]:
+        common = torch.Generator().manual_seed(5)
+        torch.manual_seed(own_seed)
+        return [choose_views(views, cameras, config, common)[0].shape[1] for _ in range(50)]
+
+    assert counts(0) == counts(1)
+    assert set(counts(0)) == {1, 2, 3, 4}
+
+
 def test_what_is_told_of_a_camera_is_true_and_the_first_azimuth_always_is() -> None:
     views, cameras = stored(batch=200)
     config = ViewsConfig(max_views=4, single=0.0, unknown_elevation=0.5, unknown_azimuth=0.25)

@@ -179,12 +179,18 @@ def check_views(config: ViewsConfig, transformer: TriplaneTransformer) -> None:
 
 
 def choose_views(
-    views: Float[Tensor, "batch stored 4 height width"], cameras: Float[Tensor, "batch stored 2"], config: ViewsConfig
+    views: Float[Tensor, "batch stored 4 height width"],
+    cameras: Float[Tensor, "batch stored 2"],
+    config: ViewsConfig,
+    common: Generator | None = None,
 ) -> tuple[Float[Tensor, "batch views 4 height width"], Float[Tensor, "batch views 2"]]:
-    """As many photos of each shape as this batch shows, and of their cameras what is told."""
+    """As many photos of each shape as this batch shows, and of their cameras what is told.
+
+    The number is drawn from `common`, the same on all processes: none then waits for one that looks at more.
+    """
     most = min(config.max_views, views.shape[1])
-    several = most > 1 and torch.rand(()) >= config.single
-    count = int(torch.randint(2, most + 1, ())) if several else 1
+    several = most > 1 and torch.rand((), generator=common) >= config.single
+    count = int(torch.randint(2, most + 1, (), generator=common)) if several else 1
     views, cameras = views[:, :count], cameras[:, :count]
     hidden = torch.rand(cameras.shape, device=cameras.device) < cameras.new_tensor(
         [config.unknown_azimuth, config.unknown_elevation]
@@ -241,7 +247,7 @@ def train(config: DenoiserConfig) -> Path:
         measure = accelerator.autocast()(partial(validate, pipeline, held_out, data))
 
     for batch in run.batches(photos):
-        views, cameras = choose_views(batch["views"], batch["cameras"], config.views)
+        views, cameras = choose_views(batch["views"], batch["cameras"], config.views, run.common)
         framed = augment_views(rearrange(views, "batch view ... -> (batch view) ..."), config.augment)
         pixel_values = rearrange(
             normalize(pipeline.image_processor, framed), "(batch view) ... -> batch view ...", view=views.shape[1]

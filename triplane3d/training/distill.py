@@ -16,7 +16,7 @@ import torch
 from diffusers.training_utils import EMAModel
 from einops import rearrange, reduce
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
 from triplane3d.config import DistillConfig
@@ -102,7 +102,7 @@ def train(config: DistillConfig) -> Path:
 
     for batch in run.batches(latents_and_photos(config.data, pipeline.vae, accelerator)):
         with accelerator.autocast():
-            conditions = seen(pipeline, batch, config)
+            conditions = seen(pipeline, batch, config, run.common)
             lessons = lecturer.draw(batch["latents"], conditions)
         run.update(run.losses(lessons, conditions))
         run.pause(measure)
@@ -134,9 +134,11 @@ def build_pipeline(
 
 
 @torch.no_grad()
-def seen(pipeline: Triplane3DPipeline, batch: dict[str, Tensor], config: DistillConfig) -> Conditions:
+def seen(
+    pipeline: Triplane3DPipeline, batch: dict[str, Tensor], config: DistillConfig, common: Generator | None = None
+) -> Conditions:
     """What teacher and student are told of a batch: tokens of photos of each shape, damaged as for the denoiser."""
-    views, cameras = choose_views(batch["views"], batch["cameras"], config.views)
+    views, cameras = choose_views(batch["views"], batch["cameras"], config.views, common)
     framed = augment_views(rearrange(views, "batch view ... -> (batch view) ..."), config.augment)
     tokens = pipeline.encode_image(normalize(pipeline.image_processor, framed))
     conditions = {

@@ -130,6 +130,7 @@ class Run:
         self.components = dict(components)
         self.output = Path(self.config.output)
         self.step = 0
+        self.common = torch.Generator()  # drawn from by all processes alike, for what they should agree on
         self.updated = False  # did the last batch end an accumulation?
         self.skipped = 0  # updates left out because loss or gradient were not finite
         self._skipped_in_a_row = 0
@@ -182,6 +183,7 @@ class Run:
             batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in next(loader).items()}
             self._waiting += time.perf_counter() - self._clock
             torch.manual_seed(stream(self.config.seed, number, rank, 1))
+            self.common.manual_seed(stream(self.config.seed, number, 0, 2))
             with accelerator.accumulate(self.objective):
                 yield batch
 
