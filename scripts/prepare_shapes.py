@@ -3,11 +3,13 @@
 Shards that exist already are kept, so the command can be stopped and given again.
 """
 
+import os
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import torch
 
@@ -34,13 +36,25 @@ def prepare(config: ShapesConfig) -> None:
                     batch_size=config.batch_size, device=config.device)  # fmt: skip
     begun, done = time.perf_counter(), 0
     # Spawned, not forked: a forked copy of an initialised CUDA context or thread pool hangs.
-    pool = ProcessPoolExecutor(config.workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
-    with pool:
+    with ProcessPoolExecutor(config.workers, get_context("spawn"), initializer=begin_worker) as pool:
         futures = {pool.submit(write, path, seeds): len(seeds) for path, seeds in jobs}
         for future in as_completed(futures):
             future.result()
             done += futures[future]
             print(f"{done} shapes, {done / (time.perf_counter() - begun):.1f} per second", flush=True)
+
+
+def begin_worker() -> None:
+    """One thread a worker, and none that outlives the command: killed, that could not tell them to stop."""
+    torch.set_num_threads(1)
+    command = parent_process()
+    assert command is not None, "workers are started by the command"
+
+    def follow() -> None:
+        command.join()
+        os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
 
 
 def shards(folder: Path, first: int, count: int, size: int) -> list[tuple[Path, range]]:

@@ -1,7 +1,11 @@
 """Shards: what is written is what is read, and a broken file is named."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -57,3 +61,19 @@ def test_a_shard_that_lacks_what_is_asked_of_it_is_named(folder: Path, tmp_path:
     assert len(ShardDataset(tmp_path, keys=("surface", "labels"))) == 2
     with pytest.raises(ValueError, match="blind.safetensors lacks views, which this stage reads.*prepare_shapes.py"):
         ShardDataset(tmp_path)
+
+
+def test_a_killed_command_leaves_no_worker_behind(tmp_path: Path) -> None:
+    settings = {"output": tmp_path / "shapes", "shapes": 4096, "validation_shapes": 2, "shard_size": 2, "views": 1,
+                "surface_points": 64, "label_points": 64, "image_size": 16, "workers": 1, "device": "cpu"}  # fmt: skip
+    config = tmp_path / "data.yaml"
+    config.write_text("".join(f"{key}: {value}\n" for key, value in settings.items()))
+    command = subprocess.Popen([sys.executable, "scripts/prepare_shapes.py", config], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("shapes/train/*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    workers = psutil.Process(command.pid).children()
+    assert workers, "it is writing"
+    command.kill()
+    command.wait()
+    assert not psutil.wait_procs(workers, timeout=30)[1]
