@@ -78,10 +78,28 @@ def test_gradient_checkpointing_gives_the_same_gradients(config: dict) -> None:
 
 
 def test_training_reaches_every_parameter() -> None:
-    vae = tiny_vae().train()
+    vae = tiny_vae(decoder_resnet_layers=1).train()
     output = vae(**surface(), query_points=torch.rand(2, 20, 3) * 2 - 1, sample_posterior=True)
     (output.occupancy_logits.sum() + output.colors.sum() + output.latent_dist.kl().sum()).backward()
     assert [name for name, parameter in vae.named_parameters() if parameter.grad is None] == []
+
+
+def test_residual_blocks_begin_as_nothing_and_then_look_beyond_their_patch() -> None:
+    vae, plain = tiny_vae(decoder_resnet_layers=1), tiny_vae()
+    plain.load_state_dict(vae.state_dict(), strict=False)
+    latents = torch.randn(2, 4, 4, 12)
+    assert torch.equal(vae.decode(latents).planes, plain.decode(latents).planes)
+
+    # What a pixel beside a seam says depends on the pixel beyond it, and hardly on one that is far away.
+    block = vae.decoder.resnets[0]
+    torch.nn.init.normal_(block.conv2.weight)
+    side, planes = vae.decoder.plane_patch, torch.randn(1, 8, 16, 16)
+    moved = []
+    for column in (side, side + 6):
+        changed = planes.clone()
+        changed[..., column] += 1
+        moved.append((block(changed, None) - block(planes, None)).abs()[..., side - 1].mean())
+    assert moved[0] > 3 * moved[1]
 
 
 def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:
@@ -110,6 +128,8 @@ def test_wrong_shapes_are_named() -> None:
         vae.field(torch.zeros(1, 3, 4, 16, 16))
     with pytest.raises(ValueError, match="set plane_size=32"):
         AutoencoderKLTriplane(**{**DIRECT3D_VAE, "latent_size": 4})
+    with pytest.raises(ValueError, match='decoder_resnet_layers=2 belongs to decoder_type="tokens"'):
+        AutoencoderKLTriplane(**{**DIRECT3D_VAE, "decoder_resnet_layers": 2})
 
 
 def test_mini_fits_its_budget_and_direct3d_its_size() -> None:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from models.tiny_models import PIPELINES, denoiser_inputs, tiny_transformer
+from models.tiny_models import PIPELINES, denoiser_inputs, surface, tiny_transformer, tiny_vae
 
-from triplane3d.training.growth import grown_transformer
+from triplane3d.training.growth import grown_autoencoder, grown_transformer
 
 
-def declared(folder: Path, **changes: object) -> Path:
-    """The tiny pipeline's description with a changed transformer."""
+def declared(folder: Path, component: str = "transformer", **changes: object) -> Path:
+    """The tiny pipeline's description with a changed component."""
     shutil.copytree(PIPELINES / "tiny", folder)
-    path = folder / "transformer" / "config.json"
+    path = folder / component / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     return folder
 
@@ -53,3 +53,14 @@ def test_what_was_grown_is_not_taken_away(tmp_path: Path) -> None:
     tiny_transformer(interval_condition=True).save_pretrained(tmp_path / "trained" / "transformer")
     with pytest.raises(ValueError, match="interval_condition=True there, False here"):
         grown_transformer(tmp_path / "trained", declared(tmp_path / "pipeline"))
+
+
+def test_an_autoencoder_grows_and_keeps_the_scale_of_its_latents(tmp_path: Path) -> None:
+    trained, inputs = tiny_vae(latents_mean=[0.1] * 4, latents_std=[2.0] * 4), surface()
+    trained.save_pretrained(tmp_path / "vae")
+    grown = grown_autoencoder(tmp_path / "vae", declared(tmp_path / "pipeline", "vae", decoder_resnet_layers=2)).eval()
+    assert torch.allclose(grown(**inputs).planes, trained(**inputs).planes, atol=1e-6)
+    assert len(grown.decoder.resnets) == 2 and grown.config.latents_std == [2.0] * 4
+    grown.save_pretrained(tmp_path / "grown")
+    with pytest.raises(ValueError, match="decoder_resnet_layers=2 there, 0 here"):
+        grown_autoencoder(tmp_path / "grown", declared(tmp_path / "other", "vae"))

@@ -323,7 +323,7 @@ class TriplaneAttentionBlock(nn.Module):
         return hidden_states + self.ff(cast_for_autocast(self.norm2(hidden_states)))
 
 
-def through_blocks(stack: nn.Module, blocks: nn.ModuleList, hidden_states: Tensor, *context: Tensor) -> Tensor:
+def through_blocks(stack: nn.Module, blocks: nn.ModuleList, hidden_states: Tensor, *context: Tensor | None) -> Tensor:
     """`hidden_states` after the `blocks` of `stack`, each recomputed in backward where it checkpoints gradients."""
     for block in blocks:
         if torch.is_grad_enabled() and stack.gradient_checkpointing:

@@ -184,7 +184,8 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
     cross-attend to the points); `decoder_type` is "tokens" (a transformer whose head grows each token into a patch)
     or "conv" (an image decoder over the rolled-out planes). `latents_mean` and `latents_std` (one value per latent
     channel, or None) normalise the latents a denoiser sees: z = latents · std + mean before `decode`.
-    `mid_block_attention` lets the convolutional decoder's pixels attend to each other once, before they grow.
+    `mid_block_attention` lets the convolutional decoder's pixels attend to each other once, before they grow;
+    `decoder_resnet_layers` residual blocks mend the seams between the patches of the other one.
     """
 
     _supports_gradient_checkpointing = True
@@ -224,6 +225,7 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
         latents_mean: list[float] | None = None,
         latents_std: list[float] | None = None,
         mid_block_attention: bool = True,
+        decoder_resnet_layers: int = 0,
     ):
         super().__init__()
         self.encoder: nn.Module
@@ -273,8 +275,14 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
                 plane_channels=plane_channels,
                 plane_size=plane_size,
                 activation_fn=activation_fn,
+                resnet_layers=decoder_resnet_layers,
             )
         elif decoder_type == "conv":
+            if decoder_resnet_layers:
+                raise ValueError(
+                    f'decoder_resnet_layers={decoder_resnet_layers} belongs to decoder_type="tokens"; "conv" has '
+                    "residual blocks of its own, see block_out_channels"
+                )
             grown = latent_size * 2 ** (len(block_out_channels) - 1)
             if plane_size != grown:
                 raise ValueError(

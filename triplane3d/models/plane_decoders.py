@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
+from math import gcd
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,11 @@ from triplane3d.models.attention import TriplaneAttentionBlock, cast_for_autocas
 
 
 class TokenDecoder(nn.Module):
-    """A transformer over latent patches whose linear head grows each token into a patch of the planes."""
+    """A transformer over latent patches whose linear head grows each token into a patch of the planes.
+
+    Neighbouring patches know of each other only through their tokens, and may meet in a seam: `resnet_layers` residual
+    blocks look at the pixels on both sides of it. Before they are trained they change nothing.
+    """
 
     def __init__(
         self,
@@ -29,6 +34,7 @@ class TokenDecoder(nn.Module):
         plane_channels: int,
         plane_size: int,
         activation_fn: str,
+        resnet_layers: int = 0,
     ):
         super().__init__()
         self.patch_size = patch_size
@@ -41,6 +47,16 @@ class TokenDecoder(nn.Module):
         )
         self.norm_out = nn.LayerNorm(dim)
         self.proj_out = nn.Linear(dim, plane_channels * self.plane_patch**2)
+        groups = gcd(plane_channels, 8)
+        self.resnets = nn.ModuleList(
+            [
+                ResnetBlock2D(in_channels=plane_channels, temb_channels=None, groups=groups)
+                for _ in range(resnet_layers)
+            ]
+        )
+        for block in self.resnets:
+            nn.init.zeros_(block.conv2.weight)
+            nn.init.zeros_(block.conv2.bias)
         self.gradient_checkpointing = False
 
     def forward(
@@ -56,14 +72,16 @@ class TokenDecoder(nn.Module):
         hidden_states = self.proj_in(hidden_states) + self.positions.to(latents.dtype)
         hidden_states = through_blocks(self, self.blocks, hidden_states)
         patches = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
-        return rearrange(
+        planes = rearrange(
             patches,
-            "batch (plane row column) (channel i j) -> batch plane channel (row i) (column j)",
+            "batch (plane row column) (channel i j) -> (batch plane) channel (row i) (column j)",
             plane=3,
             row=self.grid_size,
             i=self.plane_patch,
             j=self.plane_patch,
         )
+        planes = through_blocks(self, self.resnets, planes, None)
+        return rearrange(planes, "(batch plane) channel row column -> batch plane channel row column", plane=3)
 
 
 class UpsamplingConv(nn.Conv2d):

@@ -20,7 +20,7 @@ from triplane3d.data.shards import ShardDataset
 from triplane3d.data.streams import ShapeStream
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.triplane import TriplaneField
-from triplane3d.training.architecture import check_init
+from triplane3d.training.growth import grown_autoencoder
 from triplane3d.training.losses import occupancy_iou, occupancy_loss
 from triplane3d.training.pictures import contact_sheet
 from triplane3d.training.run import Run, gather, start
@@ -79,10 +79,10 @@ def train(config: AutoencoderConfig) -> Path:
     """Trains until `config.run.steps` and returns the output folder, which then holds `vae/`."""
     check_source(config.data, "folder")
     accelerator = start(config)
-    vae = AutoencoderKLTriplane.from_config(AutoencoderKLTriplane.load_config(config.pipeline, subfolder="vae"))
     if config.init:
-        declared, vae = vae.config, AutoencoderKLTriplane.from_pretrained(config.init)
-        check_init(config.init, vae.config, f"{config.pipeline}/vae", declared)
+        vae = grown_autoencoder(config.init, config.pipeline)
+    else:
+        vae = AutoencoderKLTriplane.from_config(AutoencoderKLTriplane.load_config(config.pipeline, subfolder="vae"))
     if not config.train_encoder:
         if not config.init:
             raise ValueError("train_encoder=false keeps the encoder of `init`, but none is given; set init")
