@@ -118,6 +118,8 @@ class AutoencoderLossConfig:
     latent_noise: float = 0.0  # decode latents with noise of up to so many deviations: a denoiser's are not exact
     color: float = 0.5  # mean absolute error at surface points; only for a vae with colours
     color_points: int = 256
+    normal: float = 0.0  # one minus the cosine between the surface's normal and the way occupancy falls there
+    normal_points: int = 256  # each asks the field four times more
 
 
 @dataclass(frozen=True, kw_only=True)

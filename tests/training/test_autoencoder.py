@@ -4,11 +4,13 @@ import json
 
 import pytest
 import torch
+from models.tiny_models import tiny_vae
 from safetensors.torch import load_file
 from tiny_stages import autoencoder_config
 
+from triplane3d.config import AutoencoderLossConfig
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
-from triplane3d.training.autoencoder import train
+from triplane3d.training.autoencoder import AutoencoderObjective, train
 
 
 def test_it_learns_the_shapes_it_is_shown(autoencoder):
@@ -22,6 +24,42 @@ def test_it_leaves_a_vae_that_loads_and_a_picture(autoencoder):
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae")
     assert all(torch.isfinite(parameter).all() for parameter in vae.parameters())
     assert list((autoencoder / "pictures").glob("validation-*.png"))
+
+
+def test_normals_are_part_of_the_loss_where_asked_for(work, tmp_path):
+    weights = {"kl": 0.0, "color": 0.0, "normal": 0.5, "normal_points": 32}
+    settings = {"run.steps": 1, "run.log_every": 1, "data.validation": None, "run.output": tmp_path / "run"}
+    run = train(autoencoder_config(work, **settings, **{f"loss.{name}": value for name, value in weights.items()}))
+    line = json.loads((run / "log.jsonl").read_text().splitlines()[0])
+    assert 0 < line["normal"] < 2
+    assert line["loss"] == pytest.approx(line["occupancy"] + 0.5 * line["normal"], rel=1e-3)
+
+
+class Ball:
+    """A field that knows the answers: a ball of radius 0.6, coloured by place."""
+
+    has_color = True
+
+    def occupancy_and_color(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return 50 * (0.6 - points.norm(dim=-1)), (points + 1) / 2
+
+
+def test_every_answer_goes_to_its_own_loss():
+    normals = torch.nn.functional.normalize(torch.randn(2, 40, 3), dim=-1)
+    labels = torch.cat([torch.rand(2, 30, 3) * 2 - 1, 0.6 * normals[:, :30]], dim=1)
+    objective = AutoencoderObjective(tiny_vae(), AutoencoderLossConfig(color_points=25, normal=1.0, normal_points=15))
+    objective.vae.field = lambda planes: Ball()
+    surface = {"surface_points": 0.6 * normals, "surface_normals": normals, "surface_colors": (0.6 * normals + 1) / 2}
+    losses = objective(**surface, label_points=labels, label_distance=labels.norm(dim=-1) - 0.6)
+    assert losses["color"] < 1e-6 and losses["normal"] < 1e-3 and losses["occupancy"] < 0.5
+    turned = objective(**{**surface, "surface_normals": -normals}, label_points=labels,
+                       label_distance=0.6 - labels.norm(dim=-1))  # fmt: skip
+    assert turned["normal"] > 1.99 and turned["occupancy"] > 2 and turned["color"] < 1e-6
+
+
+def test_normals_of_no_points_are_refused():
+    with pytest.raises(ValueError, match="asks for normals, but loss.normal_points=0; set at least 1"):
+        AutoencoderObjective(tiny_vae(), AutoencoderLossConfig(normal=0.1, normal_points=0))
 
 
 def test_a_killed_run_resumes_exactly(work, tmp_path):

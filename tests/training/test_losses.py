@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from triplane3d.training.losses import drop_condition, occupancy_iou, occupancy_loss, soft_occupancy
+from triplane3d.training.losses import (
+    descent,
+    drop_condition,
+    normal_loss,
+    occupancy_iou,
+    occupancy_loss,
+    soft_occupancy,
+    tetrahedra,
+)
 
 
 def sphere(points: torch.Tensor, radius: float) -> torch.Tensor:
@@ -37,6 +45,29 @@ def test_iou_of_concentric_spheres_is_the_ratio_of_their_volumes():
     assert torch.allclose(iou, torch.full((2,), (0.6 / 0.8) ** 3), atol=0.01)
     assert occupancy_iou(-sphere(points, 0.8), sphere(points, 0.8)).tolist() == [1, 1]
     assert occupancy_iou(torch.full((1, 9), -1.0), torch.full((1, 9), 1.0)).tolist() == [1]  # nothing, and rightly so
+
+
+def test_a_solid_falls_along_its_normals():
+    normals = torch.nn.functional.normalize(torch.randn(2, 50, 3), dim=-1)
+    places = tetrahedra(0.6 * normals, size=0.01)
+    assert torch.allclose((places.unflatten(1, (50, 4)) - 0.6 * normals[:, :, None]).norm(dim=-1), torch.tensor(0.01))
+    logits = -100 * sphere(places, 0.6)
+    assert normal_loss(logits, normals) < 1e-3
+    assert normal_loss(-logits, normals) > 2 - 1e-3
+    sideways = torch.linalg.cross(normals, torch.randn(2, 50, 3))
+    assert normal_loss(logits, sideways).item() == pytest.approx(1, abs=1e-2)
+    # Steepness is told too: of 4 corners, each a third of its square away along every axis.
+    assert torch.allclose(descent(logits).norm(dim=-1), torch.tensor(4 / 3**0.5), rtol=1e-2)
+
+
+def test_slopes_are_told_in_full_precision_and_flat_places_do_not_drown_the_others():
+    logits, normals = 8 + 0.02 * torch.randn(2, 40), torch.nn.functional.normalize(torch.randn(2, 10, 3), dim=-1)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = descent(logits)
+    assert torch.equal(rough, descent(logits))
+    flat = torch.full((2, 40), 8.0, requires_grad=True)
+    normal_loss(flat, normals).backward()
+    assert 0 < flat.grad.abs().max() < 10
 
 
 def test_only_the_dropped_samples_lose_their_condition():

@@ -21,10 +21,13 @@ from triplane3d.data.streams import ShapeStream
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.triplane import TriplaneField
 from triplane3d.training.growth import grown_autoencoder
-from triplane3d.training.losses import occupancy_iou, occupancy_loss
+from triplane3d.training.losses import normal_loss, occupancy_iou, occupancy_loss, tetrahedra
 from triplane3d.training.pictures import contact_sheet
 from triplane3d.training.run import Run, gather, start
 from triplane3d.training.sources import check_source, streamed_surfaces
+
+SLOPE = 2 / 128
+"""How far about a point its slope is asked for, in world units: a voxel of a 128³ grid."""
 
 
 class AutoencoderObjective(nn.Module):
@@ -32,6 +35,11 @@ class AutoencoderObjective(nn.Module):
 
     def __init__(self, vae: AutoencoderKLTriplane, weights: AutoencoderLossConfig):
         super().__init__()
+        if weights.normal and weights.normal_points < 1:
+            raise ValueError(
+                f"loss.normal={weights.normal:g} asks for normals, but loss.normal_points={weights.normal_points}; "
+                "set at least 1, or loss.normal to 0"
+            )
         self.vae, self.weights = vae, weights
 
     def forward(
@@ -48,19 +56,25 @@ class AutoencoderObjective(nn.Module):
         latents = disturb(posterior.sample(), weights.latent_noise)
         field = self.vae.field(self.vae.decode(latents, return_dict=False)[0])
 
-        # One query for both questions: each would sample the planes, and backward would fill them, anew.
-        surface = surface_points[:, : weights.color_points] if field.has_color else surface_points[:, :0]
-        logits, colors = field.occupancy_and_color(torch.cat([label_points, surface], dim=1))
-        asked = label_points.shape[1]
+        # One query for all questions: each would sample the planes, and backward would fill them, anew.
+        colored = slice(0, weights.color_points if field.has_color else 0)
+        sloped = slice(0, weights.normal_points if weights.normal else 0)
+        asked = [label_points, surface_points[:, colored], tetrahedra(surface_points[:, sloped], SLOPE)]
+        logits, colors = field.occupancy_and_color(torch.cat(asked, dim=1))
+        labels, _, slopes = logits.split([points.shape[1] for points in asked], dim=1)
 
         losses = {
-            "occupancy": occupancy_loss(logits[:, :asked], label_distance, band=weights.band, near=weights.near),
+            "occupancy": occupancy_loss(labels, label_distance, band=weights.band, near=weights.near),
             "kl": posterior.kl().mean() / posterior.mean[0].numel(),  # nats per latent number
         }
+        loss = losses["occupancy"] + kl_share * weights.kl * losses["kl"]
         if field.has_color:
-            losses["color"] = functional.l1_loss(colors[:, asked:].float(), surface_colors[:, : weights.color_points])
-
-        loss = losses["occupancy"] + kl_share * weights.kl * losses["kl"] + weights.color * losses.get("color", 0.0)
+            answered = colors[:, labels.shape[1] :][:, colored].float()
+            losses["color"] = functional.l1_loss(answered, surface_colors[:, colored])
+            loss = loss + weights.color * losses["color"]
+        if weights.normal:
+            losses["normal"] = normal_loss(slopes, surface_normals[:, sloped])
+            loss = loss + weights.normal * losses["normal"]
         return {"loss": loss, **losses}
 
 
