@@ -10,17 +10,14 @@ first line is where the search began (`BEGUN`), not what configs/mini made of it
 suits runs of this length.
 """
 
-import json
-import shutil
-import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Annotated, Any
+from statistics import mean
+from typing import Annotated
 
 import torch
 import typer
+from one_change import Change, chosen, measure_lines, table, write_description
 from torch import Tensor
 from torch.nn import functional
 from transformers import Dinov2Model
@@ -43,18 +40,6 @@ LR = 2e-2
 BEGUN = {"optim.lr": LR, "flow.regression_warmup": 0.15, "flow.logit_std": 1.0, "views.max_views": 1}
 """The recipe that every line changes at one place."""
 
-
-@dataclass(frozen=True)
-class Change:
-    """What differs from the recipe: keys of the training configuration, and of the two architectures."""
-
-    run: dict[str, Any] = field(default_factory=dict)
-    transformer: dict[str, Any] = field(default_factory=dict)
-    image_encoder: dict[str, Any] = field(default_factory=dict)
-    batch: float = 1.0  # of the recipe's samples per update
-    updates: float = 1.0  # of the recipe's
-
-
 CHANGES = {
     "recipe": Change(),
     "a fifth of the learning rate": Change({"optim.lr": LR / 5}),
@@ -66,9 +51,9 @@ CHANGES = {
     "two noise levels a photo, half the photos": Change({"flow.noise_draws": 2}, batch=0.5),
     "half the batch, twice the updates": Change({"optim.lr": LR / 2**0.5}, batch=0.5, updates=2),
     "a quarter of the batch, four times the updates": Change({"optim.lr": LR / 2}, batch=0.25, updates=4),
-    "no long skips": Change(transformer={"long_skips": False}),
-    "photo not laid over the planes": Change(transformer={"front_plane_condition": False}),
-    "image patches of 8 pixels": Change(image_encoder={"patch_size": 8}),
+    "no long skips": Change(architecture={"transformer": {"long_skips": False}}),
+    "photo not laid over the planes": Change(architecture={"transformer": {"front_plane_condition": False}}),
+    "image patches of 8 pixels": Change(architecture={"image_encoder": {"patch_size": 8}}),
 }
 """The recipe, and what was tried against it."""
 
@@ -85,55 +70,34 @@ def main(
     output: Annotated[Path | None, typer.Option(help="JSON file for every run's figures.")] = None,
 ) -> None:
     """Train every line of the table with every seed and print what held-out shapes say."""
-    unknown = sorted(set(only or []) - CHANGES.keys())
-    if unknown:
-        raise typer.BadParameter(f"no such line {unknown}; they are {sorted(CHANGES)}")
-    chosen = {name: change for name, change in CHANGES.items() if not only or name in only or name == "recipe"}
+    lines = chosen(CHANGES, only)
     vae = AutoencoderKLTriplane.from_pretrained(pipeline, subfolder="vae").float().eval()
     held_out = held_out_samples(vae, data / "validation")
-
-    figures: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
-    with tempfile.TemporaryDirectory() as scratch:
-        for seed in range(seeds):  # seed by seed, so that an unfinished table compares like with like
-            for name, change in chosen.items():
-                folder = Path(scratch) / f"{len(figures[name])}-{list(chosen).index(name)}"
-                architecture = small_pipeline(pipeline, folder / "pipeline", width, layers, change)
-                updates = round(change.updates * steps)
-                overrides = {
-                    "pipeline": architecture, "data.folder": data / "train", "data.latents": data / "latents",
-                    "data.vae": pipeline / "vae", "data.validation": None, "run.output": folder / "run",
-                    "run.steps": updates, "run.batch_size": round(change.batch * batch),
-                    "run.checkpoint_every": 10 * updates,
-                    "run.validate_every": 10 * updates,
-                    "run.seed": seed, "run.trackers": (), "run.workers": 0, "optim.warmup_steps": max(1, updates // 10),
-                    "optim.ema_decay": 0.97 ** (1 / change.updates), **BEGUN, **change.run,
-                }  # fmt: skip
-                begun = time.perf_counter()
-                trained = train(load_config(DenoiserConfig, "configs/mini/denoiser.yaml", overrides))
-                seconds = (time.perf_counter() - begun) / steps
-                error = velocity_error(trained, architecture, vae, held_out)
-                figures[name].append({"error": error, "seconds": seconds})
-                shutil.rmtree(folder)
-                print(f"seed {seed}: {name}: {error:.4f}", flush=True)
-                if output:
-                    output.parent.mkdir(parents=True, exist_ok=True)
-                    settings = {"steps": steps, "batch": batch, "width": width, "layers": layers}
-                    output.write_text(json.dumps({"settings": settings, "figures": figures}, indent=1))
-    print(f"\n{steps} steps of {batch}, width {width}, {layers} layers, {seeds} seeds\n")
-    print(table(figures))
-
-
-def small_pipeline(pipeline: Path, folder: Path, width: int, layers: int, change: Change) -> Path:
-    """The JSON of `pipeline` in a folder of its own, its denoiser and image encoder made small, with one change."""
-    shutil.copytree(pipeline, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     sizes = {
         "transformer": {"num_layers": layers, "num_attention_heads": width // 64, "cross_attention_dim": width},
         "image_encoder": {"num_hidden_layers": layers // 2, "hidden_size": width, "num_attention_heads": width // 64},
     }
-    for name, changed in (("transformer", change.transformer), ("image_encoder", change.image_encoder)):
-        config = folder / name / "config.json"
-        config.write_text(json.dumps(json.loads(config.read_text()) | sizes[name] | changed))
-    return folder
+
+    def measure(change: Change, seed: int, folder: Path) -> dict[str, float]:
+        architecture = write_description(pipeline, folder / "pipeline", sizes, change)
+        updates = round(change.updates * steps)
+        overrides = {
+            "pipeline": architecture, "data.folder": data / "train", "data.latents": data / "latents",
+            "data.vae": pipeline / "vae", "data.validation": None, "run.output": folder / "run",
+            "run.steps": updates, "run.batch_size": round(change.batch * batch), "run.checkpoint_every": 10 * updates,
+            "run.validate_every": 10 * updates, "run.seed": seed, "run.trackers": (), "run.workers": 0,
+            "optim.warmup_steps": max(1, updates // 10), "optim.ema_decay": 0.97 ** (1 / change.updates),
+            **BEGUN, **change.run,
+        }  # fmt: skip
+        begun = time.perf_counter()
+        trained = train(load_config(DenoiserConfig, "configs/mini/denoiser.yaml", overrides))
+        seconds = time.perf_counter() - begun
+        return {"error": velocity_error(trained, architecture, vae, held_out), "seconds": seconds}
+
+    settings = {"steps": steps, "batch": batch, "width": width, "layers": layers}
+    figures = measure_lines(lines, seeds, measure, output=output, settings=settings)
+    print(f"\n{steps} steps of {batch}, width {width}, {layers} layers, {seeds} seeds\n")
+    print(table(figures, {"error": "held-out error"}))
 
 
 @torch.no_grad()
@@ -172,22 +136,6 @@ def velocity_error(trained: Path, pipeline: Path, vae: AutoencoderKLTriplane, he
         )[0]
         errors.append(functional.mse_loss(answer, noise - latents).item())
     return mean(errors)
-
-
-def table(figures: dict[str, list[dict[str, float]]]) -> str:
-    """Markdown: the error, its spread between seeds, the paired difference to the first line, the ratio of times."""
-    first, *_ = figures.values()
-    rows = ["| | held-out error | ± between seeds | against the recipe | time |", "|---|---|---|---|---|"]
-    for name, runs in figures.items():
-        errors = [run["error"] for run in runs]
-        spread = f"{stdev(errors):.4f}" if len(errors) > 1 else ""
-        differences = [run["error"] - other["error"] for run, other in zip(runs, first)]
-        against = ""
-        if runs is not first:
-            against = f"{mean(differences):+.4f} [{min(differences):+.4f}, {max(differences):+.4f}]"
-        ratio = mean(run["seconds"] for run in runs) / mean(run["seconds"] for run in first)
-        rows.append(f"| {name} | {mean(errors):.4f} | {spread} | {against} | {ratio:.2f}x |")
-    return "\n".join(rows)
 
 
 if __name__ == "__main__":
