@@ -1,6 +1,7 @@
 """How much is learnt from a fixed amount of work: an autoencoder from scratch, and a denoiser of eight shapes by heart.
 
     python benchmarks/learning_curve.py --budget full
+    python benchmarks/learning_curve.py --budget full --set run.batch_size=16 --set optim.lr=6e-3    # a change of it
 
 The autoencoder trains for a number of floating-point operations (torch's counter: matrix products, convolutions and
 attention, forwards and backwards), so that a wider network gets fewer steps. It is judged by V-IoU on held-out shapes,
@@ -10,7 +11,7 @@ worsen the mean of the seeds by more than 0.01.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -67,16 +68,29 @@ def main(
     budget: Annotated[str, typer.Option(help=f"One of {', '.join(BUDGETS)}; bars speak of `full`.")] = "quick",
     seeds: Annotated[int, typer.Option(help="Autoencoders to train, on the same shapes.")] = 3,
     folder: Annotated[Path | None, typer.Option(help="Keep shapes and runs here; by default nowhere.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of the autoencoder's configuration; repeatable.")
+    ] = None,
 ) -> None:
     """How much is learnt from a fixed amount of work."""
     if budget not in BUDGETS:
         raise typer.BadParameter(f"--budget must be one of {', '.join(BUDGETS)}, got {budget!r}")
     with tempfile.TemporaryDirectory() as passing:
-        print(measure(BUDGETS[budget], range(seeds), folder or Path(passing), budget).text())
+        print(measure(BUDGETS[budget], range(seeds), folder or Path(passing), budget, parsed(changes or [])).text())
 
 
-def measure(budget: Budget, seeds: Sequence[int], folder: Path, data: str) -> Report:
-    """Train everything below `folder` and say what it came to."""
+def parsed(changes: Sequence[str]) -> dict[str, str]:
+    """`["optim.lr=6e-3"]` → `{"optim.lr": "6e-3"}`; what a key takes is the configuration's to say."""
+    unclear = [change for change in changes if "=" not in change]
+    if unclear:
+        raise typer.BadParameter(f"--set takes KEY=VALUE, as in optim.lr=6e-3, not {unclear[0]!r}")
+    return dict(change.split("=", 1) for change in changes)
+
+
+def measure(
+    budget: Budget, seeds: Sequence[int], folder: Path, data: str, changes: Mapping[str, str] | None = None
+) -> Report:
+    """Train everything below `folder` and say what it came to; `changes` to the autoencoder's recipe are made first."""
     draw(budget, folder / "train", range(budget.shapes))
     draw(budget, folder / "few", range(BY_HEART), views=2)
     draw(budget, folder / "held_out", range(HELD_OUT_SEED, HELD_OUT_SEED + budget.held_out))
@@ -84,11 +98,11 @@ def measure(budget: Budget, seeds: Sequence[int], folder: Path, data: str) -> Re
     report = Report(f"budget {data}")
     scores, steps = [], 0
     for seed in seeds:
-        config = autoencoder_config(budget, folder, seed)
+        config = autoencoder_config(budget, folder, seed, changes)
         steps = config.run.steps
         vae = AutoencoderKLTriplane.from_pretrained(autoencoder.train(config) / "vae").eval()
         scores += [{"volume_iou": value} for value in reconstruction(vae, folder / "held_out", budget)]
-    report.settings = {"steps": steps}
+    report.settings = {"steps": steps, **(changes or {})}
     report.rows.append(Row("learning", data, "autoencoder", scores,
                            [f"seed {seed}" for seed in seeds for _ in range(budget.held_out)],
                            [f"shape {number}" for _ in seeds for number in range(budget.held_out)]))
@@ -111,11 +125,13 @@ def draw(budget: Budget, folder: Path, seeds: range, *, views: int = 0) -> None:
                     families=budget.families)
 
 
-def autoencoder_config(budget: Budget, folder: Path, seed: int) -> AutoencoderConfig:
-    """The recipe's own, as long as the budget lasts."""
-    paths = {"pipeline": ROOT / "pipelines" / budget.recipe, "data.folder": folder / "train", "data.validation": None,
-             "run.output": folder / f"autoencoder-{seed}", "run.seed": seed, "run.trackers": (), "run.workers": 0,
-             "run.resume": "none"}
+def autoencoder_config(
+    budget: Budget, folder: Path, seed: int, changes: Mapping[str, str] | None = None
+) -> AutoencoderConfig:
+    """The recipe's own but for `changes`, as long as the budget lasts."""
+    paths = {**(changes or {}), "pipeline": ROOT / "pipelines" / budget.recipe, "data.folder": folder / "train",
+             "data.validation": None, "run.output": folder / f"autoencoder-{seed}", "run.seed": seed,
+             "run.trackers": (), "run.workers": 0, "run.resume": "none"}
     source = ROOT / "configs" / budget.recipe / "autoencoder.yaml"
     one_step = step_flops(load_config(AutoencoderConfig, source, paths))
     return load_config(AutoencoderConfig, source, {**paths, "run.steps": max(1, round(budget.flops / one_step))})

@@ -43,6 +43,7 @@ CHANGES = {
     "recipe": Change(),
     "a quarter of the learning rate": Change({"optim.lr": LR / 4}),
     "AdamW at a quarter of it instead of Muon": Change({"optim.muon": False, "optim.lr": LR / 4}),
+    "AdamW at a sixteenth of it": Change({"optim.muon": False, "optim.lr": LR / 16}),
     "half the batch, twice the updates": Change({"optim.lr": LR / 2**0.5}, batch=0.5, updates=2),
     "binary occupancy": Change({"loss.band": 1e-4}),
     "half the band": Change({"loss.band": 1 / 128}),
@@ -61,6 +62,7 @@ CHANGES = {
         architecture={"vae": {"latent_size": 32, "encoder_patch_size": 4, "decoder_patch_size": 4}}
     ),
     "planes of 128 x 128": Change(architecture={"vae": {"plane_size": 128}}),
+    "two residual blocks over the planes": Change(architecture={"vae": {"decoder_resnet_layers": 2}}),
     "points do not tell where they are": Change(architecture={"vae": {"field_num_freqs": 0}}),
 }
 """The recipe, and what was tried against it."""

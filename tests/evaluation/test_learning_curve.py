@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from learning_curve import BUDGETS, Budget, autoencoder_config, draw, measure, step_flops
+import typer
+from learning_curve import BUDGETS, Budget, autoencoder_config, draw, measure, parsed, step_flops
 
 from triplane3d.evaluation.report import Report
 
@@ -22,6 +23,16 @@ def test_the_budget_is_spent_on_steps(tmp_path: Path) -> None:
     assert config.run.steps * step_flops(config) == pytest.approx(TINY.flops, rel=0.1)
     twice: Budget = replace(TINY, flops=2 * TINY.flops)
     assert autoencoder_config(twice, tmp_path, seed=0).run.steps == pytest.approx(2 * config.run.steps, abs=1)
+
+
+def test_a_change_of_the_recipe_gets_as_much_work(tmp_path: Path) -> None:
+    draw(TINY, tmp_path / "train", range(2))
+    plain, changed = (autoencoder_config(TINY, tmp_path, 0, changes) for changes in
+                      (None, parsed(["run.batch_size=2", "optim.lr=6e-3"])))  # fmt: skip
+    assert (changed.run.batch_size, changed.optim.lr) == (2, 6e-3)
+    assert changed.run.steps == pytest.approx(plain.run.steps * plain.run.batch_size / 2, rel=0.05)
+    with pytest.raises(typer.BadParameter, match="--set takes KEY=VALUE, as in optim.lr=6e-3, not 'lr'"):
+        parsed(["lr"])
 
 
 def test_every_seed_is_judged_on_the_held_out_shapes_and_the_denoiser_beside_its_autoencoder(report: Report) -> None:
