@@ -48,15 +48,13 @@ class TokenDecoder(nn.Module):
         self.norm_out = nn.LayerNorm(dim)
         self.proj_out = nn.Linear(dim, plane_channels * self.plane_patch**2)
         groups = gcd(plane_channels, 8)
-        self.resnets = nn.ModuleList(
-            [
-                ResnetBlock2D(in_channels=plane_channels, temb_channels=None, groups=groups)
-                for _ in range(resnet_layers)
-            ]
-        )
-        for block in self.resnets:
-            nn.init.zeros_(block.conv2.weight)
-            nn.init.zeros_(block.conv2.bias)
+        resnets = [
+            ResnetBlock2D(in_channels=plane_channels, temb_channels=None, groups=groups) for _ in range(resnet_layers)
+        ]
+        for block in resnets:
+            for parameter in block.conv2.parameters():
+                nn.init.zeros_(parameter)
+        self.resnets = nn.ModuleList(resnets)
         self.gradient_checkpointing = False
 
     def forward(
