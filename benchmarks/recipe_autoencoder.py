@@ -85,6 +85,7 @@ def main(
     coders = ("encoder", "decoder")
     sizes = {f"{coder}_{key}": value for coder in coders
              for key, value in (("dim", width), ("heads", width // 64), ("layers", layers))}  # fmt: skip
+    sizes["decoder_resnet_layers"] = 0  # where the search began
 
     def measure(change: Change, seed: int, folder: Path) -> dict[str, float]:
         updates = round(change.updates * steps)
