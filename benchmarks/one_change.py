@@ -55,6 +55,17 @@ def measure_lines(
     return figures
 
 
+def run_settings(change: Change, *, steps: int, batch: int, seed: int, output: Path) -> dict[str, Any]:
+    """Keys of a training configuration for a short run, judged only at its end; `steps`, `batch` are the recipe's."""
+    updates = round(change.updates * steps)
+    return {
+        "data.validation": None, "run.output": output, "run.steps": updates,
+        "run.batch_size": round(change.batch * batch), "run.checkpoint_every": 10 * updates,
+        "run.seed": seed, "run.trackers": (), "run.workers": 0,
+        "optim.warmup_steps": max(1, updates // 10), "optim.ema_decay": 0.97 ** (1 / change.updates),
+    }  # fmt: skip
+
+
 def write_description(pipeline: Path, folder: Path, sizes: Mapping[str, dict[str, Any]], change: Change) -> Path:
     """The JSON of `pipeline` in `folder`, its components of these `sizes`, then changed."""
     shutil.copytree(pipeline, folder, ignore=shutil.ignore_patterns("*.safetensors"))

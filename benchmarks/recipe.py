@@ -17,7 +17,7 @@ from typing import Annotated
 
 import torch
 import typer
-from one_change import Change, chosen, measure_lines, table, write_description
+from one_change import Change, chosen, measure_lines, run_settings, table, write_description
 from torch import Tensor
 from torch.nn import functional
 from transformers import Dinov2Model
@@ -80,14 +80,10 @@ def main(
 
     def measure(change: Change, seed: int, folder: Path) -> dict[str, float]:
         architecture = write_description(pipeline, folder / "pipeline", sizes, change)
-        updates = round(change.updates * steps)
         overrides = {
             "pipeline": architecture, "data.folder": data / "train", "data.latents": data / "latents",
-            "data.vae": pipeline / "vae", "data.validation": None, "run.output": folder / "run",
-            "run.steps": updates, "run.batch_size": round(change.batch * batch), "run.checkpoint_every": 10 * updates,
-            "run.validate_every": 10 * updates, "run.seed": seed, "run.trackers": (), "run.workers": 0,
-            "optim.warmup_steps": max(1, updates // 10), "optim.ema_decay": 0.97 ** (1 / change.updates),
-            **BEGUN, **change.run,
+            "data.vae": pipeline / "vae",
+            **run_settings(change, steps=steps, batch=batch, seed=seed, output=folder / "run"), **BEGUN, **change.run,
         }  # fmt: skip
         begun = time.perf_counter()
         trained = train(load_config(DenoiserConfig, "configs/mini/denoiser.yaml", overrides))

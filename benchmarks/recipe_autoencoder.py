@@ -16,7 +16,7 @@ from typing import Annotated
 
 import torch
 import typer
-from one_change import Change, chosen, measure_lines, table, write_description
+from one_change import Change, chosen, measure_lines, run_settings, table, write_description
 from torch import Tensor
 from torch.nn import functional
 
@@ -88,13 +88,10 @@ def main(
     sizes["decoder_resnet_layers"] = 0  # where the search began
 
     def measure(change: Change, seed: int, folder: Path) -> dict[str, float]:
-        updates = round(change.updates * steps)
         overrides = {
             "pipeline": write_description(pipeline, folder / "pipeline", {"vae": sizes}, change),
-            "data.folder": data / "train", "data.validation": None, "run.output": folder / "run", "run.steps": updates,
-            "run.batch_size": round(change.batch * batch), "run.checkpoint_every": 10 * updates, "run.seed": seed,
-            "run.trackers": (), "run.workers": 0, "optim.warmup_steps": max(1, updates // 10),
-            "optim.ema_decay": 0.97 ** (1 / change.updates), **BEGUN, **change.run,
+            "data.folder": data / "train",
+            **run_settings(change, steps=steps, batch=batch, seed=seed, output=folder / "run"), **BEGUN, **change.run,
         }  # fmt: skip
         config = load_config(AutoencoderConfig, "configs/mini/autoencoder.yaml", overrides)
         begun = time.perf_counter()
