@@ -1,5 +1,6 @@
 """What was converted is a pipeline like ours: saved, moved, cast, offloaded, compiled, adapted and trained alike."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -145,11 +146,23 @@ def test_half_precision_renders(triposr: TriplaneReconstructionPipeline) -> None
     assert (triposr.render(2, size=8).color - expected).abs().max() < 0.05
 
 
+def test_each_thread_renders_the_planes_of_its_own_last_call(triposr: TriplaneReconstructionPipeline) -> None:
+    def call(hue: int) -> Tensor:
+        triposr(block(hue), output_type="planes")
+        return triposr.render(1, size=8).color
+
+    expected = [call(hue) for hue in range(3)]
+    assert not torch.equal(expected[0], expected[1])
+    with ThreadPoolExecutor(3) as pool:
+        for alone, together in zip(3 * expected, pool.map(call, 3 * list(range(3))), strict=True):
+            assert torch.equal(alone, together)
+
+
 def test_pictures_of_planes_without_gradient_have_none(triposr: TriplaneReconstructionPipeline) -> None:
     """What the point MLP computed for eight million points would be kept for each of them."""
     answer(triposr)
     assert not triposr.render(1, size=8).color.requires_grad
-    planes = torch.randn_like(triposr._planes).requires_grad_()
+    planes = torch.randn_like(triposr._calls.current.planes).requires_grad_()
     assert triposr.render(1, planes, size=8).color.requires_grad
 
 

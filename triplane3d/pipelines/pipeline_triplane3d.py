@@ -1,6 +1,8 @@
 """Image to 3D: photo → image tokens → denoised latents → planes → field → mesh."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from os import PathLike
 from typing import Any
 
@@ -30,6 +32,7 @@ from triplane3d.pipelines.arguments import (
     check_whole,
 )
 from triplane3d.pipelines.background import check_background_removal
+from triplane3d.pipelines.calls import Calls, DenoisingState, state_of_affected_calls, state_of_call
 from triplane3d.pipelines.guidance import GuidedPrediction, scheduler_manners
 from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
 from triplane3d.pipelines.loading import embedded_pipeline
@@ -66,6 +69,13 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
     _optional_components = ["image_encoder", "pixel_encoder", "scheduler", "guider"]
     _callback_tensor_inputs = ["latents", "image_embeds"]
 
+    # diffusers' callbacks write the underscored names. Each thread reads and writes the state of its own call.
+    _guidance_scale = state_of_call("guidance_scale")
+    _attention_kwargs = state_of_call("attention_kwargs")
+    _num_timesteps = state_of_call("num_timesteps")
+    _current_timestep = state_of_call("current_timestep")
+    _interrupt = state_of_affected_calls("interrupt")
+
     def __init__(
         self,
         image_encoder: PreTrainedModel | None,
@@ -86,6 +96,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         timestep_spacing: str | None = None,
     ):
         super().__init__()
+        self._calls = Calls(DenoisingState)
         self.register_modules(
             image_encoder=image_encoder,
             transformer=transformer,
@@ -183,7 +194,10 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
 
     @property
     def interrupt(self) -> bool:
-        """Set `pipe._interrupt = True` in a callback to skip the remaining steps."""
+        """Set `pipe._interrupt = True` in a callback to skip the remaining steps of its call.
+
+        Set in a thread that runs no call of this pipeline, it stops all calls that are running.
+        """
         return self._interrupt
 
     def check_inputs(
@@ -273,13 +287,18 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         device: torch.device,
         generator: torch.Generator | list[torch.Generator] | None,
         latents: Tensor | None,
+        scheduler: SchedulerMixin | None = None,
     ) -> Float[Tensor, "batch channels height width"]:
-        """Noise to start from, in float32 whatever the models' precision: a seed means the same noise everywhere."""
+        """Noise to start from, in float32 whatever the models' precision: a seed means the same noise everywhere.
+
+        It has the scale of `scheduler`, which is the pipeline's own where None.
+        """
         if latents is None:
             shape = self._latents_shape(batch_size)
             latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
         # Schedulers that do not keep unit variance begin elsewhere.
-        return latents.to(device=device, dtype=torch.float32) * getattr(self.scheduler, "init_noise_sigma", 1.0)
+        scale = getattr(scheduler or self.scheduler, "init_noise_sigma", 1.0)
+        return latents.to(device=device, dtype=torch.float32) * scale
 
     def _latents_shape(self, batch_size: int) -> tuple[int, int, int, int]:
         config = self.transformer.config
@@ -388,14 +407,14 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         views = Views.of(image, image_embeds, cameras)
         # numpy's numbers are welcome; what follows wants Python's.
         num_inference_steps, resolution = int(num_inference_steps), int(resolution)
-        self._guidance_scale = guidance_scale if self.guider is None else getattr(self.guider, "guidance_scale", 1.0)
-        self._attention_kwargs = attention_kwargs
-        self._current_timestep = None
-        self._interrupt = False
         device = self._execution_device
 
-        # However the work ends, models that were offloaded go back and caches forget.
-        try:
+        with self._begin_call():
+            if self.guider is not None:
+                guidance_scale = getattr(self.guider, "guidance_scale", 1.0)
+            self._guidance_scale = guidance_scale
+            self._attention_kwargs = attention_kwargs
+
             # Photo → tokens, one set for each mesh.
             photos: PreparedPhotos | None = None
             if image is not None:
@@ -411,14 +430,15 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
             if pixel_embeds is not None:
                 pixel_embeds = self._for_each_mesh(pixel_embeds.to(device), num_images_per_prompt)
 
-            # Noise → latents.
-            set_noise_levels(self.scheduler, num_inference_steps, device, self.config.timestep_spacing)
-            timesteps = self.scheduler.timesteps
-            ends = ends_of_steps(self.scheduler) if self.transformer.config.get("interval_condition") else None
-            latents = self.prepare_latents(len(image_embeds), device, generator, latents)
+            # Noise → latents. Stepping changes a scheduler, so every call steps a copy.
+            scheduler = deepcopy(self.scheduler)
+            set_noise_levels(scheduler, num_inference_steps, device, self.config.timestep_spacing)
+            timesteps = scheduler.timesteps
+            ends = ends_of_steps(scheduler) if self.transformer.config.get("interval_condition") else None
+            latents = self.prepare_latents(len(image_embeds), device, generator, latents, scheduler)
             predict = GuidedPrediction(self)
             seen_from = views.conditions(image_embeds)
-            scale_input, step_options = scheduler_manners(self.scheduler, generator)
+            scale_input, step_options = scheduler_manners(scheduler, generator)
             self._num_timesteps = len(timesteps)
             with self.progress_bar(total=len(timesteps)) as progress_bar:
                 for step, timestep in enumerate(timesteps):
@@ -430,7 +450,7 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
                         conditions["pixel_hidden_states"] = pixel_embeds
                     end = None if ends is None else ends[step]
                     prediction = predict(scale_input(latents, timestep), step, timestep, conditions, end)
-                    latents = self.scheduler.step(prediction, timestep, latents, **step_options)[0]
+                    latents = scheduler.step(prediction, timestep, latents, **step_options)[0]
 
                     if callback_on_step_end is not None:
                         tensors = {"latents": latents, "image_embeds": image_embeds}
@@ -448,9 +468,6 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
             meshes = latents
             if output_type != "latent":
                 meshes = self._realize(self.decode_latents(latents), resolution, level, output_type)
-        finally:
-            self._current_timestep = None
-            self.maybe_free_model_hooks()
         if not return_dict:
             return (meshes,)
         return Triplane3DPipelineOutput(
@@ -458,6 +475,16 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
             images=None if photos is None else photos.images,
             mattes=None if photos is None else photos.mattes,
         )
+
+    @contextmanager
+    def _begin_call(self) -> Iterator[None]:
+        """A call with a state of its own. At its end, even by an error, offloaded models leave the device."""
+        with self._calls.run(list(self.components.values())):
+            try:
+                yield
+            finally:
+                self._current_timestep = None
+                self.maybe_free_model_hooks()
 
     def _for_each_mesh(self, embeds: Tensor, num_images_per_prompt: int) -> Float[Tensor, "meshes tokens features"]:
         embeds = embeds.to(self.transformer.dtype)

@@ -1,6 +1,7 @@
 """Image to 3D in one pass: photo → planes → radiance field → mesh with colours, or pictures from any side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -20,6 +21,7 @@ from triplane3d.models.radiance import TriplaneRadianceField
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
 from triplane3d.pipelines.arguments import check_number, check_tensor, check_whole
 from triplane3d.pipelines.background import check_background_removal
+from triplane3d.pipelines.calls import Calls, ReconstructionState
 from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_RESOLUTION, check_presets
@@ -70,6 +72,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         presets: dict | None = None,
     ):
         super().__init__()
+        self._calls = Calls(ReconstructionState)
         self.register_modules(reconstructor=reconstructor)
         self.register_to_config(
             foreground_ratio=foreground_ratio,
@@ -79,7 +82,6 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
             presets=check_presets(PRESETS if presets is None else presets, PRESETS),
         )
         _check_level(level)
-        self._planes: Tensor | None = None
         # Asked once here, so that settings without sense are refused where they are given.
         _ = self.image_processor
 
@@ -158,18 +160,17 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         resolution = self.config.presets[quality]["resolution"] if resolution is None else resolution
         level = self.config.level if level is None else level
         self.check_inputs(image, planes, resolution, level, output_type, background_removal)
-        try:
+        with self._begin_call():
             photos: PreparedPhotos | None = None
             if image is not None:
                 photos = self.image_processor.preprocess(image, background_removal)
                 planes = self.reconstruct(photos.pixel_values)
             assert planes is not None, "check_inputs wants one of them"
-            self._planes = planes = self._where_the_field_is(planes)
+            planes = self._where_the_field_is(planes)
+            self._calls.current.planes = planes
             made = planes
             if output_type != "planes":
                 made = self._realize(self.reconstructor.field(planes), int(resolution), level, output_type)
-        finally:
-            self.maybe_free_model_hooks()
         if not return_dict:
             return (made,)
         return TriplaneReconstructionPipelineOutput(
@@ -201,8 +202,8 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         """The radiance field seen from `views`: cameras, or a number of them evenly around, the photo's own first.
 
         `planes` are those of a call's output, or of `reconstruct`, whose gradient goes on to the network (planes
-        without one leave none in the pictures); without any, those of the last call. A ray is asked at `num_samples`
-        points, by default as many as in training; `stratified` puts them at random places, as `generator` has it.
+        without one leave none in the pictures); without any, those of this thread's last call. A ray is sampled at
+        `num_samples` points, by default as many as in training; `stratified` draws their places from `generator`.
         Colours are as on a screen (sRGB), over a `background` of that kind; None leaves it clear.
 
         Returns:
@@ -210,7 +211,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
             size, size), depth infinite where nothing is.
         """
         self._check_reconstructor()
-        planes = self._planes if planes is None else planes
+        planes = self._calls.current.planes if planes is None else planes
         if planes is None:
             raise ValueError("there is nothing to render yet: call the pipeline with a photo first, or pass `planes`")
         self._check_planes(planes)
@@ -224,7 +225,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         if num_samples is not None:
             check_whole("num_samples", num_samples, 1)
         config = self.reconstructor.config
-        try:
+        with self._begin_call():
             # Where planes want no gradient, none is kept for the field: it would be gigabytes for a picture.
             with torch.set_grad_enabled(torch.is_grad_enabled() and planes.requires_grad):
                 pictures = [
@@ -243,13 +244,22 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
                     for field in self.reconstructor.field(self._where_the_field_is(planes))
                     for camera in cameras
                 ]
-        finally:
-            self.maybe_free_model_hooks()
         color, depth, opacity = (
             torch.stack(parts).unflatten(0, (len(planes), len(cameras)))
             for parts in zip(*((each.color, each.depth, each.opacity) for each in pictures), strict=True)
         )
         return VolumeRendering(color, depth, opacity)
+
+    @contextmanager
+    def _begin_call(self) -> Iterator[None]:
+        """A call that keeps the planes of this thread's last one. At its end offloaded models leave the device."""
+        last = self._calls.current.planes
+        with self._calls.run([self.reconstructor]) as state:
+            state.planes = last
+            try:
+                yield
+            finally:
+                self.maybe_free_model_hooks()
 
     def _check_reconstructor(self) -> None:
         if self.reconstructor is None:

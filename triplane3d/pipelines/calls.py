@@ -1,0 +1,134 @@
+"""Calls of one pipeline from several threads: each has its own state, and calls that would disturb each other wait."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from diffusers.guiders import BaseGuidance
+from diffusers.models.attention_dispatch import _AttentionBackendRegistry
+from torch import Tensor, nn
+
+State = TypeVar("State")
+
+_KERNEL_FLAGS = threading.RLock()
+"""Held by calls whose attention backend sets torch's kernel flags, which are those of the whole process."""
+
+
+@dataclass
+class DenoisingState:
+    """What a diffusion call exposes while it runs. Callbacks may read and change it."""
+
+    guidance_scale: float = 1.0
+    attention_kwargs: dict[str, Any] | None = None
+    num_timesteps: int = 0
+    current_timestep: Tensor | None = None
+    interrupt: bool = False
+
+
+@dataclass
+class ReconstructionState:
+    """What a single-pass call leaves for `render`: its planes, (photos, 3, channels, rows, columns)."""
+
+    planes: Tensor | None = None
+
+
+class Calls(Generic[State]):
+    """The calls that one pipeline runs, at most one per thread, and the state of each.
+
+    Copying or pickling the owner gives the copy an empty `Calls`.
+    """
+
+    def __init__(self, make_state: Callable[[], State]):
+        self._make_state = make_state
+        self._of_thread = threading.local()
+        self._running: list[State] = []
+        self._running_lock = threading.Lock()
+        self._one_at_a_time = threading.RLock()
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self._make_state,)
+
+    @property
+    def current(self) -> State:
+        """State of the call that this thread runs; where it runs none, of the last one that it ran."""
+        if not hasattr(self._of_thread, "state"):
+            self._of_thread.state = self._make_state()
+        return self._of_thread.state
+
+    @property
+    def affected(self) -> list[State]:
+        """The call of this thread; from a thread that runs none, every running call."""
+        with self._running_lock:
+            mine = [state for state in self._running if state is self.current]
+            return mine or list(self._running)
+
+    @contextmanager
+    def run(self, components: Sequence[object]) -> Iterator[State]:
+        """A call with a state of its own.
+
+        It waits for the calls that it would disturb: those of the same pipeline where `components` change during a
+        call, and those of any pipeline where the attention backend sets flags of torch.
+        """
+        models = [component for component in components if isinstance(component, nn.Module)]
+        guided = any(isinstance(component, BaseGuidance) for component in components)
+        with ExitStack() as locks:
+            if guided or any(map(_changes_during_calls, models)):
+                locks.enter_context(self._one_at_a_time)
+            if any(map(_sets_kernel_flags, models)):
+                locks.enter_context(_KERNEL_FLAGS)
+            state, outer = self._make_state(), self.current
+            with self._running_lock:
+                nested = any(other is outer for other in self._running)
+                self._running.append(state)
+            self._of_thread.state = state
+            try:
+                yield state
+            finally:
+                with self._running_lock:
+                    self._running = [other for other in self._running if other is not state]
+                if nested:  # a callback called the pipeline again
+                    self._of_thread.state = outer
+
+
+def state_of_call(name: str) -> property:
+    """The field `name` of the current call's state, as an attribute of a pipeline that has `_calls`."""
+    return property(
+        lambda pipeline: getattr(pipeline._calls.current, name),
+        lambda pipeline, value: setattr(pipeline._calls.current, name, value),
+    )
+
+
+def state_of_affected_calls(name: str) -> property:
+    """As `state_of_call`, but written to every running call by a thread that runs none."""
+
+    def write(pipeline: Any, value: object) -> None:
+        for state in pipeline._calls.affected:
+            setattr(state, name, value)
+
+    return property(state_of_call(name).fget, write)
+
+
+def _changes_during_calls(model: nn.Module) -> bool:
+    """Whether a forward pass changes the model.
+
+    Hooks do that: offloading moves weights, layerwise casting changes their type, caches keep activations. The scale of
+    a LoRA adapter is a value on its layers.
+    """
+    if getattr(model, "peft_config", None):
+        return True
+    return any(
+        hasattr(module, "_hf_hook") or getattr(getattr(module, "_diffusers_hook", None), "hooks", None)
+        for module in model.modules()
+    )
+
+
+def _sets_kernel_flags(model: nn.Module) -> bool:
+    """Whether attention runs in `torch.nn.attention.sdpa_kernel`, as diffusers' backends `_native_…` do."""
+    processors = (getattr(module, "processor", None) for module in model.modules())
+    chosen = {getattr(processor, "_attention_backend", None) for processor in processors if processor is not None}
+    active, _ = _AttentionBackendRegistry.get_active_backend()
+    return any((active if name is None else name).startswith("_native") for name in chosen)
