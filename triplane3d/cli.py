@@ -188,7 +188,7 @@ def generate(
     with _mistakes_are_sentences():
         check_mesh_options(up, size, faces)
         check_background_removal(background_removal)
-    logging.getLogger("triplane3d").setLevel(logging.ERROR)  # doubts about masks are printed below, once
+    logging.getLogger("triplane3d.pipelines.background").setLevel(logging.ERROR)  # doubts are printed below, once
     pipe = _load(model, device, dtype)
     if quality not in pipe.config.presets:
         _fail(f"--quality must be one of {', '.join(sorted(pipe.config.presets))}, got {quality!r}")
