@@ -27,7 +27,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from PIL import Image
+from PIL import Image, ImageCms
 
 from triplane3d.pipelines.image_processor import Triplane3DImageProcessor
 from triplane3d.pipelines.photo import DAMAGE
@@ -155,6 +155,7 @@ def valid_files() -> dict[str, bytes]:
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     float_grey = grey.convert("F")
     frames = [rgba.rotate(angle) for angle in (90, 180)]
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
     exif[0x0112] = 6
     wanted: list[tuple[str, Image.Image, dict[str, Any]]] = [
@@ -168,6 +169,7 @@ def valid_files() -> dict[str, bytes]:
         ("PNG", rgba, {"save_all": True, "append_images": frames}),
         ("JPEG", rgb, {"exif": exif}),
         ("JPEG", rgb, {"progressive": True, "subsampling": 0}),
+        ("JPEG", rgb, {"icc_profile": profile}),
         ("JPEG", grey, {}),
         ("JPEG", rgb.convert("CMYK"), {}),
         ("WEBP", rgb, {"exif": exif}),
@@ -179,7 +181,7 @@ def valid_files() -> dict[str, bytes]:
         ("BMP", palette, {}),
         ("BMP", rgb.convert("1"), {}),
         ("TIFF", rgb, {}),
-        ("TIFF", rgba, {"compression": "tiff_lzw"}),
+        ("TIFF", rgba, {"compression": "tiff_lzw", "icc_profile": profile}),
         ("TIFF", rgb, {"compression": "tiff_adobe_deflate"}),
         ("TIFF", rgb, {"compression": "jpeg"}),
         ("TIFF", rgb.convert("1"), {"compression": "group4"}),

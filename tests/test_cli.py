@@ -75,6 +75,31 @@ def test_the_seed_decides(model: str, image: Path, tmp_path: Path) -> None:
     assert contents[0] == contents[1] != contents[2]
 
 
+def test_a_printable_file_has_the_size_axis_pieces_and_faces_asked_for(
+    model: str, image: Path, tmp_path: Path
+) -> None:
+    command = ["generate", image, "--model", model, "--resolution", 12, "--level", 0]
+    assert run(*command, "-o", tmp_path / "plain.stl").exit_code == 0
+    plain = trimesh.load_mesh(tmp_path / "plain.stl")
+    assert plain.extents.max() == pytest.approx(100, rel=1e-5)
+    result = run(*command, "-o", tmp_path / "y.stl", "--size", 30, "--up", "y")
+    assert result.exit_code == 0 and f"{len(plain.faces):,} faces, {plain.body_count} pieces" in result.stdout
+    turned = trimesh.load_mesh(tmp_path / "y.stl")
+    np.testing.assert_allclose(turned.extents, plain.extents[[0, 2, 1]] * 0.3, rtol=1e-4)
+
+    result = run(*command, "-o", tmp_path / "few.stl", "--keep-largest", "--faces", 1000)
+    few = trimesh.load_mesh(tmp_path / "few.stl")
+    assert result.exit_code == 0 and "1,000 faces, " in result.stdout and "pieces" not in result.stdout
+    assert plain.body_count > few.body_count == 1 and len(few.faces) == 1000 and few.is_watertight
+
+
+def test_fewer_faces_without_libigl_are_refused_before_work(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triplane3d.geometry.simplify.igl", None)
+    result = run("generate", image, "--faces", 1000)
+    assert result.exit_code == 2 and "loading" not in result.stderr
+    assert result.stderr.startswith("error: --faces 1000: fewer faces need libigl: pip install 'triplane3d[mesh]'")
+
+
 def test_many_photos_fill_a_folder_and_one_bad_one_does_not_stop_them(model: str, image: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     photo(1).save(tmp_path / "other" / "block.png")
@@ -140,6 +165,10 @@ def test_the_way_the_background_was_removed_is_told(model: str, image: Path, tmp
         (["block.png", "--model", "."], "no model_index.json"),
         (["block.png", "--device", "tpu"], "tpu"),
         (["block.png", "--steps", "0"], "steps"),
+        (["block.png", "--up", "x"], "up"),
+        (["block.png", "--size", "nan"], "a finite number above 0; got nan"),
+        (["block.png", "--size", "0"], "a finite number above 0; got 0"),
+        (["block.png", "--faces", "3"], "faces"),
         (["--views", "frnt=block.png"], "there is no camera 'frnt'; did you mean 'front'"),
         (["--views", "block.png", "front,20=block.png"], "there is no camera 'front,20'"),
         (["--views", "block.png", "1,2,3=block.png"], "there is no camera '1,2,3'"),

@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[1]
         ("README.md", {"chair.glb", "turntable.webp", "ball.stl"}),
         ("docs/diffusers.md", {"my-model", "my-bytes", "my-lora"}),
         ("docs/surface.md", {"ring.glb"}),
+        ("docs/formats.md", {"egg.stl", "egg.glb"}),
         ("docs/checkpoints.md", {"armchair.glb", "direct3d.glb"}),
     ],
 )

@@ -18,6 +18,20 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from triplane3d.cli_options import (
+    Checkpoint,
+    Faces,
+    HalfToo,
+    KeepLargest,
+    Output,
+    Settings,
+    ShardSize,
+    Size,
+    Up,
+    check_mesh_options,
+    describe_mesh,
+    finish_mesh,
+)
 from triplane3d.pipelines.loading import embedded_names, embedded_pipeline, register_with_diffusers
 
 if TYPE_CHECKING:
@@ -59,25 +73,12 @@ class Dtype(StrEnum):
     bfloat16 = "bfloat16"
 
 
-class Variant(StrEnum):
-    fp16 = "fp16"
-    bf16 = "bf16"
-
-
 convert = typer.Typer(
     help="Turn public checkpoints into saved pipelines, which --model then names.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.add_typer(convert, name="convert")
-
-Checkpoint = Annotated[
-    Path, typer.Argument(metavar="CKPT", help="The downloaded model.ckpt, or the folder that holds it.")
-]
-Output = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the pipeline.")]
-Settings = Annotated[Path | None, typer.Option("--config", help="Its config.yaml, where it is not beside it.")]
-HalfToo = Annotated[Variant | None, typer.Option(help="Write the weights in half precision too.")]
-ShardSize = Annotated[str, typer.Option(help="Split files that would be larger, such as 5GB.")]
 
 
 @app.command(no_args_is_help=True)
@@ -138,6 +139,10 @@ def generate(
     preview: Annotated[
         Path | None, typer.Option(help="Also draw it: a turntable (.webp, .gif) or the photo's own view (.png).")
     ] = None,
+    up: Up = None,
+    size: Size = None,
+    faces: Faces = None,
+    keep_largest: KeepLargest = False,
 ) -> None:
     """Make a 3D mesh from every photo, or one from several views of an object.
 
@@ -148,6 +153,7 @@ def generate(
       triplane3d generate chair.png -o chair.glb --preview chair.webp
       triplane3d generate photos/*.jpg -o meshes/ --seed 7
       triplane3d generate mug.png -o mug.stl --quality high --device cuda
+      triplane3d generate mug.png -o mug.stl --size 80 --keep-largest --faces 20000
       triplane3d generate --views front=a.png left=b.png 180,20=c.png -o chair.glb --model MODEL
     """
     cameras: list[Any] = []
@@ -180,8 +186,9 @@ def generate(
     from triplane3d.pipelines.background import check_background_removal
 
     with _mistakes_are_sentences():
+        check_mesh_options(up, size, faces)
         check_background_removal(background_removal)
-    logging.getLogger("triplane3d").setLevel(logging.ERROR)  # doubts about masks are printed below, once
+    logging.getLogger("triplane3d.pipelines.background").setLevel(logging.ERROR)  # doubts are printed below, once
     pipe = _load(model, device, dtype)
     if quality not in pipe.config.presets:
         _fail(f"--quality must be one of {', '.join(sorted(pipe.config.presets))}, got {quality!r}")
@@ -204,8 +211,8 @@ def generate(
                 chosen["generator"] = torch.Generator().manual_seed(seed)
             given = [[image, *others]] if views else image
             out = pipe(given, quality=quality, background_removal=background_removal, **chosen)
-            mesh = out.meshes[0]
-            mesh.save(target)
+            out.meshes[0] = mesh = finish_mesh(out.meshes[0], faces, keep_largest)  # the preview shows what is saved
+            mesh.save(target, up=up, size=size)
             if turntable is not None:
                 out.save_preview(turntable)
         except (ValueError, OSError) as error:
@@ -220,7 +227,7 @@ def generate(
         for photo, matte in zip([image, *others], out.mattes or [], strict=False):
             if matte.warning is not None:
                 typer.echo(f"warning: {photo}: {matte.warning}", err=True)
-        facts = [f"{len(mesh.faces):,} faces", f"{time.perf_counter() - started:.1f} s"]
+        facts = [describe_mesh(mesh), f"{time.perf_counter() - started:.1f} s"]
         facts += [f"background: {matte.method}, confidence {matte.confidence:.2f}" for matte in out.mattes or []]
         typer.echo(f"{target}  ({', '.join(facts)})" + (f"  {turntable}" if turntable else ""))
     if mistakes:

@@ -133,7 +133,8 @@ def mesh_cases(folder: Path, *, azimuths: Sequence[float] = (0.0,), surface_poin
     """
     cases = []
     for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in MESH_SUFFIXES):
-        loaded = Mesh.from_trimesh(trimesh.load_scene(path))
+        color_space = "linear" if path.suffix.lower() == ".glb" else "srgb"
+        loaded = Mesh.from_trimesh(trimesh.load_scene(path), color_space=color_space)    # axes as the file has them
         for azimuth in azimuths:
             mesh = in_frame(loaded, azimuth)
             solid = Solid.from_mesh(mesh)

@@ -14,9 +14,18 @@ from jaxtyping import Float, Integer
 from scipy import sparse
 from torch import Tensor
 
-from triplane3d.geometry.color import linear_from_srgb
+from triplane3d.geometry.color import srgb_from_linear
+from triplane3d.geometry.mesh_files import (
+    FORMATS,
+    check_placement,
+    display_bytes,
+    encode_mesh,
+    format_of,
+    vertex_colors,
+    y_up,
+)
 
-SUFFIXES = (".glb", ".obj", ".ply", ".stl")
+SUFFIXES = tuple(FORMATS)
 
 
 class FaceArray(np.ndarray):
@@ -76,8 +85,8 @@ class MeshReport:
 class Mesh:
     """A triangle mesh in the library's frame (`triplane3d.geometry`), faces wound outwards.
 
-    `vertex_colors` are linear albedo in 0..1, as glTF's COLOR_0 is, and go into files as they are. The arrays become
-    float32, int64 and float32; a mesh is not changed afterwards, its methods return new ones.
+    `vertex_colors` are linear albedo in 0..1; `save` and `load` convert them to and from what a file format holds. The
+    arrays become float32, int64 and float32; a mesh is not changed afterwards, its methods return new ones.
     """
 
     vertices: Float[np.ndarray, "vertices 3"]
@@ -109,9 +118,10 @@ class Mesh:
 
     @property
     def vertex_channels(self) -> dict[str, Tensor]:
-        """Colours as diffusers' exporters read them: one tensor for each of R, G, B (white where there are none)."""
+        """sRGB in 0..1 for diffusers' exporters: one tensor for each of R, G, B (white where there are no colours)."""
         colors = np.ones_like(self.vertices) if self.vertex_colors is None else self.vertex_colors
-        return {name: torch.from_numpy(colors[:, channel]) for channel, name in enumerate("RGB")}
+        shown = srgb_from_linear(torch.from_numpy(colors.clip(0, 1)))
+        return {name: shown[:, channel] for channel, name in enumerate("RGB")}
 
     @property
     def bounds(self) -> Float[np.ndarray, "2 3"]:
@@ -206,48 +216,71 @@ class Mesh:
         return Mesh(self.vertices[used], (np.cumsum(used) - 1)[faces], colors)
 
     def to_trimesh(self) -> trimesh.Trimesh:
-        """The same vertices and faces as a `trimesh.Trimesh`, colours rounded to 8 bits."""
-        colors = None
-        if self.vertex_colors is not None:
-            opaque = np.ones((len(self.vertices), 1), dtype=np.float32)
-            colors = np.rint(np.hstack([self.vertex_colors.clip(0, 1), opaque]) * 255).astype(np.uint8)
+        """The same vertices and faces as a `trimesh.Trimesh`, colours as sRGB in 8 bits.
+
+        trimesh's viewer, PLY and OBJ take vertex colours as sRGB. Its GLB takes them as linear: write that by `save`.
+        """
+        colors = None if self.vertex_colors is None else display_bytes(self.vertex_colors)
         return trimesh.Trimesh(self.vertices, np.asarray(self.faces), vertex_colors=colors, process=False)
 
     @classmethod
-    def from_trimesh(cls, source: "trimesh.Trimesh | trimesh.Scene") -> "Mesh":
-        """A mesh, or all meshes of a scene in their places, with vertex colours; a texture is read at the vertices."""
+    def from_trimesh(cls, source: "trimesh.Trimesh | trimesh.Scene", *, color_space: str = "srgb") -> "Mesh":
+        """A mesh, or all meshes of a scene in their places, with vertex colours; a texture is read at the vertices.
+
+        `color_space` is that of the vertex colours: "srgb", or "linear" for what trimesh read from a GLB. Textures are
+        sRGB. Axes and numbers stay as they are.
+        """
+        if color_space not in ("srgb", "linear"):
+            raise ValueError(f'color_space must be "srgb" or "linear", got {color_space!r}')
         if isinstance(source, trimesh.Scene):
-            parts = [cls.from_trimesh(part) for part in source.dump() if isinstance(part, trimesh.Trimesh)]
+            parts = []
+            for node in source.graph.nodes_geometry:
+                transform, name = source.graph[node]
+                part = source.geometry[name]
+                if isinstance(part, trimesh.Trimesh):
+                    # trimesh's own copy loses the vertex colours of a part that has a material.
+                    moved = part.copy(include_visual=False).apply_transform(transform)
+                    parts.append(cls(moved.vertices, moved.faces, vertex_colors(part, color_space)))
             if not parts:
                 raise ValueError("the scene holds no triangle mesh")
             return cls._concatenate(parts)
+        return cls(source.vertices, source.faces, vertex_colors(source, color_space))
 
-        visual: Any = source.visual
-        colors = None
-        if visual.kind == "texture" and visual.uv is not None:
-            shown = torch.from_numpy(visual.to_color().vertex_colors[:, :3] / np.float32(255))
-            colors = linear_from_srgb(shown).numpy()
-        elif visual.kind == "texture" and "color" in visual.vertex_attributes:
-            colors = trimesh.visual.color.to_float(visual.vertex_attributes["color"])[:, :3]
-        elif visual.kind in ("vertex", "face"):
-            colors = visual.vertex_colors[:, :3] / np.float32(255)
-        return cls(source.vertices, source.faces, colors)
+    @classmethod
+    def load(cls, path: str | Path, *, up: str | None = None) -> "Mesh":
+        """Read a .glb, .obj, .ply or .stl file, the inverse of `save` but for the size.
 
-    def save(self, path: str | Path) -> Path:
-        """Write a .glb, .obj, .ply or .stl (without colours) file; folders on the way are made.
-
-        The file appears whole or not at all, even if the process is stopped.
+        Colours become linear and the axes y up. `up` is the axis that points up in the file, "y" or "z"; None takes
+        the format's convention, z for .ply and .stl, y for .glb and .obj. Numbers stay in the file's unit:
+        `triplane3d.geometry.surface.normalize` brings a mesh to the library's size. Equal corners in an STL become one
+        vertex. Errors: FileNotFoundError; ValueError for another ending, another axis or a file without triangles.
         """
         path = Path(path)
-        suffix = path.suffix.lower()
-        if suffix not in SUFFIXES:
-            raise ValueError(f"cannot save a mesh as {path.name!r}: the name must end in one of {', '.join(SUFFIXES)}")
-        # Normals keep viewers from shading a GLB flat; the other formats' readers compute their own.
-        options: dict[str, Any] = {"include_normals": True} if suffix == ".glb" else {}
-        content: Any = self.to_trimesh().export(file_type=suffix[1:], **options)
+        form = format_of(path)
+        check_placement(up, None)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no mesh file {path}: check the path")
+        scene = trimesh.load_scene(path, process=path.suffix.lower() == ".stl")
+        mesh = cls.from_trimesh(scene, color_space=form.color_space)
+        return cls(y_up(mesh.vertices), mesh.faces, mesh.vertex_colors) if (up or form.up) == "z" else mesh
 
+    def save(self, path: str | Path, *, up: str | None = None, size: float | None = None) -> Path:
+        """Write a .glb, .obj, .ply or .stl file with normals and (but for .stl) colours; folders on the way are made.
+
+        `up` is the axis that points up in the file: "y", or "z", where the photo's camera looks from -y. `size` is the
+        longest side in millimetres (a GLB counts in metres, the others in millimetres). None takes the format's own:
+
+        - .glb and .obj: y up, the numbers of the library's frame (2 for its longest side);
+        - .ply and .stl: z up, 100 mm.
+
+        docs/formats.md says what each format holds. The file appears whole or not at all, even if the process is
+        stopped. Errors: ValueError for another ending, axis or size, and for a mesh without faces.
+        """
+        path = Path(path)
+        content = encode_mesh(path, self.vertices, np.asarray(self.faces), self.vertex_normals, self.vertex_colors,
+                              up=up, size=size)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content.encode() if isinstance(content, str) else content)
+        write_whole(path, content)
         return path
 
     @classmethod

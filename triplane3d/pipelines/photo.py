@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import struct
@@ -10,13 +11,16 @@ import zlib
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
+
+from triplane3d.pipelines.color_profiles import convert_grey, convert_strip, transform_to_srgb, without_png_profile
 
 # A file that unpacks to more than any phone's photo is taken for a decompression bomb.
 MAX_PIXELS = 128_000_000
@@ -84,7 +88,11 @@ def split_batch(image: object) -> list:
 
 
 def decode_photo(photo: object) -> Float[Tensor, "4 height width"]:
-    """Straight RGBA in 0..1 from a path, PIL image, array (height, width[, channels]) or tensor (channels, h, w)."""
+    """Straight sRGB and alpha in 0..1.
+
+    `photo` is a path, a PIL image, an array (height, width[, channels]) or a tensor ([channels, ]height, width).
+    Files and PIL images are converted by their embedded colour profile; arrays and tensors are taken as sRGB.
+    """
     if isinstance(photo, str | PathLike):
         return _open(find_photo(photo))
     if isinstance(photo, Image.Image):
@@ -139,7 +147,7 @@ def _open(path: Path) -> Float[Tensor, "4 height width"]:
     with file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            picture = Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
+            picture = _identify(file)
         except UnidentifiedImageError as error:
             raise ValueError(_not_a_picture(path)) from error
         except Image.DecompressionBombError as error:
@@ -147,6 +155,15 @@ def _open(path: Path) -> Float[Tensor, "4 height width"]:
         except DAMAGE as error:
             raise ValueError(_damaged(str(path), error)) from error
         return _decode(picture, str(path))
+
+
+def _identify(file: BinaryIO) -> Image.Image:
+    formats = [name for name in FORMATS if name in Image.OPEN]
+    try:
+        return Image.open(file, formats=formats)
+    except ValueError:
+        file.seek(0)
+        return Image.open(io.BytesIO(without_png_profile(file.read())), formats=formats)
 
 
 def _decode(picture: Image.Image, name: str) -> Float[Tensor, "4 height width"]:
@@ -163,7 +180,8 @@ def _decode(picture: Image.Image, name: str) -> Float[Tensor, "4 height width"]:
             picture.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
         picture.load()
         deep = picture.mode.startswith("I") or picture.mode == "F"
-        rgba = _deep_grey_to_rgba(picture) if deep else _bytes_to_rgba(picture)
+        transform = transform_to_srgb(picture, name)
+        rgba = _deep_grey_to_rgba(picture, transform) if deep else _bytes_to_rgba(picture, transform)
         return _turn_upright(rgba, picture)
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large(name, limit)) from error
@@ -198,11 +216,14 @@ def _strips(picture: Image.Image) -> Iterator[tuple[Image.Image, int]]:
         yield picture.crop((0, top, width, min(top + rows, height))), factor
 
 
-def _bytes_to_rgba(picture: Image.Image) -> Float[Tensor, "4 height width"]:
+def _bytes_to_rgba(
+    picture: Image.Image, transform: ImageCms.ImageCmsTransform | None
+) -> Float[Tensor, "4 height width"]:
     strips = []
     for strip, factor in _strips(picture):
         rgba = strip.convert(BY_WAY_OF.get(picture.mode, "RGBA")).convert("RGBA")
-        strips.append(rgba.reduce(factor) if factor > 1 else rgba)
+        rgba = rgba.reduce(factor) if factor > 1 else rgba
+        strips.append(convert_strip(strip, rgba, factor, transform))
     whole = Image.new("RGBA", (strips[0].width, sum(strip.height for strip in strips)))
     top = 0
     for strip in strips:
@@ -212,7 +233,9 @@ def _bytes_to_rgba(picture: Image.Image) -> Float[Tensor, "4 height width"]:
     return _channels_to_rgba(torch.from_numpy(np.array(whole)).permute(2, 0, 1))
 
 
-def _deep_grey_to_rgba(picture: Image.Image) -> Float[Tensor, "4 height width"]:
+def _deep_grey_to_rgba(
+    picture: Image.Image, transform: ImageCms.ImageCmsTransform | None
+) -> Float[Tensor, "4 height width"]:
     """16- and 32-bit grey, which PIL's own conversion would clip at 255, scaled to 0..1.
 
     Integers have their type's range. Floats go up to 1, or up to 255 where all are whole numbers, or else to their
@@ -237,7 +260,8 @@ def _deep_grey_to_rgba(picture: Image.Image) -> Float[Tensor, "4 height width"]:
         size = [max(1, round(side * scale)) for side in channels.shape[2:]]
         channels = functional.interpolate(channels, size=size, mode="bilinear", antialias=True, align_corners=False)
     grey, alpha = (channels[0] / channels.new_tensor([white, 1.0])[:, None, None]).clamp(0, 1)
-    return torch.stack([grey, grey, grey, alpha])
+    rgb = convert_grey(grey.numpy(), transform if picture.mode != "F" else None)    # floats have a white of their own
+    return torch.cat([torch.from_numpy(rgb), alpha[None]])
 
 
 def _turn_upright(rgba: Float[Tensor, "4 height width"], picture: Image.Image) -> Float[Tensor, "4 rows columns"]:

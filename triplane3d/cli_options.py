@@ -1,0 +1,74 @@
+"""Options of the `triplane3d` command that belong together: those of a written mesh, and those of every `convert`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from triplane3d.geometry.mesh import Mesh
+
+
+class Axis(StrEnum):
+    y = "y"
+    z = "z"
+
+
+Up = Annotated[Axis | None, typer.Option(help="Axis that points up in the file. Default: z in .ply and .stl, else y.")]
+Size = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MM",
+        help="Longest side in millimetres. Default: 100 in .ply and .stl; .glb and .obj keep the model's own units, at "
+        "most 2 (metres in .glb).",
+    ),
+]
+Faces = Annotated[
+    int | None,
+    typer.Option(min=4, help="Simplify the mesh to this many faces. Needs: pip install 'triplane3d[mesh]'."),
+]
+KeepLargest = Annotated[
+    bool, typer.Option("--keep-largest", help="Keep only the largest connected piece, without floaters.")
+]
+
+
+class Variant(StrEnum):
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CKPT", help="The downloaded model.ckpt, or the folder that holds it.")
+]
+Output = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the pipeline.")]
+Settings = Annotated[Path | None, typer.Option("--config", help="Its config.yaml, where it is not beside it.")]
+HalfToo = Annotated[Variant | None, typer.Option(help="Write the weights in half precision too.")]
+ShardSize = Annotated[str, typer.Option(help="Split files that would be larger, such as 5GB.")]
+
+
+def check_mesh_options(up: Axis | None, size: float | None, faces: int | None) -> None:
+    """Raise ValueError for options that cannot be met, before a mesh is made."""
+    from triplane3d.geometry.mesh_files import check_placement
+    from triplane3d.geometry.simplify import check_simplify
+
+    check_placement(up, size)
+    if faces is not None:
+        try:
+            check_simplify(faces)
+        except ImportError as error:
+            raise ValueError(f"--faces {faces}: {error}") from error
+
+
+def finish_mesh(mesh: "Mesh", faces: int | None, keep_largest: bool) -> "Mesh":
+    """The mesh with the pieces and the number of faces that were asked for."""
+    from triplane3d.geometry.simplify import simplify
+
+    mesh = mesh.remove_floaters(1.0) if keep_largest else mesh
+    return mesh if faces is None else simplify(mesh, faces)
+
+
+def describe_mesh(mesh: "Mesh") -> str:
+    """Faces, and pieces where there are several."""
+    pieces = int(mesh.face_components.max()) + 1
+    return f"{len(mesh.faces):,} faces" + (f", {pieces} pieces" if pieces > 1 else "")
