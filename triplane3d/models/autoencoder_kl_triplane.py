@@ -185,7 +185,9 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
     or "conv" (an image decoder over the rolled-out planes). `latents_mean` and `latents_std` (one value per latent
     channel, or None) normalise the latents a denoiser sees: z = latents · std + mean before `decode`.
     `mid_block_attention` lets the convolutional decoder's pixels attend to each other once, before they grow;
-    `decoder_resnet_layers` residual blocks mend the seams between the patches of the other one.
+    `decoder_resnet_layers` residual blocks mend the seams between the patches of the other one. `color_seam_reach`
+    pixels on each side of such a seam are smoothed where colours are read (`triplane3d.models.seams`); the occupancy
+    and the training loss read the planes as they are.
     """
 
     _supports_gradient_checkpointing = True
@@ -226,6 +228,7 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
         latents_std: list[float] | None = None,
         mid_block_attention: bool = True,
         decoder_resnet_layers: int = 0,
+        color_seam_reach: int = 0,
     ):
         super().__init__()
         self.encoder: nn.Module
@@ -298,6 +301,14 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
             )
         else:
             raise ValueError(f'decoder_type must be "tokens" or "conv", got {decoder_type!r}')
+        patch = plane_size * decoder_patch_size // latent_size
+        self.color_seams = (patch, color_seam_reach) if color_seam_reach else None
+        if color_seam_reach:
+            if decoder_type != "tokens" or not 0 < color_seam_reach <= patch // 2:
+                raise ValueError(
+                    f'color_seam_reach={color_seam_reach} must be 0, or for decoder_type="tokens" up to half of a '
+                    f"patch, {patch // 2} pixels"
+                )
 
         self.field_decoder = TriplaneFieldDecoder(
             plane_channels,
@@ -368,6 +379,7 @@ class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, Config
             self.field_decoder,
             has_color=self.config.color_channels > 0,
             chunk_size=self.tile_points if self.use_tiling else None,
+            seams=self.color_seams,
         )
 
     def forward(

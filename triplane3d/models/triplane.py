@@ -1,6 +1,7 @@
 """A triplane as a field: three feature planes and a small MLP answer "inside?" and "which colour?" at any point."""
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from triplane3d.models.attention import activation, cast_for_autocast
 from triplane3d.models.embeddings import PLANE_AXES, fourier_features
 from triplane3d.models.lattice import FirstLayer, TriplaneLattice, chunk_rows
+from triplane3d.models.seams import smooth_seams
 
 # The axis each plane looks along.
 DEPTH_AXES = (2, 1, 0)
@@ -242,11 +244,19 @@ class TriplaneField:
         *,
         has_color: bool = False,
         chunk_size: int | None = None,
+        seams: tuple[int, int] | None = None,
     ):
+        """`seams`, a patch size and a reach in pixels, has `color` read planes from `smooth_seams`."""
         self.planes = planes
         self.decoder = decoder
         self.has_color = has_color
         self.chunk_size = chunk_size
+        self.seams = seams
+
+    @cached_property
+    def color_planes(self) -> Float[Tensor, "batch 3 channels height width"]:
+        """The planes that colours are read from."""
+        return self.planes if self.seams is None else smooth_seams(self.planes, *self.seams)
 
     def occupancy(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points"]:
         """Occupancy logits at `points`; positive inside, surface at 0."""
@@ -264,7 +274,7 @@ class TriplaneField:
     def occupancy_and_color(
         self, points: Float[Tensor, "batch points 3"]
     ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"] | None]:
-        """Both answers from one pass over the trunk (training asks both at the same points)."""
+        """Both from one pass over the trunk, for training: colours too are read from `planes`, seams and all."""
         self._check(points)
         return self.decoder(self.planes, points, wants="both")
 
@@ -290,10 +300,11 @@ class TriplaneField:
     def _ask(self, points: Tensor, wants: str) -> Tensor:
         self._check(points)
         points = points.to(self.device)
+        planes = self.color_planes if wants == "color" else self.planes
         if self.chunk_size is None or points.shape[1] <= self.chunk_size:
-            return self.decoder(self.planes, points, wants=wants)
+            return self.decoder(planes, points, wants=wants)
         chunks = points.split(self.chunk_size, dim=1)
-        return torch.cat([self.decoder(self.planes, chunk, wants=wants) for chunk in chunks], dim=1)
+        return torch.cat([self.decoder(planes, chunk, wants=wants) for chunk in chunks], dim=1)
 
     def _check(self, points: Tensor) -> None:
         if points.ndim != 3 or points.shape[-1] != 3 or points.shape[0] != len(self):
@@ -311,7 +322,9 @@ class TriplaneField:
         if not -len(self) <= index < len(self):
             raise IndexError(f"field {index} of a batch of {len(self)}")
         planes = self.planes[index % len(self)][None]
-        return TriplaneField(planes, self.decoder, has_color=self.has_color, chunk_size=self.chunk_size)
+        return TriplaneField(
+            planes, self.decoder, has_color=self.has_color, chunk_size=self.chunk_size, seams=self.seams
+        )
 
     def __iter__(self) -> Iterator["TriplaneField"]:
         return (self[index] for index in range(len(self)))
