@@ -1,0 +1,198 @@
+"""Files and folders that appear whole or not at all, also after a kill or a power cut.
+
+Each is written under a temporary name beside its place, synced to the disk, renamed, and the rename is synced. What a
+killed process left under a temporary name is removed by the next one that writes to the same place.
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: leftovers stay, since nothing tells them from files that are being written
+    fcntl = None  # type: ignore[assignment]
+
+
+def write_file(path: str | Path, content: bytes | str) -> None:
+    """Write `content`, text as UTF-8, to `path`.
+
+    Raises:
+        OSError: where the folder or the existing file cannot be written to, or the disk is full; `path` is then as it
+            was before.
+    """
+    with writing_file(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def writing_file(path: str | Path) -> Iterator[Path]:
+    """A temporary path to write to. It takes the place of `path` where the block ends without an error.
+
+    Links are followed, and an existing file keeps its permissions. What is no regular file, such as a pipe or
+    `/dev/stdout`, is written to directly.
+    """
+    path = _target(path)
+    if path.exists() and not path.is_file():
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder: name a file")
+        yield path
+        return
+    if path.exists() and not os.access(path, os.W_OK):
+        raise PermissionError(f"{path} exists and is read-only: change its permissions or choose another name")
+    with _temporary(path) as partial:
+        partial.touch()
+        with _locked(partial):
+            yield partial
+            # A library may have replaced the file that was locked: the new one gets the permissions.
+            _copy_permissions(path, partial)
+            _sync(partial)
+            os.replace(partial, path)
+        _sync(path.parent)
+
+
+@contextmanager
+def writing_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
+    """A temporary folder to fill. It takes the place of `path` where the block ends without an error.
+
+    Raises:
+        FileExistsError: where `path` exists and is not an empty folder, unless `replace`.
+    """
+    path = _target(path)
+    if not replace:
+        check_new_folder(path)
+    with _temporary(path) as partial:
+        partial.mkdir()
+        with _locked(partial):
+            yield partial
+            _sync_tree(partial)
+            if path.exists():
+                outdated = _temporary_name(path).with_suffix(".outdated")
+                path.rename(outdated)
+                try:
+                    partial.rename(path)
+                except OSError:
+                    outdated.rename(path)
+                    raise
+                _sync(path.parent)
+                _remove(outdated)
+            else:
+                partial.rename(path)
+        _sync(path.parent)
+
+
+def check_new_folder(path: Path) -> None:
+    """Refuse a place where a new folder cannot be made without harm to what is there.
+
+    Raises:
+        FileExistsError: where `path` is a file, a folder with something in it, or the root of a mounted disk.
+    """
+    if path.is_dir():
+        if any(path.iterdir()):
+            raise FileExistsError(f"{path} exists and is not empty: name a new folder, or remove what is in it")
+        if path.is_mount():
+            raise FileExistsError(f"{path} is where a disk is mounted: name a new folder inside it")
+    elif path.exists():
+        raise FileExistsError(f"{path} exists and is no folder: name a new folder")
+
+
+def _target(path: str | Path) -> Path:
+    """`path` with links followed; its folder, made where it does not exist."""
+    try:
+        path = Path(path).resolve()
+    except RuntimeError as error:
+        raise OSError(f"{path} is a link that leads to itself: remove it or choose another name") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A temporary name for `path`. What bears it at the end is removed, as are leftovers of killed processes."""
+    remove_leftovers(path)
+    partial = _temporary_name(path)
+    try:
+        yield partial
+    finally:
+        _remove(partial)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove temporary files and folders for `path` that no running process is writing.
+
+    A process that was killed between two renames leaves the former folder under another name: it gets its name back.
+    """
+    for outdated in path.parent.glob(f".{_digest(path)}-*.outdated"):
+        if path.exists():
+            _remove(outdated)
+        else:
+            outdated.rename(path)
+    if fcntl is None:
+        return
+    for partial in path.parent.glob(f".{_digest(path)}-*.partial"):
+        try:
+            with _locked(partial):
+                _remove(partial)
+        except OSError:  # locked by the process that is writing it, or just removed by another one
+            continue
+
+
+def _temporary_name(path: Path) -> Path:
+    # A digest of the name: the name itself may be as long as the file system permits.
+    return path.with_name(f".{_digest(path)}-{secrets.token_hex(4)}.partial")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
+
+
+@contextmanager
+def _locked(partial: Path) -> Iterator[None]:
+    """Holds a lock that the system releases when the process ends, however it ends.
+
+    Raises:
+        BlockingIOError: where another process holds it.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(partial, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _copy_permissions(existing: Path, partial: Path) -> None:
+    if existing.exists():
+        os.chmod(partial, stat.S_IMODE(existing.stat().st_mode))
+
+
+def _sync_tree(folder: Path) -> None:
+    for parent, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            _sync(Path(parent, name))
+        _sync(Path(parent))
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # Windows has no handle for folders
+        return
+    descriptor = os.open(path, os.O_RDWR if path.is_file() and os.access(path, os.W_OK) else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
