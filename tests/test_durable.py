@@ -129,7 +129,7 @@ def test_a_folder_whose_replacement_was_killed_gets_its_name_back(tmp_path: Path
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "model")], timeout=60)
     assert not (tmp_path / "model").exists()
-    durable.remove_leftovers(tmp_path / "model")
+    durable.remove_leftovers(tmp_path / "model", tmp_path)
     assert files_in(tmp_path) == {"model/part/weights": b"old"}
 
 

@@ -37,7 +37,8 @@ def writing_file(path: str | Path) -> Iterator[Path]:
     Links are followed, and an existing file keeps its permissions. What is no regular file, such as a pipe or
     `/dev/stdout`, is written to directly.
     """
-    path = _target(path)
+    path = _resolved(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_file():
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder: name a file")
@@ -45,7 +46,7 @@ def writing_file(path: str | Path) -> Iterator[Path]:
         return
     if path.exists() and not os.access(path, os.W_OK):
         raise PermissionError(f"{path} exists and is read-only: change its permissions or choose another name")
-    with _temporary(path) as partial:
+    with _temporary(path, path.parent) as partial:
         partial.touch()
         with _locked(partial):
             yield partial
@@ -60,30 +61,48 @@ def writing_file(path: str | Path) -> Iterator[Path]:
 def writing_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder to fill. It takes the place of `path` where the block ends without an error.
 
+    It lies in the nearest parent of `path` that exists; parents that do not exist are made at the end.
+
     Raises:
         FileExistsError: where `path` exists and is not an empty folder, unless `replace`.
+        OSError: where that parent cannot be written to.
     """
-    path = _target(path)
+    path = _resolved(path)
     if not replace:
         check_new_folder(path)
-    with _temporary(path) as partial:
-        partial.mkdir()
+    parent = next(parent for parent in path.parents if parent.exists())
+    with _temporary(path, parent) as partial:
+        try:
+            partial.mkdir()
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{parent} cannot be written to ({error.strerror}), so {path.name} cannot be made there: change its "
+                "permissions or name another folder",
+            ) from error
         with _locked(partial):
             yield partial
             _sync_tree(partial)
+            path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists():
-                outdated = _temporary_name(path).with_suffix(".outdated")
-                path.rename(outdated)
-                try:
-                    partial.rename(path)
-                except OSError:
-                    outdated.rename(path)
-                    raise
-                _sync(path.parent)
-                _remove(outdated)
+                _exchange(path, partial)
             else:
                 partial.rename(path)
-        _sync(path.parent)
+        for folder in [parent, *(folder for folder in path.parents if parent in folder.parents)]:
+            _sync(folder)
+
+
+def _exchange(path: Path, partial: Path) -> None:
+    """Put the folder `partial` in the place of the folder `path`, whose former contents are removed."""
+    outdated = _temporary_name(path, path.parent).with_suffix(".outdated")
+    path.rename(outdated)
+    try:
+        partial.rename(path)
+    except OSError:
+        outdated.rename(path)
+        raise
+    _sync(path.parent)
+    _remove(outdated)
 
 
 def check_new_folder(path: Path) -> None:
@@ -101,40 +120,37 @@ def check_new_folder(path: Path) -> None:
         raise FileExistsError(f"{path} exists and is no folder: name a new folder")
 
 
-def _target(path: str | Path) -> Path:
-    """`path` with links followed; its folder, made where it does not exist."""
+def _resolved(path: str | Path) -> Path:
     try:
-        path = Path(path).resolve()
+        return Path(path).resolve()
     except RuntimeError as error:
         raise OSError(f"{path} is a link that leads to itself: remove it or choose another name") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 @contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    """A temporary name for `path`. What bears it at the end is removed, as are leftovers of killed processes."""
-    remove_leftovers(path)
-    partial = _temporary_name(path)
+def _temporary(path: Path, parent: Path) -> Iterator[Path]:
+    """A temporary name in `parent` for `path`. What has it at the end is removed, and so are leftovers."""
+    remove_leftovers(path, parent)
+    partial = _temporary_name(path, parent)
     try:
         yield partial
     finally:
         _remove(partial)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove temporary files and folders for `path` that no running process is writing.
+def remove_leftovers(path: Path, parent: Path) -> None:
+    """Remove temporary files and folders for `path` in `parent` that no running process is writing.
 
     A process that was killed between two renames leaves the former folder under another name: it gets its name back.
     """
-    for outdated in path.parent.glob(f".{_digest(path)}-*.outdated"):
+    for outdated in parent.glob(f".{_digest(path)}-*.outdated"):
         if path.exists():
             _remove(outdated)
         else:
             outdated.rename(path)
     if fcntl is None:
         return
-    for partial in path.parent.glob(f".{_digest(path)}-*.partial"):
+    for partial in parent.glob(f".{_digest(path)}-*.partial"):
         try:
             with _locked(partial):
                 _remove(partial)
@@ -142,9 +158,9 @@ def remove_leftovers(path: Path) -> None:
             continue
 
 
-def _temporary_name(path: Path) -> Path:
+def _temporary_name(path: Path, parent: Path) -> Path:
     # A digest of the name: the name itself may be as long as the file system permits.
-    return path.with_name(f".{_digest(path)}-{secrets.token_hex(4)}.partial")
+    return parent / f".{_digest(path)}-{secrets.token_hex(4)}.partial"
 
 
 def _digest(path: Path) -> str:
@@ -194,5 +210,5 @@ def _sync(path: Path) -> None:
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    elif path.exists() or path.is_symlink():
+        path.unlink()

@@ -16,7 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from triplane3d.convert.saving import Entry, building, save_weights
+from triplane3d.convert.saving import Entry, save_weights
+from triplane3d.durable import writing_folder
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 
 ROOT = Path(__file__).parents[2]
@@ -188,16 +189,16 @@ def test_one_tensor_in_memory_at_a_time(tmp_path: Path) -> None:
         assert all((tensor == int(name.partition(".")[2])).all() for name, tensor in loaded.items())
 
 
-def test_building_gives_the_whole_folder_or_nothing(tmp_path: Path) -> None:
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "er" / "target"
-    with building(target) as folder:
+    with writing_folder(target) as folder:
         (folder / "vae").mkdir()
         (folder / "vae" / "config.json").write_text("{}")
         assert folder.parent == tmp_path and not target.exists()
     assert (target / "vae" / "config.json").read_text() == "{}"
     (tmp_path / "plain").mkdir()
     assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode
-    with building(tmp_path / "plain") as folder:        # an empty folder may be there
+    with writing_folder(tmp_path / "plain") as folder:        # an empty folder may be there
         (folder / "a").touch()
     assert os.listdir(tmp_path / "plain") == ["a"]
     assert set(os.listdir(tmp_path)) == {"deep", "plain"}
@@ -205,24 +206,24 @@ def test_building_gives_the_whole_folder_or_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt, SystemExit, MemoryError])
 @pytest.mark.parametrize("there", [False, True])
-def test_building_leaves_nothing_where_it_fails(tmp_path: Path, interruption: type, there: bool) -> None:
+def test_a_folder_that_fails_leaves_nothing(tmp_path: Path, interruption: type, there: bool) -> None:
     target = tmp_path / "target" if there else tmp_path / "deep" / "target"
     if there:
         target.mkdir()
     before = set(tmp_path.rglob("*"))
-    with pytest.raises(interruption), building(target) as folder:
+    with pytest.raises(interruption), writing_folder(target) as folder:
         save_weights(folder / "vae", entries({"a": torch.ones(3)}))
         raise interruption("half-way")
     assert set(tmp_path.rglob("*")) == before
 
 
-def test_building_refuses_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").touch()
     (tmp_path / "file").touch()
 
     def refused(target: Path, kind: type[OSError], told: str) -> None:
-        with pytest.raises(kind, match=told), building(target):
+        with pytest.raises(kind, match=told), writing_folder(target):
             raise AssertionError("the work had begun")
 
     refused(tmp_path / "full", FileExistsError, "full exists and is not empty: name a new folder")
@@ -236,9 +237,10 @@ def test_building_refuses_before_any_work(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_building_tells_whose_permission_lacks(tmp_path: Path) -> None:
+def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(PermissionError, match="locked cannot be written to"), building(tmp_path / "locked" / "target"):
+    target = tmp_path / "locked" / "target"
+    with pytest.raises(PermissionError, match="locked cannot be written to"), writing_folder(target):
         raise AssertionError("the work had begun")
 
 
@@ -254,7 +256,7 @@ def test_a_disk_known_to_be_too_small_is_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
 def test_a_disk_that_fills_up_is_told_and_nothing_is_left(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"disk is full: 8.0 MB of weights were to be written to .*make room") as error, \
-            building(tmp_path / "target") as folder:  # fmt: skip
+            writing_folder(tmp_path / "target") as folder:  # fmt: skip
         (folder / "diffusion_pytorch_model-00002-of-00002.safetensors").symlink_to("/dev/full")
         save_weights(folder, entries({"a": torch.ones(10**6), "b": torch.ones(10**6)}), max_shard_size="4MB")
     assert error.value.errno == errno.ENOSPC
@@ -269,7 +271,7 @@ def test_a_file_that_may_not_grow_is_told_and_nothing_is_left(tmp_path: Path) ->
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))    # Python ignores the signal, the write fails
     try:
         with pytest.raises(OSError, match="may not grow so large; 8.0 MB were to be written: lower") as error, \
-                building(tmp_path / "target") as folder:  # fmt: skip
+                writing_folder(tmp_path / "target") as folder:  # fmt: skip
             save_weights(folder, entries({"a": torch.ones(10**6), "b": torch.ones(10**6)}))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

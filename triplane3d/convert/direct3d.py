@@ -21,9 +21,9 @@ from transformers import AutoModel, CLIPVisionModel, Dinov2Model, PreTrainedMode
 from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_settings
 from triplane3d.convert.pipeline import write_card, write_index, write_model
 from triplane3d.convert.positions import resample_positions
-from triplane3d.convert.saving import building
 from triplane3d.convert.settings import MOST, check_there, complete, mapping
 from triplane3d.convert.weights import Origin, collect, field_layer, outline, rename
+from triplane3d.durable import writing_folder
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import own_image_size, token_width
 from triplane3d.models.transformer_triplane import TriplaneTransformer
@@ -202,7 +202,7 @@ def convert_direct3d(
     transformer_entries = collect(transformer, transformer_origin, parts["dit"], where="the dit")
     scheduler = build_scheduler(described["scheduler"]) if "scheduler" in described else None
 
-    with building(output) as folder:
+    with writing_folder(output) as folder:
         components: dict[str, Any] = {"vae": vae, "transformer": transformer, "scheduler": scheduler}
         components |= {"image_encoder": None, "pixel_encoder": None}
         if not skip_encoders:  # first, since they may turn out to be others

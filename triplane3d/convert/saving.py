@@ -1,11 +1,9 @@
-"""Writing converted weights: one tensor in memory at a time, and a folder that is there as a whole or not at all."""
+"""Writing converted weights: one tensor in memory at a time."""
 
 import errno
 import json
-import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -80,38 +78,6 @@ def save_weights(folder: str | Path, tensors: Iterable[Entry], *, name: str = "d
                                        f"written: lower max_shard_size, raise `ulimit -f` or choose another disk"
                           ) from error  # fmt: skip
         raise
-
-
-@contextmanager
-def building(folder: str | Path) -> Iterator[Path]:
-    """A hidden folder to write into, which becomes `folder` when the block ends well and vanishes when it does not.
-
-    It lies in the nearest parent of `folder` that exists; parents that do not are made at the end.
-    """
-    folder = Path(folder).resolve()
-    if folder.is_dir():
-        if any(folder.iterdir()):
-            raise FileExistsError(f"{folder} exists and is not empty: name a new folder, or remove what is in it")
-        if folder.is_mount():
-            raise FileExistsError(f"{folder} is where a disk is mounted: name a new folder inside it")
-    elif folder.exists():
-        raise FileExistsError(f"{folder} exists and is no folder: name a new folder")
-    parent = next(parent for parent in folder.parents if parent.exists())
-    temporary = parent / f".{folder.name}-{secrets.token_hex(4)}.partial"
-    try:
-        try:
-            temporary.mkdir()
-        except OSError as error:
-            raise OSError(error.errno, f"{parent} cannot be written to ({error.strerror}), so {folder.name} cannot be "
-                                       f"made there: change its permissions or name another folder") from error
-        yield temporary
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
-    finally:
-        if temporary.exists():
-            shutil.rmtree(temporary)
 
 
 def _write(path: Path, entries: Sequence[Entry]) -> None:

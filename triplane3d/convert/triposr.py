@@ -18,9 +18,9 @@ from transformers import ViTConfig
 from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_settings
 from triplane3d.convert.pipeline import write_card, write_index, write_model
 from triplane3d.convert.positions import resample_positions
-from triplane3d.convert.saving import building
 from triplane3d.convert.settings import MOST, check_there, complete, mapping
 from triplane3d.convert.weights import Origin, collect, field_layer, outline, rename
+from triplane3d.durable import writing_folder
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
 from triplane3d.pipelines.arguments import check_whole
 from triplane3d.pipelines.pipeline_triplane_reconstruction import PRESETS
@@ -216,7 +216,7 @@ def convert_triposr(
     model = outline(TriplaneReconstructor, config)
     origin = partial(reconstructor_origin, model.config, averaged)
     entries = collect(model, origin, source, where="the checkpoint", unused=UNUSED)
-    with building(output) as folder:
+    with writing_folder(output) as folder:
         write_model(folder / "reconstructor", model, entries, variant, max_shard_size)
         write_index(folder, "TriplaneReconstructionPipeline", {"reconstructor": model}, **SETTINGS)
         write_card(folder, CARD)

@@ -10,7 +10,6 @@ first; shards without `cameras` hold no others.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from torch.utils.data import Dataset
 
 from triplane3d.data.shapes import ShapeBatch, Views, draw_shapes, render_views, sample_labels, sample_surface
 from triplane3d.data.tensor_files import open_tensors
+from triplane3d.durable import writing_file
 from triplane3d.models.pixels import resize_square
 
 Sample = dict[str, Tensor]
@@ -80,9 +80,8 @@ def write_shard(path: Path, seeds: Sequence[int], *, surface_points: int = 4096,
         samples.append({key: value.cpu() for key, value in sample.items()})
     tensors = {key: torch.cat([sample[key] for sample in samples]) for key in samples[0]}
     tensors["seeds"] = torch.tensor([int(seed) for seed in seeds])
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"families": json.dumps(names)})
-    os.replace(partial, path)
+    with writing_file(path) as partial:
+        save_file(tensors, partial, metadata={"families": json.dumps(names)})
 
 
 class ShardDataset(Dataset):

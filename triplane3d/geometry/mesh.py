@@ -1,7 +1,5 @@
 """The triangle mesh the library hands out: arrays, what can be said about them, and files."""
 
-import os
-import uuid
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +12,7 @@ from jaxtyping import Float, Integer
 from scipy import sparse
 from torch import Tensor
 
+from triplane3d.durable import write_file
 from triplane3d.geometry.color import srgb_from_linear
 from triplane3d.geometry.mesh_files import (
     FORMATS,
@@ -279,8 +278,7 @@ class Mesh:
         path = Path(path)
         content = encode_mesh(path, self.vertices, np.asarray(self.faces), self.vertex_normals, self.vertex_colors,
                               up=up, size=size)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+        write_file(path, content)
         return path
 
     @classmethod
@@ -309,16 +307,6 @@ class Mesh:
         counts = np.diff(firsts, append=len(keys))
         forward = np.append(0, np.cumsum(keys & 1))
         return counts, 2 * (forward[firsts + counts] - forward[firsts]) - counts
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place and move it in, so that nobody ever sees half of it."""
-    partial = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)    # only there if something went wrong
 
 
 def _rows(array: np.ndarray, dtype: type[np.generic], name: str) -> np.ndarray:

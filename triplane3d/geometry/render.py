@@ -16,9 +16,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from triplane3d.durable import write_file
 from triplane3d.geometry.cameras import Camera, camera_axes, camera_rays, fit_distance, orbit
 from triplane3d.geometry.color import linear_from_srgb, srgb_from_linear
-from triplane3d.geometry.mesh import Mesh, write_whole
+from triplane3d.geometry.mesh import Mesh
 
 NEAR = 0.01
 CLAY = (0.52, 0.50, 0.47)
@@ -163,8 +164,7 @@ def save_turntable(images: list[Image.Image], path: str | Path, *, seconds: floa
         images[0].save(content, "PNG")
     else:
         raise ValueError(f"cannot save a turntable as {path.name!r}: the name must end in .webp, .gif or .png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content.getvalue())
+    write_file(path, content.getvalue())
     return path
 
 
