@@ -217,7 +217,7 @@ def test_a_folder_that_fails_leaves_nothing(tmp_path: Path, interruption: type, 
     assert set(tmp_path.rglob("*")) == before
 
 
-def test_a_folder_that_cannot_be_made_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_made_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").touch()
     (tmp_path / "file").touch()
