@@ -1,6 +1,6 @@
 """Typed configurations behind `configs/*.yaml`: `schema` has the keys, `values` checks them, `loading` reads files."""
 
-from triplane3d.config.loading import build, load_config, parse_config, save_config
+from triplane3d.config.loading import build, load_config, parse_config, save_config, unknown_key
 from triplane3d.config.schema import (
     AugmentConfig,
     AutoencoderConfig,
@@ -39,4 +39,5 @@ __all__ = [
     "load_config",
     "parse_config",
     "save_config",
+    "unknown_key",
 ]

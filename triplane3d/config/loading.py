@@ -1,5 +1,7 @@
 """A stage's YAML file and the flags of its command become its dataclass; and back.
 
+Every error names the key, what it takes, what came, and whether the file or which flag said so.
+
 A script reads `configs/mini/<stage>.yaml` and then the flags: `--run.steps 100`, or `--steps 100` where the last word
 alone is unambiguous, or `--set run.steps=100`. An unknown key is an error that names the nearest valid one.
 """
@@ -9,58 +11,124 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import yaml
 
-from triplane3d.config.values import convert
+from triplane3d.config.schema import SCRIPTS
+from triplane3d.config.values import convert, describe
+from triplane3d.errors import fail, sentence
 
 T = TypeVar("T")
 
 
-def load_config(cls: type[T], path: str | Path, overrides: Mapping[str, Any] | None = None) -> T:
-    """The YAML file at `path` as a `cls`, dotted `overrides` ({"run.steps": 100}) applied on top."""
-    values = yaml.safe_load(Path(path).read_text()) or {}
+def load_config(
+    cls: type[T],
+    path: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    origins: Mapping[str, str] | None = None,
+) -> T:
+    """The YAML file at `path` as a `cls`, dotted `overrides` ({"run.steps": 100}) applied on top.
+
+    `origins` names where an override comes from, for errors ({"run.steps": "command line, --steps"}).
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML file: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} should hold a mapping of keys to values, not {type(values).__name__}")
-    for key, value in (overrides or {}).items():
+    overrides = overrides or {}
+    for key, value in overrides.items():
         *sections, name = key.split(".")
         section = values
         for part in sections:
             section = section.setdefault(part, {})
+            if not isinstance(section, dict):
+                raise ValueError(f"{path}: {part} should be a section of keys, not {section!r}")
         section[name] = value
-    return build(cls, values, where=str(path))
+    if (script := script_of(cls, values)) is not None:
+        why = ", ".join(misfits(cls, values)[:3])
+        raise ValueError(f"{path} is a configuration of {script}, not of {SCRIPTS[cls]} ({why}): run {script} with it")
+    origins = {key: f"override {key}" for key in overrides} | dict(origins or {})
+    return build(cls, values, where=str(path), origins=origins)
 
 
-def build(cls: type[T], values: Mapping[str, Any], *, where: str = "config", prefix: str = "") -> T:
-    """`values` as a `cls`, every key known and every value of its declared type."""
-    hints = get_type_hints(cls)
+def build(
+    cls: type[T],
+    values: Mapping[str, Any],
+    *,
+    where: str = "config",
+    origins: Mapping[str, str] | None = None,
+    prefix: str = "",
+) -> T:
+    """`values` as a `cls`, every key known and every value in its range; `origins` where not all are from `where`."""
+    hints = get_type_hints(cls, include_extras=True)
     for key in values:
         if key not in hints:
             raise ValueError(unknown_key(f"{prefix}{key}", dict(leaves(cls, prefix)), where))
     arguments = {}
     for name, value in values.items():
-        kind = hints[name]
-        if isinstance(kind, type) and is_dataclass(kind):
+        kind, key = hints[name], f"{prefix}{name}"
+        if is_dataclass(kind):
             if not isinstance(value, Mapping):
-                raise ValueError(f"{where}: {prefix}{name} should be a section of keys, not {value!r}")
-            arguments[name] = build(kind, value, where=where, prefix=f"{prefix}{name}.")
+                raise ValueError(f"{where}: {key} should be a section of keys, not {value!r}")
+            arguments[name] = build(kind, value, where=where, origins=origins, prefix=f"{key}.")  # type: ignore[arg-type]
         else:
-            arguments[name] = convert(value, kind, f"{where}: {prefix}{name}")
-    try:
-        return cls(**arguments)
-    except TypeError:
-        required = [f.name for f in fields(cls)  # type: ignore[arg-type]
-                    if f.name not in arguments and _is_required(f)]  # fmt: skip
-        raise ValueError(f"{where} lacks {', '.join(prefix + name for name in required)}") from None
+            arguments[name] = convert(value, kind, f"{(origins or {}).get(key, where)}: {key}")
+    if missing := [f.name for f in fields(cls) if _is_required(f) and f.name not in arguments]:  # type: ignore[arg-type]
+        raise ValueError(f"{where} lacks {', '.join(prefix + name for name in missing)}")
+    return cls(**arguments)
+
+
+def script_of(cls: type, values: Mapping[str, Any]) -> str | None:
+    """The script of another stage, if `values` fit that stage far better than `cls`."""
+    counts = {stage: len(misfits(stage, values)) for stage in SCRIPTS}
+    best = min(counts, key=lambda stage: counts[stage])
+    return SCRIPTS[best] if cls in counts and 2 * counts[best] < counts[cls] else None
+
+
+def misfits(cls: type, values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The keys that `cls` does not have or `values` lack, in words."""
+    hints: dict[str, Any] = get_type_hints(cls)
+    found = [f"{prefix}{name} is unknown" for name in values if name not in hints]
+    found += [f"{prefix}{f.name} is missing" for f in fields(cls) if _is_required(f) and f.name not in values]
+    for name, value in values.items():
+        if name in hints and is_dataclass(hints[name]):
+            section = value if isinstance(value, Mapping) else {}
+            found += misfits(hints[name], section, f"{prefix}{name}.")
+    return found
+
+
+class Parser(argparse.ArgumentParser):
+    """Ends with one sentence, where argparse would print its long usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message} ({self.prog} --help lists all keys)")
+
+
+class Flag(argparse.Action):
+    """Keeps a flag's value together with how the flag was written."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, (values, option))
 
 
 def parse_config(cls: type[T], argv: Sequence[str] | None = None, *, description: str | None = None) -> T:
-    """The configuration a script was asked for: `script.py CONFIG.yaml [--flag value …] [--set key=value …]`."""
+    """The configuration a script was asked for: `script.py CONFIG.yaml [--flag value …] [--set key=value …]`.
+
+    What cannot be read ends the process with a sentence and exit code 2.
+    """
     known = dict(leaves(cls))
     last_words = [key.rpartition(".")[2] for key in known]
-    parser = argparse.ArgumentParser(
-        description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        description=description,
+        usage="%(prog)s CONFIG.yaml [--KEY VALUE …] [--set KEY=VALUE …]",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", help="YAML file of this stage, e.g. configs/mini/….yaml")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override any key; repeatable")
@@ -68,24 +136,27 @@ def parse_config(cls: type[T], argv: Sequence[str] | None = None, *, description
         word = key.rpartition(".")[2]
         names = [f"--{key}"] if word == key or last_words.count(word) > 1 else [f"--{key}", f"--{word}"]
         names += [name.replace("_", "-") for name in names if "_" in name]
-        shown = getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)
-        parser.add_argument(*names, dest=key, default=None, metavar="VALUE", help=shown)
+        parser.add_argument(*names, action=Flag, dest=key, metavar="VALUE", help=describe(kind).replace("%", "%%"))
     arguments, unknown = parser.parse_known_args(argv)
+    if unknown and not unknown[0].startswith("-"):
+        parser.error(f"one YAML file and flags are read, but {unknown[0]!r} is given too")
     if unknown:
         parser.error(unknown_key(unknown[0].lstrip("-").partition("=")[0], known, "command line"))
 
-    overrides = {key: value for key, value in vars(arguments).items() if key in known and value is not None}
+    given = {key: flag for key, flag in vars(arguments).items() if key in known and flag is not None}
+    overrides: dict[str, Any] = {key: value for key, (value, _) in given.items()}
+    origins = {key: f"command line, {option}" for key, (_, option) in given.items()}
     for assignment in arguments.set:
         key, equals, value = assignment.partition("=")
         if not equals:
             parser.error(f"--set takes KEY=VALUE, not {assignment!r}")
         if key not in known:
-            parser.error(unknown_key(key, known, "--set"))
-        overrides[key] = value
+            parser.error(unknown_key(key, known, "command line, --set"))
+        overrides[key], origins[key] = value, "command line, --set"
     try:
-        return load_config(cls, arguments.config, overrides)
-    except (ValueError, OSError, yaml.YAMLError) as error:
-        parser.error(str(error))
+        return load_config(cls, arguments.config, overrides, origins=origins)
+    except (ValueError, OSError) as error:
+        fail(sentence(error))
 
 
 def save_config(config: Any, path: str | Path) -> None:
@@ -95,9 +166,9 @@ def save_config(config: Any, path: str | Path) -> None:
 
 def leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted key and type of every value below `cls`."""
-    for name, kind in get_type_hints(cls).items():
-        if isinstance(kind, type) and is_dataclass(kind):
-            yield from leaves(kind, f"{prefix}{name}.")
+    for name, kind in get_type_hints(cls, include_extras=True).items():
+        if is_dataclass(kind):
+            yield from leaves(kind, f"{prefix}{name}.")  # type: ignore[arg-type]
         else:
             yield f"{prefix}{name}", kind
 

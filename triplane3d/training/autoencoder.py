@@ -35,11 +35,6 @@ class AutoencoderObjective(nn.Module):
 
     def __init__(self, vae: AutoencoderKLTriplane, weights: AutoencoderLossConfig):
         super().__init__()
-        if weights.normal and weights.normal_points < 1:
-            raise ValueError(
-                f"loss.normal={weights.normal:g} asks for normals, but loss.normal_points={weights.normal_points}; "
-                "set at least 1, or loss.normal to 0"
-            )
         self.vae, self.weights = vae, weights
 
     def forward(
