@@ -173,6 +173,26 @@ def leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", kind
 
 
+def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys and values of a configuration, or of the mapping that its YAML file holds; tuples as lists."""
+    flat: dict[str, Any] = {}
+    for name, value in (values if isinstance(values, Mapping) else _plain(asdict(values))).items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def defaults(cls: type, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys below `cls` that need not be given, and what they are then; tuples as lists."""
+    hints: dict[str, Any] = get_type_hints(cls)
+    found: dict[str, Any] = {}
+    for f in fields(cls):
+        if is_dataclass(hints[f.name]):
+            found |= defaults(hints[f.name], f"{prefix}{f.name}.")
+        elif f.default is not MISSING:
+            found[f"{prefix}{f.name}"] = _plain(f.default)
+    return found
+
+
 def unknown_key(key: str, known: Mapping[str, Any], where: str) -> str:
     """A sentence that names the valid key most like `key`, by its whole path or by its last word."""
     word = key.rpartition(".")[2]
