@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from safetensors import SafetensorError
+
 from triplane3d.signals import Stopped, is_main_process, stops_at_once
 
-MISTAKES = (ValueError, OSError)
-"""Raised by the library where a value, a file or a folder is not what it should be; also by PyYAML and json."""
+MISTAKES = (ValueError, OSError, SafetensorError)
+"""Raised where a value, a file or a folder is not what it should be."""
 
 FAILURES = (RuntimeError, ArithmeticError, MemoryError, ImportError)
 """Not the user's to foresee: no memory left, a run that diverged, a package that is missing."""
