@@ -26,8 +26,8 @@ MISTAKES = (ValueError, OSError, SafetensorError)
 FAILURES = (RuntimeError, ArithmeticError, MemoryError, ImportError)
 """Not the user's to foresee: no memory left, a run that diverged, a package that is missing."""
 
-HEAD_START = 3.0
-"""Seconds. All processes of a run make the same mistake; the first has told of it by then and ends the others."""
+HEAD_START = 10.0
+"""Seconds. All processes of a run make the same mistake; by then the first has printed it and torchrun ended them."""
 
 
 @contextmanager
