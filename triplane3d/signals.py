@@ -125,7 +125,7 @@ def _end_if_new(first: float, signum: int) -> None:
     """Ends the process and its workers without further ado, unless a launcher has only repeated the first signal."""
     if launched() and time.monotonic() - first < REPEATED:
         return
-    _write("stopped at once; nothing was saved")
+    _write("stopped at once")
     for worker in multiprocessing.active_children():
         worker.kill()
     os._exit(128 + signum)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from triplane3d.config import ShapesConfig, load_config, save_config
+from triplane3d.data.shards import write_shard
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -99,6 +102,19 @@ def test_a_wrong_flag_is_refused(refused, work, flags, sentence):
 )
 def test_shapes_that_cannot_be_prepared_are_refused(refused, flags, sentence):
     assert sentence in refused("prepare_shapes.py", TINY / "data.yaml", *flags)
+
+
+def test_shards_of_other_settings_or_seeds_are_not_mixed(refused, tmp_path):
+    settings = load_config(ShapesConfig, TINY / "data.yaml")
+    sizes = {"surface_points": 512, "label_points": 2048, "views": 2, "image_size": 32}
+    for folder in ("train", "validation"):
+        (tmp_path / settings.output / folder).mkdir(parents=True)
+    write_shard(tmp_path / settings.output / "train" / "shapes-00001.safetensors", range(5, 8), **sizes)
+    save_config(settings, tmp_path / settings.output / "config.yaml")
+    changed = refused("prepare_shapes.py", TINY / "data.yaml", "--image_size", "64", "--views", "1")
+    assert "data/tiny holds shards of other settings (views: 2, now 1; image_size: 32, now 64)" in changed
+    more = refused("prepare_shapes.py", TINY / "data.yaml", "--shapes", "10")
+    assert "shapes-00001.safetensors holds 3 shapes from seed 5 on, not the 5 from 5 on" in more
 
 
 @pytest.mark.parametrize(
