@@ -24,7 +24,7 @@ MISTAKES = (ValueError, OSError, SafetensorError)
 """Raised where a value, a file or a folder is not what it should be."""
 
 FAILURES = (RuntimeError, ArithmeticError, MemoryError, ImportError)
-"""Not the user's to foresee: no memory left, a run that diverged, a package that is missing."""
+"""No memory left, a run that diverged, a package that is missing."""
 
 HEAD_START = 10.0
 """Seconds. All processes of a run make the same mistake; by then the first has printed it and torchrun ended them."""

@@ -31,11 +31,11 @@ def test_a_precision_that_the_launcher_was_given_in_vain_is_told(monkeypatch):
     assert "--mixed_precision fp16" in warning and warning.endswith("decides: bf16")
 
 
-def test_processes_that_would_not_know_of_one_another_are_refused(monkeypatch):
-    """accelerate leaves them alone where it takes the machine for one with a GPU."""
+def test_processes_that_are_not_connected_are_refused(monkeypatch):
+    """As accelerate leaves them on a CPU without `cpu=True`."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    with pytest.raises(ValueError, match="2 processes were started, but each runs for itself.*ACCELERATE_USE_CPU=true"):
+    with pytest.raises(ValueError, match="2 processes were .* not connected.*ACCELERATE_USE_CPU=true"):
         make_accelerator(mixed_precision="no")
 
 

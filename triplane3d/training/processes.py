@@ -16,18 +16,18 @@ from accelerate import Accelerator
 def make_accelerator(*, mixed_precision: str, **options: Any) -> Accelerator:
     """accelerate's `Accelerator`, given these `options`, of exactly the processes that a launcher started.
 
-    Raises `ValueError` for processes that would not know of one another, and for fp16 without a GPU.
+    Raises `ValueError` for processes that are not connected, and for fp16 without a GPU.
     """
     if mixed_precision == "fp16" and not torch.accelerator.is_available():
         raise ValueError("mixed_precision=fp16 needs a GPU, and there is none: set it to bf16 or no")
     started = int(os.environ.get("WORLD_SIZE", "1"))
-    # Where there is no GPU, accelerate joins the processes of torchrun only if it is told to use the CPU.
+    # Without a GPU, accelerate connects the processes of torchrun only with `cpu=True`.
     cpu = started > 1 and not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision, **options)
     if accelerator.num_processes != started:
         raise ValueError(
-            f"{started} processes were started, but each runs for itself and would write the same files: for processes "
-            "on a CPU set ACCELERATE_USE_CPU=true"
+            f"{started} processes were started, but they are not connected: each would train alone and write the same "
+            "files. For processes on a CPU set ACCELERATE_USE_CPU=true"
         )
     if accelerator.is_main_process:
         for warning in launch_warnings(accelerator.num_processes, mixed_precision):

@@ -344,8 +344,8 @@ class Run:
                 model.save_pretrained(folder / name)
 
     def finish(self) -> Path:
-        """Leaves the averaged weights in the output folder and closes the trackers; or, if the run was stopped before
-        its last step, a checkpoint and the word how to go on. Raises `Stopped` if a signal stopped it."""
+        """Writes the averaged weights into the output folder, or before the last step a checkpoint, and closes the
+        trackers. Raises `Stopped`, with the way to go on as its message, if a signal ended the run."""
         try:
             message = self._conclude()
             self.accelerator.end_training()
@@ -358,7 +358,7 @@ class Run:
         return self.output
 
     def _conclude(self) -> str:
-        """Writes what the run leaves, and says what that is."""
+        """Writes weights or checkpoint; returns the message for a run that was stopped."""
         signum, step, steps = self.stop.signum, self.step, self.config.steps
         name = "" if signum is None else signal.Signals(signum).name
         if step < steps:
@@ -393,7 +393,7 @@ class Run:
             )
 
     def _must_stop(self) -> bool:
-        """Whether a signal, or `run.minutes`, ends the run on any process; all are given the same answer."""
+        """Whether a signal or `run.minutes` ends the run; true on all processes if it is on one."""
         minutes = self.config.minutes
         late = minutes is not None and time.perf_counter() - self._begun > 60 * minutes
         if self.accelerator.num_processes > 1:
