@@ -67,12 +67,12 @@ benchmark: $(VENV)/installed-test
 	$(VENV)/bin/python scripts/evaluate.py pipelines/mini --output runs/eval/mini.json
 
 recipe: $(VENV)/installed-test
-	$(VENV)/bin/accelerate launch scripts/train_autoencoder.py $(RECIPE)/autoencoder.yaml $(FLAGS)
+	$(VENV)/bin/python scripts/train_autoencoder.py $(RECIPE)/autoencoder.yaml $(FLAGS)
 	@$(call finished,autoencoder/vae)
-	$(VENV)/bin/accelerate launch scripts/encode_latents.py $(RECIPE)/latents.yaml
-	$(VENV)/bin/accelerate launch scripts/train_denoiser.py $(RECIPE)/denoiser.yaml $(FLAGS)
+	$(VENV)/bin/python scripts/encode_latents.py $(RECIPE)/latents.yaml
+	$(VENV)/bin/python scripts/train_denoiser.py $(RECIPE)/denoiser.yaml $(FLAGS)
 	@$(call finished,denoiser/transformer)
-	$(VENV)/bin/accelerate launch scripts/distill_denoiser.py $(RECIPE)/distill.yaml $(FLAGS)
+	$(VENV)/bin/python scripts/distill_denoiser.py $(RECIPE)/distill.yaml $(FLAGS)
 	@$(call finished,distill/transformer)
 	$(VENV)/bin/python scripts/assemble_pipeline.py $(RUNS)/autoencoder $(RUNS)/distill pipelines/mini
 	$(VENV)/bin/python scripts/evaluate.py pipelines/mini --output runs/eval/mini.json

@@ -8,10 +8,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from triplane3d.errors import errors_as_sentences
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.loading import component_class
 from triplane3d.training.architecture import INCIDENTAL
+from triplane3d.training.inputs import check_model, check_pipeline
+
+COMPONENTS = ("vae", "transformer", "image_encoder")
 
 # What a saved config may say that is not architecture either.
 VERSIONS = ("_diffusers_version", "_name_or_path", "transformers_version", "dtype")
@@ -19,6 +23,10 @@ VERSIONS = ("_diffusers_version", "_name_or_path", "transformers_version", "dtyp
 
 def assemble(autoencoder: Path, denoiser: Path, pipeline: Path, *, limit_mb: float = 60.0) -> float:
     """Returns the weights' size in MB, which `limit_mb` bounds."""
+    check_pipeline(str(pipeline), "model_index.json", *(f"{name}/config.json" for name in COMPONENTS))
+    check_model("autoencoder", f"{autoencoder}/vae", "vae")
+    for name in ("transformer", "image_encoder"):
+        check_model("denoiser", f"{denoiser}/{name}", "denoiser")
     sources = {"vae": autoencoder, "transformer": denoiser, "image_encoder": denoiser}
     classes = {
         "vae": AutoencoderKLTriplane,
@@ -30,7 +38,7 @@ def assemble(autoencoder: Path, denoiser: Path, pipeline: Path, *, limit_mb: flo
             classes[name].from_pretrained(source / name).half().save_pretrained(Path(scratch) / name)
         weights = {name: next((Path(scratch) / name).glob("*.safetensors")) for name in sources}
         total = sum(file.stat().st_size for file in weights.values()) / 1e6
-        if total > limit_mb:
+        if not total <= limit_mb:
             raise ValueError(f"the weights take {total:.1f} MB, more than the {limit_mb:g} MB allowed")
 
         for name, file in weights.items():
@@ -70,8 +78,6 @@ if __name__ == "__main__":
     parser.add_argument("pipeline", type=Path, help="folder of pipelines/ to fill")
     parser.add_argument("--limit-mb", type=float, default=60.0, help="fail if the weights are larger (default: 60)")
     given = parser.parse_args()
-    try:
+    with errors_as_sentences():
         size = assemble(given.autoencoder, given.denoiser, given.pipeline, limit_mb=given.limit_mb)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    print(f"{given.pipeline}: {size:.1f} MB of weights")
+        print(f"{given.pipeline}: {size:.1f} MB of weights")

@@ -17,10 +17,12 @@ import typer
 from PIL import Image
 
 from triplane3d import Triplane3DPipeline
+from triplane3d.errors import errors_as_sentences
 from triplane3d.evaluation.cases import TWO_SIDES, mesh_cases
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES
 from triplane3d.geometry.cameras import Camera, orbit
 from triplane3d.geometry.render import contact_sheet, framing_distance, render
+from triplane3d.pipelines.loading import check_saved
 
 
 def main(
@@ -28,12 +30,17 @@ def main(
     folder: Annotated[Path, typer.Argument(help="Folder of photos of single objects.")],
     output: Annotated[Path, typer.Argument(help="PNG file to write.")],
     meshes: Annotated[bool, typer.Option("--meshes", help="The folder holds closed meshes.")] = False,
-    size: Annotated[int, typer.Option(help="Pixels along the edge of each picture.")] = 160,
-    photos_a_row: Annotated[int, typer.Option(help="Photos side by side on the sheet.")] = 2,
-    resolution: Annotated[int | None, typer.Option(help="Cells along the grid's edge; default: the model's.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the noise, the same for every photo.")] = 0,
+    size: Annotated[int, typer.Option(min=1, help="Pixels along the edge of each picture.")] = 160,
+    photos_a_row: Annotated[int, typer.Option(min=1, help="Photos side by side on the sheet.")] = 2,
+    resolution: Annotated[
+        int | None, typer.Option(min=4, help="Cells along the grid's edge; default: the model's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise, the same for every photo.")] = 0,
 ) -> None:
     """Put every photo of a folder beside the mesh that a pipeline makes of it, seen from four sides."""
+    check_saved(pipeline)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder of {'meshes' if meshes else 'photos'}")
     pipe = Triplane3DPipeline.from_pretrained(pipeline)
     rows = mesh_rows if meshes else photo_rows
     pictures = rows(pipe, folder, size, resolution, seed)
@@ -47,7 +54,7 @@ def photo_rows(pipe: Triplane3DPipeline, folder: Path, size: int, resolution: in
     pictures = []
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
     if not paths:
-        raise typer.BadParameter(f"{folder} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))})")
+        raise ValueError(f"{folder} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))})")
     for path in paths:
         made = pipe(path, generator=torch.Generator().manual_seed(seed), resolution=resolution)
         mesh = made.meshes[0]
@@ -74,4 +81,5 @@ def mesh_rows(pipe: Triplane3DPipeline, folder: Path, size: int, resolution: int
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with errors_as_sentences():
+        typer.run(main)

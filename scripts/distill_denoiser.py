@@ -1,7 +1,9 @@
-"""Stage 4. `accelerate launch scripts/distill_denoiser.py configs/mini/distill.yaml [--key value …]`"""
+"""Stage 4. `python scripts/distill_denoiser.py configs/mini/distill.yaml [--key value …]`"""
 
 from triplane3d.config import DistillConfig, parse_config
+from triplane3d.errors import errors_as_sentences
 from triplane3d.training.distill import train
 
 if __name__ == "__main__":
-    train(parse_config(DistillConfig, description=__doc__))
+    with errors_as_sentences():
+        train(parse_config(DistillConfig, description=__doc__))

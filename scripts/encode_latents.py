@@ -1,7 +1,9 @@
-"""Stage 2. `accelerate launch scripts/encode_latents.py configs/mini/latents.yaml [--key value …]`"""
+"""Stage 2. `python scripts/encode_latents.py configs/mini/latents.yaml [--key value …]`"""
 
 from triplane3d.config import LatentsConfig, parse_config
+from triplane3d.errors import errors_as_sentences
 from triplane3d.training.encode import encode
 
 if __name__ == "__main__":
-    encode(parse_config(LatentsConfig, description=__doc__))
+    with errors_as_sentences():
+        encode(parse_config(LatentsConfig, description=__doc__))

@@ -18,14 +18,15 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.shapes import HELD_OUT_SEED
-from triplane3d.evaluation.cases import TWO_SIDES, Case, family_groups, held_out_cases, mesh_cases
-from triplane3d.evaluation.photos import photo_suite, worst_photo
+from triplane3d.errors import errors_as_sentences
+from triplane3d.evaluation.cases import MESH_SUFFIXES, TWO_SIDES, Case, family_groups, held_out_cases, mesh_cases
+from triplane3d.evaluation.photos import PHOTO_SUFFIXES, photo_suite, worst_photo
 from triplane3d.evaluation.report import Report
 from triplane3d.evaluation.self_test import agreements, self_test
 from triplane3d.evaluation.steps import STEPS, steps_suite
@@ -33,24 +34,26 @@ from triplane3d.evaluation.suites import Bank, autoencoder_suite, image_suite
 from triplane3d.evaluation.summary import generalization
 from triplane3d.evaluation.variety import variety_suite
 from triplane3d.evaluation.views import COUNTS, photos_around_meshes, photos_around_shapes, views_suite
+from triplane3d.pipelines.loading import check_saved
 
 OF_ALL = ("selftest", "autoencoder", "retrieval", "variety", "steps")
 SUITES = ("selftest", "autoencoder", "image", "retrieval", "variety", "steps", "views", "all")
 HOME = "trained families"
+Number = TypeVar("Number", int, float)
 
 
 def main(
     pipeline: Annotated[str, typer.Argument(help="Folder or name of a saved pipeline.")],
     suite: Annotated[str, typer.Option(help=f"One of {', '.join(SUITES)}.")] = "all",
-    shapes: Annotated[int, typer.Option(help="Held-out procedural shapes per row.")] = 64,
-    surfaces: Annotated[int, typer.Option(help="How many of them are also measured on surfaces (slower).")] = 16,
-    resolution: Annotated[int, typer.Option(help="Cells along the edge of the grids that surfaces come from.")] = 128,
-    bank: Annotated[int, typer.Option(help="Training shapes to retrieve from.")] = 1024,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps; the pipeline's own default if not given.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; the pipeline's own default likewise.")] = None,
-    seed: Annotated[int, typer.Option(help="Picks the held-out shapes and the noise.")] = 0,
-    seeds: Annotated[int, typer.Option(help="Answers to each picture of the suite `variety`.")] = 8,
-    pictures: Annotated[int, typer.Option(help="Pictures of the suite `variety`.")] = 16,
+    shapes: Annotated[int, typer.Option(min=1, help="Held-out procedural shapes per row.")] = 64,
+    surfaces: Annotated[int, typer.Option(min=0, help="How many of them also have their surfaces measured.")] = 16,
+    resolution: Annotated[int, typer.Option(min=4, help="Cells along the edge of the grids of surfaces.")] = 128,
+    bank: Annotated[int, typer.Option(min=1, help="Training shapes to retrieve from.")] = 1024,
+    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the pipeline's own.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=0, help="Guidance scale; default: the pipeline's own.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Picks the held-out shapes and the noise.")] = 0,
+    seeds: Annotated[int, typer.Option(min=2, help="Meshes of each picture of the suite `variety`.")] = 8,
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures of the suite `variety`.")] = 16,
     step_counts: Annotated[str, typer.Option(help="Of the suite `steps`.")] = ",".join(map(str, STEPS)),
     guidances: Annotated[str | None, typer.Option(help="Scales to sweep in the suite `steps`, as in 1,3,5.")] = None,
     teacher: Annotated[
@@ -62,12 +65,26 @@ def main(
     output: Annotated[Path | None, typer.Option(help="JSON file for everything that is printed, and more.")] = None,
 ) -> None:
     """Measure a saved pipeline, trivial answers beside every row."""
-    if suite not in SUITES:
-        raise typer.BadParameter(f"--suite must be one of {', '.join(SUITES)}, got {suite!r}")
-    wanted = OF_ALL if suite == "all" else (suite,)
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
+    # All that was given is looked at before anything is computed, which takes hours.
+    if suite not in SUITES:
+        raise ValueError(f"--suite must be one of {', '.join(SUITES)}, got {suite!r}")
+    wanted = OF_ALL if suite == "all" else (suite,)
+    scales = [guidance] if guidances is None else numbers("--guidances", guidances, float, least=0.0)
+    counts = numbers("--step-counts", step_counts, int, least=1)
+    views = numbers("--view-counts", view_counts, int, least=1)
+    for saved in (pipeline, *([] if teacher is None else [teacher])):
+        check_saved(saved)
+    check_folder("--meshes", meshes, MESH_SUFFIXES)
+    check_folder("--photos", photos, PHOTO_SUFFIXES)
+    if output:
+        if output.is_dir():
+            raise ValueError(f"--output {output} is a folder: name a JSON file")
+        output.parent.mkdir(parents=True, exist_ok=True)
     pipe = Triplane3DPipeline.from_pretrained(pipeline)
     pipe.set_progress_bar_config(disable=True)
+    if "views" in wanted and max(views) > 1 and not pipe.transformer.config.camera_condition:
+        raise ValueError(f"--suite views: {pipeline} reads one photo of each object; --view-counts 1 is all it can do")
     report = Report(f"{pipeline}, seed {seed}, shapes from {HELD_OUT_SEED + 1_000_000 * seed} on", settings)
     own = {"steps": steps, "guidance": guidance, "seed": seed, "progress": tell}
 
@@ -102,8 +119,6 @@ def main(
     if "variety" in wanted:
         report.add(*variety_suite(pipe, HOME, groups[HOME][:pictures], seeds=seeds, **own))
     if "steps" in wanted:
-        scales = [float(scale) for scale in guidances.split(",")] if guidances else [guidance]
-        counts = [int(count) for count in step_counts.split(",")]
         guided = None if teacher is None else Triplane3DPipeline.from_pretrained(teacher)
         if guided is not None:
             guided.set_progress_bar_config(disable=True)
@@ -111,12 +126,11 @@ def main(
             report.add(*steps_suite(pipe, name, cases, steps=counts, guidances=scales, teacher=guided, seed=seed,
                                     progress=tell))
     if "views" in wanted:
-        counts = [int(count) for count in view_counts.split(",")]
-        around = photos_around_shapes(groups[HOME], names[HOME], count=max(counts), seed=seed)
-        report.add(*views_suite(pipe, HOME, groups[HOME], around, counts=counts, **own))
+        around = photos_around_shapes(groups[HOME], names[HOME], count=max(views), seed=seed)
+        report.add(*views_suite(pipe, HOME, groups[HOME], around, counts=views, **own))
         if seen:
-            around = photos_around_meshes(seen, count=max(counts))
-            report.add(*views_suite(pipe, "meshes, two views", seen, around, counts=counts, **own))
+            around = photos_around_meshes(seen, count=max(views))
+            report.add(*views_suite(pipe, "meshes, two views", seen, around, counts=views, **own))
     if photos:
         tell("photos")
         report.add(photo_suite(pipe, photos, steps=steps, guidance=guidance, seed=seed, resolution=resolution))
@@ -124,9 +138,30 @@ def main(
 
     print(f"\n{report.text()}")
     if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(report.to_json(), indent=1))
         tell(f"written to {output}")
+
+
+def numbers(option: str, text: str, kind: type[Number], *, least: float) -> list[Number]:
+    """The numbers of an option, given with commas between them, each finite and of at least `least`."""
+    try:
+        values = [kind(word) for word in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(least <= value < float("inf") for value in values):
+        noun = "whole numbers" if kind is int else "numbers"
+        raise ValueError(f"{option} takes {noun} of {least:g} or more with commas between them, got {text!r}")
+    return values
+
+
+def check_folder(option: str, folder: Path | None, suffixes: tuple[str, ...]) -> None:
+    """The folder that an option names, if it is given, holds files of these kinds."""
+    if folder is None:
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{option} {folder} is not a folder")
+    if not any(path.suffix.lower() in suffixes for path in folder.iterdir()):
+        raise ValueError(f"{option} {folder} holds none of {', '.join(f'*{suffix}' for suffix in suffixes)}")
 
 
 def tell(message: str) -> None:
@@ -134,4 +169,5 @@ def tell(message: str) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with errors_as_sentences():
+        typer.run(main)

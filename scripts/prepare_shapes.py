@@ -3,30 +3,46 @@
 Shards that exist already are kept, so the command can be stopped and given again.
 """
 
+import multiprocessing
 import os
+import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 
 import torch
+import yaml
 
 from triplane3d.config import ShapesConfig, parse_config, save_config
-from triplane3d.data.shapes import HELD_OUT_SEED
+from triplane3d.config.loading import defaults, flatten
+from triplane3d.data.shapes import FAMILIES, HELD_OUT_SEED, HOLDOUT_FAMILIES
 from triplane3d.data.shards import write_shard
+from triplane3d.data.tensor_files import open_tensors
+from triplane3d.errors import errors_as_sentences
+from triplane3d.signals import SIGNALS, Stopped, ignore_signals
 
 # Evaluation draws its seeds from HELD_OUT_SEED on; validation must not be chosen on them.
 VALIDATION_SEED = HELD_OUT_SEED + 500_000_000
 
+FREE = ("output", "shapes", "validation_shapes", "workers", "device", "batch_size")
+"""Keys that may change when shards are added to those that a folder holds."""
+
 
 def prepare(config: ShapesConfig) -> None:
     """Writes `train/` and `validation/` below `config.output`, `config.workers` shards at a time."""
+    check(config)
     output = Path(config.output)
-    jobs = [job for split, first, count in (("validation", VALIDATION_SEED, config.validation_shapes),
-                                            ("train", config.first_seed, config.shapes))
-            for job in shards(output / split, first, count, config.shard_size) if not job[0].exists()]  # fmt: skip
+    wanted = [job for split, first, count in (("validation", VALIDATION_SEED, config.validation_shapes),
+                                              ("train", config.first_seed, config.shapes))
+              for job in shards(output / split, first, count, config.shard_size)]  # fmt: skip
+    check_existing(config, [job for job in wanted if job[0].exists()])
+    jobs = [job for job in wanted if not job[0].exists()]
+    for path, _ in wanted:
+        path.parent.mkdir(parents=True, exist_ok=True)
     save_config(config, output / "config.yaml")
     print(f"{len(jobs)} shards to write below {output}", flush=True)
 
@@ -36,18 +52,77 @@ def prepare(config: ShapesConfig) -> None:
                     batch_size=config.batch_size, device=config.device)  # fmt: skip
     begun, done = time.perf_counter(), 0
     # Spawned, not forked: a forked copy of an initialised CUDA context or thread pool hangs.
-    with ProcessPoolExecutor(config.workers, get_context("spawn"), initializer=begin_worker) as pool:
-        futures = {pool.submit(write, path, seeds): len(seeds) for path, seeds in jobs}
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(config.workers, context, initializer=begin_worker)
+    try:
+        with children_ignore_signals():
+            futures = {pool.submit(write, path, seeds): len(seeds) for path, seeds in jobs}
         for future in as_completed(futures):
             future.result()
             done += futures[future]
             print(f"{done} shapes, {done / (time.perf_counter() - begun):.1f} per second", flush=True)
+    except Stopped as stopped:
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        for path, _ in jobs:
+            path.with_suffix(".partial").unlink(missing_ok=True)
+        message = f"stopped by {stopped.name}; {done} of {sum(futures.values())} shapes are written below {output}"
+        raise Stopped(stopped.signum, f"{message}. The same command goes on with the others") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def check(config: ShapesConfig) -> None:
+    """Refuses what only fails once workers have started, or not at all."""
+    if unknown := sorted(set(config.families or ()) - set(FAMILIES | HOLDOUT_FAMILIES)):
+        raise ValueError(f"families: there is no family {', '.join(unknown)} of shapes")
+    if config.around and not config.views:
+        raise ValueError(f"around={config.around} views from anywhere need one from the front too: set views to 1")
+    if config.first_seed + config.shapes > HELD_OUT_SEED:
+        raise ValueError(f"seeds from {HELD_OUT_SEED} on are for evaluation: choose a smaller first_seed")
+    try:
+        torch.empty(0, device=config.device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={config.device} cannot be used here: {str(error).splitlines()[0]}") from None
+
+
+def check_existing(config: ShapesConfig, kept: list[tuple[Path, range]]) -> None:
+    """Refuses a folder whose shards were written with other settings, or for other seeds."""
+    saved = Path(config.output) / "config.yaml"
+    if kept and saved.is_file():
+        before = defaults(ShapesConfig) | flatten(yaml.safe_load(saved.read_text()))
+        changed = [f"{key}: {before.get(key)}, now {value}" for key, value in flatten(config).items()
+                   if key not in FREE and value != before.get(key)]  # fmt: skip
+        if changed:
+            raise ValueError(
+                f"{config.output} holds shards of other settings ({'; '.join(changed)}): restore them, or choose "
+                "another output"
+            )
+    for path, seeds in kept:
+        held = open_tensors(path, ("seeds",), noun="shard", script="scripts/prepare_shapes.py").get_tensor("seeds")
+        if held.tolist() != list(seeds):
+            raise ValueError(
+                f"{path} holds {len(held)} shapes from seed {int(held[0])} on, not the {len(seeds)} from {seeds[0]} on "
+                "that this configuration has there: delete it, or choose another output"
+            )
+
+
+@contextmanager
+def children_ignore_signals() -> Iterator[None]:
+    """Processes that are started inside ignore SIGINT and SIGTERM from their first moment: the command ends them."""
+    before = {signum: signal.signal(signum, signal.SIG_IGN) for signum in SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def begin_worker() -> None:
     """One thread a worker, and none that outlives the command: killed, that could not tell them to stop."""
     torch.set_num_threads(1)
-    command = parent_process()
+    ignore_signals()
+    command = multiprocessing.parent_process()
     assert command is not None, "workers are started by the command"
 
     def follow() -> None:
@@ -59,10 +134,10 @@ def begin_worker() -> None:
 
 def shards(folder: Path, first: int, count: int, size: int) -> list[tuple[Path, range]]:
     """File and seeds of each shard of `count` shapes."""
-    folder.mkdir(parents=True, exist_ok=True)
     return [(folder / f"shapes-{number:05d}.safetensors", range(start, min(start + size, first + count)))
             for number, start in enumerate(range(first, first + count, size))]  # fmt: skip
 
 
 if __name__ == "__main__":
-    prepare(parse_config(ShapesConfig, description=__doc__))
+    with errors_as_sentences():
+        prepare(parse_config(ShapesConfig, description=__doc__))

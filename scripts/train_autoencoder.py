@@ -1,7 +1,9 @@
-"""Stage 1. `accelerate launch scripts/train_autoencoder.py configs/mini/autoencoder.yaml [--key value …]`"""
+"""Stage 1. `python scripts/train_autoencoder.py configs/mini/autoencoder.yaml [--key value …]`"""
 
 from triplane3d.config import AutoencoderConfig, parse_config
+from triplane3d.errors import errors_as_sentences
 from triplane3d.training.autoencoder import train
 
 if __name__ == "__main__":
-    train(parse_config(AutoencoderConfig, description=__doc__))
+    with errors_as_sentences():
+        train(parse_config(AutoencoderConfig, description=__doc__))

@@ -1,7 +1,9 @@
-"""Stage 3. `accelerate launch scripts/train_denoiser.py configs/mini/denoiser.yaml [--key value …]`"""
+"""Stage 3. `python scripts/train_denoiser.py configs/mini/denoiser.yaml [--key value …]`"""
 
 from triplane3d.config import DenoiserConfig, parse_config
+from triplane3d.errors import errors_as_sentences
 from triplane3d.training.denoiser import train
 
 if __name__ == "__main__":
-    train(parse_config(DenoiserConfig, description=__doc__))
+    with errors_as_sentences():
+        train(parse_config(DenoiserConfig, description=__doc__))

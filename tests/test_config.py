@@ -6,16 +6,21 @@ from pathlib import Path
 import pytest
 
 from triplane3d.config import (
+    AugmentConfig,
     AutoencoderConfig,
     DenoiserConfig,
     DistillConfig,
+    FlowMapConfig,
     LatentsConfig,
+    OptimConfig,
     ShapesConfig,
     build,
     load_config,
     parse_config,
     save_config,
 )
+from triplane3d.config.loading import leaves
+from triplane3d.config.values import convert
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 STAGES = {
@@ -63,6 +68,49 @@ def test_a_value_of_the_wrong_type_is_refused(key, value, sentence):
         build(AutoencoderConfig, {**SMALL, "run": {**SMALL["run"], key: value}})
 
 
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+def test_no_number_of_any_stage_may_be_endless_or_far_below_zero(stage):
+    for key, kind in leaves(stage):
+        if kind is bool or not any(word in str(kind) for word in ("int", "float")):
+            continue
+        for value in ("nan", "inf", "-inf", "yes", *(["-1e9"] if key != "flow.logit_mean" else [])):
+            with pytest.raises(ValueError, match=key):
+                convert([value, value] if "tuple" in str(kind) else value, kind, key)
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("run.steps", 0), ("run.batch_size", 0), ("run.accumulation", 0), ("run.workers", -1), ("run.log_every", 0),
+        ("run.validate_every", 0), ("run.checkpoint_every", 0), ("run.checkpoint_limit", 0), ("run.minutes", 0),
+        ("run.nonfinite_limit", -1), ("run.seed", 2**32), ("run.mixed_precision", "fp16"), ("run.output", ""),
+        ("optim.lr", 0), ("optim.final_lr", 1.1), ("optim.warmup_steps", -1), ("optim.betas", (0.9, 1)),
+        ("optim.betas", 0.9), ("optim.weight_decay", -0.1), ("optim.clip_norm", 0), ("optim.ema_decay", 1),
+        ("data.surface_points", 0), ("data.label_points", 1), ("data.validation_pictures", 0), ("data.reuse", 0),
+        ("loss.band", 0), ("loss.near", 1.1), ("loss.kl", -1), ("loss.color_points", 0), ("loss.normal_points", 0),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_range_is_refused_with_its_key_and_its_range(key, value):
+    section, _, name = key.partition(".")
+    values = {**SMALL, section: {**SMALL.get(section, {}), name: value}}
+    with pytest.raises(ValueError, match=rf"^a.yaml: {key} takes .*, not "):
+        build(AutoencoderConfig, values, where="a.yaml")
+
+
+@pytest.mark.parametrize(
+    "section, key, value",
+    [(OptimConfig, "lr", -1.0), (FlowMapConfig, "finest", 12), (FlowMapConfig, "finest_share", 0.0),
+     (FlowMapConfig, "on_policy", 1.5), (FlowMapConfig, "huber", -0.1), (AugmentConfig, "scale", 1.0)],
+)  # fmt: skip
+def test_a_section_made_in_python_is_checked_too(section, key, value):
+    with pytest.raises(ValueError, match=f"{section.__name__}.{key} takes .*, not {value}"):
+        section(**{key: value})
+
+
+def test_large_whole_numbers_keep_all_their_digits():
+    assert convert("9007199254740993", int, "") == 9007199254740993
+
+
 def test_yaml_of_the_1_1_kind_is_read_as_meant(tmp_path):
     path = tmp_path / "stage.yaml"
     path.write_text("pipeline: p\ndata: {folder: f}\noptim: {lr: 1e-3}\n"
@@ -96,3 +144,49 @@ def test_an_unknown_flag_names_its_neighbour(stage, flags, capsys):
         parse_config(AutoencoderConfig, [str(stage), *flags])
     assert stopped.value.code == 2
     assert "did you mean 'run.steps'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags, where",
+    [(["--lr", "-0.1"], "command line, --lr"), (["--optim.lr=-1e-3"], "command line, --optim.lr"),
+     (["--set", "optim.lr=0"], "command line, --set")],
+)  # fmt: skip
+def test_a_wrong_value_is_said_to_come_from_where_it_does(stage, flags, where, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse_config(AutoencoderConfig, [str(stage), *flags])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {where}: optim.lr takes a number above 0, not ")
+    stage.write_text(stage.read_text().replace("lr: 0.001\n", "lr: .inf\n"))
+    with pytest.raises(SystemExit):
+        parse_config(AutoencoderConfig, [str(stage), "--steps", "5"])
+    assert capsys.readouterr().err.startswith(f"error: {stage}: optim.lr takes a finite number")
+
+
+@pytest.mark.parametrize("given", STAGES)
+@pytest.mark.parametrize("asked", STAGES)
+def test_another_stages_file_is_recognised(given, asked, capsys):
+    """Whatever stage is given another's YAML, it names the script that the file is for."""
+    path = str(CONFIGS / "tiny" / f"{given}.yaml")
+    if given == asked:
+        assert isinstance(parse_config(STAGES[asked], [path]), STAGES[asked])
+        return
+    with pytest.raises(SystemExit):
+        parse_config(STAGES[asked], [path])
+    (line,) = capsys.readouterr().err.splitlines()
+    script = Path(CONFIGS / "tiny" / f"{given}.yaml").read_text().split()[2]
+    assert f"{path} is a configuration of {script}, not of scripts/" in line and "did you mean" not in line
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [("run: 5", "run should be a section of keys, not 5"), ("- a", "should hold a mapping of keys"),
+     ("a: *b", "is no YAML file"), (None, "No such file or directory")],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, text, sentence, capsys):
+    path = tmp_path / "stage.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(SystemExit) as stopped:
+        parse_config(AutoencoderConfig, [str(path), "--run.steps", "5"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2 and line.startswith(f"error: {path}") and sentence in line

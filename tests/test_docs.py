@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,9 @@ from convert.tiny_checkpoints import (
 )
 from safetensors.torch import load_file
 
+from triplane3d.config import load_config
+from triplane3d.config.loading import flatten
+from triplane3d.config.schema import SCRIPTS
 from triplane3d.convert.direct3d import convert_direct3d
 from triplane3d.convert.triposr import convert_triposr
 
@@ -57,3 +61,28 @@ def save_both_pipelines(folder: Path) -> None:
     checkpoint = save_direct3d(folder / "Direct3D", FIXTURE, direct3d_fixture(), **encoder_sections())
     clip, dino = save_encoders(folder, 12, 10)
     convert_direct3d(checkpoint, folder / "my-direct3d", image_encoder=clip, pixel_encoder=dino)
+
+
+def test_readmes_way_to_mini_is_complete() -> None:
+    """Every stage reads what an earlier line has written, in as many processes as its file says; the last line before
+    the evaluation assembles the newest autoencoder and denoiser."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (block,) = [text for text in blocks if "TWO" in text]
+    stages = {script: stage for stage, script in SCRIPTS.items()}
+    written, trained = {"pipelines/mini"}, {}
+    for line in block.splitlines()[2:]:
+        words = shlex.split(line.replace("$TWO", "torchrun --standalone --nproc_per_node 2"), comments=True)
+        script = next(word for word in words if word.startswith("scripts/"))
+        if script not in stages:
+            continue
+        path = words[-1]
+        assert (ROOT / path).read_text().splitlines()[0] == f"# {' '.join(words)}"
+        keys = flatten(load_config(stages[script], ROOT / path))
+        read = ("pipeline", "init", "teacher", "vae", "data", *(f"data.{key}" for key in ("folder", "latents", "vae")))
+        for key in filter(keys.get, (*read, "data.validation")):
+            assert any(Path(keys[key]).is_relative_to(folder) for folder in written), (path, key)
+        output = keys.get("run.output") or keys["output"]
+        written.add(output)
+        if "run.output" in keys:
+            trained["autoencoder" if "autoencoder" in script else "denoiser"] = output
+    assert f"python scripts/assemble_pipeline.py {trained['autoencoder']} {trained['denoiser']} pipelines/mini" in block

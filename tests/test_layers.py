@@ -8,6 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = [
+    {"signals"},
+    {"errors"},
     {"geometry", "models", "schedulers", "config"},
     {"data", "pipelines"},
     {"training", "evaluation", "convert"},

@@ -1,8 +1,11 @@
 """Shards: what is written is what is read, and a broken file is named."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -63,17 +66,33 @@ def test_a_shard_that_lacks_what_is_asked_of_it_is_named(folder: Path, tmp_path:
         ShardDataset(tmp_path)
 
 
-def test_a_killed_command_leaves_no_worker_behind(tmp_path: Path) -> None:
+def end_by_kill(command: subprocess.Popen) -> None:
+    command.kill()
+    command.wait()
+
+
+def end_by_interrupt(command: subprocess.Popen) -> None:
+    """As a terminal does: the workers have the signal too."""
+    os.killpg(command.pid, signal.SIGINT)
+    _, told = command.communicate(timeout=60)
+    last = told.splitlines()[-1]
+    assert command.returncode == 130 and "Traceback" not in told, told
+    assert last.startswith("stopped by SIGINT; ") and last.endswith("The same command goes on with the others")
+
+
+@pytest.mark.parametrize("end", [end_by_kill, end_by_interrupt])
+def test_an_ended_command_leaves_no_worker_behind(end: Callable[[subprocess.Popen], None], tmp_path: Path) -> None:
     settings = {"output": tmp_path / "shapes", "shapes": 4096, "validation_shapes": 2, "shard_size": 2, "views": 1,
                 "surface_points": 64, "label_points": 64, "image_size": 16, "workers": 1, "device": "cpu"}  # fmt: skip
     config = tmp_path / "data.yaml"
     config.write_text("".join(f"{key}: {value}\n" for key, value in settings.items()))
-    command = subprocess.Popen([sys.executable, "scripts/prepare_shapes.py", config], stdout=subprocess.DEVNULL)
+    command = subprocess.Popen([sys.executable, "scripts/prepare_shapes.py", config], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True, start_new_session=True)  # fmt: skip
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("shapes/train/*.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.1)
     workers = psutil.Process(command.pid).children()
     assert workers, "it is writing"
-    command.kill()
-    command.wait()
+    end(command)
     assert not psutil.wait_procs(workers, timeout=30)[1]
+    assert end is end_by_kill or not list(tmp_path.rglob("*.partial"))

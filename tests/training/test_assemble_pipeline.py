@@ -9,8 +9,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_stages import autoencoder_config
 
-from triplane3d import Triplane3DPipeline
+from triplane3d import AutoencoderKLTriplane, Triplane3DPipeline
+from triplane3d.training.autoencoder import train
 
 ROOT = Path(__file__).parents[2]
 assemble = runpy.run_path(str(ROOT / "scripts" / "assemble_pipeline.py"))["assemble"]
@@ -36,6 +38,16 @@ def test_the_folder_loads_in_full_precision_from_half_weights(folder, autoencode
     photo.paste((200, 80, 40, 255), (10, 10, 30, 30))
     grid = pipe(photo, num_inference_steps=2, resolution=4, output_type="pt")[0]
     assert torch.isfinite(grid).all()
+
+
+def test_a_decoder_that_was_trained_further_has_the_scale_of_its_latents(folder, work, autoencoder, latents, denoiser,
+                                                                         tmp_path):
+    """As README does for mini: after the latents are encoded, the decoder alone goes on, and is assembled."""
+    settings = {"init": autoencoder / "vae", "train_encoder": False, "run.steps": 1, "data.validation": None}
+    decoder = train(autoencoder_config(work, **settings, **{"run.output": tmp_path / "decoder"}))
+    assemble(decoder, denoiser, folder)
+    before, after = (AutoencoderKLTriplane.load_config(vae) for vae in (autoencoder / "vae", folder / "vae"))
+    assert before["latents_std"] == after["latents_std"] is not None
 
 
 def test_too_many_bytes_are_refused_before_anything_is_written(folder, autoencoder, latents, denoiser):

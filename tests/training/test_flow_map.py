@@ -156,10 +156,3 @@ def test_guidance_is_part_of_what_the_finest_steps_are_taught(guidance):
 def test_schedules_that_do_not_meet_are_refused(scheduler, finest, message):
     with pytest.raises(ValueError, match=message):
         Stops(scheduler, finest)
-
-
-@pytest.mark.parametrize("key, value", [("finest_share", 0.0), ("on_policy", 1.5), ("teacher_steps", 0)])
-def test_shares_and_counts_without_sense_are_refused(key, value):
-    velocity, config = LinearFlow().velocity, FlowMapConfig(**{key: value})
-    with pytest.raises(ValueError, match=f"flow_map.{key} .*{value}"):
-        Lecturer(velocity, velocity, FlowMatchEulerDiscreteScheduler(), config)

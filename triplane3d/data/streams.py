@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from triplane3d.data.seeds import stream
 from triplane3d.data.shapes import HELD_OUT_SEED, ShapeBatch, draw_unframed
 from triplane3d.data.shards import Sample
+from triplane3d.signals import ignore_signals
 
 Make = Callable[[ShapeBatch, Generator], Sample]
 Visit = Callable[[Sample, Generator], Sample]
@@ -72,6 +73,7 @@ class ShapeStream:
                 sampler=range(done, last),
                 num_workers=workers,
                 prefetch_factor=2 if workers else None,
+                worker_init_fn=ignore_signals,
             )
         )
         held: Sample = {}

@@ -56,6 +56,24 @@ def embedded_names() -> list[str]:
     return sorted({folder.name for folder in folders if any(folder.glob("*/*.safetensors"))})
 
 
+def check_saved(model: str | Path) -> None:
+    """Raises `ValueError` if `model` is no saved pipeline with weights: neither a folder, nor an embedded one's name.
+
+    A name on the Hub (owner/name) passes: whether it exists is known when it is loaded.
+    """
+    folder = embedded_pipeline(str(model)) or Path(model)
+    if (folder / "model_index.json").is_file():
+        if not any(folder.glob("*/*.safetensors")) and not any(folder.glob("*/*.bin")):
+            raise ValueError(f"{folder} describes a pipeline but holds no weights: train or convert it first")
+    elif folder.exists():
+        raise ValueError(f"{folder} is not a saved pipeline: it has no model_index.json")
+    elif str(model).count("/") != 1 or str(model).startswith((".", "/")):
+        raise ValueError(
+            f"there is no pipeline {str(model)!r}: name one that came along ({', '.join(embedded_names())}), a folder, "
+            "or owner/name on the Hugging Face Hub"
+        )
+
+
 def component_class(folder: str | Path, component: str) -> Any:
     """The class that a saved pipeline's `model_index.json` names for an encoder or the scheduler."""
     import diffusers

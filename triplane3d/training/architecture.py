@@ -49,7 +49,7 @@ def check_checkpoint(folder: Path, objective: nn.Module) -> None:
         more = f", and so on for {len(other)} tensors" if len(other) > 1 else ""
         raise ValueError(
             f"{folder} is of another architecture: {other[0]}{more}. Name the pipeline that it was trained with, or "
-            "begin anew with run.resume=none or another run.output"
+            "begin anew with --run.resume none or another run.output"
         )
 
 

@@ -1,6 +1,6 @@
 """Stage 1: the autoencoder learns to carry a shape, given as surface points, through three small planes.
 
-    accelerate launch scripts/train_autoencoder.py configs/mini/autoencoder.yaml
+    python scripts/train_autoencoder.py configs/mini/autoencoder.yaml
 
 The architecture is read from the `vae` folder of the pipeline that the configuration names.
 """
@@ -21,6 +21,7 @@ from triplane3d.data.streams import ShapeStream
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.triplane import TriplaneField
 from triplane3d.training.growth import grown_autoencoder
+from triplane3d.training.inputs import check_model, check_pipeline
 from triplane3d.training.losses import normal_loss, occupancy_iou, occupancy_loss, tetrahedra
 from triplane3d.training.pictures import contact_sheet
 from triplane3d.training.run import Run, gather, start
@@ -35,11 +36,6 @@ class AutoencoderObjective(nn.Module):
 
     def __init__(self, vae: AutoencoderKLTriplane, weights: AutoencoderLossConfig):
         super().__init__()
-        if weights.normal and weights.normal_points < 1:
-            raise ValueError(
-                f"loss.normal={weights.normal:g} asks for normals, but loss.normal_points={weights.normal_points}; "
-                "set at least 1, or loss.normal to 0"
-            )
         self.vae, self.weights = vae, weights
 
     def forward(
@@ -92,14 +88,17 @@ def disturb(
 def train(config: AutoencoderConfig) -> Path:
     """Trains until `config.run.steps` and returns the output folder, which then holds `vae/`."""
     check_source(config.data, "folder")
+    check_pipeline(config.pipeline, "vae/config.json")
+    if config.init:
+        check_model("init", config.init, "vae")
+    elif not config.train_encoder:
+        raise ValueError("train_encoder=false keeps the encoder of `init`, but none is given; set init")
     accelerator = start(config)
     if config.init:
         vae = grown_autoencoder(config.init, config.pipeline)
     else:
         vae = AutoencoderKLTriplane.from_config(AutoencoderKLTriplane.load_config(config.pipeline, subfolder="vae"))
     if not config.train_encoder:
-        if not config.init:
-            raise ValueError("train_encoder=false keeps the encoder of `init`, but none is given; set init")
         vae.encoder.requires_grad_(False)
     run = Run(accelerator, config, AutoencoderObjective(vae.train(), config.loss), {"vae": vae})
 

@@ -1,6 +1,6 @@
 """Stage 3: image encoder and transformer learn together, from scratch, to turn noise into the latents of a photo.
 
-    accelerate launch scripts/train_denoiser.py configs/mini/denoiser.yaml
+    python scripts/train_denoiser.py configs/mini/denoiser.yaml
 
 What is predicted on the way from data to noise is the scheduler's (`triplane3d.training.noise`), read like the
 architectures from the pipeline that the configuration names. A second encoder, if the pipeline has one, stays as it is.
@@ -35,6 +35,7 @@ from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.training.augment import augment_views, premultiply
 from triplane3d.training.growth import grown_transformer
+from triplane3d.training.inputs import check_model, check_pipeline
 from triplane3d.training.losses import drop_condition, occupancy_iou
 from triplane3d.training.noise import noise_path
 from triplane3d.training.pictures import contact_sheet
@@ -202,7 +203,7 @@ def choose_views(
 def train(config: DenoiserConfig) -> Path:
     """Trains until `config.run.steps`; the output folder then holds what was trained: `transformer/`, and
     `image_encoder/` unless that was kept as it was."""
-    check_source(config.data, "folder", "latents")
+    check_inputs(config)
     accelerator = start(config)
     scheduler = component_class(config.pipeline, "scheduler").from_pretrained(config.pipeline, subfolder="scheduler")
     if config.init:
@@ -270,6 +271,22 @@ def train(config: DenoiserConfig) -> Path:
     return run.finish()
 
 
+def check_inputs(config: DenoiserConfig) -> None:
+    """Everything that this stage reads is there, or a `ValueError` says what is missing and which stage writes it."""
+    check_source(config.data, "folder", "latents")
+    described = ("model_index.json", "transformer/config.json", "image_encoder/config.json")
+    check_pipeline(config.pipeline, *described, "scheduler/scheduler_config.json")
+    check_model("data.vae", config.data.vae, "vae")
+    if config.init:
+        check_model("init", f"{config.init}/transformer", "denoiser")
+    if config.init_image_encoder:
+        check_model("init_image_encoder", config.init_image_encoder, "denoiser")
+    elif not config.train_image_encoder:
+        check_model("train_image_encoder=false", f"{config.pipeline}/image_encoder", "denoiser")
+    elif config.init:
+        check_model("init", f"{config.init}/image_encoder", "denoiser")
+
+
 def build_image_encoder(config: DenoiserConfig) -> PreTrainedModel:
     """The encoder that the pipeline's JSON describes, in float32: of random weights unless the run names others."""
     encoder_class = component_class(config.pipeline, "image_encoder")
@@ -281,8 +298,8 @@ def build_image_encoder(config: DenoiserConfig) -> PreTrainedModel:
         )
     if config.init_image_encoder:
         return encoder_class.from_pretrained(config.init_image_encoder, config=declared, dtype=torch.float32)
-    if config.init:
-        trained = config.init if config.train_image_encoder else config.pipeline
+    if config.init or not config.train_image_encoder:
+        trained = config.init if config.init and config.train_image_encoder else config.pipeline
         encoder, found = encoder_class.from_pretrained(
             trained, subfolder="image_encoder", config=declared, dtype=torch.float32, output_loading_info=True,
             ignore_mismatched_sizes=True,

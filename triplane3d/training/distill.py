@@ -1,6 +1,6 @@
 """Stage 4: a student learns to walk in a few long steps, without guidance, where its guided teacher takes many.
 
-    accelerate launch scripts/distill_denoiser.py configs/mini/distill.yaml
+    python scripts/distill_denoiser.py configs/mini/distill.yaml
 
 The student is the teacher with `interval_condition`: it begins with the teacher's weights and answers with the mean
 velocity of a step. Guidance is part of what it is taught, so it runs at guidance scale 1, one call a step, on trailing
@@ -30,6 +30,7 @@ from triplane3d.training.augment import augment_views
 from triplane3d.training.denoiser import PIPELINE_SETTINGS, check_views, choose_views, normalize, validate
 from triplane3d.training.flow_map import Conditions, Lecturer, Lessons, Velocity, guided_velocity
 from triplane3d.training.growth import grown_transformer
+from triplane3d.training.inputs import check_model, check_pipeline
 from triplane3d.training.run import Run, start
 from triplane3d.training.sources import check_source, held_out_photos, latents_and_photos
 
@@ -72,6 +73,10 @@ def train(config: DistillConfig) -> Path:
     """Trains until `config.run.steps`; the output folder then holds `transformer/`, and the teacher's `image_encoder/`
     from the beginning."""
     check_source(config.data, "folder", "latents")
+    check_pipeline(config.pipeline, "model_index.json", "transformer/config.json", "scheduler/scheduler_config.json")
+    check_model("data.vae", config.data.vae, "vae")
+    for component in ("transformer", "image_encoder"):
+        check_model("teacher", f"{config.teacher}/{component}", "denoiser")
     accelerator = start(config)
     teacher = TriplaneTransformer.from_pretrained(config.teacher, subfolder="transformer").float()
     teacher.to(accelerator.device).requires_grad_(False).eval()

@@ -1,6 +1,6 @@
 """Stage 2: every shape of the shards becomes its latents, so that the denoiser never runs the encoder.
 
-    accelerate launch scripts/encode_latents.py configs/mini/latents.yaml
+    python scripts/encode_latents.py configs/mini/latents.yaml
 
 Writes `latents-NNNNN.safetensors` files, rows in the order of the shards, and tells the vae's own config the mean and
 the deviation of each latent channel: the schedule's signal-to-noise ratios assume unit variance. With `measure: false`
@@ -8,6 +8,7 @@ the config stays as it is, for a denoiser that was trained with what it says. Wi
 that it leaves, measured on fresh shapes: a denoiser that streams encodes its own.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from itertools import accumulate
@@ -26,6 +27,9 @@ from triplane3d.data.shapes import draw_shapes, sample_surface
 from triplane3d.data.shards import ShardDataset
 from triplane3d.data.tensor_files import open_tensors
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.signals import Stopped
+from triplane3d.training.inputs import check_files, check_model
+from triplane3d.training.processes import describe_processes, make_accelerator
 from triplane3d.training.run import gather
 
 # Per channel: how many numbers, their sum, the sum of their squares.
@@ -34,31 +38,51 @@ Moments = Float[Tensor, "3 channels"]
 
 @torch.no_grad()
 def encode(config: LatentsConfig) -> Path:
-    """Encodes all of `config.data` and returns the folder of latents."""
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
-    vae = AutoencoderKLTriplane.from_pretrained(config.vae).to(accelerator.device).eval()
-    if config.data is None and config.output is None and config.measure:
-        moments = fresh_moments(accelerator, vae, config)
-        write_statistics(accelerator, vae, config, moments)
-        return Path(config.vae)
-    if config.data is None or config.output is None:
+    """Encodes all of `config.data` and returns the folder of latents. A signal that ends it leaves only whole files."""
+    fresh = config.data is None and config.output is None and config.measure
+    if not fresh and (config.data is None or config.output is None):
         raise ValueError(
             "stage 2 takes `data` (shards) and `output` (a folder for their latents) together, or neither, to measure "
             f"the latents' mean and deviation on fresh shapes; got data={config.data}, output={config.output}, "
             f"measure={config.measure}"
         )
+    check_model("vae", config.vae, "vae")
+    if config.data is not None:
+        check_files("data", config.data, "*.safetensors", "shards")
+    accelerator = make_accelerator(mixed_precision=config.mixed_precision)
+    accelerator.print(describe_processes(accelerator, config.mixed_precision), flush=True)
+    vae = AutoencoderKLTriplane.from_pretrained(config.vae).to(accelerator.device).eval()
+    if fresh:
+        moments = fresh_moments(accelerator, vae, config)
+        write_statistics(accelerator, vae, config, moments)
+        return Path(config.vae)
+    assert config.data is not None and config.output is not None, "checked above"
     shapes = ShardDataset(config.data, keys=("surface",), surface_points=config.surface_points)
-    seeds = torch.tensor(shapes.seeds)
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
-
     if accelerator.is_main_process:
         for old in output.glob("latents-*.safetensors"):
             old.unlink()
     accelerator.wait_for_everyone()
 
-    # Each process encodes its share of the files.
+    try:
+        moments = write_latents(accelerator, vae, shapes, output, config)
+    except Stopped as stopped:
+        raise Stopped(
+            stopped.signum,
+            f"stopped by {stopped.name}: {output} holds the latents of some shapes only. The same command begins anew",
+        ) from None
+    if config.measure:
+        write_statistics(accelerator, vae, config, moments)
+    return output
+
+
+def write_latents(
+    accelerator: Accelerator, vae: AutoencoderKLTriplane, shapes: ShardDataset, output: Path, config: LatentsConfig
+) -> Moments:
+    """Writes the files of this process's share of the shapes, and returns the moments of its latents."""
     moments = torch.zeros(3, vae.config.latent_channels, dtype=torch.float64)
+    seeds = torch.tensor(shapes.seeds)
     begun, done = time.perf_counter(), 0
     files = list(enumerate(range(0, len(shapes), config.shard_size)))
     for number, first in files[accelerator.process_index :: accelerator.num_processes]:
@@ -71,13 +95,12 @@ def encode(config: LatentsConfig) -> Path:
                 encoded.append(posterior_mean(accelerator, vae, shapes, indices, mirror=key == "mirrored"))
             tensors[key] = torch.cat(encoded).half()
             moments += moments_of(tensors[key])
-        save_file(tensors, output / f"latents-{number:05d}.safetensors")
+        path = output / f"latents-{number:05d}.safetensors"
+        save_file(tensors, path.with_suffix(".partial"))
+        os.replace(path.with_suffix(".partial"), path)
         done += last - first
         accelerator.print(f"{done} shapes, {done / (time.perf_counter() - begun):.0f} per second", flush=True)
-
-    if config.measure:
-        write_statistics(accelerator, vae, config, moments)
-    return output
+    return moments
 
 
 def fresh_moments(accelerator: Accelerator, vae: AutoencoderKLTriplane, config: LatentsConfig) -> Moments:

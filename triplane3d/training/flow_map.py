@@ -147,12 +147,6 @@ class Lecturer:
     """
 
     def __init__(self, teacher: Velocity, student: Velocity, scheduler: SchedulerMixin, config: FlowMapConfig):
-        if config.teacher_steps < 1:
-            raise ValueError(f"flow_map.teacher_steps should be 1 or more, not {config.teacher_steps}")
-        for name, low in (("finest_share", "more than 0"), ("on_policy", "0 or more")):
-            share = getattr(config, name)
-            if not 0 <= share <= 1 or (name == "finest_share" and share == 0):
-                raise ValueError(f"flow_map.{name} is a share of the samples: expected {low}, up to 1, got {share}")
         self.teacher, self.student, self.config = teacher, student, config
         self.stops = Stops(scheduler, config.finest, config.teacher_steps)
 

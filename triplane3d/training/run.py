@@ -1,13 +1,14 @@
 """What the training loops share: set-up, batches, the update, averaged weights, checkpoints, the log.
 
 A run is a pure function of its configuration: batch n, and every random number drawn while it is used, depend on the
-seed and n alone. A run that was killed and started again therefore ends with the weights it would have had.
+seed and n alone. A run that was killed and started again therefore ends with the weights it would have had. SIGINT and
+SIGTERM end a run after its current update, with a checkpoint.
 """
 
 import json
 import math
-import re
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, ProjectConfiguration
+from accelerate.utils import DistributedType, LoggerType, ProjectConfiguration
 from diffusers.training_utils import EMAModel
 from PIL import Image
 from torch import Tensor, nn
@@ -27,8 +28,20 @@ from transformers.utils.logging import disable_progress_bar
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, DistillConfig, OptimConfig, save_config
 from triplane3d.data.seeds import stream
 from triplane3d.data.streams import ShapeStream
+from triplane3d.signals import Stopped, StopRequest, ignore_signals
 from triplane3d.training.architecture import check_checkpoint
+from triplane3d.training.checkpoints import (
+    changed_settings,
+    checkpoints,
+    chosen_checkpoint,
+    forget_after,
+    listed,
+    read_state,
+    refuse_changes,
+    set_aside,
+)
 from triplane3d.training.optim import make_optimizer
+from triplane3d.training.processes import describe_batch, describe_processes, make_accelerator
 from triplane3d.training.throughput import count_flops, matmul_ceiling, shapes
 
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
@@ -87,13 +100,19 @@ def learning_rate(step: int, steps: int, optim: OptimConfig) -> float:
 
 
 def start(config: AutoencoderConfig | DenoiserConfig | DistillConfig) -> Accelerator:
-    """Devices, precision and trackers; seeds the weights that are built next."""
-    run = config.run
-    if run.mixed_precision not in ("no", "bf16"):
-        raise ValueError(f"run.mixed_precision takes 'no' or 'bf16', not {run.mixed_precision!r}")
-    accelerator = Accelerator(
-        gradient_accumulation_steps=run.accumulation,
+    """Devices, precision and trackers, and the run's folder; seeds the weights that are built next.
+
+    Raises `ValueError` if the folder holds a run of other settings, unless `run.resume` says how to go on.
+    """
+    run, output = config.run, Path(config.run.output)
+    if unknown := set(run.trackers) - {tracker.value for tracker in LoggerType}:
+        raise ValueError(f"run.trackers: accelerate has no tracker {', '.join(sorted(unknown))}")
+    if run.compile and run.compile_backend not in (known := torch.compiler.list_backends(exclude_tags=())):
+        raise ValueError(f"run.compile_backend={run.compile_backend} is none of {', '.join(known)}")
+    checkpoint = chosen_checkpoint(run)
+    accelerator = make_accelerator(
         mixed_precision=run.mixed_precision,
+        gradient_accumulation_steps=run.accumulation,
         log_with=list(run.trackers) or None,
         project_config=ProjectConfiguration(project_dir=run.output, logging_dir=run.output),
     )
@@ -103,10 +122,19 @@ def start(config: AutoencoderConfig | DenoiserConfig | DistillConfig) -> Acceler
             f"{accelerator.distributed_type.value} cuts it up. Choose multi-GPU (DDP) in `accelerate config`, or "
             "launch with `accelerate launch --multi_gpu`"
         )
+    changed = [] if checkpoint is None else changed_settings(checkpoint, config, accelerator.num_processes)
+    if checkpoint is not None and run.resume == "latest":
+        refuse_changes(checkpoint, changed)
+    accelerator.wait_for_everyone()  # all have read what the main process now writes
     if accelerator.is_main_process:
-        Path(run.output).mkdir(parents=True, exist_ok=True)
-        save_config(config, Path(run.output) / "config.yaml")
+        output.mkdir(parents=True, exist_ok=True)
+        if aside := set_aside(output, None if checkpoint is None else read_state(checkpoint)["step"]):
+            print(f"files of an earlier run in {output} are now in {aside}", flush=True)
+        save_config(config, output / "config.yaml")
         accelerator.init_trackers("tensorboard")
+        if changed:
+            print(f"settings differ from those of {checkpoint}: {listed(changed)}", flush=True)
+    accelerator.wait_for_everyone()
     disable_progress_bar()  # a bar for every file of every checkpoint
     torch.manual_seed(run.seed)
     return accelerator
@@ -126,7 +154,7 @@ class Run:
         objective: nn.Module,
         components: Mapping[str, nn.Module],
     ):
-        self.accelerator, self.config, self.optim = accelerator, config.run, config.optim
+        self.accelerator, self.settings, self.config, self.optim = accelerator, config, config.run, config.optim
         self.components = dict(components)
         self.output = Path(self.config.output)
         self.step = 0
@@ -134,6 +162,7 @@ class Run:
         self.updated = False  # did the last batch end an accumulation?
         self.skipped = 0  # updates left out because loss or gradient were not finite
         self._skipped_in_a_row = 0
+        self.stop = StopRequest()
         self._pending: list[dict[str, Tensor]] = []  # losses of the accumulation under way
         self._sums: dict[str, Tensor] = {}  # over the batches that were not skipped, since the last line of the log
         self._counted = self._batches = 0
@@ -174,18 +203,26 @@ class Run:
                     sampler=numbers,
                     num_workers=self.config.workers,
                     prefetch_factor=4 if self.config.workers else None,
+                    worker_init_fn=ignore_signals,
                 )
             )
-        for number in numbers:
-            if self.updated and self._out_of_time():
-                break
-            self._clock = time.perf_counter()
-            batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in next(loader).items()}
-            self._waiting += time.perf_counter() - self._clock
-            torch.manual_seed(stream(self.config.seed, number, rank, 1))
-            self.common.manual_seed(stream(self.config.seed, number, 0, 2))
-            with accelerator.accumulate(self.objective):
-                yield batch
+        self.stop.install()
+        try:
+            for number in numbers:
+                if self.updated and self._must_stop():
+                    break
+                self._clock = time.perf_counter()
+                read = next(loader)
+                batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in read.items()}
+                self._waiting += time.perf_counter() - self._clock
+                torch.manual_seed(stream(self.config.seed, number, rank, 1))
+                self.common.manual_seed(stream(self.config.seed, number, 0, 2))
+                with accelerator.accumulate(self.objective):
+                    yield batch
+        finally:
+            del loader  # ends its worker processes
+            if self.stop.signum is None:
+                self.stop.restore()  # otherwise `finish` does, once the checkpoint is written
 
     def losses(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """What the objective says of a batch; the first one of any shape also tells how many FLOPs it takes."""
@@ -235,7 +272,8 @@ class Run:
     def pause(self, measure: Callable[[], tuple[Mapping[str, float], np.ndarray]] | None = None) -> None:
         """Between two updates, where they are due: what `measure` says of the averaged weights, with its picture, and a
         checkpoint."""
-        if measure is not None and self.due(self.config.validate_every) and self.accelerator.is_main_process:
+        main, stopping = self.accelerator.is_main_process, self.stop.signum is not None
+        if measure is not None and self.due(self.config.validate_every) and main and not stopping:
             with self.averaged():
                 scores, picture = measure()
             self.log(scores)
@@ -288,7 +326,9 @@ class Run:
         self.accelerator.wait_for_everyone()  # each process writes the state of its random numbers
         if self.accelerator.is_main_process:
             self.save_components(unfinished)
-            (unfinished / "run.json").write_text(json.dumps({"step": self.step, "skipped": self.skipped}))
+            save_config(self.settings, unfinished / "config.yaml")
+            state = {"step": self.step, "skipped": self.skipped, "processes": self.accelerator.num_processes}
+            (unfinished / "run.json").write_text(json.dumps(state))
             shutil.rmtree(folder, ignore_errors=True)
             unfinished.rename(folder)
             for old in checkpoints(self.output)[: -self.config.checkpoint_limit]:
@@ -304,44 +344,63 @@ class Run:
                 model.save_pretrained(folder / name)
 
     def finish(self) -> Path:
-        """Leaves the averaged weights in the output folder and closes the trackers; or, if the run was stopped before
-        its last step, a checkpoint and the word how to go on."""
+        """Writes the averaged weights into the output folder, or before the last step a checkpoint, and closes the
+        trackers. Raises `Stopped`, with the way to go on as its message, if a signal ended the run."""
+        try:
+            message = self._conclude()
+            self.accelerator.end_training()
+        finally:
+            self.stop.restore()
+        if self.stop.signum is not None:
+            raise Stopped(self.stop.signum, message)
         if self.step < self.config.steps:
-            folder = self.output / f"checkpoint-{self.step}" if self._saved == self.step else self.save()
-            self.accelerator.print(
-                f"stopped after {self.config.minutes:g} minutes at step {self.step} of {self.config.steps}; {folder} "
-                "holds all of it. To go on, give the same command again (with run.resume=latest)",
-                flush=True,
-            )
-        elif self.accelerator.is_main_process:
-            self.save_components(self.output)
-        self.accelerator.end_training()
+            self.accelerator.print(message, flush=True)
         return self.output
 
-    def _resume(self) -> None:
-        wanted = self.config.resume
-        candidates = {"none": [], "latest": checkpoints(self.output)}.get(wanted, [Path(wanted)])
-        if not candidates:
-            return
-        found = candidates[-1]
-        if not (found / "run.json").is_file():
-            raise ValueError(f"run.resume={wanted}: {found} is not a checkpoint folder of this trainer")
-        check_checkpoint(found, self._whole)
-        self.accelerator.load_state(str(found))
-        for average in self.averages.values():
-            average.to(self.accelerator.device)
-        state = json.loads((found / "run.json").read_text())
-        self.step, self.skipped = state["step"], state["skipped"]
+    def _conclude(self) -> str:
+        """Writes weights or checkpoint; returns the message for a run that was stopped."""
+        signum, step, steps = self.stop.signum, self.step, self.config.steps
+        name = "" if signum is None else signal.Signals(signum).name
+        if step < steps:
+            why = f"by {name}" if name else f"after {self.config.minutes:g} minutes"
+            folder = self.output / f"checkpoint-{step}" if self._saved == step else self.save()
+            again = "" if self.config.resume == "latest" else " with --run.resume latest"
+            return (
+                f"stopped {why} at step {step} of {steps}; {folder} holds all of it. To go on, give the same command "
+                f"again{again}"
+            )
         if self.accelerator.is_main_process:
-            _forget_after(self.output / "log.jsonl", self.step)
-            print(f"resuming from {found}", flush=True)
+            self.save_components(self.output)
+        return f"{name} came at the last step: the run is complete, {self.output} holds its weights"
 
-    def _out_of_time(self) -> bool:
-        """Have `run.minutes` passed on any process?"""
-        if self.config.minutes is None:
-            return False
-        over = torch.tensor(float(time.perf_counter() - self._begun > 60 * self.config.minutes))
-        return bool(self.accelerator.reduce(over.to(self.accelerator.device)) > 0)
+    def _resume(self) -> None:
+        found, main = chosen_checkpoint(self.config), self.accelerator.is_main_process
+        if found is not None:
+            check_checkpoint(found, self._whole)
+            self.accelerator.load_state(str(found))
+            for average in self.averages.values():
+                average.to(self.accelerator.device)
+            state = read_state(found)
+            self.step, self.skipped = state["step"], state["skipped"]
+        if main:
+            forget_after(self.output / "log.jsonl", self.step)
+            print(
+                f"{describe_processes(self.accelerator, self.config.mixed_precision)}; "
+                f"{describe_batch(self.config.batch_size, self.config.accumulation, self.accelerator.num_processes)}\n"
+                + ("beginning" if found is None else f"resuming from {found}")
+                + f" at step {self.step} of {self.config.steps}; output in {self.output}",
+                flush=True,
+            )
+
+    def _must_stop(self) -> bool:
+        """Whether a signal or `run.minutes` ends the run; true on all processes if it is on one."""
+        minutes = self.config.minutes
+        late = minutes is not None and time.perf_counter() - self._begun > 60 * minutes
+        if self.accelerator.num_processes > 1:
+            told = torch.tensor([[self.stop.signum or 0, int(late)]], device=self.accelerator.device)
+            signum, late = self.accelerator.gather(told).amax(dim=0).tolist()
+            self.stop.signum = signum or None
+        return bool(late) or self.stop.signum is not None
 
     def _measure(self, args: Sequence[Any], kwargs: Mapping[str, Any], batch: tuple) -> None:
         accelerator, start = self.accelerator, time.perf_counter()
@@ -362,8 +421,8 @@ class Run:
         if self._skipped_in_a_row > self.config.nonfinite_limit:
             kept = checkpoints(self.output)
             last = (
-                f"The last checkpoint, {kept[-1]}, is from before: the same command, with other flags if you like, "
-                "goes on from it (run.resume=latest)."
+                f"The last checkpoint, {kept[-1]}, is from before: the same command goes on from it; with other "
+                "settings add --run.resume changed."
                 if kept
                 else "No checkpoint was written before."
             )
@@ -390,17 +449,3 @@ class Run:
         self.log(values)
         self._sums, self._counted, self._batches = {}, 0, 0
         self._seconds = self._waiting = self._worked = 0.0
-
-
-def checkpoints(output: Path) -> list[Path]:
-    """The `checkpoint-N` folders of a run, oldest first."""
-    numbered = [(int(match[1]), folder) for folder in output.glob("checkpoint-*")
-                if (match := re.fullmatch(r"checkpoint-(\d+)", folder.name))]  # fmt: skip
-    return [folder for _, folder in sorted(numbered)]
-
-
-def _forget_after(log: Path, step: int) -> None:
-    """Drops the lines that a killed run logged beyond the checkpoint it resumes from."""
-    if log.is_file():
-        lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
-        log.write_text("".join(f"{line}\n" for line in lines))

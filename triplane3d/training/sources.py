@@ -6,15 +6,16 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from triplane3d.config import LatentDataConfig, ShapeDataConfig, StreamConfig
-from triplane3d.data.shapes import ShapeBatch
+from triplane3d.data.shapes import FAMILIES, HOLDOUT_FAMILIES, ShapeBatch
 from triplane3d.data.shards import Sample, ShardDataset, sample_shapes
 from triplane3d.data.streams import Make, ShapeStream, Visit, pick, some
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.training.encode import Latents, encode_surface, latent_statistics
+from triplane3d.training.inputs import check_files
 
 
-def check_source(data: StreamConfig, *folders: str) -> None:
-    """Data are streamed, or read from folders that are all named; anything else is refused."""
+def check_source(data: ShapeDataConfig | LatentDataConfig, *folders: str) -> None:
+    """Data are streamed, or read from folders that are all named and hold files; anything else is refused."""
     named = [name for name in folders if getattr(data, name)]
     missing = [name for name in folders if name not in named]
     if data.stream and named:
@@ -26,6 +27,11 @@ def check_source(data: StreamConfig, *folders: str) -> None:
         raise ValueError(
             f"nothing to train on: data.{missing[0]} is missing; name its folder, or set data.stream to true"
         )
+    for name in (*named, *(["validation"] if data.validation else [])):
+        pattern, writer = ("latents-*.safetensors", "latents") if name == "latents" else ("*.safetensors", "shards")
+        check_files(f"data.{name}", getattr(data, name), pattern, writer)
+    if data.families is not None and (unknown := sorted(set(data.families) - set(FAMILIES | HOLDOUT_FAMILIES))):
+        raise ValueError(f"data.families: there is no family {', '.join(unknown)} of shapes")
 
 
 def streamed_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStream:
@@ -140,8 +146,6 @@ def streamed_photos(
 
     Batches are as those of `LatentPhotos`; with `labels` they hold so many, the same at every visit.
     """
-    if data.views < 1:
-        raise ValueError(f"every visit shows a photo from azimuth 0: data.views must be at least 1, got {data.views}")
     mean, std = (values.to(accelerator.device) for values in latent_statistics(vae.config))
     sides = (False, True) if data.mirror else (False,)
 

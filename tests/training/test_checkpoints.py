@@ -1,0 +1,113 @@
+"""A run goes on as the run that it was, or says that it is another; what another run left is not mixed with its own."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+from test_run import config, fit
+
+from triplane3d.config import AutoencoderConfig, load_config
+from triplane3d.training.checkpoints import changed_settings, checkpoints
+from triplane3d.training.run import start
+
+
+def with_rate(settings: AutoencoderConfig, lr: float) -> AutoencoderConfig:
+    return replace(settings, optim=replace(settings.optim, lr=lr))
+
+
+@pytest.fixture
+def stopped(tmp_path) -> Path:
+    """A run of six steps of which three were made."""
+    fit(config(tmp_path / "run"))
+    shutil.rmtree(tmp_path / "run" / "checkpoint-6")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("key, value", [("batch_size", 4), ("seed", 1), ("accumulation", 2), ("steps", 8)])
+def test_other_settings_are_refused_with_what_differs_and_the_way_on(stopped, key, value):
+    before = (stopped / "config.yaml").read_bytes()
+    with pytest.raises(ValueError, match=rf"checkpoint-3 was .*: run.{key}: \d, now {value}\. .*--run.resume changed"):
+        start(config(stopped, **{key: value}))
+    assert (stopped / "config.yaml").read_bytes() == before
+
+
+def test_how_a_run_is_watched_and_read_may_change(stopped):
+    free = {"log_every": 1, "checkpoint_every": 2, "checkpoint_limit": 3, "minutes": 10, "nonfinite_limit": 1}
+    assert fit(config(stopped, workers=1, compile=True, compile_backend="eager", **free)).step == 6
+
+
+def test_a_changed_rate_goes_on_where_that_is_asked_for(stopped, capsys):
+    settings = config(stopped)
+    with pytest.raises(ValueError, match=r"optim.lr: 0.05, now 0.01"):
+        start(with_rate(settings, 0.01))
+    changed = with_rate(config(stopped, resume="changed"), 0.01)
+    assert fit(changed).step == 6
+    told = f"settings differ from those of {stopped / 'checkpoint-3'}: optim.lr: 0.05, now 0.01"
+    assert told in capsys.readouterr().out
+    # From now on these are the run's settings.
+    assert load_config(AutoencoderConfig, stopped / "checkpoint-6" / "config.yaml").optim.lr == 0.01
+    assert changed_settings(stopped / "checkpoint-6", with_rate(settings, 0.01), 1) == []
+    assert changed_settings(stopped / "checkpoint-6", settings, 1) == ["optim.lr: 0.01, now 0.05"]
+
+
+def test_another_number_of_processes_is_another_run(stopped):
+    assert changed_settings(stopped / "checkpoint-3", config(stopped), 2) == ["processes: 1, now 2"]
+
+
+def test_keys_younger_than_a_checkpoint_had_their_default(stopped):
+    path = stopped / "checkpoint-3" / "config.yaml"
+    saved = yaml.safe_load(path.read_text())
+    del saved["optim"]["final_lr"], saved["loss"]
+    path.write_text(yaml.safe_dump(saved))
+    settings = config(stopped)
+    assert changed_settings(path.parent, settings, 1) == []
+    settings = replace(settings, optim=replace(settings.optim, final_lr=0.5))
+    assert changed_settings(path.parent, settings, 1) == ["optim.final_lr: 0.02, now 0.5"]
+
+
+def test_a_path_is_the_same_however_it_is_written(stopped, monkeypatch):
+    monkeypatch.chdir(stopped.parent)
+    settings = config(stopped)
+    elsewhere = replace(settings, pipeline=str(stopped.parent / "unused"))
+    assert changed_settings(stopped / "checkpoint-3", elsewhere, 1) == []
+
+
+def test_another_run_begins_with_the_weights_of_a_checkpoint(stopped, tmp_path, capsys):
+    other = with_rate(config(tmp_path / "other", resume=str(stopped / "checkpoint-3")), 0.01)
+    assert fit(other).step == 6
+    assert "settings differ" in capsys.readouterr().out
+    assert [path.name for path in checkpoints(stopped)] == ["checkpoint-3"]
+
+
+def test_a_run_that_begins_anew_sets_the_earlier_one_aside(tmp_path, capsys):
+    fit(config(tmp_path))
+    earlier = load_file(tmp_path / "checkpoint-6" / "model.safetensors")
+    fit(with_rate(config(tmp_path, steps=3, resume="none"), 0.01))
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-3"]
+    assert f"files of an earlier run in {tmp_path} are now in {tmp_path / 'earlier-1'}" in capsys.readouterr().out
+    kept = load_file(tmp_path / "earlier-1" / "checkpoint-6" / "model.safetensors")
+    assert all((kept[name] == earlier[name]).all() for name in earlier)
+    steps = [[json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines()]
+             for folder in (tmp_path / "earlier-1", tmp_path)]  # fmt: skip
+    assert steps == [[2, 4, 6], [2, 3]]
+
+
+def test_a_run_that_goes_back_sets_its_later_checkpoints_aside(tmp_path):
+    fit(config(tmp_path))
+    fit(config(tmp_path, resume=str(tmp_path / "checkpoint-3"), checkpoint_every=1, checkpoint_limit=2))
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-5", "checkpoint-6"]
+    assert [path.name for path in (tmp_path / "earlier-1").iterdir()] == ["checkpoint-6"]
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [({"resume": "elsewhere"}, "run.resume=elsewhere: elsewhere is not a checkpoint folder.*latest, changed or none"),
+     ({"steps": 2, "resume": "changed"}, "checkpoint-3 is at step 3, beyond run.steps=2: raise run.steps")],
+)  # fmt: skip
+def test_a_checkpoint_that_cannot_be_used_is_refused(stopped, changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        start(config(stopped, **changes))

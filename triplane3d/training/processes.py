@@ -1,0 +1,73 @@
+"""How many processes a command has, on what device, and what that makes of a batch: said at the start of every run.
+
+Several processes on one machine's CPU are started by torchrun; `accelerate launch` starts several only for GPUs:
+
+    torchrun --standalone --nproc_per_node 2 scripts/train_denoiser.py configs/mini/denoiser_views.yaml
+"""
+
+import os
+import sys
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+
+def make_accelerator(*, mixed_precision: str, **options: Any) -> Accelerator:
+    """accelerate's `Accelerator`, given these `options`, of exactly the processes that a launcher started.
+
+    Raises `ValueError` for processes that are not connected, and for fp16 without a GPU.
+    """
+    if mixed_precision == "fp16" and not torch.accelerator.is_available():
+        raise ValueError("mixed_precision=fp16 needs a GPU, and there is none: set it to bf16 or no")
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    # Without a GPU, accelerate connects the processes of torchrun only with `cpu=True`.
+    cpu = started > 1 and not torch.accelerator.is_available()
+    accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision, **options)
+    if accelerator.num_processes != started:
+        raise ValueError(
+            f"{started} processes were started, but they are not connected: each would train alone and write the same "
+            "files. For processes on a CPU set ACCELERATE_USE_CPU=true"
+        )
+    if accelerator.is_main_process:
+        for warning in launch_warnings(accelerator.num_processes, mixed_precision):
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
+    return accelerator
+
+
+def launch_warnings(processes: int, mixed_precision: str) -> list[str]:
+    """What `accelerate launch` was asked for and does not do."""
+    if "ACCELERATE_MIXED_PRECISION" not in os.environ:
+        return []
+    found = []
+    if processes == 1 and "MASTER_ADDR" in os.environ:  # which it sets for several processes or machines alone
+        found.append(
+            "accelerate launch was given several processes, but it starts several only on GPUs: this is the only one. "
+            "For 2 processes on a CPU: torchrun --standalone --nproc_per_node 2 SCRIPT CONFIG.yaml"
+        )
+    asked = os.environ["ACCELERATE_MIXED_PRECISION"]
+    if asked not in ("no", mixed_precision):
+        found.append(
+            f"accelerate launch was given --mixed_precision {asked}, but the configuration's mixed_precision decides: "
+            f"{mixed_precision}"
+        )
+    return found
+
+
+def describe_processes(accelerator: Accelerator, mixed_precision: str) -> str:
+    """Such as "2 processes on cpu, 1 thread each, in bf16"."""
+    device = accelerator.device.type
+    threads = f", {_counted(torch.get_num_threads(), 'thread')} each" if device == "cpu" else ""
+    precision = "float32" if mixed_precision == "no" else mixed_precision
+    return f"{_counted(accelerator.num_processes, 'process')} on {device}{threads}, in {precision}"
+
+
+def describe_batch(batch_size: int, accumulation: int, processes: int) -> str:
+    """Such as "48 samples an update: batches of 24 x 1 accumulated x 2 processes"."""
+    total = batch_size * accumulation * processes
+    parts = f"batches of {batch_size} x {accumulation} accumulated x {_counted(processes, 'process')}"
+    return f"{_counted(total, 'sample')} an update: {parts}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"
