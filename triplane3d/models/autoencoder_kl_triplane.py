@@ -17,6 +17,7 @@ from triplane3d.models.embeddings import fourier_features
 from triplane3d.models.outputs import TriplaneDecoderOutput
 from triplane3d.models.plane_decoders import ConvDecoder, TokenDecoder
 from triplane3d.models.triplane import DEPTH_AXES, TriplaneField, TriplaneFieldDecoder, project_points
+from triplane3d.models.weights import StrictLoading
 
 INITIAL_LOGVAR = -5.0
 
@@ -169,7 +170,7 @@ class PerceiverEncoder(nn.Module):
         )
 
 
-class AutoencoderKLTriplane(ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMixin):
+class AutoencoderKLTriplane(StrictLoading, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMixin):
     """A variational autoencoder of shapes: surface points with normals → latents → planes → field.
 
     `latents` are (batch, latent_channels, latent_size, 3·latent_size), the planes XY, XZ, YZ side by side.

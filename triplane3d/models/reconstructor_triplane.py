@@ -25,6 +25,7 @@ from triplane3d.models.attention import (
 from triplane3d.models.pixels import IMAGE_STATISTICS, resize_square
 from triplane3d.models.radiance import DENSITY_ACTIVATIONS, TriplaneRadianceField
 from triplane3d.models.triplane import PlaneAxes, TriplaneFieldDecoder
+from triplane3d.models.weights import StrictLoading
 
 PLANE_AXES: PlaneAxes = ((0, 1), (0, 2), (1, 2))
 """Axes along the width and the height of each plane; the third is transposed against the library's own."""
@@ -92,7 +93,7 @@ class ReconstructorBlock(nn.Module):
         return hidden_states + self.ff(cast_for_autocast(self.norm2(hidden_states)))
 
 
-class TriplaneReconstructor(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin):
+class TriplaneReconstructor(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin):
     """Photos in, planes out, and the radiance field that they describe.
 
     ```python

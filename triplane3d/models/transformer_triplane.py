@@ -26,6 +26,7 @@ from triplane3d.models.attention import (
 from triplane3d.models.conditions import CameraCondition, FrontPlaneCondition
 from triplane3d.models.embeddings import plane_positions, rolled_positions
 from triplane3d.models.outputs import TriplaneTransformerOutput
+from triplane3d.models.weights import StrictLoading
 
 TIME_CHANNELS = 256
 
@@ -97,7 +98,7 @@ class TriplaneTransformerBlock(nn.Module):
         return hidden_states + gate_ff * self.ff(normed)
 
 
-class TriplaneTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
+class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
     """A diffusion transformer for triplane latents (batch, in_channels, height, 3·width), planes XY, XZ, YZ in a row.
 
     ```python

@@ -112,6 +112,43 @@ def state_of_affected_calls(name: str) -> property:
     return property(state_of_call(name).fget, write)
 
 
+class DenoisingStateMixin:
+    """The state of the current call under the names that diffusers' pipelines have, for a pipeline with `_calls`.
+
+    diffusers' callbacks write the underscored names. Each thread reads and writes the state of its own call.
+    """
+
+    _guidance_scale = state_of_call("guidance_scale")
+    _attention_kwargs = state_of_call("attention_kwargs")
+    _num_timesteps = state_of_call("num_timesteps")
+    _current_timestep = state_of_call("current_timestep")
+    _interrupt = state_of_affected_calls("interrupt")
+
+    @property
+    def guidance_scale(self) -> float:
+        return self._guidance_scale
+
+    @property
+    def num_timesteps(self) -> int:
+        return self._num_timesteps
+
+    @property
+    def current_timestep(self) -> Tensor | None:
+        return self._current_timestep
+
+    @property
+    def attention_kwargs(self) -> dict[str, Any] | None:
+        return self._attention_kwargs
+
+    @property
+    def interrupt(self) -> bool:
+        """Set `pipe._interrupt = True` in a callback to skip the remaining steps of its call.
+
+        Set in a thread that runs no call of this pipeline, it stops all calls that are running.
+        """
+        return self._interrupt
+
+
 def _changes_during_calls(model: nn.Module) -> bool:
     """Whether a forward pass changes the model.
 

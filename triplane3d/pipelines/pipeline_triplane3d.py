@@ -22,6 +22,7 @@ from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_width, image_tokens, own_image_size
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.triplane import TriplaneField
+from triplane3d.models.weights import check_encoder
 from triplane3d.pipelines.arguments import (
     check_attention_kwargs,
     check_callback,
@@ -32,7 +33,7 @@ from triplane3d.pipelines.arguments import (
     check_whole,
 )
 from triplane3d.pipelines.background import check_background_removal
-from triplane3d.pipelines.calls import Calls, DenoisingState, state_of_affected_calls, state_of_call
+from triplane3d.pipelines.calls import Calls, DenoisingState, DenoisingStateMixin
 from triplane3d.pipelines.guidance import GuidedPrediction, scheduler_manners
 from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
 from triplane3d.pipelines.loading import embedded_pipeline
@@ -46,7 +47,7 @@ from triplane3d.pipelines.views import View, Views, in_order
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "latent")
 
 
-class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMixin):
+class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, Triplane3DLoraLoaderMixin):
     """Photos of objects in, meshes out.
 
     ```python
@@ -68,13 +69,6 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
     # A saved pipeline may come without any of these, to be given when it is loaded.
     _optional_components = ["image_encoder", "pixel_encoder", "scheduler", "guider"]
     _callback_tensor_inputs = ["latents", "image_embeds"]
-
-    # diffusers' callbacks write the underscored names. Each thread reads and writes the state of its own call.
-    _guidance_scale = state_of_call("guidance_scale")
-    _attention_kwargs = state_of_call("attention_kwargs")
-    _num_timesteps = state_of_call("num_timesteps")
-    _current_timestep = state_of_call("current_timestep")
-    _interrupt = state_of_affected_calls("interrupt")
 
     def __init__(
         self,
@@ -119,6 +113,8 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         )
         check_number("level", level)
         check_spacing(timestep_spacing)
+        for encoder in filter(None, (image_encoder, pixel_encoder)):
+            check_encoder(encoder)
         if image_encoder is not None and transformer is not None:
             check_width(image_encoder, transformer)
         # Asked once here, so that settings without sense are refused where they are given.
@@ -173,32 +169,8 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
         )
 
     @property
-    def guidance_scale(self) -> float:
-        return self._guidance_scale
-
-    @property
     def do_classifier_free_guidance(self) -> bool:
         return self._guidance_scale not in (0, 1) if self.guider is None else self.guider.num_conditions > 1
-
-    @property
-    def num_timesteps(self) -> int:
-        return self._num_timesteps
-
-    @property
-    def current_timestep(self) -> Tensor | None:
-        return self._current_timestep
-
-    @property
-    def attention_kwargs(self) -> dict[str, Any] | None:
-        return self._attention_kwargs
-
-    @property
-    def interrupt(self) -> bool:
-        """Set `pipe._interrupt = True` in a callback to skip the remaining steps of its call.
-
-        Set in a thread that runs no call of this pipeline, it stops all calls that are running.
-        """
-        return self._interrupt
 
     def check_inputs(
         self,

@@ -1,0 +1,130 @@
+"""Checks of loaded weights: every parameter was in the file, nothing in the file was left over, all values are finite.
+
+diffusers and transformers only log a missing or surplus tensor, and fill a missing one with random numbers.
+"""
+
+from collections.abc import Collection
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+SHOWN = 5
+"""How many tensors of each kind an error names."""
+
+
+class StrictLoading:
+    """A mixin before diffusers' `ModelMixin`: `from_pretrained` refuses weights that do not fit the model."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> Any:
+        """As `ModelMixin.from_pretrained`.
+
+        Raises:
+            ValueError: if the weights lack a tensor, have one too many or one of another shape, or are not finite.
+        """
+        wants_info = kwargs.pop("output_loading_info", False)
+        where = "/".join(filter(None, [str(pretrained_model_name_or_path), kwargs.get("subfolder")]))
+        try:
+            loaded: Any = super().from_pretrained(  # type: ignore[misc]
+                pretrained_model_name_or_path, output_loading_info=True, **kwargs
+            )
+        except ValueError as error:
+            if "expected shape" in str(error):  # diffusers' sentence lacks the folder
+                raise ValueError(f"{where}: {error}") from error
+            raise
+        model, info = loaded
+        check_keys(where, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
+        check_finite(where, model)
+        return (model, info) if wants_info else model
+
+
+def check_encoder(encoder: PreTrainedModel) -> None:
+    """Refuse an image encoder of a saved pipeline whose weights do not fit it.
+
+    Encoders that come from elsewhere may be a part of what their file holds, and are not checked.
+
+    Raises:
+        ValueError: if the weights lack a tensor, have one too many or one of another shape, or are not finite.
+    """
+    folder = Path(str(encoder.config._name_or_path))
+    if not (folder.parent / "model_index.json").is_file() or not folder.is_dir():
+        return
+    check_encoder_folder(folder, type(encoder))
+    check_finite(str(folder), encoder)
+
+
+def check_encoder_folder(folder: Path, model_class: type[PreTrainedModel]) -> None:
+    """Compare the tensors of the safetensors files in a folder with those of the model, by name and shape alone.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    for variant in _variants(folder):
+        # On the meta device nothing is read but the files' headers.
+        _, info = model_class.from_pretrained(
+            folder,
+            variant=variant,
+            device_map="meta",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            local_files_only=True,
+            use_safetensors=True,
+        )
+        check_keys(str(folder), info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
+
+
+def check_keys(
+    where: str, missing: Collection[str], surplus: Collection[str], mismatched: Collection[tuple]
+) -> None:
+    """Raise a ValueError that lists the tensors which do not fit."""
+    faults = [
+        f"{len(names)} {fault} ({', '.join(sorted(names)[:SHOWN])}{', …' if len(names) > SHOWN else ''})"
+        for names, fault in (
+            (missing, "missing"),
+            (surplus, "that the model does not have"),
+            ([f"{name}: {_shape(is_)} for {_shape(wanted)}" for name, is_, wanted in mismatched], "of another shape"),
+        )
+        if names
+    ]
+    if faults:
+        raise ValueError(
+            f"the weights in {where} do not fit the model that its config.json describes. Tensors: "
+            f"{'; '.join(faults)}. Download or save the folder again, config.json and weights together"
+        )
+
+
+def check_finite(where: str, model: nn.Module) -> None:
+    """Raise a ValueError that lists the parameters and buffers which hold NaN or infinite values."""
+    wrong = [
+        name
+        for name, tensor in model.state_dict().items()
+        if type(tensor) is torch.Tensor and tensor.is_floating_point() and not _is_finite(tensor)
+    ]
+    if wrong:
+        raise ValueError(
+            f"the weights in {where} hold NaN or infinite values in {len(wrong)} tensors ({', '.join(wrong[:SHOWN])}"
+            f"{', …' if len(wrong) > SHOWN else ''}): download or train them again"
+        )
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    if tensor.is_meta or not tensor.numel():
+        return True
+    if tensor.dtype.itemsize == 1:  # 8-bit floats have no minimum and maximum
+        tensor = tensor.float()
+    # NaN passes into both.
+    return bool(torch.stack(tensor.aminmax()).isfinite().all())
+
+
+def _variants(folder: Path) -> list[str | None]:
+    """The variants that the folder holds weights of: None for `model.safetensors`, "fp16" for `model.fp16…`."""
+    names = {path.name.split(".")[1].split("-")[0] for path in folder.glob("model*.safetensors")}
+    return [None if name == "safetensors" else name for name in sorted(names)]
+
+
+def _shape(shape: Any) -> str:
+    return " × ".join(map(str, tuple(shape))) or "a number"
