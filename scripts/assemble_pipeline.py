@@ -11,6 +11,7 @@ from pathlib import Path
 from triplane3d.errors import errors_as_sentences
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.models.weights import load_encoder
 from triplane3d.pipelines.loading import component_class
 from triplane3d.training.architecture import INCIDENTAL
 from triplane3d.training.inputs import check_model, check_pipeline
@@ -35,7 +36,11 @@ def assemble(autoencoder: Path, denoiser: Path, pipeline: Path, *, limit_mb: flo
     }
     with tempfile.TemporaryDirectory() as scratch:
         for name, source in sources.items():
-            classes[name].from_pretrained(source / name).half().save_pretrained(Path(scratch) / name)
+            if name == "image_encoder":
+                model = load_encoder(source / name, classes[name])
+            else:
+                model = classes[name].from_pretrained(source / name)
+            model.half().save_pretrained(Path(scratch) / name)
         weights = {name: next((Path(scratch) / name).glob("*.safetensors")) for name in sources}
         total = sum(file.stat().st_size for file in weights.values()) / 1e6
         if not total <= limit_mb:

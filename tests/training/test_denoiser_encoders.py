@@ -54,6 +54,16 @@ def test_weights_that_transformers_saved_are_where_the_encoder_starts(folder, wo
     assert all(torch.equal(found, saved.state_dict()[key].float()) for key, found in encoder.state_dict().items())
 
 
+def test_weights_that_lack_a_tensor_are_no_start(folder, work, tmp_path):
+    saved = vision_model("SiglipVisionModel", num_channels=4)
+    state = saved.state_dict()
+    dropped = next(iter(state))
+    saved.save_pretrained(tmp_path / "public", state_dict={key: state[key] for key in state if key != dropped})
+    choose_encoder(folder, "SiglipVisionModel")
+    with pytest.raises(ValueError, match=f"1 tensors differ, such as {dropped}"):
+        build_image_encoder(denoiser_config(work, pipeline=folder, init_image_encoder=tmp_path / "public"))
+
+
 def test_class_and_config_must_belong_together(folder, work):
     path = folder / "model_index.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "image_encoder": ["transformers", "ViTModel"]}))

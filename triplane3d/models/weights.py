@@ -57,6 +57,20 @@ def check_encoder(encoder: PreTrainedModel) -> None:
     check_finite(str(folder), encoder)
 
 
+def load_encoder(folder: str | PathLike, model_class: type[PreTrainedModel], **options: Any) -> PreTrainedModel:
+    """`model_class.from_pretrained(folder)`, for an encoder that was saved by itself.
+
+    Raises:
+        ValueError: if the weights lack a tensor, have one too many or one of another shape, or are not finite.
+    """
+    where = "/".join(filter(None, [str(folder), options.get("subfolder")]))
+    loaded: Any = model_class.from_pretrained(folder, output_loading_info=True, ignore_mismatched_sizes=True, **options)
+    encoder, info = loaded
+    check_keys(where, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
+    check_finite(where, encoder)
+    return encoder
+
+
 def check_encoder_folder(folder: Path, model_class: type[PreTrainedModel]) -> None:
     """Compare the tensors of the safetensors files in a folder with those of the model, by name and shape alone.
 

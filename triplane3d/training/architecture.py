@@ -7,8 +7,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-# What a saved config may say that is not architecture.
-INCIDENTAL = ("latents_mean", "latents_std")
+STATISTICS = ("latents_mean", "latents_std")
+"""Keys of a saved config that belong to its weights."""
+
+INCIDENTAL = (*STATISTICS, "color_seam_reach")
+"""Keys of a saved config that are not architecture."""
 
 
 def check_init(

@@ -26,6 +26,7 @@ from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens, freeze_unused, image_tokens, token_width
 from triplane3d.models.pixels import resize_square
 from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.models.weights import check_finite, load_encoder
 from triplane3d.pipelines.image_processor import (
     FOREGROUND_RATIO,
     Triplane3DImageProcessor,
@@ -224,9 +225,10 @@ def train(config: DenoiserConfig) -> Path:
                 if name in PIPELINE_SETTINGS}  # fmt: skip
     pixel_encoder = None
     if transformer.config.pixel_attention_dim is not None:
-        pixel_encoder = component_class(config.pipeline, "pixel_encoder").from_pretrained(
-            config.pipeline, subfolder="pixel_encoder", dtype=torch.float32
-        )
+        pixel_encoder = load_encoder(
+            config.pipeline, component_class(config.pipeline, "pixel_encoder"), subfolder="pixel_encoder",
+            dtype=torch.float32,
+        )  # fmt: skip
         pixel_encoder.to(accelerator.device).requires_grad_(False).eval()
     pipeline = Triplane3DPipeline(image_encoder, transformer, vae, deepcopy(scheduler), pixel_encoder, **settings)
     pipeline.set_progress_bar_config(disable=True)
@@ -297,24 +299,26 @@ def build_image_encoder(config: DenoiserConfig) -> PreTrainedModel:
             f"image_encoder/config.json is of model_type {declared.model_type!r}, which is not its; change one of them"
         )
     if config.init_image_encoder:
-        return encoder_class.from_pretrained(config.init_image_encoder, config=declared, dtype=torch.float32)
-    if config.init or not config.train_image_encoder:
-        trained = config.init if config.init and config.train_image_encoder else config.pipeline
-        encoder, found = encoder_class.from_pretrained(
-            trained, subfolder="image_encoder", config=declared, dtype=torch.float32, output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )  # fmt: skip
-        other = list(found["mismatched_keys"])
-        if config.train_image_encoder:
-            # A run's own: transformers would fill what is missing with random numbers, and leave out what is too much.
-            other += [*found["missing_keys"], *found["unexpected_keys"]]
-        if other:
-            raise ValueError(
-                f"{trained}/image_encoder does not fit what {config.pipeline} declares: {len(other)} tensors differ, "
-                f"such as {min(map(str, other))}; train with the pipeline that it was made for, or begin with others"
-            )
-        return encoder
-    return encoder_class(declared)
+        folder = config.init_image_encoder
+    elif config.init or not config.train_image_encoder:
+        folder = f"{config.init if config.init and config.train_image_encoder else config.pipeline}/image_encoder"
+    else:
+        return encoder_class(declared)
+    encoder, found = encoder_class.from_pretrained(
+        folder, config=declared, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    # transformers would fill missing tensors with random numbers and leave out surplus ones. Only a folder from
+    # elsewhere may hold more than the encoder, such as CLIP's text model.
+    other = [*found["mismatched_keys"], *found["missing_keys"]]
+    if not config.init_image_encoder:
+        other += found["unexpected_keys"]
+    if other:
+        raise ValueError(
+            f"{folder} does not fit what {config.pipeline} declares: {len(other)} tensors differ, such as "
+            f"{min(map(str, other))}; train with the pipeline that it was made for, or begin with others"
+        )
+    check_finite(folder, encoder)
+    return encoder
 
 
 def normalize(

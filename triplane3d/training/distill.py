@@ -24,6 +24,7 @@ from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens
 from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.models.weights import load_encoder
 from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.training.augment import augment_views
@@ -120,13 +121,14 @@ def build_pipeline(
 ) -> Triplane3DPipeline:
     """The student's pipeline; all but its transformer is frozen."""
     encoder_class = component_class(config.pipeline, "image_encoder")
-    image_encoder = encoder_class.from_pretrained(config.teacher, subfolder="image_encoder", dtype=torch.float32)
+    image_encoder = load_encoder(config.teacher, encoder_class, subfolder="image_encoder", dtype=torch.float32)
     vae = AutoencoderKLTriplane.from_pretrained(config.data.vae)
     pixel_encoder = None
     if transformer.config.pixel_attention_dim is not None:
-        pixel_encoder = component_class(config.pipeline, "pixel_encoder").from_pretrained(
-            config.pipeline, subfolder="pixel_encoder", dtype=torch.float32
-        )
+        pixel_encoder = load_encoder(
+            config.pipeline, component_class(config.pipeline, "pixel_encoder"), subfolder="pixel_encoder",
+            dtype=torch.float32,
+        )  # fmt: skip
     for model in (image_encoder, vae, pixel_encoder):
         if model is not None:
             model.to(device).requires_grad_(False).eval()

@@ -7,7 +7,7 @@ from diffusers.models.modeling_utils import ModelMixin
 
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
-from triplane3d.training.architecture import INCIDENTAL, check_init
+from triplane3d.training.architecture import STATISTICS, check_init
 
 # What adds modules that answer zero before they are trained, so that weights without them still mean the same.
 GROWING = {"transformer": ("camera_condition", "interval_condition"), "vae": ("decoder_resnet_layers",)}
@@ -29,7 +29,7 @@ def grown_autoencoder(trained: str | Path, pipeline: str | Path) -> AutoencoderK
     """Likewise the `vae/` of `pipeline` with the weights of the folder `trained`, and with the scale of its latents."""
     weights = AutoencoderKLTriplane.from_pretrained(trained)
     vae = _grown(weights, str(trained), pipeline, "vae")
-    vae.register_to_config(**{key: weights.config[key] for key in INCIDENTAL})
+    vae.register_to_config(**{key: weights.config[key] for key in STATISTICS})
     return vae
 
 
