@@ -34,6 +34,16 @@ def test_a_box_is_a_box():
     assert str(report) == "8 vertices, 12 faces, 1 component, volume 8: closed and wound outwards"
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("array", ["vertices", "vertex_colors"])
+def test_values_that_are_not_finite_are_refused(array, value):
+    solid = box(colored=True)
+    arrays = {"vertices": solid.vertices.copy(), "faces": solid.faces, "vertex_colors": solid.vertex_colors.copy()}
+    arrays[array][3, 1] = value
+    with pytest.raises(ValueError, match=f"{array} must be finite, got NaN or infinite values in 1 of 8 rows"):
+        Mesh(**arrays)
+
+
 def test_report_names_each_fault():
     solid = box()
     inverted = Mesh(solid.vertices, solid.faces[:, ::-1])

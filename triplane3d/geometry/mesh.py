@@ -313,4 +313,7 @@ def _rows(array: np.ndarray, dtype: type[np.generic], name: str) -> np.ndarray:
     """A contiguous array of rows of three."""
     if np.ndim(array) != 2 or np.shape(array)[1] != 3:
         raise ValueError(f"{name} must have shape (n, 3), got {np.shape(array)}")
+    if not np.isfinite(array).all():
+        wrong = int((~np.isfinite(array)).any(axis=1).sum())
+        raise ValueError(f"{name} must be finite, got NaN or infinite values in {wrong:,} of {len(array):,} rows")
     return np.ascontiguousarray(array, dtype=dtype)
