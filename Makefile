@@ -4,6 +4,8 @@ VENV ?= .venv
 PHOTO ?= docs/images/armchair.png
 MESH ?= demo/chair.glb
 PIP_FLAGS ?=
+# Threads that wait for one another sleep: where other work fills the processor, spinning costs several times as long.
+export OMP_WAIT_POLICY ?= passive
 # More threads than two cost time on small tensors; set OMP_NUM_THREADS yourself on a larger machine.
 export OMP_NUM_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); test $$n -lt 2 && echo 1 || echo 2)
 
