@@ -12,6 +12,7 @@ from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.loading import component_class
 from triplane3d.training.architecture import INCIDENTAL
+from triplane3d.training.launch import not_there
 
 # What a saved config may say that is not architecture either.
 VERSIONS = ("_diffusers_version", "_name_or_path", "transformers_version", "dtype")
@@ -70,6 +71,9 @@ if __name__ == "__main__":
     parser.add_argument("pipeline", type=Path, help="folder of pipelines/ to fill")
     parser.add_argument("--limit-mb", type=float, default=60.0, help="fail if the weights are larger (default: 60)")
     given = parser.parse_args()
+    for folder in (given.autoencoder, given.denoiser, given.pipeline):
+        if not folder.is_dir():
+            parser.error(not_there(folder))
     try:
         size = assemble(given.autoencoder, given.denoiser, given.pipeline, limit_mb=given.limit_mb)
     except (ValueError, OSError) as error:

@@ -21,6 +21,7 @@ from triplane3d.evaluation.cases import TWO_SIDES, mesh_cases
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES
 from triplane3d.geometry.cameras import Camera, orbit
 from triplane3d.geometry.render import contact_sheet, framing_distance, render
+from triplane3d.training.launch import CHECKOUT, not_there
 
 
 def main(
@@ -34,6 +35,8 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the noise, the same for every photo.")] = 0,
 ) -> None:
     """Put every photo of a folder beside the mesh that a pipeline makes of it, seen from four sides."""
+    if not Path(pipeline).exists() and (CHECKOUT / pipeline).exists():
+        raise typer.BadParameter(not_there(Path(pipeline)))
     pipe = Triplane3DPipeline.from_pretrained(pipeline)
     rows = mesh_rows if meshes else photo_rows
     pictures = rows(pipe, folder, size, resolution, seed)

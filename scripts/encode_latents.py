@@ -1,7 +1,8 @@
 """Stage 2. `accelerate launch scripts/encode_latents.py configs/mini/latents.yaml [--key value …]`"""
 
-from triplane3d.config import LatentsConfig, parse_config
+from triplane3d.config import LatentsConfig
 from triplane3d.training.encode import encode
+from triplane3d.training.launch import launch
 
 if __name__ == "__main__":
-    encode(parse_config(LatentsConfig, description=__doc__))
+    launch(encode, LatentsConfig, description=__doc__)

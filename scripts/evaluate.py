@@ -33,6 +33,7 @@ from triplane3d.evaluation.suites import Bank, autoencoder_suite, image_suite
 from triplane3d.evaluation.summary import generalization
 from triplane3d.evaluation.variety import variety_suite
 from triplane3d.evaluation.views import COUNTS, photos_around_meshes, photos_around_shapes, views_suite
+from triplane3d.training.launch import CHECKOUT, not_there
 
 OF_ALL = ("selftest", "autoencoder", "retrieval", "variety", "steps")
 SUITES = ("selftest", "autoencoder", "image", "retrieval", "variety", "steps", "views", "all")
@@ -64,6 +65,8 @@ def main(
     """Measure a saved pipeline, trivial answers beside every row."""
     if suite not in SUITES:
         raise typer.BadParameter(f"--suite must be one of {', '.join(SUITES)}, got {suite!r}")
+    if not Path(pipeline).exists() and (CHECKOUT / pipeline).exists():
+        raise typer.BadParameter(not_there(Path(pipeline)))
     wanted = OF_ALL if suite == "all" else (suite,)
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     pipe = Triplane3DPipeline.from_pretrained(pipeline)

@@ -13,9 +13,10 @@ from threading import Thread
 
 import torch
 
-from triplane3d.config import ShapesConfig, parse_config, save_config
+from triplane3d.config import ShapesConfig, save_config
 from triplane3d.data.shapes import HELD_OUT_SEED
 from triplane3d.data.shards import write_shard
+from triplane3d.training.launch import launch
 
 # Evaluation draws its seeds from HELD_OUT_SEED on; validation must not be chosen on them.
 VALIDATION_SEED = HELD_OUT_SEED + 500_000_000
@@ -65,4 +66,4 @@ def shards(folder: Path, first: int, count: int, size: int) -> list[tuple[Path, 
 
 
 if __name__ == "__main__":
-    prepare(parse_config(ShapesConfig, description=__doc__))
+    launch(prepare, ShapesConfig, description=__doc__)
