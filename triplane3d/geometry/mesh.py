@@ -280,7 +280,7 @@ class Mesh:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file beside its place and move it in, so that nobody ever sees half of it."""
-    partial = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    partial = path.with_name(f".{uuid.uuid4().hex[:8]}{path.suffix}")    # short, as `path` may be as long as is allowed
     try:
         partial.write_bytes(content)
         os.replace(partial, path)
