@@ -1,6 +1,7 @@
 """The `triplane3d` command: arguments in, one library call out. One file a verb.
 
-Exit codes: 0 done, 1 failure, 2 the user's mistake, 130 stopped by the user.
+Exit codes: 0 done, 1 failure, 2 the user's mistake, 130 stopped by the user. Of a batch in which several photos failed,
+1 comes before 2.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -9,8 +10,12 @@ from typing import Annotated
 import typer
 
 from triplane3d.cli import convert, generate, info
+from triplane3d.cli.console import say
+from triplane3d.cli.errors import Verbs
+from triplane3d.cli.photos import PhotosCommand
 
 app = typer.Typer(
+    cls=Verbs,
     help="Turn photos of objects into 3D meshes.",
     epilog="Try: triplane3d generate chair.png -o chair.glb --preview chair.webp",
     no_args_is_help=True,
@@ -18,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command(no_args_is_help=True)(generate.generate)
+app.command(cls=PhotosCommand, no_args_is_help=True)(generate.generate)
 app.command(no_args_is_help=True)(info.info)
 app.add_typer(convert.app, name="convert")
 
@@ -29,9 +34,9 @@ def _options(
 ) -> None:
     if show_version:
         try:
-            typer.echo(version("triplane3d"))
+            say(version("triplane3d"))
         except PackageNotFoundError:
-            typer.echo("not installed (run from a checkout)")
+            say("not installed (run from a checkout)")
         raise typer.Exit
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from triplane3d.cli.errors import mistakes_are_sentences
+from triplane3d.cli.console import say
+from triplane3d.cli.errors import errors_are_sentences
 
 
 class Variant(StrEnum):
@@ -55,7 +56,7 @@ def convert_direct3d(
     """
     from triplane3d.convert.direct3d import convert_direct3d
 
-    with mistakes_are_sentences():
+    with errors_are_sentences():
         convert_direct3d(
             checkpoint,
             output,
@@ -66,7 +67,7 @@ def convert_direct3d(
             variant=None if variant is None else variant.value,
             max_shard_size=max_shard_size,
         )
-    typer.echo(f"{output}: a pipeline; see: triplane3d info {output}")
+    say(f"{output}: a pipeline; see: triplane3d info {output}")
 
 
 @app.command("triposr", no_args_is_help=True)
@@ -85,7 +86,7 @@ def convert_triposr(
     """
     from triplane3d.convert.triposr import convert_triposr
 
-    with mistakes_are_sentences():
+    with errors_are_sentences():
         convert_triposr(
             checkpoint,
             output,
@@ -93,4 +94,4 @@ def convert_triposr(
             variant=None if variant is None else variant.value,
             max_shard_size=max_shard_size,
         )
-    typer.echo(f"{output}: a pipeline; see: triplane3d info {output}")
+    say(f"{output}: a pipeline; see: triplane3d info {output}")

@@ -1,21 +1,98 @@
-"""Mistakes become one sentence on standard error and an exit code."""
+"""Errors become one sentence on standard error and an exit code.
 
+1 is a failure (out of memory, a full disk), 2 the user's mistake, 130 a stop by the user. With the environment variable
+`TRIPLANE3D_TRACEBACK` set, the traceback is printed as well.
+"""
+
+import errno
+import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
+from safetensors import SafetensorError
+from typer.core import TyperGroup
+
+from triplane3d.cli.console import prepare_streams, tell
+from triplane3d.pipelines.memory import is_out_of_memory
+
+FAILURE, MISTAKE, STOPPED = 1, 2, 130
+
+ERRORS = (ValueError, OSError, RuntimeError, MemoryError, ImportError, SafetensorError)
+"""What the library, torch and the system raise for reasons outside the program's text. Others are faults of ours."""
+
+PASSED_ON = (typer.Exit, typer.Abort, BrokenPipeError)
+"""Of those, the ones that typer ends the command with."""
+
+USAGE_ERROR: Any = typer.BadParameter.__base__
+"""An option or an argument that the command does not take; also of its own words, when nothing is given: the help."""
+
+MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE)
+"""Numbers of system errors that no other argument would have avoided."""
 
 
-def fail(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(2)
+def fail(message: str, code: int = MISTAKE) -> NoReturn:
+    tell(f"error: {message}")
+    raise typer.Exit(code)
+
+
+def sentence(error: BaseException, advice: str = "") -> tuple[str, int]:
+    """What to print for an error, and the exit code. `advice` is what to do where memory ran out."""
+    if os.environ.get("TRIPLANE3D_TRACEBACK"):
+        traceback.print_exception(error)
+    if is_out_of_memory(error):
+        return f"there is not enough memory{f': {advice}' if advice else ''}", FAILURE
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if (isinstance(error, OSError) and error.errno in MACHINE) or "no space left on device" in text.lower():
+        return text, FAILURE
+    if isinstance(error, (ValueError, OSError, SafetensorError)):
+        return text, MISTAKE
+    return f"{text} ({type(error).__name__}; TRIPLANE3D_TRACEBACK=1 shows where)", FAILURE
 
 
 @contextmanager
-def mistakes_are_sentences() -> Iterator[None]:
-    """What the library refuses is the user's to mend: its sentence is enough, a traceback would hide it."""
+def errors_are_sentences(subject: str = "", advice: str = "") -> Iterator[None]:
+    """An error of the library ends the command with its sentence: a traceback would hide it."""
     try:
         yield
-    except (ValueError, OSError) as error:
-        fail(" ".join(str(error).split()))
+    except PASSED_ON:
+        raise
+    except ERRORS as error:
+        text, code = sentence(error, advice)
+        fail(f"{subject}: {text}" if subject and subject not in text else text, code)
+
+
+class Verbs(TyperGroup):
+    """The command's verbs. An error that no verb has handled ends them as this file's docstring says."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        prepare_streams()
+        try:
+            return super().parse_args(ctx, args)
+        except USAGE_ERROR as error:
+            _refuse(error)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PASSED_ON:
+            raise
+        except USAGE_ERROR as error:
+            _refuse(error)
+        except KeyboardInterrupt:
+            tell("stopped")
+            raise typer.Exit(STOPPED) from None
+        except (OSError, RuntimeError, MemoryError, ImportError) as error:
+            fail(*sentence(error))
+
+
+def _refuse(error: Any) -> NoReturn:
+    """What typer says of a wrong option, as one sentence."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        raise error  # shows the help
+    command = error.ctx.command_path if error.ctx is not None else "triplane3d"
+    fail(f"{error.format_message().rstrip('.')}; see {command} --help")

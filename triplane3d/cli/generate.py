@@ -1,19 +1,22 @@
 """`triplane3d generate`: photos in, meshes out."""
 
+import gc
 import inspect
 import logging
-import os
+import sys
 import time
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
-from triplane3d.cli.errors import fail, mistakes_are_sentences
-from triplane3d.cli.models import Device, Dtype, load, takes_views
-
-MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl")
-PREVIEW_SUFFIXES = (".webp", ".gif", ".png")
+from triplane3d.cli.console import say, tell, write_output
+from triplane3d.cli.errors import ERRORS, PASSED_ON, STOPPED, errors_are_sentences, fail, sentence
+from triplane3d.cli.models import Device, Dtype, load, memory_advice, takes_views
+from triplane3d.cli.outputs import STANDARD_OUTPUT, Format, check_places, mesh_places, preview_places
+from triplane3d.cli.photos import as_photo, check_photos, fetch_photos, shown, without_repeats
 
 OPTIONS = {
     "num_inference_steps": "--steps",
@@ -29,13 +32,18 @@ def generate(
         list[Path],
         typer.Argument(
             metavar="IMAGE...",
-            help="Photos of one object each, or with --views of one object; PNG with transparency is best.",
+            parser=as_photo,
+            help="Photos of one object each, or with --views of one object; PNG with transparency is best. "
+            "- reads one from standard input.",
         ),
     ],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--output", "-o", help="A .glb, .obj, .ply or .stl file, or a folder. Default: IMAGE's name with .glb."
+            "--output",
+            "-o",
+            help="A .glb, .obj, .ply or .stl file; a folder, with / at its end if it is not there yet; or - for "
+            "standard output. Default: IMAGE's name with .glb.",
         ),
     ] = None,
     model: Annotated[
@@ -81,6 +89,16 @@ def generate(
     preview: Annotated[
         Path | None, typer.Option(help="Also draw it: a turntable (.webp, .gif) or the photo's own view (.png).")
     ] = None,
+    format: Annotated[
+        Format | None, typer.Option(help="Of the meshes in a folder or on standard output. Default: glb.")
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="Of the model's weights, such as fp16. Default: the plain ones, or what there is instead."),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Of a model on the Hugging Face Hub: a branch, a tag or a commit.")
+    ] = None,
 ) -> None:
     """Make a 3D mesh from every photo, or one from several views of an object.
 
@@ -89,112 +107,110 @@ def generate(
     \b
       triplane3d generate chair.png -o chair.glb
       triplane3d generate chair.png -o chair.glb --preview chair.webp
-      triplane3d generate photos/*.jpg -o meshes/ --seed 7
+      triplane3d generate photos/*.jpg -o meshes/ --format stl --seed 7
       triplane3d generate mug.png -o mug.stl --quality high --device cuda
       triplane3d generate --views front=a.png left=b.png 180,20=c.png -o chair.glb --model MODEL
+      triplane3d generate - -o - < chair.png > chair.glb
     """
-    cameras: list[Any] = []
-    if views:
-        from triplane3d.pipelines.views import Views, split_view
+    with ExitStack() as resources:
+        scratch = Path(resources.enter_context(TemporaryDirectory(prefix="triplane3d-")))
+        cameras: list[Any] = []
+        if views:
+            from triplane3d.pipelines.views import Views, split_view
 
-        with mistakes_are_sentences():
-            cameras, images = map(list, zip(*map(split_view, images), strict=True))
-            Views.of([images], None, [cameras])
-    for image in images:
-        if not os.path.isfile(image):
-            from triplane3d.pipelines.photo import find_photo
+            with errors_are_sentences():
+                cameras, images = map(list, zip(*map(split_view, images), strict=True))
+                Views.of([images], None, [cameras])
+        else:
+            images = without_repeats(images)
+        check_photos(images)
+        targets = mesh_places(images[:1] if views else images, output, format, scratch)
+        previews = preview_places(targets, preview)
+        check_places([*targets, *filter(None, previews)], images)
+        files = fetch_photos(images, scratch)
+        piped = output == STANDARD_OUTPUT
+        report = tell if piped else say
+        if piped:  # whatever a library prints must not be part of the mesh
+            standard_output = sys.stdout
+            resources.enter_context(redirect_stdout(sys.stderr))
 
-            with mistakes_are_sentences():
-                find_photo(image)  # says what is there instead
-    if preview is not None and preview.suffix.lower() not in PREVIEW_SUFFIXES:
-        fail(f"--preview {preview}: end the name in one of {', '.join(PREVIEW_SUFFIXES)}")
-    targets = _targets(images[:1] if views else images, output)
-    previews = _previews(targets, preview)
-    photos = {image.resolve() for image in images}
-    for path in [*targets, *filter(None, previews)]:
-        if path.resolve() in photos:
-            fail(f"{path} is one of the photos and would be overwritten: choose another name or folder")
-    for folder in sorted({path.parent for path in [*targets, *filter(None, previews)]}):
-        with mistakes_are_sentences():
-            folder.mkdir(parents=True, exist_ok=True)
+        import torch
 
-    import torch
+        from triplane3d.pipelines.background import check_background_removal
 
-    from triplane3d.pipelines.background import check_background_removal
+        with errors_are_sentences():
+            check_background_removal(background_removal)
+        logging.getLogger("triplane3d").setLevel(logging.ERROR)  # doubts about masks are printed below, once
+        pipe = load(model, device, dtype, variant=variant, revision=revision)
+        chosen = _options(pipe, model, quality, dict(zip(OPTIONS, (steps, guidance, resolution, level), strict=True)))
+        if views:
+            if not takes_views(getattr(getattr(pipe, "transformer", None), "config", {})):
+                fail(f"{model} was made for one photo of each object: leave out --views, or name another --model")
+            chosen["cameras"] = [cameras]
+        seeded = "generator" in inspect.signature(pipe.__call__).parameters
+        advice = memory_advice(pipe.device, full_precision=pipe.dtype == torch.float32)
+        codes: set[int] = set()
+        photos = list(zip(map(shown, images), files, strict=True))
+        objects = [photos] if views else [[photo] for photo in photos]
+        for photos, target, turntable in zip(objects, targets, previews, strict=True):
+            names, given = map(list, zip(*photos, strict=True))
+            started = time.perf_counter()
+            subject = names[0]
+            pipe.set_progress_bar_config(desc=subject, leave=False, disable=None)  # no bar where nobody watches
+            try:
+                if seeded:
+                    chosen["generator"] = torch.Generator().manual_seed(seed)
+                out = pipe([given] if views else given[0], background_removal=background_removal, **chosen)
+                mesh = out.meshes[0]
+                subject = f"{names[0]}: {'standard output' if piped else target} cannot be written"
+                mesh.save(target)
+                if piped:
+                    write_output(standard_output, target.read_bytes())
+                if turntable is not None:
+                    subject = f"{names[0]}: the mesh is written, but {turntable} cannot be"
+                    out.save_preview(turntable)
+            except PASSED_ON:
+                raise
+            except ERRORS as error:
+                # One photo that fails does not stop the others.
+                text, code = sentence(error, advice)
+                codes.add(code)
+                for name, file in photos:
+                    text = text.replace(str(file), name)
+                tell(f"error: {text}" if text.startswith(tuple(names)) else f"error: {subject}: {text}")
+                out = mesh = None
+            except KeyboardInterrupt:
+                tell(f"stopped at {names[0]}; what was written before is whole")
+                raise typer.Exit(STOPPED) from None
+            if out is None:
+                _free_memory()
+                continue
+            for name, matte in zip(names, out.mattes or [], strict=False):
+                if matte.warning is not None:
+                    tell(f"warning: {name}: {matte.warning}")
+            facts = [f"{len(mesh.faces):,} faces", f"{time.perf_counter() - started:.1f} s"]
+            facts += [f"background: {matte.method}, confidence {matte.confidence:.2f}" for matte in out.mattes or []]
+            place = "standard output" if piped else target
+            report(f"{place}  ({', '.join(facts)})" + (f"  {turntable}" if turntable else ""))
+        if codes:
+            raise typer.Exit(min(codes))  # a failure outranks a mistake
 
-    with mistakes_are_sentences():
-        check_background_removal(background_removal)
-    logging.getLogger("triplane3d").setLevel(logging.ERROR)  # doubts about masks are printed below, once
-    pipe = load(model, device, dtype)
+
+def _options(pipe: Any, model: str, quality: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What a pipeline is called with, of what was given; options that it does not take are refused."""
     if quality not in pipe.config.presets:
         fail(f"--quality must be one of {', '.join(sorted(pipe.config.presets))}, got {quality!r}")
-    chosen: dict[str, Any] = dict(zip(OPTIONS, (steps, guidance, resolution, level), strict=True))
-    chosen = {name: value for name, value in chosen.items() if value is not None}
+    chosen = {name: value for name, value in given.items() if value is not None}
     takes = inspect.signature(pipe.__call__).parameters
-    if refused := [name for name in chosen if name not in takes]:
-        fail(f"{model} makes its meshes in a single pass: leave out {' and '.join(OPTIONS[name] for name in refused)}")
-    if views:
-        if not takes_views(getattr(getattr(pipe, "transformer", None), "config", {})):
-            fail(f"{model} was made for one photo of each object: leave out --views, or name another --model")
-        chosen["cameras"] = [cameras]
-    mistakes = 0
-    objects = [images] if views else [[image] for image in images]
-    for (image, *others), target, turntable in zip(objects, targets, previews, strict=True):
-        started = time.perf_counter()
-        pipe.set_progress_bar_config(desc=image.name, leave=False)
-        try:
-            if "generator" in takes:
-                chosen["generator"] = torch.Generator().manual_seed(seed)
-            given = [[image, *others]] if views else image
-            out = pipe(given, quality=quality, background_removal=background_removal, **chosen)
-            mesh = out.meshes[0]
-            mesh.save(target)
-            if turntable is not None:
-                out.save_preview(turntable)
-        except (ValueError, OSError) as error:
-            # One bad photo does not stop the others.
-            told = any(str(photo) in str(error) for photo in (image, *others))
-            typer.echo(f"error: {error}" if told else f"error: {image}: {error}", err=True)
-            mistakes += 1
-            continue
-        except KeyboardInterrupt:
-            typer.echo(f"stopped at {image}; what was written before is whole", err=True)
-            raise typer.Exit(130) from None
-        for photo, matte in zip([image, *others], out.mattes or [], strict=False):
-            if matte.warning is not None:
-                typer.echo(f"warning: {photo}: {matte.warning}", err=True)
-        facts = [f"{len(mesh.faces):,} faces", f"{time.perf_counter() - started:.1f} s"]
-        facts += [f"background: {matte.method}, confidence {matte.confidence:.2f}" for matte in out.mattes or []]
-        typer.echo(f"{target}  ({', '.join(facts)})" + (f"  {turntable}" if turntable else ""))
-    if mistakes:
-        raise typer.Exit(2)
+    if refused := [OPTIONS[name] for name in chosen if name not in takes]:
+        fail(f"{model} makes its meshes in a single pass: leave out {' and '.join(refused)}")
+    return {"quality": quality, **chosen}
 
 
-def _targets(images: list[Path], output: Path | None) -> list[Path]:
-    """Where each photo's mesh goes; photos of one name in different folders get numbers."""
-    if output is not None and output.suffix.lower() in MESH_SUFFIXES:
-        if len(images) > 1:
-            fail(f"--output {output} is one file for {len(images)} photos: name a folder")
-        return [output]
-    if output is not None and output.suffix and not output.is_dir():
-        fail(f"--output {output}: end the name in one of {', '.join(MESH_SUFFIXES)}, or name a folder")
-    folder = output or Path()
-    if folder.exists() and not folder.is_dir():
-        fail(f"--output {folder} is a file: name a folder, or a file ending in one of {', '.join(MESH_SUFFIXES)}")
-    targets: list[Path] = []
-    for image in images:
-        target, number = folder / f"{image.stem}.glb", 1
-        while target in targets:
-            number += 1
-            target = folder / f"{image.stem}-{number}.glb"
-        targets.append(target)
-    return targets
+def _free_memory() -> None:
+    """What a photo that failed still holds, on the processor and on a GPU, is there for the next one."""
+    import torch
 
-
-def _previews(targets: list[Path], preview: Path | None) -> list[Path | None]:
-    """One preview for each mesh: the named file, or beside every mesh where there are several."""
-    if preview is None:
-        return [None] * len(targets)
-    if len(targets) == 1:
-        return [preview]
-    return [target.with_name(f"{target.stem}-{preview.name}") for target in targets]
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,5 +1,0 @@
-"""`python -m triplane3d.cli`, the `triplane3d` command."""
-
-from triplane3d.cli import main
-
-main()
