@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 import torch
 from pipelines.tiny_pipeline import photo
 
-from triplane3d.cli import generate
+from triplane3d.cli import generate, main
 from triplane3d.geometry.isosurface import extract_surface
 from triplane3d.pipelines.memory import is_out_of_memory
 from triplane3d.pipelines.photo import decode_photo
@@ -159,6 +160,24 @@ def test_a_stop_ends_with_130_wherever_it_comes(
     monkeypatch.setattr(generate, "load", stop)
     result = run("generate", image)
     assert result.exit_code == 130 and result.stderr == "stopped\n"
+
+
+@pytest.mark.parametrize("turned_into", [RecursionError, AttributeError])
+def test_a_stop_that_a_library_turns_into_another_error(
+    turned_into: type, image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise turned_into("maximum recursion depth exceeded") from None
+
+    monkeypatch.setattr(generate, "load", interrupted)
+    monkeypatch.setattr(sys, "argv", ["triplane3d", "generate", "block.png"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130 and "error" not in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_the_traceback_is_there_for_who_wants_it(script: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

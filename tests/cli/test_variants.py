@@ -12,14 +12,16 @@ import huggingface_hub
 import pytest
 import torch
 from convert.tiny_checkpoints import FIXTURES, TRIPOSR_FIXTURE, save_triposr
+from diffusers import DiffusionPipeline
 from huggingface_hub import errors
 from pipelines.mock_hub import mock_hub
 from pipelines.tiny_pipeline import grids
 from safetensors.torch import load_file
 
 from triplane3d import Triplane3DPipeline, TriplaneReconstructionPipeline
+from triplane3d.cli.models import _http_error
 from triplane3d.convert.triposr import convert_triposr
-from triplane3d.pipelines.saved import find_variant, saved_variant, variants
+from triplane3d.pipelines.saved import files_below, find_variant, saved_variant, variants
 
 SHARDED = {"variant": "fp16", "max_shard_size": "60KB"}
 
@@ -133,6 +135,19 @@ def test_without_a_network_the_cache_is_the_hub(
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: str(folder / "model_index.json"))
     result = run("generate", image, "--model", "somebody/chairs")
     assert result.exit_code == 0 and f"variant {variant}" in result.stderr
+
+
+def test_a_download_that_breaks_off(model: Path, image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_off(*_: object, **__: object) -> None:
+        raise _http_error()("connection lost")
+
+    listed = [SimpleNamespace(rfilename=path) for path in files_below(model)]
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: SimpleNamespace(siblings=listed))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(model / "model_index.json"))
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", break_off)
+    result = run("generate", image, "--model", "somebody/chairs")
+    assert result.exit_code == 2
+    assert "error: somebody/chairs was not downloaded to its end (HTTPError): give the command again" in result.stderr
 
 
 @pytest.mark.parametrize(

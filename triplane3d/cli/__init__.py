@@ -11,7 +11,7 @@ import typer
 
 from triplane3d.cli import convert, generate, info
 from triplane3d.cli.console import say
-from triplane3d.cli.errors import Verbs
+from triplane3d.cli.errors import Verbs, stops_are_noted
 from triplane3d.cli.photos import PhotosCommand
 
 app = typer.Typer(
@@ -42,4 +42,5 @@ def _options(
 
 def main() -> None:
     """The console entry point."""
-    app()
+    with stops_are_noted():
+        app()

@@ -6,9 +6,12 @@
 
 import errno
 import os
+import signal
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NoReturn
 
 import typer
@@ -23,6 +26,9 @@ FAILURE, MISTAKE, STOPPED = 1, 2, 130
 ERRORS = (ValueError, OSError, RuntimeError, MemoryError, ImportError, SafetensorError)
 """What the library, torch and the system raise for reasons outside the program's text. Others are faults of ours."""
 
+MACHINE_ERRORS = (OSError, RuntimeError, MemoryError, ImportError)
+"""Of those, the ones that may come from anywhere; the others do where the library is called."""
+
 PASSED_ON = (typer.Exit, typer.Abort, BrokenPipeError)
 """Of those, the ones that typer ends the command with."""
 
@@ -33,13 +39,41 @@ MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, err
 """Numbers of system errors that no other argument would have avoided."""
 
 
+_stopped = threading.Event()
+
+
+@contextmanager
+def stops_are_noted() -> Iterator[None]:
+    """Inside, Ctrl-C ends the process with 130, also where it comes as another error out of a library's import."""
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        _stopped.set()
+        signal.default_int_handler(signum, frame)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # not ignored, as it is for background jobs
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if _stopped.is_set():
+            _stopped.clear()
+            raise SystemExit(STOPPED)
+
+
 def fail(message: str, code: int = MISTAKE) -> NoReturn:
     tell(f"error: {message}")
     raise typer.Exit(code)
 
 
 def sentence(error: BaseException, advice: str = "") -> tuple[str, int]:
-    """What to print for an error, and the exit code. `advice` is what to do where memory ran out."""
+    """What to print for an error, and the exit code. `advice` is what to do where memory ran out.
+
+    Raises KeyboardInterrupt if the user has stopped the command, from which the error comes then.
+    """
+    if _stopped.is_set():
+        raise KeyboardInterrupt from error
     if os.environ.get("TRIPLANE3D_TRACEBACK"):
         traceback.print_exception(error)
     if is_out_of_memory(error):
@@ -55,13 +89,15 @@ def sentence(error: BaseException, advice: str = "") -> tuple[str, int]:
 
 
 @contextmanager
-def errors_are_sentences(subject: str = "", advice: str = "") -> Iterator[None]:
+def errors_are_sentences(
+    subject: str = "", advice: str = "", *, kinds: tuple[type[Exception], ...] = ERRORS
+) -> Iterator[None]:
     """An error of the library ends the command with its sentence: a traceback would hide it."""
     try:
         yield
     except PASSED_ON:
         raise
-    except ERRORS as error:
+    except kinds as error:
         text, code = sentence(error, advice)
         fail(f"{subject}: {text}" if subject and subject not in text else text, code)
 
@@ -78,16 +114,13 @@ class Verbs(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
-        except PASSED_ON:
-            raise
+            with errors_are_sentences(kinds=MACHINE_ERRORS):
+                return super().invoke(ctx)
         except USAGE_ERROR as error:
             _refuse(error)
         except KeyboardInterrupt:
             tell("stopped")
             raise typer.Exit(STOPPED) from None
-        except (OSError, RuntimeError, MemoryError, ImportError) as error:
-            fail(*sentence(error))
 
 
 def _refuse(error: Any) -> NoReturn:
