@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 # Two threads at most: small tensors lose time to more, and the limit must stand before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "2" if (os.cpu_count() or 1) > 1 else "1")
+# Threads that wait for one another sleep: on a busy machine spinning makes tests take several times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from triplane3d import errors
-from triplane3d.errors import errors_as_sentences
+from triplane3d.errors import CHECKOUT, errors_as_sentences, not_there
 from triplane3d.signals import Stopped, StopRequest
+from triplane3d.training.inputs import check_pipeline
 
 SIGNALS = Path(__file__).parents[1] / "triplane3d" / "signals.py"
 WORKER_ERROR = """Caught ValueError in DataLoader worker process 0.
@@ -140,3 +141,16 @@ except Stopped as stopped:
         while not (told.exists() and told.read_text()) and time.monotonic() < deadline:
             time.sleep(0.05)
     assert told.read_text() == "SIGTERM"
+
+
+def test_a_path_of_the_checkout_is_named_where_the_command_starts_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = [sys.executable, str(CHECKOUT / "scripts" / "train_denoiser.py")]
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    arguments = [*script, "configs/tiny/denoiser.yaml"]
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 2 and done.stderr.startswith("error: configs/tiny/denoiser.yaml is not in")
+    assert f"but in {CHECKOUT}: start" in done.stderr and done.stderr.count("\n") == 1
+    with pytest.raises(ValueError, match=f"pipeline: pipelines/tiny is not in .* but in {CHECKOUT}"):
+        check_pipeline("pipelines/tiny")
+    assert not_there("nowhere").startswith(f"nowhere is not in {tmp_path}, where the command was started")

@@ -79,6 +79,13 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-# The `triplane3d` command answers --help without waiting for torch and diffusers; its verbs register by themselves.
-if Path(*sys.argv[:1]).stem != "triplane3d":
+def _is_command() -> bool:
+    """Whether this process is the `triplane3d` command, or `python -m triplane3d`."""
+    if sys.argv[:1] == ["-m"]:  # so it is called until Python has found the module that it is to run
+        return "triplane3d" in sys.orig_argv[1:3]
+    return Path(*sys.argv[:1]).stem == "triplane3d"
+
+
+# The command shows its help without waiting for torch and diffusers; its verbs register by themselves.
+if not _is_command():
     register_with_diffusers()

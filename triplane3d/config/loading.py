@@ -17,7 +17,7 @@ import yaml
 
 from triplane3d.config.schema import SCRIPTS
 from triplane3d.config.values import convert, describe
-from triplane3d.errors import fail, sentence
+from triplane3d.errors import fail, not_there, sentence
 
 T = TypeVar("T")
 
@@ -34,6 +34,8 @@ def load_config(
     `origins` names where an override comes from, for errors ({"run.steps": "command line, --steps"}).
     """
     try:
+        if not Path(path).exists():
+            raise FileNotFoundError(not_there(path))
         values = yaml.safe_load(Path(path).read_text()) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no YAML file: {error}") from error

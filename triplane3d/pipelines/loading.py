@@ -12,6 +12,15 @@ PACKAGE = Path(__file__).parents[1]
 SHELVES = (PACKAGE / "_pipelines", PACKAGE.parent / "pipelines")
 
 
+def _concerns_us(record: logging.LogRecord) -> bool:
+    """False for what torchao logs at every import beside a newer torch, of compiled kernels that nothing here uses."""
+    return not record.getMessage().startswith("Skipping import of cpp extensions")
+
+
+# diffusers imports torchao wherever it is installed.
+logging.getLogger("torchao").addFilter(_concerns_us)
+
+
 def register_with_diffusers() -> None:
     """Let `DiffusionPipeline.from_pretrained` and `model_index.json` say `["triplane3d", <class>]`. Idempotent.
 

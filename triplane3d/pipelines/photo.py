@@ -20,6 +20,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
+from triplane3d.errors import is_out_of_memory
 from triplane3d.pipelines.color_profiles import convert_grey, convert_strip, transform_to_srgb, without_png_profile
 
 # A file that unpacks to more than any phone's photo is taken for a decompression bomb.
@@ -203,6 +204,8 @@ def _too_large(name: str, limit: int) -> str:
 
 
 def _damaged(name: str, error: Exception) -> str:
+    if is_out_of_memory(error):  # of a broken file, too, a decoder may demand more than there is
+        return f"{name} cannot be unpacked in the memory that is free: shrink it, or save it again if it is small"
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return f"{name} is damaged or cut short ({reason}): save or download it again"
 

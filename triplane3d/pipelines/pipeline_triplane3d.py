@@ -41,6 +41,7 @@ from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
 from triplane3d.pipelines.noise_levels import check_noise_levels, check_spacing, ends_of_steps, set_noise_levels
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_MESHES, MAX_RESOLUTION, PRESETS, check_presets
+from triplane3d.pipelines.saved import saved_variant
 from triplane3d.pipelines.sharing import SharedByCard
 from triplane3d.pipelines.views import View, Views, in_order
 
@@ -122,9 +123,14 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> "Triplane3DPipeline":
-        """diffusers' `from_pretrained`; a bare name such as "mini" means the pipeline that ships with the library."""
-        embedded = embedded_pipeline(str(pretrained_model_name_or_path))
-        return super().from_pretrained(embedded or pretrained_model_name_or_path, **kwargs)
+        """diffusers' `from_pretrained`; a bare name such as "mini" means the pipeline that ships with the library.
+
+        Where `variant` is not given and a folder holds its weights only as one, such as fp16, that one is loaded.
+        """
+        place = embedded_pipeline(str(pretrained_model_name_or_path)) or pretrained_model_name_or_path
+        if kwargs.get("variant") is None:
+            kwargs["variant"] = saved_variant(place)
+        return super().from_pretrained(place, **kwargs)
 
     @property
     def components(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
+from os import PathLike
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from triplane3d.pipelines.calls import Calls, ReconstructionState
 from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_RESOLUTION, check_presets
+from triplane3d.pipelines.saved import saved_variant
 from triplane3d.pipelines.sharing import SharedByCard
 
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "planes")
@@ -84,6 +86,18 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         _check_level(level)
         # Asked once here, so that settings without sense are refused where they are given.
         _ = self.image_processor
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any
+    ) -> "TriplaneReconstructionPipeline":
+        """diffusers' `from_pretrained`.
+
+        Where `variant` is not given and a folder holds its weights only as one, such as fp16, that one is loaded.
+        """
+        if kwargs.get("variant") is None:
+            kwargs["variant"] = saved_variant(pretrained_model_name_or_path)
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @property
     def image_processor(self) -> Triplane3DImageProcessor | None:

@@ -1,7 +1,6 @@
-"""Options of the `triplane3d` command that belong together: those of a written mesh, and those of every `convert`."""
+"""Options of `triplane3d generate` about the written mesh: axes, size, simplification, pieces."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,20 +30,6 @@ Faces = Annotated[
 KeepLargest = Annotated[
     bool, typer.Option("--keep-largest", help="Keep only the largest connected piece, without floaters.")
 ]
-
-
-class Variant(StrEnum):
-    fp16 = "fp16"
-    bf16 = "bf16"
-
-
-Checkpoint = Annotated[
-    Path, typer.Argument(metavar="CKPT", help="The downloaded model.ckpt, or the folder that holds it.")
-]
-Output = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the pipeline.")]
-Settings = Annotated[Path | None, typer.Option("--config", help="Its config.yaml, where it is not beside it.")]
-HalfToo = Annotated[Variant | None, typer.Option(help="Write the weights in half precision too.")]
-ShardSize = Annotated[str, typer.Option(help="Split files that would be larger, such as 5GB.")]
 
 
 def check_mesh_options(up: Axis | None, size: float | None, faces: int | None) -> None:

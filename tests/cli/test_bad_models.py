@@ -1,0 +1,84 @@
+"""A saved pipeline with a file that is missing or not whole is one sentence, from info and from generate."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 12345\n"
+TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
+ENCODER = "image_encoder/model.safetensors"  # loaded by transformers, which raises errors of its own kind
+
+
+@pytest.fixture
+def copy(model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(model, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "sentence"),
+    [
+        (TRANSFORMER, lambda content: POINTER, "is a Git LFS pointer, not the file itself: run `git lfs pull`"),
+        (ENCODER, lambda content: POINTER, "is a Git LFS pointer"),
+        (TRANSFORMER, lambda content: content[: len(content) // 2], "is damaged or cut short"),
+        (ENCODER, lambda content: content[: len(content) // 2], "is damaged or cut short"),
+        (ENCODER, lambda content: content[:20], "is damaged or cut short"),
+        (ENCODER, lambda content: b"", "is damaged or cut short"),
+        ("model_index.json", lambda content: POINTER, "is a Git LFS pointer"),
+        ("model_index.json", lambda content: b"", "is not valid JSON"),
+        ("model_index.json", lambda content: b"[]", "must hold a JSON object, got list"),
+        ("transformer/config.json", lambda content: b"{", "is not valid JSON"),
+        ("transformer/config.json", lambda content: b"\xff", "is not valid JSON"),
+    ],
+)
+def test_a_file_that_is_not_whole_is_named(
+    copy: Path, image: Path, run: Callable, file: str, change: Callable, sentence: str
+) -> None:
+    (copy / file).write_bytes(change((copy / file).read_bytes()))
+    for arguments in (["info", copy], ["generate", image, "--model", copy]):
+        result = run(*arguments)
+        assert result.exit_code == 2, result.output
+        (line,) = [line for line in result.stderr.splitlines() if line]
+        assert line.startswith(f"error: {copy / file} ") and sentence in line
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        (ENCODER, "image_encoder holds no weights"),
+        ("image_encoder/config.json", "image_encoder holds weights but no config.json"),
+        ("vae", "names a vae, but"),
+    ],
+)
+def test_a_missing_file_is_named(copy: Path, image: Path, run: Callable, file: str, sentence: str) -> None:
+    shutil.rmtree(copy / file) if (copy / file).is_dir() else (copy / file).unlink()
+    result = run("generate", image, "--model", copy)
+    assert result.exit_code == 2 and sentence in result.stderr and "Traceback" not in result.output
+    assert run("info", copy).exit_code == 0, "what is there is told"
+
+
+def test_a_missing_shard_is_named(crossing: object, image: Path, run: Callable, tmp_path: Path) -> None:
+    crossing.save_pretrained(tmp_path / "shards", max_shard_size="60KB")
+    shard = sorted((tmp_path / "shards" / "vae").glob("*-00002-of-*.safetensors"))[0]
+    shard.unlink()
+    result = run("generate", image, "--model", tmp_path / "shards")
+    assert result.exit_code == 2 and f"names {shard.name}, which is not there" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "sentence"),
+    [
+        ("model_index.json", '"resolution": 12', '"resolution": "x"', "presets must hold a section of numbers"),
+        ("README.md", "", "---\nlicense: [\n---\n", "README.md is not a model card"),
+        ("README.md", "", "---\n- a\n---\n", "README.md is not a model card"),
+    ],
+)
+def test_info_names_what_it_cannot_read(
+    copy: Path, run: Callable, name: str, old: str, new: str, sentence: str
+) -> None:
+    content = (copy / name).read_text() if old else ""
+    assert old in content
+    (copy / name).write_text(content.replace(old, new))
+    result = run("info", copy)
+    assert result.exit_code == 2 and sentence in result.stderr and result.stderr.count("\n") == 1

@@ -1,0 +1,46 @@
+"""The `triplane3d` command: arguments in, one library call out. One file a verb.
+
+Exit codes: 0 done, 1 failure, 2 the user's mistake, 130 stopped by the user. Of a batch in which several photos failed,
+1 comes before 2.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from triplane3d.cli import convert, generate, info
+from triplane3d.cli.console import say
+from triplane3d.cli.errors import Verbs, stops_are_noted
+from triplane3d.cli.photos import PhotosCommand
+
+app = typer.Typer(
+    cls=Verbs,
+    help="Turn photos of objects into 3D meshes.",
+    epilog="Try: triplane3d generate chair.png -o chair.glb --preview chair.webp",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command(cls=PhotosCommand, no_args_is_help=True)(generate.generate)
+app.command(no_args_is_help=True)(info.info)
+app.add_typer(convert.app, name="convert")
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    show_version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and stop.")] = False,
+) -> None:
+    if show_version:
+        try:
+            say(version("triplane3d"))
+        except PackageNotFoundError:
+            say("not installed (run from a checkout)")
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console entry point."""
+    with stops_are_noted():
+        app()

@@ -1,0 +1,97 @@
+"""`triplane3d convert`: public checkpoints become saved pipelines."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from triplane3d.cli.console import say
+from triplane3d.cli.errors import errors_are_sentences
+
+
+class Variant(StrEnum):
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+app = typer.Typer(
+    help="Turn public checkpoints into saved pipelines, which --model then names.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CKPT", help="The downloaded model.ckpt, or the folder that holds it.")
+]
+Output = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the pipeline.")]
+Settings = Annotated[Path | None, typer.Option("--config", help="Its config.yaml, where it is not beside it.")]
+HalfToo = Annotated[Variant | None, typer.Option(help="Write the weights in half precision too.")]
+ShardSize = Annotated[str, typer.Option(help="Split files that would be larger, such as 5GB.")]
+
+
+@app.command("direct3d", no_args_is_help=True)
+def convert_direct3d(
+    checkpoint: Checkpoint,
+    output: Output,
+    settings: Settings = None,
+    skip_encoders: Annotated[
+        bool,
+        typer.Option("--skip-encoders", help="Leave out the two image encoders, which the checkpoint does not hold."),
+    ] = False,
+    image_encoder: Annotated[
+        str | None, typer.Option(help="CLIP's vision model: a folder, or a name on the Hub. Default: the config's.")
+    ] = None,
+    pixel_encoder: Annotated[
+        str | None, typer.Option(help="DINOv2: a folder, or a name on the Hub. Default: the config's.")
+    ] = None,
+    variant: HalfToo = None,
+    max_shard_size: ShardSize = "10GB",
+) -> None:
+    """DreamTechAI/Direct3D: model.ckpt and config.yaml.
+
+    \b
+      triplane3d convert direct3d Direct3D/ my-direct3d/
+      triplane3d generate chair.png --model my-direct3d/
+    """
+    from triplane3d.convert.direct3d import convert_direct3d
+
+    with errors_are_sentences():
+        convert_direct3d(
+            checkpoint,
+            output,
+            settings=settings,
+            skip_encoders=skip_encoders,
+            image_encoder=image_encoder,
+            pixel_encoder=pixel_encoder,
+            variant=None if variant is None else variant.value,
+            max_shard_size=max_shard_size,
+        )
+    say(f"{output}: a pipeline; see: triplane3d info {output}")
+
+
+@app.command("triposr", no_args_is_help=True)
+def convert_triposr(
+    checkpoint: Checkpoint,
+    output: Output,
+    settings: Settings = None,
+    variant: HalfToo = None,
+    max_shard_size: ShardSize = "10GB",
+) -> None:
+    """stabilityai/TripoSR: model.ckpt and config.yaml.
+
+    \b
+      triplane3d convert triposr TripoSR/ my-triposr/
+      triplane3d generate chair.png --model my-triposr/
+    """
+    from triplane3d.convert.triposr import convert_triposr
+
+    with errors_are_sentences():
+        convert_triposr(
+            checkpoint,
+            output,
+            settings=settings,
+            variant=None if variant is None else variant.value,
+            max_shard_size=max_shard_size,
+        )
+    say(f"{output}: a pipeline; see: triplane3d info {output}")

@@ -1,0 +1,119 @@
+"""`triplane3d info`: what a saved pipeline is, read from its files."""
+
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from triplane3d.cli.console import say
+from triplane3d.cli.errors import errors_are_sentences, fail
+from triplane3d.cli.generate import OPTIONS
+from triplane3d.cli.models import find_local, takes_views
+from triplane3d.pipelines.loading import embedded_names
+from triplane3d.pipelines.saved import INDEX, component_names, files_below, read_json, tensors, variants
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="A pipeline that came along (mini), or a folder.")],
+) -> None:
+    """Say what a saved pipeline is: components, parameters, sizes, defaults, licence.
+
+    \b
+      triplane3d info mini
+      triplane3d info runs/my-model
+    """
+    folder = find_local(model)
+    if folder is None:
+        fail(f"there is no pipeline {model!r} here: name a folder, or one of {', '.join(embedded_names())}")
+    with errors_are_sentences():
+        lines = _describe(model, folder)
+    for line in lines:
+        say(line)
+
+
+def _describe(model: str, folder: Path) -> list[str]:
+    """What is printed. Raises ValueError or OSError for a file that is not whole."""
+    index = read_json(folder / INDEX)
+    lines = [f"{model}: {index.get('_class_name', 'unknown class')} in {folder}"]
+    license_name, summary = _read_card(folder / "README.md")
+    lines.append(f"licence: {license_name}")
+    if summary:
+        lines += ["", summary]
+
+    lines += ["", f"{'component':<16}{'class':<34}{'parameters':>12}  {'dtype':<6}{'size':>9}"]
+    total_parameters = total_bytes = 0
+    names = component_names(index)
+    for name in names:
+        parameters, dtypes, size = _weigh(folder / name)
+        total_parameters += parameters
+        total_bytes += size
+        counted = f"{parameters:,}" if parameters else "-"
+        lines.append(f"{name:<16}{index[name][1]:<34}{counted:>12}  {'/'.join(dtypes) or '-':<6}{size / 1e6:>6.1f} MB")
+    lines.append(f"{'total':<50}{total_parameters:>12,}  {'':<6}{total_bytes / 1e6:>6.1f} MB")
+    lines += _variants(folder, names)
+
+    scalars = {name: value for name, value in index.items() if name[0] != "_" and not isinstance(value, list | dict)}
+    if (transformer := folder / "transformer" / "config.json").is_file():
+        several = takes_views(read_json(transformer))
+        lines += ["", f"photos: {'1 to 6 of an object (--views)' if several else 'one of each object'}"]
+    lines += ["", "settings: " + ", ".join(f"{name} {value}" for name, value in scalars.items())]
+    if index.get("presets") is not None:
+        lines += ["", *_presets(index["presets"], folder / INDEX)]
+    return lines
+
+
+def _presets(presets: Any, place: Path) -> list[str]:
+    """What each name of --quality stands for, as a table."""
+    rows = list(presets.values()) if isinstance(presets, dict) else [None]
+    columns = [name for name in OPTIONS if isinstance(rows[0], dict) and name in rows[0]] if rows else []
+    numbers = [row.get(name) if isinstance(row, dict) else None for row in rows for name in columns]
+    if not columns or not all(isinstance(number, int | float) for number in numbers):
+        raise ValueError(f"{place}: presets must hold a section of numbers for each name, got {presets!r}")
+    lines = [f"{'--quality':<16}" + "".join(f"{OPTIONS[name].strip('-'):>12}" for name in columns)]
+    for name, preset in sorted(presets.items(), key=lambda item: [item[1][column] for column in columns]):
+        lines.append(f"{name:<16}" + "".join(f"{preset[column]:>12g}" for column in columns))
+    return lines
+
+
+def _variants(folder: Path, components: list[str]) -> list[str]:
+    """Which variants of the weights there are, where there is any; and whether they have to be named."""
+    held = variants(files_below(folder), components)
+    named = sorted({variant for found in held.values() for variant in found if variant is not None})
+    if not named:
+        return []
+    if all(None in found for found in held.values()):
+        return ["", f"variants: plain weights, and {', '.join(named)} (--variant)"]
+    return ["", f"variants: only {', '.join(named)} (found by --model; DiffusionPipeline needs variant={named[0]!r})"]
+
+
+def _read_card(path: Path) -> tuple[str, str]:
+    """The licence and the first paragraph of a model card."""
+    if not path.is_file():
+        return "not stated (the folder has no model card)", ""
+    from huggingface_hub import ModelCard
+    from yaml import YAMLError
+
+    try:
+        card = ModelCard.load(path)
+    except (YAMLError, ValueError) as error:
+        raise ValueError(f"{path} is not a model card ({' '.join(str(error).split())}): correct it") from error
+    paragraphs = (block.strip() for block in card.text.split("\n\n"))
+    summary = next((block for block in paragraphs if block and not block.startswith(("#", "|", "<", "!", "```"))), "")
+    return str(card.data.license or "not stated"), summary
+
+
+def _weigh(folder: Path) -> tuple[int, list[str], int]:
+    """Parameters, their types and bytes of the weights in a component's folder, read from the files' headers.
+
+    Weights that are there in several precisions are counted once.
+    """
+    parameters: dict[str, int] = {}
+    size = 0
+    dtypes: set[str] = set()
+    for path in sorted(folder.glob("*.safetensors")):
+        size += path.stat().st_size
+        for name, shape, dtype in tensors(path):
+            parameters[name] = prod(shape)
+            dtypes.add(dtype)
+    return sum(parameters.values()), sorted(dtypes), size

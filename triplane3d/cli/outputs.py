@@ -1,0 +1,113 @@
+"""Where meshes and previews go: a file, a folder or standard output; looked at before anything is computed."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from triplane3d.cli.console import check_output
+from triplane3d.cli.errors import FAILURE, errors_are_sentences, fail
+from triplane3d.cli.photos import STANDARD_INPUT
+from triplane3d.errors import MACHINE
+
+MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl")
+PREVIEW_SUFFIXES = (".webp", ".gif", ".png")
+STANDARD_OUTPUT = "-"
+
+
+class Format(StrEnum):
+    glb = "glb"
+    obj = "obj"
+    ply = "ply"
+    stl = "stl"
+
+
+def mesh_places(photos: Sequence[Path], output: str | None, kind: Format | None, scratch: Path) -> list[Path]:
+    """The file of each photo's mesh; photos of one name in different folders get numbers.
+
+    A name that ends in / is a folder, and so is one that is a folder already. For standard output it is a file in the
+    folder `scratch`.
+    """
+    suffixes = ", ".join(MESH_SUFFIXES)
+    suffix = f".{(kind or Format.glb).value}"
+    if output == "":
+        fail("--output is empty: name a file or a folder")
+    if output == STANDARD_OUTPUT:
+        if len(photos) > 1:
+            fail(f"--output - takes one mesh, but there are {len(photos)} photos: name a folder")
+        with errors_are_sentences():
+            check_output()
+        return [scratch / f"{_stem(photos[0])}{suffix}"]  # a GLB's node has the file's name
+    place = Path(output or ".")
+    is_folder = output is None or output.endswith(("/", os.sep)) or place.is_dir()
+    if not is_folder and place.suffix.lower() in MESH_SUFFIXES:
+        if len(photos) > 1:
+            fail(f"--output {output} is one file for {len(photos)} photos: name a folder, with a / at its end")
+        if kind is not None and place.suffix.lower() != suffix:
+            fail(f"--output {output} and --format {kind.value} are two formats: leave out --format")
+        return [place]
+    if not is_folder and place.suffix:
+        fail(f"--output {output}: end the name in one of {suffixes}, or in / for a folder")
+    if place.exists() and not place.is_dir():
+        fail(f"--output {output} is a file: name a folder, or a file ending in one of {suffixes}")
+    taken: set[str] = set()
+    places = []
+    for photo in photos:
+        stem = _stem(photo)
+        name, number = f"{stem}{suffix}", 1
+        while name.casefold() in taken:  # some file systems take capitals for small letters
+            number += 1
+            name = f"{stem}-{number}{suffix}"
+        taken.add(name.casefold())
+        places.append(place / name)
+    return places
+
+
+def _stem(photo: Path) -> str:
+    return "stdin" if photo == STANDARD_INPUT else photo.stem
+
+
+def preview_places(meshes: Sequence[Path], preview: Path | None) -> list[Path | None]:
+    """One preview for each mesh: the named file, or beside every mesh where there are several."""
+    if preview is None:
+        return [None] * len(meshes)
+    if preview.suffix.lower() not in PREVIEW_SUFFIXES:
+        fail(f"--preview {preview}: end the name in one of {', '.join(PREVIEW_SUFFIXES)}")
+    if len(meshes) == 1:
+        return [preview]
+    return [mesh.with_name(f"{mesh.stem}-{preview.name}") for mesh in meshes]
+
+
+def check_places(places: Sequence[Path], photos: Sequence[Path]) -> None:
+    """Every file can be written and is none of the photos. Nothing is left behind."""
+    given = {photo.resolve() for photo in photos}
+    for place in places:
+        if place.resolve() in given:
+            fail(f"{place} is one of the photos and would be overwritten: choose another name or folder")
+        if place.is_dir():
+            fail(f"{place} is a folder, where a file is to be written: choose another name")
+        try:
+            os.lstat(place)
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # what stands in the way is said below
+        except OSError as error:  # a name that is too long, or holds what the file system refuses
+            fail(f"{place} cannot be written: {error.strerror}")
+    for folder in sorted({place.parent for place in places}):
+        _check_folder(folder)
+
+
+def _check_folder(folder: Path) -> None:
+    """A file can be made in the folder, or in the one in which it will be made."""
+    there = next(parent for parent in (folder, *folder.parents, Path(".")) if os.path.lexists(parent))
+    if not there.is_dir():
+        fail(f"{folder} cannot be made: {there} is not a folder")
+    try:
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(b"triplane3d")
+            probe.flush()
+    except OSError as error:
+        fail(
+            f"nothing can be written in {there}: {error.strerror}; choose another folder with --output",
+            FAILURE if error.errno in MACHINE else 2,
+        )
