@@ -426,6 +426,10 @@ def _load(model: str, device: Device, dtype: Dtype) -> "DiffusionPipeline":
         public = folder.name in ("direct3d", "triposr")
         way_out = f"convert the public checkpoint (triplane3d convert {folder.name} --help)" if public else "train it"
         _fail(f"{folder} describes a pipeline but holds no weights: {way_out} and name the folder that comes of it")
+    else:
+        index = json.loads((folder / "model_index.json").read_text())
+        if absent := [name for name in ("image_encoder", "scheduler") if index.get(name) == [None, None]]:
+            _fail(f"{folder} was saved without its {' and '.join(absent)}: save it whole, or pass them in Python")
     import torch
     from diffusers import DiffusionPipeline
     from diffusers.utils import logging as diffusers_logging

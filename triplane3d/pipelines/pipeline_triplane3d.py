@@ -32,7 +32,7 @@ from triplane3d.pipelines.arguments import (
 from triplane3d.pipelines.background import check_background_removal
 from triplane3d.pipelines.guidance import GuidedPrediction, scheduler_manners
 from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
-from triplane3d.pipelines.loading import embedded_pipeline
+from triplane3d.pipelines.loading import absent_components, embedded_pipeline
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
 from triplane3d.pipelines.noise_levels import check_noise_levels, check_spacing, ends_of_steps, set_noise_levels
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
@@ -62,8 +62,8 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
     """
 
     model_cpu_offload_seq = "image_encoder->pixel_encoder->transformer->vae"
-    # A saved pipeline may come without any of these, to be given when it is loaded.
-    _optional_components = ["image_encoder", "pixel_encoder", "scheduler", "guider"]
+    # Only what a call with a photo can do without. A pipeline saved without another component still loads, see below.
+    _optional_components = ["pixel_encoder", "guider"]
     _callback_tensor_inputs = ["latents", "image_embeds"]
 
     def __init__(
@@ -115,9 +115,13 @@ class Triplane3DPipeline(SharedByCard, DiffusionPipeline, Triplane3DLoraLoaderMi
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> "Triplane3DPipeline":
-        """diffusers' `from_pretrained`; a bare name such as "mini" means the pipeline that ships with the library."""
-        embedded = embedded_pipeline(str(pretrained_model_name_or_path))
-        return super().from_pretrained(embedded or pretrained_model_name_or_path, **kwargs)
+        """diffusers' `from_pretrained`; a bare name such as "mini" means the pipeline that ships with the library.
+
+        A component that was not saved, such as encoders that a converter left out, is None unless it is passed here. A
+        call that needs it then raises a ValueError with its name.
+        """
+        source = embedded_pipeline(str(pretrained_model_name_or_path)) or pretrained_model_name_or_path
+        return super().from_pretrained(source, **{**absent_components(cls, source, kwargs), **kwargs})
 
     @property
     def components(self) -> dict[str, Any]:
