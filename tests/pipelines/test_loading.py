@@ -54,6 +54,22 @@ def test_half_precision_variants(tiny_folder: Path, pipe: Triplane3DPipeline, tm
         Triplane3DPipeline.from_pretrained(tmp_path, variant="bf16")
 
 
+def test_a_variant_in_another_precision_than_its_name_is_warned_of(
+    pipe: Triplane3DPipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipe.save_pretrained(tmp_path / "any")
+    pipe.save_pretrained(tmp_path / "named", variant="ema")
+    assert "variant" not in caplog.text
+    pipe.vae.to(torch.bfloat16)
+    pipe.save_pretrained(tmp_path / "mixed", variant="bf16")
+    warning = caplog.records[-1].getMessage()
+    assert "transformer is written in torch.float32" in warning and "pipe.to(torch.bfloat16)" in warning
+    assert "vae" not in warning
+    caplog.clear()
+    pipe.to(torch.bfloat16).save_pretrained(tmp_path / "half", False, "bf16")
+    assert "variant" not in caplog.text and (tmp_path / "half/vae/diffusion_pytorch_model.bf16.bin").is_file()
+
+
 def test_dtype_and_a_component_left_out(tiny_folder: Path) -> None:
     pipe = Triplane3DPipeline.from_pretrained(tiny_folder, dtype=torch.bfloat16, image_encoder=None)
     pipe.set_progress_bar_config(disable=True)
