@@ -26,8 +26,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from trimesh import Trimesh
 
 from triplane3d.evaluation.benchmark import time_calls
-from triplane3d.geometry.isosurface import Samples, color_at, evaluate_grid
-from triplane3d.geometry.marching import surface_of_bricks
+from triplane3d.geometry.isosurface import Found, Samples, color_at, evaluate_grid
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.models.image_encoder import image_tokens
 from triplane3d.pipelines.guidance import GuidedPrediction
@@ -269,11 +268,11 @@ class Surface:
             chosen.append(torch.stack([self.axis[place] for place in places], dim=-1))
         return chosen
 
-    def search(self) -> tuple[np.ndarray, np.ndarray]:
-        return Samples(self.field, self.axis, self.level).bricks(MARGIN, self.activation)
+    def search(self) -> Found:
+        return Samples(self.field, self.axis, self.level).search(MARGIN, self.activation)
 
-    def march(self, values: np.ndarray, origins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return surface_of_bricks(values.copy(), origins, self.resolution, (-self.radius, self.radius))
+    def march(self, found: Found) -> tuple[np.ndarray, np.ndarray]:
+        return found._replace(values=found.values.copy()).surface(self.resolution, (-self.radius, self.radius))
 
     def dense(self) -> Float[np.ndarray, "x y z"]:
         """The published procedure's grid less its threshold, as our field in float32 answers it."""
@@ -326,10 +325,10 @@ def surface_stages(setting: Setting, surface: Surface, every: int) -> dict[str, 
     theirs, own = (answers(chunks[len(chunks) // 2]).float() for answers in (surface.ask, ours))
     difference = ((own - theirs).abs() / theirs.abs().clamp(min=1)).max().item()
 
-    dense, bricks = surface.dense(), query["ours"].answer
+    dense, searched = surface.dense(), query["ours"].answer
     marching = measure(setting, {
         "original": lambda: mcubes.marching_cubes(dense, 0.0),
-        "ours": lambda: surface.march(*bricks),
+        "ours": lambda: surface.march(searched),
     })  # fmt: skip
     (vertices, faces), found = marching["original"].answer, marching["ours"].answer
     places = (vertices * (2 * surface.radius / surface.resolution) - surface.radius).astype(np.float32)

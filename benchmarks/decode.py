@@ -37,7 +37,7 @@ from triplane3d import Triplane3DPipeline
 from triplane3d.data.shapes import FAMILIES
 from triplane3d.evaluation.cases import held_out_cases
 from triplane3d.geometry.isosurface import Samples, evaluate_grid, extract_surface
-from triplane3d.geometry.marching import surface_of_bricks, surface_of_grid
+from triplane3d.geometry.marching import surface_of_grid
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.models.embeddings import PLANE_AXES
 from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder
@@ -219,10 +219,10 @@ class Run:
 def extract(field: TriplaneField, resolution: int) -> Run:
     start = time.perf_counter()
     samples = Samples(field, torch.linspace(-1, 1, resolution + 1, dtype=torch.float64).float().to(field.device))
-    values, origins = samples.bricks(0.75)
-    found = time.perf_counter()
-    mesh = Mesh(*surface_of_bricks(values, origins, resolution, (-1.0, 1.0)))
-    return Run(found - start, time.perf_counter() - found, samples.asked, mesh)
+    found = samples.search(0.75)
+    searched = time.perf_counter()
+    mesh = Mesh(*found.surface(resolution, (-1.0, 1.0)))
+    return Run(searched - start, time.perf_counter() - searched, samples.asked, mesh)
 
 
 def overlap(mesh: Mesh, values: Float[np.ndarray, "x y z"]) -> float:

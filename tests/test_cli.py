@@ -1,7 +1,9 @@
 """The command end to end on the tiny pipeline: files where they were asked for, exit codes, one-sentence errors."""
 
+import json
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -195,6 +197,16 @@ def test_a_pipeline_without_weights_is_one_sentence(model: str, image: Path, tmp
     assert "holds no weights: train it" in result.stderr and "Traceback" not in result.output
     result = run("generate", image, "--model", ROOT / "pipelines" / "triposr")
     assert result.exit_code == 2 and "triplane3d convert triposr" in result.stderr
+
+
+def test_a_pipeline_saved_without_its_encoder_is_one_sentence(model: str, image: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "converted"
+    shutil.copytree(model, folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "image_encoder": [None, None]}))
+    result = run("generate", image, "--model", folder)
+    assert result.exit_code == 2
+    assert "was saved without its image_encoder" in result.stderr and "Traceback" not in result.output
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The Python of the pages does what the pages say: each page's blocks are one program, run in an empty folder."""
 
+import json
 import os
 import re
 import shlex
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from convert.tiny_checkpoints import (
     FIXTURE,
     FIXTURES,
@@ -18,13 +20,17 @@ from convert.tiny_checkpoints import (
     save_encoders,
     save_triposr,
 )
+from safetensors import safe_open
 from safetensors.torch import load_file
 
+from triplane3d import Triplane3DPipeline
 from triplane3d.config import load_config
 from triplane3d.config.loading import flatten
 from triplane3d.config.schema import SCRIPTS
 from triplane3d.convert.direct3d import convert_direct3d
 from triplane3d.convert.triposr import convert_triposr
+from triplane3d.models.attention import TriplaneAttnProcessor
+from triplane3d.pipelines import pipeline_triplane3d
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,7 +46,7 @@ ROOT = Path(__file__).parents[1]
     ],
 )
 def test_a_pages_python_runs(page: str, leaves: set[str], tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    blocks = python_blocks((ROOT / page).read_text())
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     if page == "docs/checkpoints.md":
         save_both_pipelines(tmp_path)
@@ -51,6 +57,44 @@ def test_a_pages_python_runs(page: str, leaves: set[str], tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     assert leaves <= {path.name for path in tmp_path.iterdir()}
+    if page == "docs/diffusers.md":
+        check_what_the_diffusers_page_saves(tmp_path)
+
+
+def check_what_the_diffusers_page_saves(folder: Path) -> None:
+    """Half precision on disk, in files no larger than it says; and an adapter with its alpha."""
+    files = list((folder / "my-model").glob("*/*.fp16*.safetensors"))
+    assert {path.parent.name for path in files} == {"image_encoder", "transformer", "vae"}
+    for path in files:
+        assert path.stat().st_size <= 20e6
+        assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
+    with safe_open(folder / "my-lora" / "pytorch_lora_weights.safetensors", "pt") as file:
+        config = json.loads(file.metadata()["lora_adapter_metadata"])
+    assert (config["transformer.r"], config["transformer.lora_alpha"]) == (4, 8)
+
+
+def test_the_pages_first_block_cache_skips_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    compute = TriplaneAttnProcessor.__call__
+
+    def counted(self: TriplaneAttnProcessor, *arguments: object, **options: object) -> object:
+        calls.append(1)
+        return compute(self, *arguments, **options)
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(TriplaneAttnProcessor, "__call__", counted)
+    monkeypatch.setattr(pipeline_triplane3d, "extract_surfaces", lambda *_, **__: [None])
+    page = (ROOT / "docs/diffusers.md").read_text()
+    block = next(block for block in python_blocks(page) if "FirstBlockCacheConfig" in block)
+    names = {"Triplane3DPipeline": Triplane3DPipeline, "photo": "docs/images/armchair.png"}
+    exec(block, names)
+    pipe = names["pipe"]
+    exact = 2 * len(pipe.transformer.transformer_blocks) * pipe.config.presets["high"]["num_inference_steps"]
+    assert 0.4 * exact < len(calls) < 0.8 * exact
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
 
 
 def save_both_pipelines(folder: Path) -> None:

@@ -113,6 +113,76 @@ def test_nodes_are_asked_once():
     assert len(points) - len(points.unique(dim=0)) < 0.01 * len(points)
 
 
+class Counted:
+    """A field that counts the samples asked of it."""
+
+    def __init__(self, field):
+        self.field, self.asked = field, 0
+
+    def __call__(self, points):
+        self.asked += len(points)
+        return self.field(points)
+
+
+def waves(frequency):
+    return lambda p: torch.sin(frequency * p).prod(dim=-1) + 0.1
+
+
+def test_a_field_that_crosses_everywhere_is_asked_on_the_whole_grid(caplog):
+    field, heard = Counted(waves(61.0)), []
+    with caplog.at_level(logging.INFO):
+        found = extract_surface(field, 96, level=0.003, progress=lambda *parts: heard.append(parts))
+    assert field.asked == 97**3
+    assert "every sample of the grid was asked" in caplog.text
+    assert heard[-1] == (97**3, 97**3) and heard == sorted(heard)
+    dense = extract_surface(waves(61.0), 96, level=0.003, dense=True)
+    assert np.array_equal(found.vertices, dense.vertices) and np.array_equal(found.faces, dense.faces)
+
+
+@pytest.mark.parametrize(("frequency", "most"), [
+    (61.0, 1.0),
+    (150.0, 1.07),    # a wavelength of one coarse cell: the coarse samples look smooth, the surface is then followed
+])
+def test_two_saturated_levels_ask_little_twice(frequency, most):
+    samples = Samples(waves(frequency), torch.linspace(-1, 1, 193))
+    found = samples.search(0.75)
+    assert found.origins is None and found.values.shape == (193, 193, 193)
+    assert samples.asked <= most * 193**3
+    some = torch.randint(193, (1000, 3))
+    expected = waves(frequency)(samples.axis[some])
+    assert np.array_equal(found.values[tuple(some.T.numpy())], expected.numpy())
+
+
+@pytest.mark.parametrize("share", [0.5, 0.85, 0.95])
+def test_no_share_of_a_field_asks_more_than_the_whole_grid(share, caplog):
+    """Waves in a slab, a constant outside: bricks or the whole grid, whichever is less."""
+    field = Counted(lambda p: torch.where(p[:, 0] < 2 * share - 1, waves(61.0)(p), -1.5))
+    with caplog.at_level(logging.INFO):
+        found = extract_surface(field, 96)
+    assert field.asked <= 97**3 and ("every sample" in caplog.text) == (share > 0.9)
+    dense = extract_surface(field.field, 96, dense=True)
+    assert (len(found.vertices), len(found.faces)) == (len(dense.vertices), len(dense.faces))
+
+
+def test_a_network_that_crosses_everywhere_gives_the_dense_surface():
+    torch.manual_seed(0)
+    decoder = TriplaneFieldDecoder(8, hidden_dim=16).requires_grad_(False)
+    field = TriplaneField(torch.randn(1, 3, 8, 64, 64), decoder)
+    level = float(field(torch.rand(4096, 3) * 2 - 1).median())
+    samples = Samples(field, torch.linspace(-1, 1, 97), level)
+    assert samples.search(0.75).origins is None and samples.asked == 97**3
+    for activation in (None, torch.exp):
+        found = extract_surface(field, 96, level=level, activation=activation)
+        dense = extract_surface(field, 96, level=level, activation=activation, dense=True)
+        assert np.array_equal(found.faces, dense.faces)
+        assert abs(found.vertices - dense.vertices).max() < 2e-3 * CELL
+
+
+def test_a_saturated_search_keeps_to_its_memory():
+    with pytest.raises(MemoryError, match="max_memory allows 1: lower the resolution"):
+        extract_surface(waves(61.0), 96, max_memory=2**20)
+
+
 def test_what_was_found_has_no_holes_however_little_the_search_looks():
     """With next to no margin pieces may be missed, but the surface is followed to its end wherever it was met."""
     for field in (wire(0.8 * CELL), gyroid, sheets):
@@ -201,6 +271,9 @@ class Answers:
     def reserve(self, size):
         pass
 
+    def everywhere(self, lattice, coarser):
+        raise NotImplementedError
+
 
 def test_a_node_without_an_owner_is_asked_once_and_told_to_all_who_have_it():
     origins = torch.tensor([[0, 0, 2], [1, 0, 2], [0, 1, 2]], dtype=torch.int32)    # (1, 1, 2) would own their edge
@@ -243,6 +316,6 @@ def test_a_field_in_half_precision_gives_a_closed_mesh():
 
 def test_samples_count_what_was_asked():
     samples = Samples(ball(), torch.linspace(-1, 1, 97))
-    samples.bricks(0.75)
+    samples.search(0.75)
     assert 49**3 < samples.asked < 0.3 * 97**3
     assert samples.high == pytest.approx(0.6, abs=0.05)

@@ -54,6 +54,22 @@ def test_half_precision_variants(tiny_folder: Path, pipe: Triplane3DPipeline, tm
         Triplane3DPipeline.from_pretrained(tmp_path, variant="bf16")
 
 
+def test_a_variant_in_another_precision_than_its_name_is_warned_of(
+    pipe: Triplane3DPipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipe.save_pretrained(tmp_path / "any")
+    pipe.save_pretrained(tmp_path / "named", variant="ema")
+    assert "variant" not in caplog.text
+    pipe.vae.to(torch.bfloat16)
+    pipe.save_pretrained(tmp_path / "mixed", variant="bf16")
+    warning = caplog.records[-1].getMessage()
+    assert "transformer is written in torch.float32" in warning and "pipe.to(torch.bfloat16)" in warning
+    assert "vae" not in warning
+    caplog.clear()
+    pipe.to(torch.bfloat16).save_pretrained(tmp_path / "half", False, "bf16")
+    assert "variant" not in caplog.text and (tmp_path / "half/vae/diffusion_pytorch_model.bf16.bin").is_file()
+
+
 def test_dtype_and_a_component_left_out(tiny_folder: Path) -> None:
     pipe = Triplane3DPipeline.from_pretrained(tiny_folder, dtype=torch.bfloat16, image_encoder=None)
     pipe.set_progress_bar_config(disable=True)
@@ -62,6 +78,32 @@ def test_dtype_and_a_component_left_out(tiny_folder: Path) -> None:
     assert bool(grids(pipe, image_embeds=tokens).isfinite().all())
     with pytest.raises(ValueError, match="without its image_encoder"):
         pipe("photo.png")
+
+
+def test_a_photo_needs_no_optional_component(pipe: Triplane3DPipeline, tmp_path: Path) -> None:
+    """As diffusers' own pipeline test has it: without all of them the same call works, before and after saving."""
+    for name in Triplane3DPipeline._optional_components:
+        setattr(pipe, name, None)
+    expected = grids(pipe)
+    pipe.save_pretrained(tmp_path)
+    loaded = DiffusionPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert all(getattr(loaded, name) is None for name in Triplane3DPipeline._optional_components)
+    assert torch.allclose(grids(loaded), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["image_encoder", "scheduler"])
+def test_a_component_that_was_not_saved_is_given_later(pipe: Triplane3DPipeline, name: str, tmp_path: Path) -> None:
+    expected, component = grids(pipe), getattr(pipe, name)
+    setattr(pipe, name, None)
+    pipe.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "model_index.json").read_text())[name] == [None, None]
+    assert getattr(Triplane3DPipeline.from_pretrained(tmp_path), name) is None
+    for loader in (Triplane3DPipeline, DiffusionPipeline):
+        loaded = loader.from_pretrained(tmp_path, **{name: component})
+        loaded.set_progress_bar_config(disable=True)
+        assert torch.allclose(grids(loaded), expected, atol=1e-5)
+        assert getattr(loader.from_pretrained(tmp_path, **{name: None}), name) is None
 
 
 def test_from_pipe_shares_the_weights(pipe: Triplane3DPipeline) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers.training_utils import _collate_lora_metadata
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from pipelines.tiny_pipeline import grids
@@ -36,6 +37,58 @@ def test_save_load_scale_and_unload(pipe: Triplane3DPipeline, adapter: dict, tmp
     assert torch.allclose(grids(pipe, attention_kwargs={"scale": 1.0}), changed, atol=1e-5)
     pipe.unload_lora_weights()
     assert torch.allclose(grids(pipe), plain, atol=1e-6)
+
+
+def attach(pipe: Triplane3DPipeline, name: str, rank: int, alpha: int) -> None:
+    pipe.transformer.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=["to_q", "to_v"]), name)
+    for key, parameter in pipe.transformer.named_parameters():
+        if f"lora_B.{name}" in key:
+            torch.nn.init.normal_(parameter, std=0.5)
+
+
+def test_a_saved_transformer_keeps_the_alpha_of_its_adapter(pipe: Triplane3DPipeline, tmp_path: Path) -> None:
+    attach(pipe, "style", rank=4, alpha=16)
+    expected = grids(pipe)
+    Triplane3DPipeline.save_lora_weights(tmp_path, pipe.transformer)
+    pipe.unload_lora_weights()
+    pipe.load_lora_weights(tmp_path, adapter_name="again")
+    assert torch.allclose(grids(pipe), expected, atol=1e-5)
+    config = pipe.transformer.peft_config["again"]
+    assert (config.r, config.lora_alpha) == (4, 16)
+
+
+def test_tensors_alone_lose_alpha_with_a_warning_and_keep_it_with_the_metadata(
+    pipe: Triplane3DPipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    attach(pipe, "default", rank=4, alpha=16)
+    layers = get_peft_model_state_dict(pipe.transformer)
+    Triplane3DPipeline.save_lora_weights(tmp_path / "tensors", layers)
+    assert "as if alpha were the rank" in caplog.text
+    caplog.clear()
+    config = _collate_lora_metadata({"transformer": pipe.transformer})  # as diffusers' training scripts do
+    Triplane3DPipeline.save_lora_weights(tmp_path / "both", layers, **config)
+    assert not caplog.text
+    pipe.unload_lora_weights()
+    for folder, alpha in (("tensors", 4), ("both", 16)):
+        pipe.load_lora_weights(tmp_path / folder, adapter_name=folder)
+        assert pipe.transformer.peft_config[folder].lora_alpha == alpha
+
+
+def test_one_adapter_of_several_is_saved(pipe: Triplane3DPipeline, tmp_path: Path) -> None:
+    for name, alpha in (("first", 2), ("second", 8)):
+        attach(pipe, name, rank=4, alpha=alpha)
+    pipe.set_adapters(["first", "second"])
+    with pytest.raises(ValueError, match=r"adapter_name must be one of \['first', 'second'\], got None"):
+        Triplane3DPipeline.save_lora_weights(tmp_path, pipe.transformer)
+    Triplane3DPipeline.save_lora_weights(tmp_path / "first", pipe.transformer, adapter_name="first")
+    pipe.set_adapters("second")
+    Triplane3DPipeline.save_lora_weights(tmp_path / "active", pipe.transformer)
+    pipe.unload_lora_weights()
+    for folder, alpha in (("first", 2), ("active", 8)):
+        pipe.load_lora_weights(tmp_path / folder, adapter_name=folder)
+        assert pipe.transformer.peft_config[folder].lora_alpha == alpha
+    with pytest.raises(ValueError, match="cannot be specified when not using `safe_serialization`"):
+        Triplane3DPipeline.save_lora_weights(tmp_path, pipe.transformer, safe_serialization=False, adapter_name="first")
 
 
 def test_fusing_gives_the_same_answer_and_unfusing_takes_it_back(pipe: Triplane3DPipeline, adapter: dict) -> None:
@@ -98,5 +151,8 @@ def test_a_pipeline_with_an_adapter_says_how_to_save_it(
 def test_what_is_no_adapter_is_refused(pipe: Triplane3DPipeline) -> None:
     with pytest.raises(ValueError, match="not a LoRA adapter"):
         pipe.load_lora_weights({"transformer.proj_out.weight": torch.zeros(2, 2)})
-    with pytest.raises(ValueError, match="nothing to save"):
-        Triplane3DPipeline.save_lora_weights("nowhere")
+    with pytest.raises(ValueError, match="not a LoRA adapter: it holds no tensors"):
+        pipe.load_lora_weights({})
+    for nothing in (None, {}, pipe.transformer):
+        with pytest.raises(ValueError, match="nothing to save"):
+            Triplane3DPipeline.save_lora_weights("nowhere", nothing)

@@ -90,13 +90,16 @@ def load(
             check_saved(folder)
         index = read_json(folder / INDEX)
         _check_classes(index, model)
+        if absent := [name for name in ("image_encoder", "scheduler") if index.get(name) == [None, None]]:
+            fail(f"{model} was saved without its {' and '.join(absent)}: save it whole, or pass them in Python")
         held = variants(online or files_below(folder), component_names(index))
         if variant is None:
             variant = find_variant(held, model)
         else:
             check_variant(held, variant, model)
         tell(f"loading {model} on {chosen} ({dtype.value}{', variant ' + variant if variant else ''})")
-        options = {"dtype": getattr(torch, dtype.value), "variant": variant}
+        # A pickle is never read, not even where the folder holds nothing else.
+        options = {"dtype": getattr(torch, dtype.value), "variant": variant, "use_safetensors": True}
         if online is None:
             return DiffusionPipeline.from_pretrained(folder, **options).to(chosen)
         try:

@@ -6,6 +6,7 @@ predictions also tell where to look: where the field was asked, it has *surprise
 refined if a surprise of `margin` times that size, within the cell or as is usual near the surface, could bring the
 surface into it. So smooth parts are followed closely and rough ones widely, whatever the scale of the values.
 On every level the surface is then followed through each face by which it leaves, so that what was found has no holes.
+Where nearly all cells of a level would be refined, bricks save nothing, and the next lattice is asked everywhere too.
 
 Bricks keep the nodes they share with their neighbours; a shared node is asked once, and belongs to the brick in which
 its place is 0 to 7 along every axis, if that brick is here. Nodes of the lattice are numbered from one cell below the
@@ -27,6 +28,10 @@ COARSE = 48
 
 USUAL = 0.9
 """The quantile of the surprises in cells on the surface that is expected everywhere."""
+
+SATURATED = 0.9
+"""Share of the box's cells from which on bricks would cost as much as the whole lattice: neighbours' nodes, and those
+around the box, add a few per cent."""
 
 CPU_BATCH = 1024
 ACCELERATOR_BATCH = 1 << 16
@@ -61,6 +66,13 @@ class Ask(Protocol):
         """The search will take `size` bytes; raises where that is not allowed."""
         ...
 
+    def everywhere(self, lattice: "Lattice", coarser: "Bricks | None") -> Float[Tensor, "x y z"]:
+        """Values at all samples that a lattice's nodes stand for (`Lattice.samples`).
+
+        What the bricks of the next coarser lattice know is not asked again.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Lattice:
@@ -85,9 +97,19 @@ class Lattice:
         """Bricks along an edge."""
         return -(-(self.resolution + 2) // (8 * self.step))
 
+    @property
+    def cells(self) -> int:
+        """Cells that lie in the box, at least in part."""
+        return -(-(self.resolution + 2) // self.step) ** 3
+
     def nodes(self, numbers: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
         """Numbers on this level → samples 0 … resolution of the finest grid; those outside the box, to its wall."""
         return (numbers * self.step - 1).clamp_(0, self.resolution)
+
+    def samples(self, device: torch.device) -> tuple[Int[Tensor, " samples"], Int[Tensor, " nodes"]]:
+        """The samples that all nodes along an axis stand for, ascending, and each node's place among them."""
+        samples, place = self.nodes(torch.arange(8 * self.side + 1, device=device)).unique(return_inverse=True)
+        return samples, place
 
 
 @dataclass
@@ -124,13 +146,40 @@ class Bricks:
         return torch.arange(count, len(self), device=origins.device)
 
 
-def find_surface(lattice: Lattice, coarse: Float[Tensor, "x y z"], ask: Ask, margin: float) -> Bricks:
-    """The bricks of the finest lattice that the surface may pass, from the values at all nodes of the coarsest."""
-    bricks = _all_bricks(lattice, coarse)
+def find_surface(lattice: Lattice, ask: Ask, margin: float) -> Bricks | Float[Tensor, "x y z"]:
+    """The bricks of the finest lattice that the surface may pass, beginning with all of the coarse `lattice`.
+
+    Where it may pass nearly all of the box, every sample of the finest grid is asked and their values are returned.
+    """
+    bricks = _all_bricks(lattice, ask.everywhere(lattice, None))
     while bricks.lattice.step > 1 and len(bricks):
-        bricks = _refine(bricks, ask, margin)
-        _follow(bricks, ask)
+        choice = _choose(bricks, margin)
+        if choice.share < SATURATED:
+            bricks = _refine(bricks, choice, ask)
+            _follow(bricks, ask)
+            continue
+        finer = bricks.lattice.finer
+        values = ask.everywhere(finer, bricks)
+        if finer.step == 1:
+            return values
+        bricks = _all_bricks(finer, values)
     return bricks
+
+
+def known_samples(bricks: Bricks) -> tuple[Float[Tensor, "x y z"], Bool[Tensor, "x y z"]]:
+    """Values at the samples that the nodes of the bricks' lattice stand for, and which of them were asked."""
+    samples, place = bricks.lattice.samples(bricks.origins.device)
+    count = len(samples)
+    values = torch.zeros(count**3, device=place.device)
+    known = torch.zeros(count**3, device=place.device, dtype=torch.bool)
+    for some in _batches(len(bricks), place.device):
+        numbers = bricks.origins[some, :, None] * 8 + torch.arange(9, device=place.device)
+        x, y, z = place[numbers].unbind(1)
+        sample = (x[:, :, None, None] * count + y[:, None, :, None]) * count + z[:, None, None]
+        asked = _corners(bricks.cells[some])
+        values[sample[asked]] = bricks.values[some][asked]
+        known[sample[asked]] = True
+    return values.view(count, count, count), known.view(count, count, count)
 
 
 def crossed(values: Float[Tensor, "bricks x y z"]) -> Bool[Tensor, "bricks _ _ _"]:
@@ -145,11 +194,13 @@ def crossed(values: Float[Tensor, "bricks x y z"]) -> Bool[Tensor, "bricks _ _ _
     return some & ~all_
 
 
-def _all_bricks(lattice: Lattice, coarse: Float[Tensor, "x y z"]) -> Bricks:
-    """The whole coarsest lattice as bricks; every other node stands for what could predict the rest."""
-    values = coarse.unfold(0, 9, 8).unfold(1, 9, 8).unfold(2, 9, 8).reshape(-1, 9, 9, 9)
-    side = torch.arange(lattice.side, dtype=torch.int32, device=coarse.device)
-    cells = torch.ones(len(values), 8, 8, 8, dtype=torch.bool, device=coarse.device)
+def _all_bricks(lattice: Lattice, samples: Float[Tensor, "x y z"]) -> Bricks:
+    """The whole lattice as bricks, from the values at its samples; every other node could predict the rest."""
+    _, place = lattice.samples(samples.device)
+    nodes = samples[place][:, place][:, :, place]
+    values = nodes.unfold(0, 9, 8).unfold(1, 9, 8).unfold(2, 9, 8).reshape(-1, 9, 9, 9)
+    side = torch.arange(lattice.side, dtype=torch.int32, device=samples.device)
+    cells = torch.ones(len(values), 8, 8, 8, dtype=torch.bool, device=samples.device)
     return Bricks(lattice, torch.cartesian_prod(side, side, side), values, cells, _predict(values[:, ::2, ::2, ::2]))
 
 
@@ -210,11 +261,27 @@ def _double(cells: Tensor) -> Tensor:
     return cells[:, :, None, :, None, :, None].expand(-1, -1, 2, -1, 2, -1, 2).reshape(count, *[2 * side] * 3)
 
 
-def _refine(coarse: Bricks, ask: Ask, margin: float) -> Bricks:
+@dataclass
+class Choice:
+    """What of some bricks to refine."""
+
+    cells: Bool[Tensor, "bricks 8 8 8"]
+    reach: Float[Tensor, "bricks 8 8 8"]
+    """By how much values within each cell may yet leave their prediction."""
+    share: float
+    """The chosen cells' share of all cells of the box."""
+
+
+def _choose(bricks: Bricks, margin: float) -> Choice:
+    """The cells that were asked and that the surface may pass."""
+    reach = _reach(bricks, margin)
+    cells = bricks.cells & _within_reach(bricks, reach)
+    return Choice(cells, reach, int(cells.count_nonzero()) / bricks.lattice.cells)
+
+
+def _refine(coarse: Bricks, choice: Choice, ask: Ask) -> Bricks:
     """The octants of bricks that may hold the surface become bricks, and the cells in them that may are asked."""
-    reach = _reach(coarse, margin)
-    chosen = coarse.cells & _within_reach(coarse, reach)
-    chosen, reach = _blocks(chosen, 2), _blocks(reach, 2)
+    chosen, reach = _blocks(choice.cells, 2), _blocks(choice.reach, 2)
     brick, *octant = chosen.any(6).any(4).any(2).nonzero(as_tuple=True)
     origins = (2 * coarse.origins[brick] + torch.stack(octant, dim=1)).int()
     corners = coarse.values.unfold(1, 5, 4).unfold(2, 5, 4).unfold(3, 5, 4)
@@ -336,7 +403,7 @@ def _follow(bricks: Bricks, ask: Ask) -> None:
             return
 
         wanted = torch.zeros(bricks.values.shape, dtype=torch.bool, device=look.device)
-        wanted[found] = _corners(stray)
+        wanted[found] = _corners(stray) & ~_corners(bricks.cells[found])
         wanted[beyond] = True
         bricks.cells[found] |= stray
         bricks.cells[beyond] = True

@@ -7,7 +7,7 @@
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from triplane3d.geometry.bricks import COARSE, Lattice, crossed, find_surface
+from triplane3d.geometry.bricks import COARSE, Bricks, Lattice, crossed, find_surface, known_samples
 from triplane3d.geometry.field import ColorField, Field, GridField, LatticeField
 from triplane3d.geometry.marching import check_range, check_values, surface_of_bricks, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
@@ -44,7 +44,8 @@ def evaluate_grid(field: Field, resolution: int, bounds: tuple[float, float] = (
 
     `chunk_size` limits the samples asked for at once; `progress(done, total)` hears of every chunk.
     """
-    return _on_grid(field, _axis(field, resolution, bounds, chunk_size), chunk_size, progress)
+    axis = _axis(field, resolution, bounds, chunk_size)
+    return _on_grid(field, (axis, axis, axis), chunk_size, progress)
 
 
 @torch.no_grad()
@@ -61,7 +62,8 @@ def extract_surface(field: Field, resolution: int = 256, *, level: float = 0.0,
 
     The surface is found coarse to fine (`triplane3d.geometry.bricks`), which asks a few per cent of the grid's samples.
     The mesh is that of the whole grid, unless a piece hides between coarse samples more deeply than the field's other
-    details suggest: a larger `margin` looks further, `dense=True` asks every sample.
+    details suggest: a larger `margin` looks further, `dense=True` asks every sample. Every sample is also asked, once,
+    of a field whose surface may pass nearly everywhere, such as noise; that is logged (level INFO).
 
     Args:
         refine: put every vertex on the surface itself, at 13 samples each; what that gained is logged (level INFO).
@@ -69,8 +71,8 @@ def extract_surface(field: Field, resolution: int = 256, *, level: float = 0.0,
             that grows exponentially is searched by its logarithm, which is smooth, but interpolated as it is. `level`
             is still one of the field's own values.
         chunk_size: limits the samples asked for at once, where the field does not split its lattice itself.
-        max_memory: bytes that the bricks of the search and their pieces of surface may take, beside the field's own
-            needs and the mesh; a surface that needs more is an error. The dense way does not look at it.
+        max_memory: bytes that the search and its pieces of surface may take, beside the field's own needs and the mesh;
+            a surface that needs more is an error. `dense=True` does not look at it.
         progress: `progress(done, total)` hears of samples asked by the search; the total grows while it finds more to
             ask. What it raises ends the extraction.
 
@@ -86,15 +88,14 @@ def extract_surface(field: Field, resolution: int = 256, *, level: float = 0.0,
         raise ValueError(f"level is a value of the field, a finite number; got {level!r}")
     axis = _axis(field, resolution, bounds, chunk_size)
     if dense or resolution < SMALLEST:
-        values = _on_grid(field, axis, chunk_size, progress)
+        values = _on_grid(field, (axis, axis, axis), chunk_size, progress)
         crossing = float(_activated(activation, torch.tensor(float(level))))
         if activation is not None:
             values = activation(values).clamp(crossing - STEEPEST * abs(crossing), crossing + STEEPEST * abs(crossing))
         vertices, faces = surface_of_grid(values.cpu().numpy(), crossing, bounds)
     else:
         samples = Samples(field, axis, level, chunk_size, max_memory, progress)
-        values, origins = samples.bricks(margin, activation)
-        vertices, faces = surface_of_bricks(values, origins, resolution, bounds)
+        vertices, faces = samples.search(margin, activation).surface(resolution, bounds)
     if refine:
         cell = (bounds[1] - bounds[0]) / resolution
         vertices, gain = polish_vertices(partial(_at_points, field, chunk_size), vertices, level, cell, bounds)
@@ -128,6 +129,21 @@ def extract_surfaces(fields: Iterable[Field], resolution: int = 256, *, progress
             for number, field in enumerate(fields)]
 
 
+class Found(NamedTuple):
+    """Values less the level, in the bricks that the surface passes or on the whole grid."""
+
+    values: Float[np.ndarray, "*bricks x y z"]
+    """(bricks, 9, 9, 9), or (samples, samples, samples) where the whole grid was asked."""
+    origins: Integer[np.ndarray, "bricks 3"] | None
+    """Where the bricks lie; None for the whole grid."""
+
+    def surface(self, resolution: int, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+        """Its vertices and faces."""
+        if self.origins is None:
+            return surface_of_grid(self.values, 0.0, bounds)
+        return surface_of_bricks(self.values, self.origins, resolution, bounds)
+
+
 class Samples:
     """A field asked at samples of a grid: what came back, how many there were, and how far that is."""
 
@@ -139,33 +155,67 @@ class Samples:
         self.low, self.high = float("inf"), -float("inf")
         self.nodes = field.lattice(axis) if isinstance(field, LatticeField) else self._at_nodes
 
-    def bricks(
-        self, margin: float, activation: Callable[[Tensor], Tensor] | None = None
-    ) -> tuple[Float[np.ndarray, "bricks 9 9 9"], Integer[np.ndarray, "bricks 3"]]:
-        """Values less the level in the bricks that the surface passes, and where these lie."""
-        lattice = Lattice.coarsest(len(self.axis) - 1)
-        bricks = find_surface(lattice, self.coarse(lattice), self, margin)
+    def search(self, margin: float, activation: Callable[[Tensor], Tensor] | None = None) -> Found:
+        """The surface, coarse to fine; see `extract_surface`."""
+        found = find_surface(Lattice.coarsest(len(self.axis) - 1), self, margin)
         ends = torch.tensor([self.low, self.high, self.level])
         check_range(*_activated(activation, ends).tolist())
         if self.progress is not None:
             self.progress(self.asked, self.asked)
-        hold = torch.cat([crossed(some).flatten(1).any(1) for some in bricks.values.split(1024)])
-        values = bricks.values[hold]
-        if activation is not None:
-            # Sides stay as the search saw them; and nodes that were not asked may hold what cannot be activated.
-            level = values.new_tensor(self.level)
-            crossing = activation(level)
-            away = torch.nan_to_num(activation(values + level) - crossing).abs()
-            away = away.clamp(1e-30, STEEPEST * float(crossing.abs()))
-            values = away.copysign(values)
-        return values.cpu().numpy(), bricks.origins[hold].cpu().numpy()
+        if isinstance(found, Tensor):
+            logger.info("the surface may pass nearly everywhere: every sample of the grid was asked")
+            return Found(self._placed(found, activation).cpu().numpy(), None)
+        hold = torch.cat([crossed(some).flatten(1).any(1) for some in found.values.split(1024)])
+        values = self._placed(found.values[hold], activation)
+        return Found(values.cpu().numpy(), found.origins[hold].cpu().numpy())
 
-    def coarse(self, lattice: Lattice) -> Float[Tensor, "x y z"]:
-        """Values less the level at all nodes of the coarsest lattice."""
-        numbers = torch.arange(8 * lattice.side + 1, device=self.axis.device)
-        samples, place = lattice.nodes(numbers).unique(return_inverse=True)
-        values = self._note(_on_grid(self.field, self.axis[samples], self.chunk_size, None))
-        return values[place][:, place][:, :, place]
+    def _placed(self, values: Float[Tensor, "*samples"], activation: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """Values less the level, as vertices are placed between them: by their activation, where there is one."""
+        if activation is None:
+            return values
+        # Sides stay as the search saw them; and nodes that were not asked may hold what cannot be activated.
+        level = values.new_tensor(self.level)
+        crossing = activation(level)
+        away = torch.nan_to_num(activation(values + level) - crossing).abs()
+        away = away.clamp(1e-30, STEEPEST * float(crossing.abs()))
+        return away.copysign(values)
+
+    def everywhere(self, lattice: Lattice, coarser: Bricks | None) -> Float[Tensor, "x y z"]:
+        """Values less the level at all samples that a lattice's nodes stand for, each asked once.
+
+        What the bricks of the next coarser lattice know is not asked again.
+        """
+        samples, _ = lattice.samples(self.axis.device)
+        if coarser is None:
+            return self._note(_on_grid(self.field, (self.axis[samples],) * 3, self.chunk_size, None))
+
+        count = len(samples)
+        self.reserve(2 * 4 * count**3)
+        before, _ = coarser.lattice.samples(samples.device)
+        old, new = (torch.isin(samples, before, invert=invert).nonzero()[:, 0] for invert in (False, True))
+        known, asked = known_samples(coarser)
+        missing = (~asked).nonzero()
+        self.expect(count**3 - known.numel() + len(missing))
+        if len(missing):
+            points = self.axis[before[missing]]
+            known[tuple(missing.T)] = self._note(_at_points(self.field, self.chunk_size, points))
+        values = known.new_empty(count, count, count)
+        values[new] = self._on_axes(samples[new], samples, samples)
+        values[old[:, None], new] = self._on_axes(samples[old], samples[new], samples)
+        values[old[:, None, None], old[:, None], new] = self._on_axes(samples[old], samples[old], samples[new])
+        values[old[:, None, None], old[:, None], old] = known
+        return values
+
+    def _on_axes(self, *numbers: Int[Tensor, " _"]) -> Float[Tensor, "x y z"]:
+        """Values less the level at all samples whose numbers along x, y and z are these."""
+        asked = self.asked
+
+        def report(done: int, _: int) -> None:
+            if self.progress is not None:
+                self.progress(asked + done, max(asked + done, self.total))
+
+        x, y, z = (self.axis[some] for some in numbers)
+        return self._note(_on_grid(self.field, (x, y, z), self.chunk_size, report))
 
     def __call__(self, x: Int[Tensor, "bricks 9"], y: Int[Tensor, "bricks 9"], z: Int[Tensor, "bricks 9"],
                  nodes: Int[Tensor, " nodes"]) -> Float[Tensor, " nodes"]:
@@ -223,32 +273,33 @@ def _device_of(field: object) -> torch.device:
     return torch.device(getattr(field, "device", "cpu"))
 
 
-def _on_grid(field: Field, axis: Float[Tensor, " samples"], chunk_size: int | None,
+def _on_grid(field: Field, axes: tuple[Tensor, Tensor, Tensor], chunk_size: int | None,
              progress: Progress | None) -> Float[Tensor, "x y z"]:
-    """The field's values on the grid axis × axis × axis."""
-    side = len(axis)
-    values = torch.zeros(side, side, side, device=axis.device, dtype=torch.float32)
+    """The field's values on the grid x × y × z of three `axes`."""
+    x, y, z = axes
+    values = torch.zeros(len(x), len(y), len(z), device=x.device, dtype=torch.float32)
+    layer = len(y) * len(z)
 
     if isinstance(field, GridField):
-        slab = max(1, (chunk_size or SLAB_CHUNK) // side**2)
-        for start in range(0, side, slab):
-            x = axis[start:start + slab]
-            answer = field.grid(x, axis, axis)
-            if answer.shape != (1, len(x), side, side):
-                raise ValueError(f"field.grid must answer one field with shape {(1, len(x), side, side)}, got "
+        slab = max(1, (chunk_size or SLAB_CHUNK) // layer)
+        for start in range(0, len(x), slab):
+            some = x[start:start + slab]
+            answer = field.grid(some, y, z)
+            if answer.shape != (1, len(some), len(y), len(z)):
+                raise ValueError(f"field.grid must answer one field with shape {(1, len(some), len(y), len(z))}, got "
                                  f"{tuple(answer.shape)}; pick one of a batch with field[i]")
             values[start:start + slab] = answer[0]
             if progress is not None:
-                progress(min(start + slab, side) * side**2, side**3)
+                progress(min(start + slab, len(x)) * layer, values.numel())
         return values
 
     flat = values.view(-1)
-    for start in range(0, side**3, chunk_size or POINT_CHUNK):
-        index = torch.arange(start, min(start + (chunk_size or POINT_CHUNK), side**3), device=axis.device)
-        points = torch.stack([axis[index // side**2], axis[index // side % side], axis[index % side]], dim=-1)
+    for start in range(0, len(flat), chunk_size or POINT_CHUNK):
+        index = torch.arange(start, min(start + (chunk_size or POINT_CHUNK), len(flat)), device=x.device)
+        points = torch.stack([x[index // layer], y[index // len(z) % len(y)], z[index % len(z)]], dim=-1)
         flat[start:start + len(index)] = _at_points(field, chunk_size, points)
         if progress is not None:
-            progress(start + len(index), side**3)
+            progress(start + len(index), len(flat))
     return values
 
 

@@ -11,6 +11,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from triplane3d.models.parallel import check_gradient, context_parallel, own_share
+
 Made = TypeVar("Made")
 
 ACTIVATIONS = {
@@ -84,6 +86,10 @@ class TriplaneAttnProcessor:
     fewer of them than of `hidden_states`, the first entries have no photo: all of their tokens are the one of
     `no_photo`. Whoever reads but one token, however often repeated, is answered with its value, so cross-attention
     computes nothing for them.
+
+    Under diffusers' context parallelism `hidden_states` are this process's part of the tokens, and
+    `encoder_hidden_states` are whole in every process: cross-attention then needs no other process, and self-attention
+    takes its own part of their keys and values.
     """
 
     _attention_backend = None
@@ -110,7 +116,11 @@ class TriplaneAttnProcessor:
         else:
             query, key, value = attn.project(hidden_states)
             if context is not None:
-                key, value = torch.cat([context.key, key], dim=1), torch.cat([context.value, value], dim=1)
+                split = context_parallel(self._parallel_config)
+                if split is not None and attn.training and torch.is_grad_enabled():
+                    check_gradient(split)
+                more = [tensor if split is None else own_share(tensor, split) for tensor in context[:2]]
+                key, value = (torch.cat(parts, dim=1) for parts in zip(more, (key, value), strict=True))
 
         if self._is_faster_written_out(query, key) and attention_mask is None:
             attended = _written_out_attention(query, key, value)
@@ -121,7 +131,7 @@ class TriplaneAttnProcessor:
                 value,
                 attn_mask=attention_mask,
                 backend=self._attention_backend,
-                parallel_config=self._parallel_config,
+                parallel_config=None if attn.is_cross_attention else self._parallel_config,
             )
         answer = attn.project_out(attended.to(query.dtype))
         if context is None or context.answer_to_none is None:
@@ -202,6 +212,7 @@ class TriplaneAttention(nn.Module, AttentionModuleMixin):
         super().__init__()
         inner_dim = heads * head_dim
         self.heads = heads
+        self.head_dim = head_dim
         self.use_bias = bias
         self.is_cross_attention = context_dim is not None
         context_dim = dim if context_dim is None else context_dim
@@ -239,7 +250,8 @@ class TriplaneAttention(nn.Module, AttentionModuleMixin):
         return self.to_out[0](rearrange(attended, "batch tokens heads dim -> batch tokens (heads dim)"))
 
     def _split_heads(self, tokens: Float[Tensor, "batch tokens _"]) -> Float[Tensor, "batch tokens heads _"]:
-        return rearrange(tokens, "batch tokens (heads dim) -> batch tokens heads dim", heads=self.heads)
+        # By their width: under tensor parallelism a process has some of the heads.
+        return rearrange(tokens, "batch tokens (heads dim) -> batch tokens heads dim", dim=self.head_dim)
 
     def set_use_memory_efficient_attention_xformers(
         self, use_memory_efficient_attention_xformers: bool, attention_op: Callable | None = None
@@ -271,6 +283,8 @@ class FeedForward(nn.Module):
         super().__init__()
         self.gated = activation_fn in GATES
         self.linear_1 = nn.Linear(dim, 2 * hidden_dim if self.gated else hidden_dim)
+        # Under tensor parallelism, equal parts of it that are split one by one.
+        self.linear_1._tp_packed_col_blocks = [1, 1] if self.gated else [1]  # type: ignore[assignment]
         self.activation = activation(GATES.get(activation_fn, activation_fn))
         self.linear_2 = nn.Linear(hidden_dim, dim if out_dim is None else out_dim)
 

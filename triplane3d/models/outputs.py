@@ -22,3 +22,10 @@ class TriplaneTransformerOutput(BaseOutput):
     """The denoiser's prediction, in the shape of its input: (batch, channels, height, 3·width)."""
 
     sample: Tensor
+
+
+@dataclass
+class TriplaneReconstructorOutput(BaseOutput):
+    """The planes that describe each photo: (batch, 3, channels, rows, columns)."""
+
+    planes: Tensor

@@ -22,6 +22,7 @@ from triplane3d.models.attention import (
     cast_for_autocast,
     through_blocks,
 )
+from triplane3d.models.outputs import TriplaneReconstructorOutput
 from triplane3d.models.pixels import IMAGE_STATISTICS, resize_square
 from triplane3d.models.radiance import DENSITY_ACTIVATIONS, TriplaneRadianceField
 from triplane3d.models.triplane import PlaneAxes, TriplaneFieldDecoder
@@ -97,7 +98,7 @@ class TriplaneReconstructor(StrictLoading, ModelMixin, AttentionMixin, ConfigMix
     """Photos in, planes out, and the radiance field that they describe.
 
     ```python
-    planes = reconstructor(pixel_values)      # (batch, 3, height, width) in 0..1 → (batch, 3, channels, rows, columns)
+    planes = reconstructor(pixel_values).planes     # (batch, 3, height, width) → (batch, 3, channels, rows, columns)
     field = reconstructor.field(planes)
     field.density(points); field.color(points)      # points (batch, points, 3) within ±radius
     ```
@@ -197,14 +198,23 @@ class TriplaneReconstructor(StrictLoading, ModelMixin, AttentionMixin, ConfigMix
         self.gradient_checkpointing = False
 
     def forward(
-        self, pixel_values: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch 3 channels rows columns"]:
-        """Planes for photos in 0..1, framed as in training; those of another size than `image_size` are resampled."""
+        self, pixel_values: Float[Tensor, "batch 3 height width"], return_dict: bool = True
+    ) -> TriplaneReconstructorOutput | tuple[Float[Tensor, "batch 3 channels rows columns"]]:
+        """The planes of each photo, (batch, 3, field_channels, 2·plane_size, 2·plane_size).
+
+        Args:
+            pixel_values: photos in 0..1, framed as in training. Photos of another size than `image_size` are resampled.
+            return_dict: return a `TriplaneReconstructorOutput`; otherwise a tuple with the planes.
+
+        Raises:
+            ValueError: where `pixel_values` has another shape.
+        """
         if pixel_values.ndim != 4 or pixel_values.shape[1] != 3:
             raise ValueError(
                 f"expected photos of shape (batch, 3, height, width) in 0..1, got {tuple(pixel_values.shape)}"
             )
-        return self.decode(self.encode_image(pixel_values))
+        planes = self.decode(self.encode_image(pixel_values))
+        return TriplaneReconstructorOutput(planes=planes) if return_dict else (planes,)
 
     def encode_image(
         self, pixel_values: Float[Tensor, "batch 3 height width"]
@@ -239,7 +249,7 @@ class TriplaneReconstructor(StrictLoading, ModelMixin, AttentionMixin, ConfigMix
         if planes.ndim != 5 or planes.shape[1] != 3 or planes.shape[2] != self.config.field_channels:
             raise ValueError(
                 f"expected planes of shape (batch, 3, {self.config.field_channels}, rows, columns), got "
-                f"{tuple(planes.shape)}; take them from reconstructor(pixel_values)"
+                f"{tuple(planes.shape)}; take them from reconstructor(pixel_values).planes"
             )
         return TriplaneRadianceField(
             planes,

@@ -26,6 +26,14 @@ from triplane3d.models.attention import (
 from triplane3d.models.conditions import CameraCondition, FrontPlaneCondition
 from triplane3d.models.embeddings import plane_positions, rolled_positions
 from triplane3d.models.outputs import TriplaneTransformerOutput
+from triplane3d.models.parallel import (
+    CONTEXT_PLAN,
+    TENSOR_PLAN,
+    check_cache,
+    check_parallelism,
+    check_tokens,
+    context_parallel,
+)
 from triplane3d.models.weights import StrictLoading
 
 TIME_CHANNELS = 256
@@ -134,6 +142,8 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
     _no_split_modules = ["TriplaneTransformerBlock"]
     _repeated_blocks = ["TriplaneTransformerBlock"]
     _skip_layerwise_casting_patterns = ["patch_embed", "norm", "time_embed", "camera_embed", "interval_embed"]
+    _cp_plan = CONTEXT_PLAN
+    _tp_plan = TENSOR_PLAN
 
     @register_to_config
     def __init__(
@@ -218,6 +228,16 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         self.proj_out = nn.Linear(dim, self.out_channels * patch_size**2)
         self.gradient_checkpointing = False
 
+    def enable_parallelism(self, *, config: Any, cp_plan: dict | None = None) -> None:
+        """diffusers' `enable_parallelism`; refuses in a sentence what could not be computed (a ValueError)."""
+        check_parallelism(self, config)
+        super().enable_parallelism(config=config, cp_plan=cp_plan)
+
+    def enable_cache(self, config: Any) -> None:
+        """diffusers' `enable_cache`; refuses block caches under context parallelism (a ValueError)."""
+        check_cache(config, context_parallel(self._parallel_config))
+        super().enable_cache(config)
+
     @apply_lora_scale("attention_kwargs")
     def forward(
         self,
@@ -271,6 +291,7 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
             )
         )
         hidden_states = hidden_states + self._positions(height, width, hidden_states)
+        check_tokens(hidden_states.shape[1], self._parallel_config)
         if self.camera_embed is not None:
             mark = partial(self.camera_embed, encoder_hidden_states, cameras)
             encoder_hidden_states = remembered(condition_cache, "marked tokens", mark)

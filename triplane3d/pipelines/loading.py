@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 PACKAGE = Path(__file__).parents[1]
 # In an installed package, and in a checkout of the repository.
@@ -44,6 +49,26 @@ def register_with_diffusers() -> None:
     )
     diffusers.Triplane3DPipeline = Triplane3DPipeline
     diffusers.TriplaneReconstructionPipeline = TriplaneReconstructionPipeline
+
+
+HUB_OPTIONS = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision")
+
+
+def absent_components(
+    pipeline: type[DiffusionPipeline], source: str | PathLike, options: Mapping[str, Any]
+) -> dict[str, None]:
+    """None for every component that the `model_index.json` at `source` has as `[null, null]`.
+
+    diffusers' loader refuses a pipeline without a required component unless the component is passed, be it as None.
+    `source` is a folder or a name on the Hub, `options` are those of `from_pretrained`.
+
+    Raises:
+        OSError: where there is no `model_index.json`.
+    """
+    if options.get("dduf_file") is not None:  # one archive that holds everything
+        return {}
+    index = pipeline.load_config(source, **{name: options[name] for name in HUB_OPTIONS if name in options})
+    return {name: None for name, entry in index.items() if entry == [None, None]}
 
 
 def embedded_pipeline(name: str) -> Path | None:

@@ -36,7 +36,7 @@ from triplane3d.pipelines.background import check_background_removal
 from triplane3d.pipelines.calls import Calls, DenoisingState, DenoisingStateMixin
 from triplane3d.pipelines.guidance import GuidedPrediction, scheduler_manners
 from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
-from triplane3d.pipelines.loading import embedded_pipeline
+from triplane3d.pipelines.loading import absent_components, embedded_pipeline
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
 from triplane3d.pipelines.noise_levels import check_noise_levels, check_spacing, ends_of_steps, set_noise_levels
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
@@ -67,8 +67,8 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
     """
 
     model_cpu_offload_seq = "image_encoder->pixel_encoder->transformer->vae"
-    # A saved pipeline may come without any of these, to be given when it is loaded.
-    _optional_components = ["image_encoder", "pixel_encoder", "scheduler", "guider"]
+    # Only what a call with a photo can do without. A pipeline saved without another component still loads, see below.
+    _optional_components = ["pixel_encoder", "guider"]
     _callback_tensor_inputs = ["latents", "image_embeds"]
 
     def __init__(
@@ -125,12 +125,14 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> "Triplane3DPipeline":
         """diffusers' `from_pretrained`; a bare name such as "mini" means the pipeline that ships with the library.
 
-        Where `variant` is not given and a folder holds its weights only as one, such as fp16, that one is loaded.
+        Where `variant` is not given and a folder holds its weights only as one, such as fp16, that one is loaded. A
+        component that was not saved, such as encoders that a converter left out, is None unless it is passed here. A
+        call that needs it then raises a ValueError with its name.
         """
         place = embedded_pipeline(str(pretrained_model_name_or_path)) or pretrained_model_name_or_path
         if kwargs.get("variant") is None:
             kwargs["variant"] = saved_variant(place)
-        return super().from_pretrained(place, **kwargs)
+        return super().from_pretrained(place, **{**absent_components(cls, place, kwargs), **kwargs})
 
     @property
     def components(self) -> dict[str, Any]:

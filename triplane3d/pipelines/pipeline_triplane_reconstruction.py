@@ -199,7 +199,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
     ) -> Float[Tensor, "photos 3 channels rows columns"]:
         """Planes of prepared photos in 0..1. Differentiable, for training."""
         self._check_reconstructor()
-        return self.reconstructor(pixel_values.to(self._execution_device))
+        return self.reconstructor(pixel_values.to(self._execution_device), return_dict=False)[0]
 
     def render(
         self,
