@@ -57,7 +57,7 @@ def writing_file(path: str | Path) -> Iterator[Path]:
         return
     if path.exists() and not os.access(path, os.W_OK):
         raise PermissionError(f"{path} exists and is read-only: change its permissions or choose another name")
-    with _full_disk_named(path), _temporary(path, path.parent) as partial:
+    with full_disk_named(path), _temporary(path, path.parent) as partial:
         partial.touch()
         with _locked(partial):
             yield partial
@@ -82,7 +82,7 @@ def writing_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]
     if not replace:
         check_new_folder(path)
     parent = next(parent for parent in path.parents if parent.exists())
-    with _full_disk_named(path), _temporary(path, parent) as partial:
+    with full_disk_named(path), _temporary(path, parent) as partial:
         try:
             partial.mkdir()
         except OSError as error:
@@ -149,7 +149,7 @@ def remove_temporaries(folder: Path) -> None:
 
 
 @contextmanager
-def _full_disk_named(path: Path) -> Iterator[None]:
+def full_disk_named(path: Path) -> Iterator[None]:
     """Errors of a full disk, of whichever library, become an `OSError` in plain words."""
     try:
         yield
@@ -157,7 +157,7 @@ def _full_disk_named(path: Path) -> Iterator[None]:
         number = getattr(error, "errno", None)
         if number not in FULL and not any(text in str(error) for text in FULL_TEXTS):
             raise
-        why = "the disk is full"
+        why = "the disk has no room for it"
         if number == errno.EDQUOT or "quota" in str(error):
             why = "the disk quota is used up"
         if number == errno.EFBIG or "too large" in str(error):

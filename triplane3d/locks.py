@@ -18,8 +18,10 @@ _held: dict[tuple[int, int, int], int] = {}
 """The open file of each lock, by process, disk and inode: a forked process does not hold the locks of its parent."""
 
 
-def lock_folder(folder: str | Path) -> None:
+def lock_folder(folder: str | Path, *, create: bool = True) -> None:
     """Lock an existing folder for this process until it ends. A folder that it has locked already stays so.
+
+    Without `create` a folder that no process has ever locked is left as it is: for checks before anything is written.
 
     Raises:
         ValueError: another process has locked the folder.
@@ -31,6 +33,8 @@ def lock_folder(folder: str | Path) -> None:
     # be lost if any descriptor of the file were closed here, hence the look into `_held` before the file is opened.
     path = Path(folder) / NAME
     if path.exists() and _identity(path.stat()) in _held:
+        return
+    if not create and not path.exists():
         return
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:

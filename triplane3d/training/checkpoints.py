@@ -13,7 +13,7 @@ from typing import Any
 
 from triplane3d.config import RunConfig
 from triplane3d.config.loading import defaults, flatten, read_saved
-from triplane3d.durable import write_file
+from triplane3d.durable import sync, write_file
 from triplane3d.signals import is_main_process
 from triplane3d.training.state import check_whole, read_state
 
@@ -107,6 +107,8 @@ def set_aside(output: Path, step: int | None) -> Path | None:
     aside.mkdir()
     for path in moved:
         path.rename(aside / path.name)
+    sync(aside)
+    sync(output)
     return aside
 
 
@@ -118,7 +120,7 @@ def forget_after(log: Path, step: int) -> None:
     lines = before.decode(errors="replace").splitlines()
     steps = [_logged_step(line) for line in lines]
     if damaged := steps.count(None):
-        warn(f"{log} has {damaged} damaged line{'s' if damaged > 1 else ''}, left by a power cut or a full disk: dropped")
+        warn(f"{log}: {damaged} of {len(lines)} lines are damaged, as after a power cut or a full disk, and dropped")
     kept = "".join(f"{line}\n" for line, at in zip(lines, steps, strict=True) if at is not None and at <= step)
     if kept.encode() != before:
         write_file(log, kept)

@@ -27,7 +27,15 @@ from transformers.utils.logging import disable_progress_bar
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, DistillConfig, OptimConfig, save_config
 from triplane3d.data.seeds import stream
 from triplane3d.data.streams import ShapeStream
-from triplane3d.durable import remove_folder, remove_leftovers, remove_temporaries, sync, writing_file, writing_folder
+from triplane3d.durable import (
+    full_disk_named,
+    remove_folder,
+    remove_leftovers,
+    remove_temporaries,
+    sync,
+    writing_file,
+    writing_folder,
+)
 from triplane3d.locks import lock_folder
 from triplane3d.signals import Stopped, StopRequest, ignore_signals
 from triplane3d.training.architecture import check_checkpoint
@@ -124,9 +132,8 @@ def start(config: AutoencoderConfig | DenoiserConfig | DistillConfig) -> Acceler
             f"{accelerator.distributed_type.value} cuts it up. Choose multi-GPU (DDP) in `accelerate config`, or "
             "launch with `accelerate launch --multi_gpu`"
         )
-    if accelerator.is_main_process and output.is_dir():
-        lock_folder(output)
-        remove_temporaries(output)
+    if accelerator.is_main_process:
+        lock_folder(output, create=False)
     accelerator.wait_for_everyone()
     checkpoint = chosen_checkpoint(run)
     changed = [] if checkpoint is None else changed_settings(checkpoint, config, accelerator.num_processes)
@@ -136,6 +143,7 @@ def start(config: AutoencoderConfig | DenoiserConfig | DistillConfig) -> Acceler
     if accelerator.is_main_process:
         output.mkdir(parents=True, exist_ok=True)
         lock_folder(output)
+        remove_temporaries(output)
         if aside := set_aside(output, None if checkpoint is None else read_state(checkpoint)["step"]):
             print(f"files of an earlier run in {output} are now in {aside}", flush=True)
         save_config(config, output / "config.yaml")
@@ -308,7 +316,7 @@ class Run:
         if not self.accelerator.is_main_process:
             return
         line = {"step": self.step, **{name: float(f"{value:.5g}") for name, value in values.items()}}
-        with (self.output / "log.jsonl").open("a") as file:
+        with full_disk_named(self.output / "log.jsonl"), (self.output / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")  # synced by `save`
         self.accelerator.log(dict(values), step=self.step)
         print(f"step {self.step}/{self.config.steps}", *(f"{k} {v:.4g}" for k, v in values.items()), flush=True)

@@ -43,8 +43,10 @@ def save_state(
                 assert isinstance(value, Tensor), f"{slot} of {type(part).__name__} is no tensor"
                 kept[f"{names[id(parameter)]}.{slot}"] = value.detach().contiguous()
     save_file(kept, folder / OPTIMIZER)
-    shadows = {f"{name}.{key}": shadow.contiguous() for name, model in components.items()
-               for (key, _), shadow in zip(model.named_parameters(), averages[name].shadow_params, strict=True)}  # fmt: skip
+    shadows = {}
+    for name, model in components.items():
+        for (key, _), shadow in zip(model.named_parameters(), averages[name].shadow_params, strict=True):
+            shadows[f"{name}.{key}"] = shadow.contiguous()
     save_file(shadows, folder / AVERAGES)
     updates = {name: average.optimization_step for name, average in averages.items()}
     (folder / NUMBERS).write_text(json.dumps({**numbers, "averages": updates}))
