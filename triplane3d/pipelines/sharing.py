@@ -7,6 +7,8 @@ from typing import Any
 from diffusers.configuration_utils import FrozenDict
 from huggingface_hub import ModelCard
 
+from triplane3d.durable import write_file
+
 HUB_TAGS = ("image-to-3d", "triplane3d", "diffusers")
 
 
@@ -39,5 +41,5 @@ class SharedByCard:
                 card = ModelCard.load(own_card)
             tags = list(card.data.tags or [])
             card.data.tags = tags + [tag for tag in HUB_TAGS if tag not in tags]
-            card.save(card_path)
+            write_file(card_path, str(card))
         return super()._upload_folder(working_dir, *args, **kwargs)  # type: ignore[misc]
