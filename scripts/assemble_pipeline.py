@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from triplane3d.durable import write_file, writing_file, writing_folder
 from triplane3d.errors import errors_as_sentences
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
@@ -46,6 +47,7 @@ def assemble(autoencoder: Path, denoiser: Path, pipeline: Path, *, limit_mb: flo
         if not total <= limit_mb:
             raise ValueError(f"the weights take {total:.1f} MB, more than the {limit_mb:g} MB allowed")
 
+        declarations = {}
         for name, file in weights.items():
             trained = json.loads((file.parent / "config.json").read_text())
             declared_at = pipeline / name / "config.json"
@@ -58,8 +60,14 @@ def assemble(autoencoder: Path, denoiser: Path, pipeline: Path, *, limit_mb: flo
                 declared |= {key: trained[key] for key in ("latents_mean", "latents_std")}
             if name == "image_encoder":
                 declared["dtype"] = "float32"  # else transformers computes in the type that the weights are stored in
-            shutil.copyfile(file, pipeline / name / file.name)
-            declared_at.write_text(json.dumps(declared, indent=2) + "\n")
+            declarations[name] = declared
+        # Weights and JSON of all components change together, or not at all.
+        with writing_folder(pipeline, replace=True) as partial:
+            shutil.copytree(pipeline, partial, symlinks=True, dirs_exist_ok=True)
+            for name, file in weights.items():
+                with writing_file(partial / name / file.name) as target:
+                    shutil.copyfile(file, target)
+                write_file(partial / name / "config.json", json.dumps(declarations[name], indent=2) + "\n")
     return total
 
 

@@ -17,6 +17,7 @@ import typer
 from PIL import Image
 
 from triplane3d import Triplane3DPipeline
+from triplane3d.durable import writing_file
 from triplane3d.errors import errors_as_sentences
 from triplane3d.evaluation.cases import TWO_SIDES, mesh_cases
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES
@@ -44,8 +45,8 @@ def main(
     pipe = Triplane3DPipeline.from_pretrained(pipeline)
     rows = mesh_rows if meshes else photo_rows
     pictures = rows(pipe, folder, size, resolution, seed)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(pictures, columns=5 * photos_a_row).save(output, optimize=True)
+    with writing_file(output) as partial:
+        contact_sheet(pictures, columns=5 * photos_a_row).save(partial, format="PNG", optimize=True)
 
 
 def photo_rows(pipe: Triplane3DPipeline, folder: Path, size: int, resolution: int | None,

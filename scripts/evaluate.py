@@ -24,6 +24,7 @@ import typer
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.shapes import HELD_OUT_SEED
+from triplane3d.durable import write_file
 from triplane3d.errors import errors_as_sentences
 from triplane3d.evaluation.cases import MESH_SUFFIXES, TWO_SIDES, Case, family_groups, held_out_cases, mesh_cases
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES, photo_suite, worst_photo
@@ -138,7 +139,7 @@ def main(
 
     print(f"\n{report.text()}")
     if output:
-        output.write_text(json.dumps(report.to_json(), indent=1))
+        write_file(output, json.dumps(report.to_json(), indent=1))
         tell(f"written to {output}")
 
 

@@ -6,6 +6,7 @@ Shards that exist already are kept, so the command can be stopped and given agai
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,14 +16,15 @@ from pathlib import Path
 from threading import Thread
 
 import torch
-import yaml
 
 from triplane3d.config import ShapesConfig, parse_config, save_config
-from triplane3d.config.loading import defaults, flatten
+from triplane3d.config.loading import defaults, flatten, read_saved
 from triplane3d.data.shapes import FAMILIES, HELD_OUT_SEED, HOLDOUT_FAMILIES
 from triplane3d.data.shards import write_shard
 from triplane3d.data.tensor_files import open_tensors
+from triplane3d.durable import remove_temporaries
 from triplane3d.errors import errors_as_sentences
+from triplane3d.locks import lock_folder
 from triplane3d.signals import SIGNALS, Stopped, ignore_signals
 
 # Evaluation draws its seeds from HELD_OUT_SEED on; validation must not be chosen on them.
@@ -36,6 +38,7 @@ def prepare(config: ShapesConfig) -> None:
     """Writes `train/` and `validation/` below `config.output`, `config.workers` shards at a time."""
     check(config)
     output = Path(config.output)
+    lock_folder(output, create=False)
     wanted = [job for split, first, count in (("validation", VALIDATION_SEED, config.validation_shapes),
                                               ("train", config.first_seed, config.shapes))
               for job in shards(output / split, first, count, config.shard_size)]  # fmt: skip
@@ -43,6 +46,9 @@ def prepare(config: ShapesConfig) -> None:
     jobs = [job for job in wanted if not job[0].exists()]
     for path, _ in wanted:
         path.parent.mkdir(parents=True, exist_ok=True)
+    lock_folder(output)
+    for folder in {output, *(path.parent for path, _ in wanted)}:
+        remove_temporaries(folder)
     save_config(config, output / "config.yaml")
     print(f"{len(jobs)} shards to write below {output}", flush=True)
 
@@ -62,10 +68,13 @@ def prepare(config: ShapesConfig) -> None:
             done += futures[future]
             print(f"{done} shapes, {done / (time.perf_counter() - begun):.1f} per second", flush=True)
     except Stopped as stopped:
-        for worker in multiprocessing.active_children():
+        workers = multiprocessing.active_children()
+        for worker in workers:
             worker.kill()
-        for path, _ in jobs:
-            path.with_suffix(".partial").unlink(missing_ok=True)
+        for worker in workers:
+            worker.join()
+        for folder in {path.parent for path, _ in jobs}:
+            remove_temporaries(folder)
         message = f"stopped by {stopped.name}; {done} of {sum(futures.values())} shapes are written below {output}"
         raise Stopped(stopped.signum, f"{message}. The same command goes on with the others") from None
     finally:
@@ -89,8 +98,11 @@ def check(config: ShapesConfig) -> None:
 def check_existing(config: ShapesConfig, kept: list[tuple[Path, range]]) -> None:
     """Refuses a folder whose shards were written with other settings, or for other seeds."""
     saved = Path(config.output) / "config.yaml"
-    if kept and saved.is_file():
-        before = defaults(ShapesConfig) | flatten(yaml.safe_load(saved.read_text()))
+    settings = read_saved(saved)
+    if kept and settings is None:
+        print(f"warning: {saved} is missing or damaged: it is not known whether settings differ", file=sys.stderr)
+    if kept and settings is not None:
+        before = defaults(ShapesConfig) | settings
         changed = [f"{key}: {before.get(key)}, now {value}" for key, value in flatten(config).items()
                    if key not in FREE and value != before.get(key)]  # fmt: skip
         if changed:

@@ -1,11 +1,14 @@
 """Files and folders that appear whole or not at all, also after a kill or a power cut.
 
 Each is written under a temporary name beside its place, synced to the disk, renamed, and the rename is synced. What a
-killed process left under a temporary name is removed by the next one that writes to the same place.
+killed process left under a temporary name is removed by the next one that writes to the same place, and by
+`remove_temporaries`. A full disk becomes an `OSError` that names the disk and what could not be written.
 """
 
+import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -13,10 +16,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 try:
     import fcntl
 except ImportError:  # Windows: leftovers stay, since nothing tells them from files that are being written
     fcntl = None  # type: ignore[assignment]
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a full disk, a used-up quota and a limit on the size of a file."""
+
+FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "File too large", "unexpected pos")
+"""How safetensors and torch, whose errors have no number, report the same. The last is torch's."""
 
 
 def write_file(path: str | Path, content: bytes | str) -> None:
@@ -46,15 +57,15 @@ def writing_file(path: str | Path) -> Iterator[Path]:
         return
     if path.exists() and not os.access(path, os.W_OK):
         raise PermissionError(f"{path} exists and is read-only: change its permissions or choose another name")
-    with _temporary(path, path.parent) as partial:
+    with full_disk_named(path), _temporary(path, path.parent) as partial:
         partial.touch()
         with _locked(partial):
             yield partial
             # A library may have replaced the file that was locked: the new one gets the permissions.
             _copy_permissions(path, partial)
-            _sync(partial)
+            sync(partial)
             os.replace(partial, path)
-        _sync(path.parent)
+        sync(path.parent)
 
 
 @contextmanager
@@ -71,10 +82,12 @@ def writing_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]
     if not replace:
         check_new_folder(path)
     parent = next(parent for parent in path.parents if parent.exists())
-    with _temporary(path, parent) as partial:
+    with full_disk_named(path), _temporary(path, parent) as partial:
         try:
             partial.mkdir()
         except OSError as error:
+            if error.errno in FULL:
+                raise
             raise OSError(
                 error.errno,
                 f"{parent} cannot be written to ({error.strerror}), so {path.name} cannot be made there: change its "
@@ -89,7 +102,7 @@ def writing_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]
             else:
                 partial.rename(path)
         for folder in [parent, *(folder for folder in path.parents if parent in folder.parents)]:
-            _sync(folder)
+            sync(folder)
 
 
 def _exchange(path: Path, partial: Path) -> None:
@@ -101,7 +114,7 @@ def _exchange(path: Path, partial: Path) -> None:
     except OSError:
         outdated.rename(path)
         raise
-    _sync(path.parent)
+    sync(path.parent)
     _remove(outdated)
 
 
@@ -118,6 +131,45 @@ def check_new_folder(path: Path) -> None:
             raise FileExistsError(f"{path} is where a disk is mounted: name a new folder inside it")
     elif path.exists():
         raise FileExistsError(f"{path} exists and is no folder: name a new folder")
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder. Until all of it is gone it has a temporary name, so `path` is never half a folder."""
+    outdated = _temporary_name(path, path.parent)
+    path.rename(outdated)
+    sync(path.parent)
+    _remove(outdated)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left in `folder` under temporary names."""
+    for partial in folder.glob(".*.partial"):
+        if re.fullmatch(r"\.[0-9a-f]{12}-[0-9a-f]{8}\.partial", partial.name):
+            _remove_unless_in_use(partial)
+
+
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Errors of a full disk, of whichever library, become an `OSError` in plain words."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        number = getattr(error, "errno", None)
+        if number not in FULL and not any(text in str(error) for text in FULL_TEXTS):
+            raise
+        why = "the disk has no room for it"
+        if number == errno.EDQUOT or "quota" in str(error):
+            why = "the disk quota is used up"
+        if number == errno.EFBIG or "too large" in str(error):
+            why = "the file would be larger than the system permits"
+        parent = next(parent for parent in path.parents if parent.exists())
+        free = shutil.disk_usage(parent).free / 1e6
+        full = OSError(
+            f"{path.name} could not be written to {path.parent}: {why} ({free:,.0f} MB are free there). What was there "
+            "before is unchanged; make room, then give the command again"
+        )
+        full.errno = number or errno.ENOSPC
+        raise full from error
 
 
 def _resolved(path: str | Path) -> Path:
@@ -148,14 +200,18 @@ def remove_leftovers(path: Path, parent: Path) -> None:
             _remove(outdated)
         else:
             outdated.rename(path)
+    for partial in parent.glob(f".{_digest(path)}-*.partial"):
+        _remove_unless_in_use(partial)
+
+
+def _remove_unless_in_use(partial: Path) -> None:
     if fcntl is None:
         return
-    for partial in parent.glob(f".{_digest(path)}-*.partial"):
-        try:
-            with _locked(partial):
-                _remove(partial)
-        except OSError:  # locked by the process that is writing it, or just removed by another one
-            continue
+    try:
+        with _locked(partial):
+            _remove(partial)
+    except OSError:  # locked by the process that is writing it, or just removed by another one
+        return
 
 
 def _temporary_name(path: Path, parent: Path) -> Path:
@@ -193,11 +249,12 @@ def _copy_permissions(existing: Path, partial: Path) -> None:
 def _sync_tree(folder: Path) -> None:
     for parent, _, files in os.walk(folder, topdown=False):
         for name in files:
-            _sync(Path(parent, name))
-        _sync(Path(parent))
+            sync(Path(parent, name))
+        sync(Path(parent))
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Returns when the contents of a file, or the names in a folder, are on the disk."""
     if os.name == "nt" and path.is_dir():  # Windows has no handle for folders
         return
     descriptor = os.open(path, os.O_RDWR if path.is_file() and os.access(path, os.W_OK) else os.O_RDONLY)

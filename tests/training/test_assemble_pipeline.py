@@ -61,3 +61,4 @@ def test_weights_of_another_architecture_are_refused(folder, autoencoder, latent
     path.write_text(json.dumps({**json.loads(path.read_text()), "num_layers": 5}))
     with pytest.raises(ValueError, match="num_layers=5, but the weights were trained with"):
         assemble(autoencoder, denoiser, folder)
+    assert not list(folder.rglob("*.safetensors"))  # not even those of the components that fit

@@ -1,6 +1,7 @@
 """Stage 1 learns: from the tiny config, in seconds, on the shapes it is shown."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -81,6 +82,24 @@ def test_the_encoder_can_stay_as_it_was(work, autoencoder, tmp_path):
     before, after = (load_file(folder / "vae/diffusion_pytorch_model.safetensors") for folder in (autoencoder, run))
     moved = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"decoder", "field_decoder"}
+
+
+def test_statistics_of_latents_stay_with_their_encoder(work, latents, tmp_path, capsys):
+    """Stage 1 after stage 2: on the same folder, with a kept encoder, and with one that is trained."""
+    shutil.copytree(latents.parent / "autoencoder", tmp_path / "run")
+    vae = tmp_path / "run" / "vae"
+    measured = AutoencoderKLTriplane.load_config(vae)["latents_mean"]
+    assert measured is not None
+    train(autoencoder_config(work, **{"run.output": tmp_path / "run"}))
+    assert AutoencoderKLTriplane.load_config(vae)["latents_mean"] == measured
+
+    further = {"init": vae, "run.steps": 1, "data.validation": None, "optim.warmup_steps": 0}
+    kept = train(autoencoder_config(work, train_encoder=False, **{**further, "run.output": tmp_path / "kept"}))
+    assert AutoencoderKLTriplane.load_config(kept / "vae")["latents_mean"] == measured
+    assert "the encoder has changed" not in capsys.readouterr().err
+    changed = train(autoencoder_config(work, **{**further, "run.output": tmp_path / "changed"}))
+    assert AutoencoderKLTriplane.load_config(changed / "vae")["latents_mean"] is None
+    assert "the encoder has changed since stage 2" in capsys.readouterr().err
 
 
 def test_an_encoder_of_nowhere_cannot_stay(work, tmp_path):

@@ -17,6 +17,7 @@ import yaml
 
 from triplane3d.config.schema import SCRIPTS
 from triplane3d.config.values import convert, describe
+from triplane3d.durable import write_file
 from triplane3d.errors import fail, not_there, sentence
 
 T = TypeVar("T")
@@ -163,7 +164,16 @@ def parse_config(cls: type[T], argv: Sequence[str] | None = None, *, description
 
 def save_config(config: Any, path: str | Path) -> None:
     """Writes `config` as the YAML that `load_config` reads back."""
-    Path(path).write_text(yaml.safe_dump(_plain(asdict(config)), sort_keys=False))
+    write_file(path, yaml.safe_dump(_plain(asdict(config)), sort_keys=False))
+
+
+def read_saved(path: str | Path) -> dict[str, Any] | None:
+    """Dotted keys and values of a file that `save_config` wrote; None if it is missing, damaged or empty."""
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    return flatten(values) if isinstance(values, dict) and values else None
 
 
 def leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:

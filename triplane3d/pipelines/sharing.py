@@ -9,6 +9,8 @@ import torch
 from diffusers.configuration_utils import FrozenDict
 from huggingface_hub import ModelCard
 
+from triplane3d.durable import write_file
+
 logger = logging.getLogger(__name__)
 
 HUB_TAGS = ("image-to-3d", "triplane3d", "diffusers")
@@ -70,5 +72,5 @@ class SharedByCard:
                 card = ModelCard.load(own_card)
             tags = list(card.data.tags or [])
             card.data.tags = tags + [tag for tag in HUB_TAGS if tag not in tags]
-            card.save(card_path)
+            write_file(card_path, str(card))
         return super()._upload_folder(working_dir, *args, **kwargs)  # type: ignore[misc]

@@ -20,6 +20,7 @@ from triplane3d.data.shards import ShardDataset
 from triplane3d.data.streams import ShapeStream
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.triplane import TriplaneField
+from triplane3d.training.checkpoints import warn
 from triplane3d.training.growth import grown_autoencoder
 from triplane3d.training.inputs import check_model, check_pipeline
 from triplane3d.training.losses import normal_loss, occupancy_iou, occupancy_loss, tetrahedra
@@ -123,7 +124,35 @@ def train(config: AutoencoderConfig) -> Path:
         run.update(run.losses(**batch, kl_share=kl_share))
         run.pause(measure)
 
+    if run.step == config.run.steps:
+        with run.averaged():
+            keep_statistics(vae, [folder for folder in (str(run.output / "vae"), config.init) if folder])
     return run.finish()
+
+
+def keep_statistics(vae: AutoencoderKLTriplane, folders: Sequence[str]) -> None:
+    """Mean and deviation of the latents, which stage 2 has measured for one of `folders`, if the encoder is still that.
+
+    Otherwise the config of `vae` gets none, and a warning names the stage that measures them.
+    """
+    measured = False
+    for folder in folders:
+        if not (Path(folder) / "config.json").is_file():
+            continue
+        before = AutoencoderKLTriplane.from_pretrained(folder)
+        if before.config.latents_mean is None:
+            continue
+        measured = True
+        then, now = before.encoder.state_dict(), vae.encoder.state_dict()
+        if then.keys() == now.keys() and all(torch.equal(then[name], now[name].cpu()) for name in now):
+            vae.register_to_config(latents_mean=before.config.latents_mean, latents_std=before.config.latents_std)
+            return
+    vae.register_to_config(latents_mean=None, latents_std=None)
+    if measured:
+        warn(
+            "the encoder has changed since stage 2 measured the mean and deviation of its latents, so its config has "
+            "none: run scripts/encode_latents.py again before stage 3"
+        )
 
 
 @torch.no_grad()

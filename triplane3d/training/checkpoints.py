@@ -7,13 +7,15 @@ run goes on; with any other difference it is another run, and `run.resume` must 
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from triplane3d.config import RunConfig
-from triplane3d.config.loading import defaults, flatten
+from triplane3d.config.loading import defaults, flatten, read_saved
+from triplane3d.durable import sync, write_file
+from triplane3d.signals import is_main_process
+from triplane3d.training.state import check_whole, read_state
 
 FREE = {
     *(f"run.{name}" for name in ("output", "resume", "minutes", "workers", "log_every", "validate_every")),
@@ -49,23 +51,20 @@ def chosen_checkpoint(run: RunConfig) -> Path | None:
             f"run.resume={run.resume}: {found} is not a checkpoint folder of this trainer; name a checkpoint-N folder, "
             "or use latest, changed or none"
         )
+    check_whole(found)
     if (step := read_state(found)["step"]) > run.steps:
         raise ValueError(f"{found} is at step {step}, beyond run.steps={run.steps}: raise run.steps")
     return found
 
 
-def read_state(checkpoint: Path) -> dict[str, Any]:
-    """The step of a checkpoint, how many updates were skipped before, and of how many processes the run was."""
-    return json.loads((checkpoint / "run.json").read_text())
-
-
 def changed_settings(checkpoint: Path, config: Any, processes: int) -> list[str]:
     """What makes a run of `config` another one than that of the checkpoint: "optim.lr: 0.001, now 0.002", …"""
-    path = next((folder / "config.yaml" for folder in (checkpoint, checkpoint.parent)
-                 if (folder / "config.yaml").is_file()), None)  # fmt: skip
     now, state = flatten(config), read_state(checkpoint)
+    saved = read_saved(checkpoint / "config.yaml") or read_saved(checkpoint.parent / "config.yaml")
+    if saved is None:
+        warn(f"{checkpoint / 'config.yaml'} is missing or damaged: it is not known whether settings differ from those")
     # Keys that are younger than the file had their default.
-    before = defaults(type(config)) | (flatten(yaml.safe_load(path.read_text())) if path else now)
+    before = defaults(type(config)) | (saved or now)
     changed = [f"{key}: {_shown(before.get(key))}, now {_shown(value)}" for key, value in now.items()
                if key not in FREE and not key.startswith("data.validation") and not _same(before.get(key), value)]
     if state.get("processes", processes) != processes:
@@ -108,14 +107,39 @@ def set_aside(output: Path, step: int | None) -> Path | None:
     aside.mkdir()
     for path in moved:
         path.rename(aside / path.name)
+    sync(aside)
+    sync(output)
     return aside
 
 
 def forget_after(log: Path, step: int) -> None:
-    """Drops the lines that a killed run logged beyond the step it goes on from."""
-    if log.is_file():
-        lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
-        log.write_text("".join(f"{line}\n" for line in lines))
+    """Drops the lines that a killed run logged beyond the step it goes on from, and those that are damaged."""
+    if not log.is_file():
+        return
+    before = log.read_bytes()
+    lines = before.decode(errors="replace").splitlines()
+    steps = [_logged_step(line) for line in lines]
+    if damaged := steps.count(None):
+        warn(f"{log}: {damaged} of {len(lines)} lines are damaged, as after a power cut or a full disk, and dropped")
+    kept = "".join(f"{line}\n" for line, at in zip(lines, steps, strict=True) if at is not None and at <= step)
+    if kept.encode() != before:
+        write_file(log, kept)
+
+
+def _logged_step(line: str) -> int | None:
+    """The step of a line of the log; None if it is no whole line."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return None
+    step = values.get("step") if isinstance(values, dict) else None
+    return step if isinstance(step, int) else None
+
+
+def warn(message: str) -> None:
+    """To standard error, from the main process."""
+    if is_main_process():
+        print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def _same(before: Any, now: Any) -> bool:

@@ -21,6 +21,7 @@ from torch.func import functional_call
 
 from triplane3d.config import DistillConfig
 from triplane3d.data.shards import ShardDataset
+from triplane3d.durable import writing_folder
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens
 from triplane3d.models.transformer_triplane import TriplaneTransformer
@@ -91,7 +92,8 @@ def train(config: DistillConfig) -> Path:
     pipeline = build_pipeline(config, transformer, accelerator.device)
     check_tokens(pipeline.image_encoder, transformer, pipeline.image_processor.image_size)
     if accelerator.is_main_process:
-        pipeline.image_encoder.save_pretrained(Path(config.run.output) / "image_encoder")
+        with writing_folder(Path(config.run.output) / "image_encoder", replace=True) as unfinished:
+            pipeline.image_encoder.save_pretrained(unfinished)
 
     objective = FlowMapObjective(transformer.train(), config.flow_map.huber)
     run = Run(accelerator, config, objective, {"transformer": transformer})

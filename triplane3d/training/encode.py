@@ -8,7 +8,6 @@ the config stays as it is, for a denoiser that was trained with what it says. Wi
 that it leaves, measured on fresh shapes: a denoiser that streams encodes its own.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from itertools import accumulate
@@ -26,6 +25,8 @@ from triplane3d.config import LatentsConfig
 from triplane3d.data.shapes import draw_shapes, sample_surface
 from triplane3d.data.shards import ShardDataset
 from triplane3d.data.tensor_files import open_tensors
+from triplane3d.durable import remove_temporaries, write_file, writing_file
+from triplane3d.locks import lock_folder
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.signals import Stopped
 from triplane3d.training.inputs import check_files, check_model
@@ -61,6 +62,9 @@ def encode(config: LatentsConfig) -> Path:
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
     if accelerator.is_main_process:
+        lock_folder(output)
+        remove_temporaries(output)
+        # First: files of two autoencoders must never stand side by side. Half a set is refused by its seeds.
         for old in output.glob("latents-*.safetensors"):
             old.unlink()
     accelerator.wait_for_everyone()
@@ -95,9 +99,8 @@ def write_latents(
                 encoded.append(posterior_mean(accelerator, vae, shapes, indices, mirror=key == "mirrored"))
             tensors[key] = torch.cat(encoded).half()
             moments += moments_of(tensors[key])
-        path = output / f"latents-{number:05d}.safetensors"
-        save_file(tensors, path.with_suffix(".partial"))
-        os.replace(path.with_suffix(".partial"), path)
+        with writing_file(output / f"latents-{number:05d}.safetensors") as partial:
+            save_file(tensors, partial)
         done += last - first
         accelerator.print(f"{done} shapes, {done / (time.perf_counter() - begun):.0f} per second", flush=True)
     return moments
@@ -132,7 +135,7 @@ def write_statistics(
     std = (squares / count - mean**2).clamp(min=1e-12).sqrt()
     if accelerator.is_main_process:
         vae.register_to_config(latents_mean=rounded(mean), latents_std=rounded(std))
-        vae.save_config(config.vae)
+        write_file(Path(config.vae) / "config.json", vae.to_json_string())
         accelerator.print("latents' deviation per channel:", *(f"{value:.3f}" for value in std))
 
 

@@ -7,7 +7,6 @@ SIGTERM end a run after its current update, with a checkpoint.
 
 import json
 import math
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +27,16 @@ from transformers.utils.logging import disable_progress_bar
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, DistillConfig, OptimConfig, save_config
 from triplane3d.data.seeds import stream
 from triplane3d.data.streams import ShapeStream
+from triplane3d.durable import (
+    full_disk_named,
+    remove_folder,
+    remove_leftovers,
+    remove_temporaries,
+    sync,
+    writing_file,
+    writing_folder,
+)
+from triplane3d.locks import lock_folder
 from triplane3d.signals import Stopped, StopRequest, ignore_signals
 from triplane3d.training.architecture import check_checkpoint
 from triplane3d.training.checkpoints import (
@@ -36,12 +45,13 @@ from triplane3d.training.checkpoints import (
     chosen_checkpoint,
     forget_after,
     listed,
-    read_state,
     refuse_changes,
     set_aside,
+    warn,
 )
 from triplane3d.training.optim import make_optimizer
 from triplane3d.training.processes import describe_batch, describe_processes, make_accelerator
+from triplane3d.training.state import load_state, read_state, save_state
 from triplane3d.training.throughput import count_flops, matmul_ceiling, shapes
 
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
@@ -102,14 +112,14 @@ def learning_rate(step: int, steps: int, optim: OptimConfig) -> float:
 def start(config: AutoencoderConfig | DenoiserConfig | DistillConfig) -> Accelerator:
     """Devices, precision and trackers, and the run's folder; seeds the weights that are built next.
 
-    Raises `ValueError` if the folder holds a run of other settings, unless `run.resume` says how to go on.
+    Raises `ValueError` if another process writes to the folder, or if it holds a run of other settings and `run.resume`
+    does not say how to go on.
     """
     run, output = config.run, Path(config.run.output)
     if unknown := set(run.trackers) - {tracker.value for tracker in LoggerType}:
         raise ValueError(f"run.trackers: accelerate has no tracker {', '.join(sorted(unknown))}")
     if run.compile and run.compile_backend not in (known := torch.compiler.list_backends(exclude_tags=())):
         raise ValueError(f"run.compile_backend={run.compile_backend} is none of {', '.join(known)}")
-    checkpoint = chosen_checkpoint(run)
     accelerator = make_accelerator(
         mixed_precision=run.mixed_precision,
         gradient_accumulation_steps=run.accumulation,
@@ -122,12 +132,18 @@ def start(config: AutoencoderConfig | DenoiserConfig | DistillConfig) -> Acceler
             f"{accelerator.distributed_type.value} cuts it up. Choose multi-GPU (DDP) in `accelerate config`, or "
             "launch with `accelerate launch --multi_gpu`"
         )
+    if accelerator.is_main_process:
+        lock_folder(output, create=False)
+    accelerator.wait_for_everyone()
+    checkpoint = chosen_checkpoint(run)
     changed = [] if checkpoint is None else changed_settings(checkpoint, config, accelerator.num_processes)
     if checkpoint is not None and run.resume == "latest":
         refuse_changes(checkpoint, changed)
     accelerator.wait_for_everyone()  # all have read what the main process now writes
     if accelerator.is_main_process:
         output.mkdir(parents=True, exist_ok=True)
+        lock_folder(output)
+        remove_temporaries(output)
         if aside := set_aside(output, None if checkpoint is None else read_state(checkpoint)["step"]):
             print(f"files of an earlier run in {output} are now in {aside}", flush=True)
         save_config(config, output / "config.yaml")
@@ -184,7 +200,7 @@ class Run:
             name: EMAModel(model.parameters(), decay=self.optim.ema_decay, foreach=True)
             for name, model in self.components.items()
         }
-        accelerator.register_for_checkpointing(*self.averages.values())
+        self._bare_optimizer = optimizer
         self._resume()
 
     def batches(self, source: Samples | ShapeStream) -> Iterator[dict[str, Tensor]]:
@@ -300,39 +316,36 @@ class Run:
         if not self.accelerator.is_main_process:
             return
         line = {"step": self.step, **{name: float(f"{value:.5g}") for name, value in values.items()}}
-        with (self.output / "log.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        with full_disk_named(self.output / "log.jsonl"), (self.output / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")  # synced by `save`
         self.accelerator.log(dict(values), step=self.step)
         print(f"step {self.step}/{self.config.steps}", *(f"{k} {v:.4g}" for k, v in values.items()), flush=True)
 
     def picture(self, name: str, image: np.ndarray) -> None:
         """Keeps an (height, width, 3) uint8 picture as `pictures/NAME-STEP.png` and in the trackers."""
         folder = self.output / "pictures"
-        folder.mkdir(exist_ok=True)
-        Image.fromarray(image).save(folder / f"{name}-{self.step:07d}.png")
+        with writing_file(folder / f"{name}-{self.step:07d}.png") as partial:
+            Image.fromarray(image).save(partial, format="PNG")
         for tracker in self.accelerator.trackers:
             if tracker.name == "tensorboard":
                 tracker.log_images({name: image[None]}, step=self.step, dataformats="NHWC")
 
     def save(self) -> Path:
-        """Writes `checkpoint-STEP`: accelerate's state to resume from, and each component's averaged weights, which
-        `from_pretrained` reads. A folder of that name is whole, whenever the run is killed."""
+        """Writes `checkpoint-STEP`: the state to resume from, and each component's averaged weights, which
+        `from_pretrained` reads. A folder of that name is whole, whenever the run is killed or the power fails; older
+        ones are removed after that.
+
+        Raises `OSError` if the disk is full; the checkpoints before stay."""
         folder = self.output / f"checkpoint-{self.step}"
-        unfinished = self.output / f"unfinished-checkpoint-{self.step}"
         if self.accelerator.is_main_process:
-            shutil.rmtree(unfinished, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(unfinished))
-        self.accelerator.wait_for_everyone()  # each process writes the state of its random numbers
-        if self.accelerator.is_main_process:
-            self.save_components(unfinished)
-            save_config(self.settings, unfinished / "config.yaml")
-            state = {"step": self.step, "skipped": self.skipped, "processes": self.accelerator.num_processes}
-            (unfinished / "run.json").write_text(json.dumps(state))
-            shutil.rmtree(folder, ignore_errors=True)
-            unfinished.rename(folder)
+            self._sync_log()
+            numbers = {"step": self.step, "skipped": self.skipped, "processes": self.accelerator.num_processes}
+            with writing_folder(folder, replace=True) as partial:
+                save_state(partial, self._whole, self._bare_optimizer, self.components, self.averages, numbers)
+                self.save_components(partial)
+                save_config(self.settings, partial / "config.yaml")
             for old in checkpoints(self.output)[: -self.config.checkpoint_limit]:
-                shutil.rmtree(old)
+                remove_folder(old)
         self.accelerator.wait_for_everyone()
         self._saved = self.step
         return folder
@@ -341,7 +354,8 @@ class Run:
         """The averaged weights, each component in its folder."""
         with self.averaged():
             for name, model in self.components.items():
-                model.save_pretrained(folder / name)
+                with writing_folder(folder / name, replace=True) as partial:
+                    model.save_pretrained(partial)
 
     def finish(self) -> Path:
         """Writes the averaged weights into the output folder, or before the last step a checkpoint, and closes the
@@ -371,18 +385,21 @@ class Run:
             )
         if self.accelerator.is_main_process:
             self.save_components(self.output)
+            self._sync_log()
         return f"{name} came at the last step: the run is complete, {self.output} holds its weights"
 
     def _resume(self) -> None:
         found, main = chosen_checkpoint(self.config), self.accelerator.is_main_process
         if found is not None:
             check_checkpoint(found, self._whole)
-            self.accelerator.load_state(str(found))
-            for average in self.averages.values():
-                average.to(self.accelerator.device)
+            new = load_state(found, self._whole, self._bare_optimizer, self.components, self.averages)
+            if new:
+                warn(f"another optimiser trained {len(new)} of the weights before: its state is not used for them")
             state = read_state(found)
             self.step, self.skipped = state["step"], state["skipped"]
         if main:
+            for name in self.components:
+                remove_leftovers(self.output / name, self.output)
             forget_after(self.output / "log.jsonl", self.step)
             print(
                 f"{describe_processes(self.accelerator, self.config.mixed_precision)}; "
@@ -391,6 +408,10 @@ class Run:
                 + f" at step {self.step} of {self.config.steps}; output in {self.output}",
                 flush=True,
             )
+
+    def _sync_log(self) -> None:
+        if (log := self.output / "log.jsonl").is_file():
+            sync(log)
 
     def _must_stop(self) -> bool:
         """Whether a signal or `run.minutes` ends the run; true on all processes if it is on one."""
