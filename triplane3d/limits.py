@@ -30,7 +30,6 @@ LIMITS: dict[str, Limit] = {
     "index": Limit(32 << 20, "bytes", "the list of a sharded checkpoint's 100,000 tensors has 10 MB"),
     "yaml": Limit(256 << 10, "bytes", "published settings have 4 kB, and the parser reads 100 kB a second"),
     "card": Limit(1 << 20, "bytes", "the longest model cards have 200 kB"),
-    "card_field": Limit(200, "characters", "a licence is a name such as apache-2.0"),
     "nodes": Limit(400_000, "values", "the class names of ImageNet, twice, are 90,000"),
     "yaml_nodes": Limit(20_000, "values", "published settings have 200; an anchor counts each time it is used"),
     "depth": Limit(64, "levels", "published configs nest 6 levels; Python's own stack ends near 1000"),
@@ -53,9 +52,9 @@ LIMITS: dict[str, Limit] = {
     "photo": Limit(1 << 30, "bytes", "128 megapixels of 16-bit colour without compression have 768 MB"),
     "scans": Limit(64, "scans", "encoders write 10; each costs one pass over the picture"),
     "scan_pixels": Limit(1_600_000_000, "pixels in all scans", "10 scans of the largest photo, 10 s of decoding"),
-    "segments": Limit(10_000, "segments", "a JPEG with a 4 MB profile and notes has 100"),
+    "segments": Limit(10_000, "segments", "a JPEG with a 4 MB profile has 100, each of 64 kB"),
     "chunks": Limit(200_000, "chunks", "a 768 MB PNG in chunks of 8 kB has 94,000"),
-    "notes": Limit(16 << 20, "bytes of notes", "camera makers' notes have up to 1 MB; the decoder reads all at once"),
+    "text_photo": Limit(8 << 20, "bytes of numbers as text", "the decoder reads 2 MB a second; save it as PNG"),
 }
 """What a file may claim, by name."""
 
@@ -371,8 +370,8 @@ def read_weights_header(path: str | Path) -> dict[str, TensorHeader]:
             raise ValueError(f"{where} begins at byte {start} of the data, not at {end}: the file is damaged")
         end = stop
     if end != size - 8 - length:
-        raise ValueError(f"{path} holds {size - 8 - length} bytes of data, where its header describes {end}: "
-                         f"it is cut short or damaged; download it again")  # fmt: skip
+        raise ValueError(f"{path} is no whole safetensors file: it holds {size - 8 - length} bytes of data, where "
+                         f"its header describes {end}; download it again")  # fmt: skip
     return tensors
 
 

@@ -18,6 +18,7 @@ import yaml
 from triplane3d.config.schema import SCRIPTS
 from triplane3d.config.values import convert, describe
 from triplane3d.errors import fail, sentence
+from triplane3d.limits import read_yaml
 
 T = TypeVar("T")
 
@@ -33,10 +34,7 @@ def load_config(
 
     `origins` names where an override comes from, for errors ({"run.steps": "command line, --steps"}).
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML file: {error}") from error
+    values = read_yaml(path) or {}
     if not isinstance(values, dict):
         raise ValueError(f"{path} should hold a mapping of keys to values, not {type(values).__name__}")
     overrides = overrides or {}

@@ -10,10 +10,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from triplane3d.config import RunConfig
 from triplane3d.config.loading import defaults, flatten
+from triplane3d.limits import read_json, read_yaml
 
 FREE = {
     *(f"run.{name}" for name in ("output", "resume", "minutes", "workers", "log_every", "validate_every")),
@@ -56,7 +55,7 @@ def chosen_checkpoint(run: RunConfig) -> Path | None:
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
     """The step of a checkpoint, how many updates were skipped before, and of how many processes the run was."""
-    return json.loads((checkpoint / "run.json").read_text())
+    return read_json(checkpoint / "run.json")
 
 
 def changed_settings(checkpoint: Path, config: Any, processes: int) -> list[str]:
@@ -65,7 +64,7 @@ def changed_settings(checkpoint: Path, config: Any, processes: int) -> list[str]
                  if (folder / "config.yaml").is_file()), None)  # fmt: skip
     now, state = flatten(config), read_state(checkpoint)
     # Keys that are younger than the file had their default.
-    before = defaults(type(config)) | (flatten(yaml.safe_load(path.read_text())) if path else now)
+    before = defaults(type(config)) | (flatten(read_yaml(path)) if path else now)
     changed = [f"{key}: {_shown(before.get(key))}, now {_shown(value)}" for key, value in now.items()
                if key not in FREE and not key.startswith("data.validation") and not _same(before.get(key), value)]
     if state.get("processes", processes) != processes:
