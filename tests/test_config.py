@@ -180,7 +180,7 @@ def test_another_stages_file_is_recognised(given, asked, capsys):
 @pytest.mark.parametrize(
     "text, sentence",
     [("run: 5", "run should be a section of keys, not 5"), ("- a", "should hold a mapping of keys"),
-     ("a: *b", "is no YAML file"), (None, "check the path")],
+     ("a: *b", "is no plain YAML file"), (None, "check the path")],
 )  # fmt: skip
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, text, sentence, capsys):
     path = tmp_path / "stage.yaml"

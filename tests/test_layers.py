@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = [
-    {"signals"},
+    {"signals", "limits"},
     {"errors"},
     {"geometry", "models", "schedulers", "config"},
     {"data", "pipelines"},

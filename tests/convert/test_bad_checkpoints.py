@@ -110,6 +110,12 @@ def malicious(folder: Path) -> None:
     torch.save(content, folder / "model.ckpt")
 
 
+def spoilt(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    one = {"spoilt": change(torch.ones(4, 4))}
+    is_direct3d = "dit:" in (folder / "config.yaml").read_text()
+    torch.save({"vae": one, "dit": one} if is_direct3d else one, folder / "model.ckpt")
+
+
 COMMON: dict[str, Case] = {
     "no config": (lambda folder: (folder / "config.yaml").unlink(), r"config\.yaml does not exist"),
     "empty config": (text("config.yaml", ""), r"config\.yaml is empty"),
@@ -168,7 +174,7 @@ TRIPOSR: dict[str, Case] = {
     "another ViT": (text("vit_config.json", '{"model_type": "dinov2"}'), "'dinov2', where TripoSR has a ViT"),
     "ViT in words": (text("vit_config.json", '{"hidden_size": "wide"}'), "hidden_size must be a whole number"),
     "ViT is no JSON": (text("vit_config.json", "{"), "vit_config.json is no JSON"),
-    "ViT is a list": (text("vit_config.json", "[]"), "should hold a ViT's settings, got list"),
+    "ViT is a list": (text("vit_config.json", "[]"), "should hold an object of keys and values, not list"),
     "another class": (settings(lambda s: s.update(decoder_cls="a.HashMLP")), "'HashMLP', not .* NeRFMLP"),
     "section is text": (settings(lambda s: s.update(renderer="fast")), "renderer must hold keys and values"),
     "no photos' size": (settings(lambda s: s.pop("cond_image_size")), "does not say cond_image_size"),
@@ -200,6 +206,12 @@ PICKLES: dict[str, Case] = {
     "a list": (lambda folder: torch.save([torch.ones(2)], folder / "model.ckpt"), "dict"),
     "numbers among tensors": (
         lambda folder: torch.save({"vae": {"a": 1}, "dit": {"b": 2}, "c": 3}, folder / "model.ckpt"), "tensors only"),
+    "sparse": (lambda folder: spoilt(folder, torch.Tensor.to_sparse), r"plain tensors.*spoilt \(sparse coo\)"),
+    "complex": (lambda folder: spoilt(folder, lambda w: w.to(torch.complex64)), r"spoilt \(of torch.complex64\)"),
+    "quantised": (
+        lambda folder: spoilt(folder, lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8)), "quantised"),
+    "one number for many": (lambda folder: spoilt(folder, lambda w: w[:1, :1].expand(9, 9)), "fewer numbers than"),
+    "on another device": (lambda folder: spoilt(folder, lambda w: w.to("meta")), "spoilt .without data"),
     "text": (text("model.ckpt", "not found"), "neither a pickle of tensors nor safetensors"),
     "empty": (text("model.ckpt", ""), "is empty"),
 }  # fmt: skip

@@ -273,7 +273,7 @@ def test_safetensors_cut_or_strange_are_told(tmp_path: Path) -> None:
         open_checkpoint(tmp_path, ("flat",))
     header = json.dumps({"a": {"dtype": "F8_E8M0", "shape": [8], "data_offsets": [0, 8]}}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
-    with pytest.raises(ValueError, match=r"types not known here: a \(F8_E8M0\)"):
+    with pytest.raises(ValueError, match=r"plain tensors of real numbers; others are a \(F8_E8M0\)"):
         open_checkpoint(tmp_path, ("flat",))
 
 
@@ -347,7 +347,7 @@ def test_settings_that_cannot_be_meant_are_told(
 def test_settings_that_are_not_there_are_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"config.yaml does not exist: the settings that were published"):
         read_settings(tmp_path)
-    with pytest.raises(ValueError, match="other.json cannot be read as settings"):
+    with pytest.raises(ValueError, match="other.json is no JSON"):
         read_settings(write(tmp_path, "{'a': 1}", "other.json") / "other.json")
 
 

@@ -106,11 +106,14 @@ def test_diffusers_loads_the_model_by_its_variant(
 
 
 def test_only_floating_numbers_are_cast_and_none_grows_infinite(tmp_path: Path) -> None:
-    state = {"steps": torch.tensor([70_000]), "on": torch.tensor([True]), "already": torch.tensor([-torch.inf, 1e-9])}
+    state = {"steps": torch.tensor([70_000]), "on": torch.tensor([True]), "tiny": torch.tensor([-1.0, 1e-9])}
     save_weights(tmp_path, entries(state), dtype=torch.float16)
     loaded = load_file(tmp_path / "diffusion_pytorch_model.safetensors")
     assert loaded["steps"].dtype == torch.int64 and loaded["on"].dtype == torch.bool
-    assert loaded["already"].tolist() == [-torch.inf, 0]
+    assert loaded["tiny"].tolist() == [-1, 0]
+    for number in (torch.nan, -torch.inf):
+        with pytest.raises(ValueError, match="broken holds NaN or infinite numbers"):
+            save_weights(tmp_path, entries({"broken": torch.tensor([0, number])}))
     with pytest.raises(ValueError, match=r"large holds 7e\+04, more than torch.float16 can \(6.55e\+04\).*bfloat16"):
         save_weights(tmp_path, entries({"large": torch.tensor([1.0, -7e4])}), dtype=torch.float16)
     save_weights(tmp_path, entries({"large": torch.tensor([1.0, -7e4])}), dtype=torch.bfloat16)

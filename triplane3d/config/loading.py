@@ -19,6 +19,7 @@ from triplane3d.config.schema import SCRIPTS
 from triplane3d.config.values import convert, describe
 from triplane3d.durable import write_file
 from triplane3d.errors import fail, not_there, sentence
+from triplane3d.limits import read_yaml
 
 T = TypeVar("T")
 
@@ -34,12 +35,9 @@ def load_config(
 
     `origins` names where an override comes from, for errors ({"run.steps": "command line, --steps"}).
     """
-    try:
-        if not Path(path).exists():
-            raise FileNotFoundError(not_there(path))
-        values = yaml.safe_load(Path(path).read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML file: {error}") from error
+    if not Path(path).exists():
+        raise FileNotFoundError(not_there(path))
+    values = read_yaml(path) or {}
     if not isinstance(values, dict):
         raise ValueError(f"{path} should hold a mapping of keys to values, not {type(values).__name__}")
     overrides = overrides or {}

@@ -4,7 +4,6 @@ A pickle names functions to call while it is read, and may name any. Here it is 
 alone, which builds tensors, numbers, text and containers and refuses the file at the first name of anything else.
 """
 
-import json
 import re
 import struct
 import zipfile
@@ -15,12 +14,12 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-import yaml
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from triplane3d.config import unknown_key
 from triplane3d.convert.saving import DTYPE_NAMES
+from triplane3d.limits import BoundedLoader, check, read_json, read_weights_header, read_yaml
 
 PICKLE = "model.ckpt"
 SETTINGS_FILES = ("config.yaml", "config.json")
@@ -102,20 +101,12 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} does not exist: the settings that were published beside the checkpoint are "
                                 f"needed; download them too, or name their file")
     _head(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        # The loader is a SafeLoader: it knows no Python objects.
-        values = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=_SettingsLoader)
-        if not isinstance(values, dict) or not values:
-            found = type(values).__name__ if values else "nothing"
-            raise ValueError(f"{path} should hold a mapping of keys to values, not {found}")
-        return _resolve(values, values, (), str(path))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no plain YAML ({_reason(error)}): download it again, or mend that line") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as settings ({_reason(error)}): download it again") from error
-    except RecursionError as error:
-        raise ValueError(f"{path} contains itself, or is nested beyond measure: write it without anchors") from error
+    # The loader is a SafeLoader: it knows no Python objects.
+    values = read_json(path) if path.suffix == ".json" else read_yaml(path, _SettingsLoader)
+    if not isinstance(values, dict) or not values:
+        found = type(values).__name__ if values else "nothing"
+        raise ValueError(f"{path} should hold a mapping of keys to values, not {found}")
+    return _References(values, str(path)).resolve(values, ())
 
 
 def check_settings(settings: Mapping[str, Any], known: Collection[str], where: str) -> None:
@@ -124,7 +115,7 @@ def check_settings(settings: Mapping[str, Any], known: Collection[str], where: s
         raise ValueError("\n".join(unknown_key(key, dict.fromkeys(known), where) for key in unknown))
 
 
-class _SettingsLoader(yaml.SafeLoader):
+class _SettingsLoader(BoundedLoader):
     """YAML as OmegaConf reads it: 1e-4 is a number, though YAML 1.1 wants a dot and a sign (1.0e-4) to see one."""
 
 
@@ -137,36 +128,50 @@ _SettingsLoader.add_implicit_resolver(
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 
 
-def _resolve(value: Any, settings: dict[str, Any], chain: tuple[str, ...], where: str) -> Any:
-    """`value` with each `${dotted.path}` replaced by what stands there; `chain` holds the paths being followed."""
+class _References:
+    """Replaces each `${dotted.path}` by what stands there, with limits on their number and on what they grow to."""
 
-    def follow(reference: re.Match) -> Any:
+    def __init__(self, settings: dict[str, Any], where: str):
+        self.settings = settings
+        self.where = where
+        self.followed = self.values = 0
+
+    def resolve(self, value: Any, chain: tuple[str, ...]) -> Any:
+        """`value` with all references in it replaced; `chain` holds the paths being followed."""
+        self.values += 1
+        check("yaml_nodes", self.values, f"{self.where}, with all references written out")
+        if isinstance(value, dict):
+            return {key: self.resolve(item, chain) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.resolve(item, chain) for item in value]
+        if not isinstance(value, str) or "${" not in value:
+            return value
+        if whole := _REFERENCE.fullmatch(value):
+            return self._follow(whole, chain)
+        text = _REFERENCE.sub(lambda reference: str(self._follow(reference, chain)), value)
+        check("text", len(text), f"{self.where}: {value[:80]!r}")
+        if "${" in text:
+            raise ValueError(f"{self.where}: {value[:80]!r} is no reference of the form ${{section.key}}: write the "
+                             f"value instead")
+        return text
+
+    def _follow(self, reference: re.Match, chain: tuple[str, ...]) -> Any:
         name = reference[1].strip()
         if name in chain:
-            raise ValueError(f"{where}: ${{{name}}} is circular: {' → '.join((*chain, name))}")
-        target: Any = settings
+            raise ValueError(f"{self.where}: ${{{name}}} is circular: {' → '.join((*chain, name)[-6:])}")
+        self.followed += 1
+        check("references", self.followed, self.where)
+        check("depth", len(chain), f"{self.where}: references that lead to references")
+        target: Any = self.settings
         for part in name.split("."):
             if isinstance(target, dict) and part in target:
                 target = target[part]
             elif isinstance(target, list) and part.isdecimal() and int(part) < len(target):
                 target = target[int(part)]
             else:
-                raise ValueError(f"{where}: ${{{name}}} refers to nothing in the file: there is no {part!r}; "
-                                 f"write the value in its place")
-        return _resolve(target, settings, (*chain, name), where)
-
-    if isinstance(value, dict):
-        return {key: _resolve(item, settings, chain, where) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_resolve(item, settings, chain, where) for item in value]
-    if not isinstance(value, str):
-        return value
-    if whole := _REFERENCE.fullmatch(value):
-        return follow(whole)
-    text = _REFERENCE.sub(lambda reference: str(follow(reference)), value)
-    if "${" in text:
-        raise ValueError(f"{where}: {value!r} is no reference of the form ${{section.key}}: write the value instead")
-    return text
+                raise ValueError(f"{self.where}: ${{{name[:80]}}} refers to nothing in the file: there is no "
+                                 f"{part[:80]!r}; write the value in its place")
+        return self.resolve(target, (*chain, name))
 
 
 def _head(path: Path) -> bytes:
@@ -232,6 +237,9 @@ def _state_dict(content: object, where: str) -> Tensors:
     if strangers := [f"{key!r} ({type(value).__name__})" for key, value in content.items()
                      if not isinstance(key, str) or not isinstance(value, Tensor)]:  # fmt: skip
         raise ValueError(f"{where} should hold names and tensors only; others are {_listed(strangers)}")
+    check("tensors", len(content), where)
+    if refused := [f"{name} ({reason})" for name, value in content.items() if (reason := _not_plain(value))]:
+        raise ValueError(f"{where} should hold plain tensors of real numbers; others are {_listed(refused)}")
     return Tensors(
         {name: tuple(value.shape) for name, value in content.items()},
         {name: value.dtype for name, value in content.items()},
@@ -239,22 +247,36 @@ def _state_dict(content: object, where: str) -> Tensors:
     )
 
 
+def _not_plain(tensor: Tensor) -> str:
+    """What keeps a tensor from being a network's weights: "" where nothing does."""
+    if tensor.layout != torch.strided:
+        return str(tensor.layout).removeprefix("torch.").replace("_", " ")
+    if tensor.is_quantized:
+        return f"quantised, {tensor.dtype}"
+    if tensor.dtype not in DTYPE_NAMES or tensor.is_complex():
+        return f"of {tensor.dtype}"
+    if tensor.device.type != "cpu":
+        return f"without data, on the device {tensor.device}"
+    if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+        return f"{tuple(tensor.shape)} with fewer numbers than its shape says"
+    return ""
+
+
 def _open_safetensors(path: Path) -> Tensors:
-    kinds = {name: dtype for dtype, name in DTYPE_NAMES.items()}
+    kinds = {name: dtype for dtype, name in DTYPE_NAMES.items() if not dtype.is_complex}
     _head(path)
-    try:
-        file = safe_open(path, framework="pt")
-        headers = {name: file.get_slice(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no whole safetensors file ({_reason(error)}): download it again") from error
+    headers = read_weights_header(path)
     if not headers:
         raise ValueError(f"{path} holds no tensors")
-    if strangers := [f"{name} ({header.get_dtype()})" for name, header in headers.items()
-                     if header.get_dtype() not in kinds]:
-        raise ValueError(f"{path} holds tensors of types not known here: {_listed(strangers)}")
+    if strangers := [f"{name} ({header.dtype})" for name, header in headers.items() if header.dtype not in kinds]:
+        raise ValueError(f"{path} should hold plain tensors of real numbers; others are {_listed(strangers)}")
+    try:
+        file = safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no whole safetensors file ({_reason(error)}): download it again") from error
     return Tensors(
-        {name: tuple(header.get_shape()) for name, header in headers.items()},
-        {name: kinds[header.get_dtype()] for name, header in headers.items()},
+        {name: header.shape for name, header in headers.items()},
+        {name: kinds[header.dtype] for name, header in headers.items()},
         file.get_tensor,
     )
 

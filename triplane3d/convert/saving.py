@@ -121,9 +121,12 @@ def _stored(dtype: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
 
 
 def _cast(values: Tensor, entry: Entry) -> Tensor:
+    if values.is_floating_point() and not bool(values.isfinite().all()):
+        raise ValueError(f"{entry.name} holds NaN or infinite numbers, so the network could compute nothing: download "
+                         f"the checkpoint again")
     cast = values.to(entry.dtype)
-    if cast.dtype != values.dtype and (cast.isinf() & values.isfinite()).any():
-        raise ValueError(f"{entry.name} holds {values[values.isfinite()].abs().max():.3g}, more than {entry.dtype} can "
+    if cast.dtype != values.dtype and cast.isinf().any():
+        raise ValueError(f"{entry.name} holds {values.abs().max():.3g}, more than {entry.dtype} can "
                          f"({torch.finfo(entry.dtype).max:.3g}): save in torch.bfloat16 or torch.float32")
     return cast
 

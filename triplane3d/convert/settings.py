@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from triplane3d.limits import LIMITS
 from triplane3d.pipelines.arguments import check_number, check_whole
 
-MOST, MOST_LAYERS = 1 << 20, 1000
-"""Beyond these no such network is meant, and building its outline alone would take hours."""
+MOST, MOST_LAYERS = LIMITS["width"].most, LIMITS["layers"].most
 
 
 def check_there(checkpoint: str | Path) -> None:

@@ -5,7 +5,6 @@ arguments. The structure of the vision transformer stands in neither: it is DINO
 beside them says otherwise.
 """
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from triplane3d.convert.positions import resample_positions
 from triplane3d.convert.settings import MOST, check_there, complete, mapping
 from triplane3d.convert.weights import Origin, collect, field_layer, outline, rename
 from triplane3d.durable import writing_folder
+from triplane3d.limits import check_config, read_json
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
 from triplane3d.pipelines.arguments import check_whole
 from triplane3d.pipelines.pipeline_triplane_reconstruction import PRESETS
@@ -327,12 +327,8 @@ def _read_vit(folder: Path) -> ViTConfig:
     base = ViTConfig(layer_norm_eps=1e-12)
     if not path.is_file():
         return base
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no JSON ({error}): download it again, or remove it to mean ViT-B/16") from error
-    if not isinstance(said, dict):
-        raise ValueError(f"{path} should hold a ViT's settings, got {type(said).__name__}")
+    said = read_json(path)
+    check_config(said, str(path))
     known = {*base.to_dict(), "architectures", "torch_dtype", "dtype", "transformers_version", "_name_or_path"}
     check_settings(said, sorted(known), "vit_config.json")
     if said.get("model_type", "vit") != "vit":

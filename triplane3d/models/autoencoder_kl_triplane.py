@@ -12,6 +12,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from triplane3d.limits import check_config
 from triplane3d.models.attention import TriplaneAttentionBlock, cast_for_autocast, through_blocks
 from triplane3d.models.embeddings import fourier_features
 from triplane3d.models.outputs import TriplaneDecoderOutput
@@ -232,6 +233,7 @@ class AutoencoderKLTriplane(StrictLoading, ModelMixin, AttentionMixin, Autoencod
         color_seam_reach: int = 0,
     ):
         super().__init__()
+        check_config(self.config, type(self).__name__)
         self.encoder: nn.Module
         self.decoder: nn.Module
         if encoder_type == "projection":

@@ -15,6 +15,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from triplane3d.limits import check_config
 from triplane3d.models.attention import (
     FeedForward,
     TriplaneAttention,
@@ -147,6 +148,7 @@ class TriplaneReconstructor(StrictLoading, ModelMixin, AttentionMixin, ConfigMix
         token_channels: int | None = None,
     ):
         super().__init__()
+        check_config(self.config, type(self).__name__)
         if not 0 < patch_size <= image_size:
             raise ValueError(f"a picture of image_size={image_size} holds no patch of patch_size={patch_size}")
         if density_activation not in DENSITY_ACTIVATIONS:

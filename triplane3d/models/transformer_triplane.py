@@ -16,6 +16,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from triplane3d.limits import check_config
 from triplane3d.models.attention import (
     ConditionCache,
     FeedForward,
@@ -172,6 +173,7 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         interval_condition: bool = False,
     ):
         super().__init__()
+        check_config(self.config, type(self).__name__)
         if sample_size % patch_size:
             raise ValueError(f"sample_size={sample_size} must be a multiple of patch_size={patch_size}")
         if position_type not in ("planes", "rolled"):

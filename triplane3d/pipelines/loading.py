@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from os import PathLike
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
+
+from triplane3d.limits import read_json
 
 PACKAGE = Path(__file__).parents[1]
 # In an installed package, and in a checkout of the repository.
@@ -29,6 +30,7 @@ logging.getLogger("torchao").addFilter(_concerns_us)
 def register_with_diffusers() -> None:
     """Let `DiffusionPipeline.from_pretrained` and `model_index.json` say `["triplane3d", <class>]`. Idempotent.
 
+    Its `from_pretrained` then checks the folders of our pipelines before it loads them (`guarded_loading`).
     The loader looks a library's loading methods up in `LOADABLE_CLASSES` and a pipeline's class on `diffusers` itself.
     """
     import torch
@@ -40,6 +42,7 @@ def register_with_diffusers() -> None:
     import diffusers
     from diffusers.pipelines import pipeline_loading_utils
 
+    from triplane3d.pipelines.guarded_loading import guard_loading
     from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
     from triplane3d.pipelines.pipeline_triplane_reconstruction import TriplaneReconstructionPipeline
 
@@ -49,6 +52,7 @@ def register_with_diffusers() -> None:
     )
     diffusers.Triplane3DPipeline = Triplane3DPipeline
     diffusers.TriplaneReconstructionPipeline = TriplaneReconstructionPipeline
+    guard_loading((Triplane3DPipeline, TriplaneReconstructionPipeline))
 
 
 HUB_OPTIONS = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision")
@@ -114,7 +118,8 @@ def component_class(folder: str | Path, component: str) -> Any:
     import transformers
 
     index = Path(folder) / "model_index.json"
-    library, name = json.loads(index.read_text()).get(component, [None, None])
+    entry = read_json(index).get(component)
+    library, name = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
     if component == "scheduler":
         home, base, kind, example = diffusers, diffusers.SchedulerMixin, "scheduler of diffusers", "DDIMScheduler"
     else:

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from triplane3d.errors import is_out_of_memory
 from triplane3d.pipelines.color_profiles import convert_grey, convert_strip, transform_to_srgb, without_png_profile
+from triplane3d.pipelines.photo_structure import check_structure
 
 # A file that unpacks to more than any phone's photo is taken for a decompression bomb.
 MAX_PIXELS = 128_000_000
@@ -97,6 +98,8 @@ def decode_photo(photo: object) -> Float[Tensor, "4 height width"]:
     if isinstance(photo, str | PathLike):
         return _open(find_photo(photo))
     if isinstance(photo, Image.Image):
+        if getattr(photo, "fp", None) is not None:  # opened, not yet decoded
+            check_structure(photo.fp, "the picture")  # type: ignore[attr-defined]
         return _decode(photo, "the picture")
     if isinstance(photo, np.ndarray):
         channels = photo[..., None] if photo.ndim == 2 else photo
@@ -147,6 +150,7 @@ def _open(path: Path) -> Float[Tensor, "4 height width"]:
         raise ValueError(f"{path} may not be read: change its permissions") from error
     with file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        check_structure(file, str(path))
         try:
             picture = _identify(file)
         except UnidentifiedImageError as error:
