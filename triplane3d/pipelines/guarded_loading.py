@@ -17,6 +17,7 @@ import torch
 import transformers
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from diffusers.guiders import BaseGuidance
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
@@ -37,7 +38,7 @@ ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_at
 
 FAULTS = (
     ArithmeticError, AssertionError, AttributeError, BufferError, ImportError, LookupError, RuntimeError,
-    SafetensorError, TypeError,
+    SafetensorError, StrictDataclassError, TypeError,
 )  # fmt: skip
 """What diffusers, transformers and torch raise for files that are not what they should be, besides ValueError."""
 
