@@ -122,7 +122,9 @@ TOO_MUCH: dict[str, list[Callable[[Path], None]]] = {
     "samples": [config(num_samples_per_ray=10**6)],
     "timesteps": [config(num_train_timesteps=10**9), config(presets={"draft": {"num_inference_steps": 10**9}})],
     "list": [config(trained_betas=[0.1] * 100_001)],
-    "parameters": [config(num_layers=900, hidden_size=10_000), lambda _: TriplaneTransformer(attention_head_dim=50_000)],
+    "parameters": [
+        config(num_layers=900, hidden_size=10_000), lambda _: TriplaneTransformer(attention_head_dim=50_000)
+    ],
     "photo": [large(1 << 30, decode_photo)],
     "text_photo": [photo(b"P3\n9 9 255\n" + b"1 " * (4 << 20))],
     "scans": [photo(scans(1000, 1500))],
@@ -148,9 +150,8 @@ def test_all_that_the_library_ships_is_within_the_limits() -> None:
         check_config(read_json(path), str(path))
     for path in ROOT.glob("configs/**/*.yaml"):
         assert read_yaml(path)
-    for name in ("mini", "base", "direct3d"):  # the estimate is of the right size
-        millions = estimated_parameters(read_json(ROOT / "pipelines" / name / "transformer" / "config.json")) / 1e6
-        assert {"mini": 5, "base": 200, "direct3d": 300}[name] < millions < {"mini": 40, "base": 900, "direct3d": 2000}[name]
+    transformer = read_json(ROOT / "pipelines" / "mini" / "transformer" / "config.json")
+    assert 9.9e6 / 2 < estimated_parameters(transformer) < 2 * 9.9e6  # its weights are 9.9 million numbers
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
@@ -161,7 +162,7 @@ def test_numbers_that_are_none_are_refused(number: float) -> None:
 
 
 @pytest.mark.parametrize(("content", "words"), [
-    ("a: &a [*a]", "contains itself"), ("a: 2001-99-99", "month"), ("? [a]\n: 1", "unhashable"), ("\x00", "unacceptable"),
+    ("a: &a [*a]", "contains itself"), ("a: 2001-99-99", "month"), ("? [a]\n: 1", "unhashable"), ("\x00", "accept"),
 ])  # fmt: skip
 def test_yaml_that_its_parser_stumbles_over_is_one_sentence(content: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(content)

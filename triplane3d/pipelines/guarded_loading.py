@@ -17,6 +17,7 @@ import torch
 import transformers
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from diffusers.guiders import BaseGuidance
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
@@ -37,7 +38,7 @@ ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_at
 
 FAULTS = (
     ArithmeticError, AssertionError, AttributeError, BufferError, ImportError, LookupError, RuntimeError,
-    SafetensorError, TypeError,
+    SafetensorError, StrictDataclassError, TypeError,
 )  # fmt: skip
 """What diffusers, transformers and torch raise for files that are not what they should be, besides ValueError."""
 
@@ -77,14 +78,25 @@ def guard_loading(pipeline_classes: tuple[type[DiffusionPipeline], ...]) -> None
 
 
 def _ours(cls: type, folder: Path, pipeline_classes: tuple[type, ...]) -> type | None:
-    """The class of ours that `cls` is, or that the folder names; None where it is neither."""
+    """The class of ours that `cls` is, or that the folder names; None where it is neither.
+
+    Raises:
+        ValueError: where the folder's index cannot be read, or names an unknown class for parts of ours.
+    """
     if issubclass(cls, pipeline_classes):
         return cls
-    try:
-        name = read_json(folder / INDEX).get("_class_name")
-    except (ValueError, OSError):  # no folder, or not one of ours: diffusers says what is wrong with it
+    if not (folder / INDEX).is_file():  # no folder, or one that diffusers knows how to refuse
         return None
-    return next((known for known in pipeline_classes if known.__name__ == name), None)
+    index = read_json(folder / INDEX)
+    name = index.get("_class_name")
+    known = {pipeline_class.__name__: pipeline_class for pipeline_class in pipeline_classes}
+    has_our_parts = any(isinstance(entry, list) and entry[:1] == ["triplane3d"] for entry in index.values())
+    if has_our_parts and not hasattr(diffusers, str(name)):
+        raise ValueError(
+            f"{folder / INDEX}: _class_name is {str(name)[:80]!r}, where {' or '.join(known)} is expected: download "
+            "the pipeline again, or load it with its own class"
+        )
+    return known.get(str(name))
 
 
 @contextmanager
