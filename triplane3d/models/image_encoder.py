@@ -5,6 +5,7 @@ docs/encoders.md says which settings go with which.
 """
 
 import inspect
+from contextlib import nullcontext
 from copy import deepcopy
 
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from triplane3d.models.convolutions import SafeConvolutions
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 
 
@@ -26,7 +28,8 @@ def image_tokens(
     # DINOv2 interpolates unasked and ResNet has no positions; the others do it only if told to.
     can_interpolate = "interpolate_pos_encoding" in inspect.signature(encoder.forward).parameters
     options = {"interpolate_pos_encoding": True} if can_interpolate else {}
-    hidden_state = encoder(pixel_values, **options).last_hidden_state
+    with SafeConvolutions() if pixel_values.device.type == "cpu" else nullcontext():
+        hidden_state = encoder(pixel_values, **options).last_hidden_state
     if hidden_state.ndim == 4:  # a convolutional network's feature map
         return rearrange(hidden_state, "batch feature row column -> batch (row column) feature")
     return hidden_state

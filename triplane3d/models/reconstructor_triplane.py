@@ -24,6 +24,7 @@ from triplane3d.models.attention import (
     through_blocks,
 )
 from triplane3d.models.outputs import TriplaneReconstructorOutput
+from triplane3d.models.convolutions import SafeConvolutions
 from triplane3d.models.pixels import IMAGE_STATISTICS, resize_square
 from triplane3d.models.radiance import DENSITY_ACTIVATIONS, TriplaneRadianceField
 from triplane3d.models.triplane import PlaneAxes, TriplaneFieldDecoder
@@ -64,7 +65,8 @@ class VisionTransformer(nn.Module):
         self.gradient_checkpointing = False
 
     def forward(self, pixel_values: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch tokens dim"]:
-        patches = rearrange(self.patch_embed(pixel_values), "batch dim row column -> batch (row column) dim")
+        with SafeConvolutions():
+            patches = rearrange(self.patch_embed(pixel_values), "batch dim row column -> batch (row column) dim")
         class_token = self.class_token.to(patches.dtype).expand(len(patches), -1, -1)
         hidden_states = torch.cat([class_token, patches], dim=1) + self.positions.to(patches.dtype)
         return self.norm_out(through_blocks(self, self.blocks, hidden_states))

@@ -33,6 +33,7 @@ from triplane3d.training.denoiser import PIPELINE_SETTINGS, check_views, choose_
 from triplane3d.training.flow_map import Conditions, Lecturer, Lessons, Velocity, guided_velocity
 from triplane3d.training.growth import grown_transformer
 from triplane3d.training.inputs import check_model, check_pipeline
+from triplane3d.training.precision import check_precision
 from triplane3d.training.run import Run, start
 from triplane3d.training.sources import check_source, held_out_photos, latents_and_photos
 
@@ -108,7 +109,11 @@ def train(config: DistillConfig) -> Path:
     if config.validate_at and (held_out := held_out_photos(config.data)) is not None:
         measure = accelerator.autocast()(partial(validate_few, pipeline, held_out, config))
 
-    for batch in run.batches(latents_and_photos(config.data, pipeline.vae, accelerator)):
+    encoders = {"image_encoder": pipeline.image_encoder, "pixel_encoder": pipeline.pixel_encoder}
+    encoders = {name: encoder for name, encoder in encoders.items() if encoder is not None}
+    for number, batch in enumerate(run.batches(latents_and_photos(config.data, pipeline.vae, accelerator))):
+        if number == 0:  # frozen and outside of the objective, whose precision `run.losses` checks
+            check_precision(accelerator, encoders, partial(seen, pipeline, batch, config))
         with accelerator.autocast():
             conditions = seen(pipeline, batch, config, run.common)
             lessons = lecturer.draw(batch["latents"], conditions)

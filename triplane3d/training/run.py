@@ -52,6 +52,7 @@ from triplane3d.training.checkpoints import (
 from triplane3d.training.optim import make_optimizer
 from triplane3d.training.processes import describe_batch, describe_processes, make_accelerator
 from triplane3d.training.state import load_state, read_state, save_state
+from triplane3d.training.precision import check_objective
 from triplane3d.training.throughput import count_flops, matmul_ceiling, shapes
 
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
@@ -426,6 +427,7 @@ class Run:
     def _measure(self, args: Sequence[Any], kwargs: Mapping[str, Any], batch: tuple) -> None:
         accelerator, start = self.accelerator, time.perf_counter()
         if not self._flops:
+            check_objective(accelerator, self._whole, args, kwargs, batch_size=self.config.batch_size)
             dtype = torch.bfloat16 if self.config.mixed_precision == "bf16" else torch.float32
             accelerator.wait_for_everyone()  # processes that share a machine are measured sharing it
             ceiling = torch.tensor(matmul_ceiling(accelerator.device, dtype), device=accelerator.device)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,14 +34,7 @@ def count_flops(
     Leaves no trace: gradients, buffers and random numbers are as before.
     """
     rows = min(COUNTED, batch_size)
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {name: cut(one) for name, one in value.items()}
-        if is_dataclass(value) and not isinstance(value, type):
-            return replace(value, **{one.name: cut(getattr(value, one.name)) for one in fields(value)})
-        return value[:rows] if isinstance(value, Tensor) and value.ndim and len(value) == batch_size else value
-
+    args, kwargs = first_rows((args, kwargs), rows, batch_size=batch_size)
     parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     buffers = [(buffer, buffer.clone()) for buffer in objective.buffers()]
     devices = {parameter.device for parameter in parameters if parameter.device.type == "cuda"}
@@ -53,11 +47,23 @@ def count_flops(
         counter,
     ):
         # Not by a call of the module itself, which would be of its compiled form.
-        loss = objective.forward(*map(cut, args), **{name: cut(value) for name, value in kwargs.items()})["loss"]
+        loss = objective.forward(*args, **kwargs)["loss"]
         torch.autograd.grad(loss, parameters, allow_unused=True)
     for buffer, before in buffers:
         buffer.copy_(before)
     return counter.get_total_flops() / rows
+
+
+def first_rows(value: Any, rows: int, *, batch_size: int) -> Any:
+    """The first `rows` samples of a batch, however it is wrapped: what all tensors of length `batch_size` hold."""
+    cut = partial(first_rows, rows=rows, batch_size=batch_size)
+    if isinstance(value, Mapping):
+        return {name: cut(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [cut(one) for one in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{one.name: cut(getattr(value, one.name)) for one in fields(value)})
+    return value[:rows] if isinstance(value, Tensor) and value.ndim and len(value) == batch_size else value
 
 
 def shapes(value: Any) -> tuple:
