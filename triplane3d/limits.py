@@ -154,6 +154,7 @@ class BoundedLoader(yaml.SafeLoader):
         before, self.depth = self.nodes, self.depth + 1
         self._check("depth", self.depth)
         node = super().compose_node(parent, index)
+        assert node is not None, "only a document may be empty, and it has no parent"
         self.depth -= 1
         if alias and node not in self.sizes:
             raise yaml.YAMLError("an anchor contains itself: write the values out")

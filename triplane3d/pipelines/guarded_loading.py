@@ -149,10 +149,10 @@ def check_pipeline_folder(folder: str | Path, pipeline_class: type, given: Mappi
 
 
 def _check_class(entry: list, where: str) -> None:
-    library, name = entry if len(entry) == 2 else (None, None)
-    bases = BASES.get(library) if isinstance(library, str) else None
+    library, name = entry if len(entry) == 2 and all(isinstance(part, str) for part in entry) else ("", "")
+    bases = BASES.get(library)
     home = {"diffusers": diffusers, "transformers": transformers}.get(library) if bases else None
-    found = _public_class(library, name, home) if bases and isinstance(name, str) else None
+    found = _public_class(library, name, home) if bases else None
     if not bases or not isinstance(found, type) or not issubclass(found, bases):
         known = "; ".join(f"{library}: {', '.join(base.__name__ for base in of)}" for library, of in BASES.items())
         raise ValueError(
