@@ -23,8 +23,8 @@ from triplane3d.models.attention import (
     cast_for_autocast,
     through_blocks,
 )
-from triplane3d.models.outputs import TriplaneReconstructorOutput
 from triplane3d.models.convolutions import SafeConvolutions
+from triplane3d.models.outputs import TriplaneReconstructorOutput
 from triplane3d.models.pixels import IMAGE_STATISTICS, resize_square
 from triplane3d.models.radiance import DENSITY_ACTIVATIONS, TriplaneRadianceField
 from triplane3d.models.triplane import PlaneAxes, TriplaneFieldDecoder

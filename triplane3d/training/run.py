@@ -50,9 +50,9 @@ from triplane3d.training.checkpoints import (
     warn,
 )
 from triplane3d.training.optim import make_optimizer
+from triplane3d.training.precision import check_objective
 from triplane3d.training.processes import describe_batch, describe_processes, make_accelerator
 from triplane3d.training.state import load_state, read_state, save_state
-from triplane3d.training.precision import check_objective
 from triplane3d.training.throughput import count_flops, matmul_ceiling, shapes
 
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
