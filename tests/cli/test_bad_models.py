@@ -1,5 +1,6 @@
 """A saved pipeline with a file that is missing or not whole is one sentence, from info and from generate."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,15 +22,15 @@ def copy(model: Path, tmp_path: Path) -> Path:
     [
         (TRANSFORMER, lambda content: POINTER, "is a Git LFS pointer, not the file itself: run `git lfs pull`"),
         (ENCODER, lambda content: POINTER, "is a Git LFS pointer"),
-        (TRANSFORMER, lambda content: content[: len(content) // 2], "is damaged or cut short"),
-        (ENCODER, lambda content: content[: len(content) // 2], "is damaged or cut short"),
-        (ENCODER, lambda content: content[:20], "is damaged or cut short"),
-        (ENCODER, lambda content: b"", "is damaged or cut short"),
+        (TRANSFORMER, lambda content: content[: len(content) // 2], "is no whole safetensors file"),
+        (ENCODER, lambda content: content[: len(content) // 2], "is no whole safetensors file"),
+        (ENCODER, lambda content: content[:20], "is no whole safetensors file"),
+        (ENCODER, lambda content: b"", "is no whole safetensors file"),
         ("model_index.json", lambda content: POINTER, "is a Git LFS pointer"),
-        ("model_index.json", lambda content: b"", "is not valid JSON"),
-        ("model_index.json", lambda content: b"[]", "must hold a JSON object, got list"),
-        ("transformer/config.json", lambda content: b"{", "is not valid JSON"),
-        ("transformer/config.json", lambda content: b"\xff", "is not valid JSON"),
+        ("model_index.json", lambda content: b"", "is no JSON"),
+        ("model_index.json", lambda content: b"[]", "should hold an object of keys and values, not list"),
+        ("transformer/config.json", lambda content: b"{", "is no JSON"),
+        ("transformer/config.json", lambda content: b"\xff", "is no text in UTF-8"),
     ],
 )
 def test_a_file_that_is_not_whole_is_named(
@@ -70,7 +71,7 @@ def test_a_missing_shard_is_named(crossing: object, image: Path, run: Callable, 
     ("name", "old", "new", "sentence"),
     [
         ("model_index.json", '"resolution": 12', '"resolution": "x"', "presets must hold a section of numbers"),
-        ("README.md", "", "---\nlicense: [\n---\n", "README.md is not a model card"),
+        ("README.md", "", "---\nlicense: [\n---\n", "README.md is no plain YAML file"),
         ("README.md", "", "---\n- a\n---\n", "README.md is not a model card"),
     ],
 )
@@ -82,3 +83,21 @@ def test_info_names_what_it_cannot_read(
     (copy / name).write_text(content.replace(old, new))
     result = run("info", copy)
     assert result.exit_code == 2 and sentence in result.stderr and result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("level", ['{"a": 1}', "[null]", '"x"'])
+@pytest.mark.parametrize("key", ["image_encoder", "presets", "level", "_class_name"])
+def test_info_ends_without_a_traceback_whatever_a_value_is(copy: Path, run: Callable, key: str, level: str) -> None:
+    index = json.loads((copy / "model_index.json").read_text())
+    index[key] = [["transformers"], json.loads(level)] if key == "image_encoder" else json.loads(level)
+    (copy / "model_index.json").write_text(json.dumps(index))
+    result = run("info", copy)
+    assert result.exit_code in (0, 2) and "Traceback" not in result.output, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_a_card_cannot_drive_the_terminal(copy: Path, run: Callable) -> None:
+    (copy / "README.md").write_text("---\nlicense: mit\n---\nRed \x1b[31mand \u202eback, 椅子 \N{CHAIR}\n")
+    result = run("info", copy)
+    assert "\x1b" not in result.output and "\u202e" not in result.output
+    assert "Red \\x1b[31mand \\u202eback, 椅子 \N{CHAIR}" in result.output

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +20,7 @@ def prepare_streams() -> None:
 def say(line: str) -> None:
     """A result, on standard output."""
     try:
-        typer.echo(line)
+        typer.echo(printable(line))
     except BrokenPipeError:
         raise  # whoever read the output has gone: typer ends the command without a word
     except OSError as error:
@@ -28,7 +29,20 @@ def say(line: str) -> None:
 
 def tell(line: str) -> None:
     """Anything but a result, on standard error."""
-    typer.echo(line, err=True)
+    typer.echo(printable(line), err=True)
+
+
+def printable(text: str) -> str:
+    """`text` with control characters written out: those of a model card or a file name could drive a terminal."""
+    return "".join(
+        character.encode("unicode_escape").decode("ascii") if _drives_terminals(character) else character
+        for character in text
+    )
+
+
+def _drives_terminals(character: str) -> bool:
+    """Control and format characters and lone surrogates; not line feeds, tabs and the joiner within emoji."""
+    return character not in "\n\t\u200d" and unicodedata.category(character) in ("Cc", "Cf", "Cs")
 
 
 def read_input(path: Path) -> None:

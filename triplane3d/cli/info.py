@@ -1,5 +1,6 @@
 """`triplane3d info`: what a saved pipeline is, read from its files."""
 
+import re
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +11,15 @@ from triplane3d.cli.console import say
 from triplane3d.cli.errors import errors_are_sentences, fail
 from triplane3d.cli.generate import OPTIONS
 from triplane3d.cli.models import find_local, takes_views
+from triplane3d.limits import parse_yaml, read_text
 from triplane3d.pipelines.loading import embedded_names
 from triplane3d.pipelines.saved import INDEX, component_names, files_below, read_json, tensors, variants
+
+FRONT_MATTER = re.compile(r"\s*---\s*?\n(.*?)\n---\s*?\n", re.DOTALL)
+"""The YAML at the head of a model card."""
+
+WRONG_TYPES = (TypeError, AttributeError, LookupError, ArithmeticError)
+"""Raised where a value of a JSON file is of another type than the code that reads it expects."""
 
 
 def info(
@@ -35,6 +43,16 @@ def info(
 def _describe(model: str, folder: Path) -> list[str]:
     """What is printed. Raises ValueError or OSError for a file that is not whole."""
     index = read_json(folder / INDEX)
+    try:
+        return _described(model, folder, index)
+    except WRONG_TYPES as error:
+        raise ValueError(
+            f"{folder / INDEX} holds values of other types than expected ({type(error).__name__}: {error}): save or "
+            "download it again"
+        ) from error
+
+
+def _described(model: str, folder: Path, index: dict[str, Any]) -> list[str]:
     lines = [f"{model}: {index.get('_class_name', 'unknown class')} in {folder}"]
     license_name, summary = _read_card(folder / "README.md")
     lines.append(f"licence: {license_name}")
@@ -91,16 +109,14 @@ def _read_card(path: Path) -> tuple[str, str]:
     """The licence and the first paragraph of a model card."""
     if not path.is_file():
         return "not stated (the folder has no model card)", ""
-    from huggingface_hub import ModelCard
-    from yaml import YAMLError
-
-    try:
-        card = ModelCard.load(path)
-    except (YAMLError, ValueError) as error:
-        raise ValueError(f"{path} is not a model card ({' '.join(str(error).split())}): correct it") from error
-    paragraphs = (block.strip() for block in card.text.split("\n\n"))
+    text = read_text(path, "card")
+    front = FRONT_MATTER.match(text)
+    about = (parse_yaml(front[1], str(path)) if front else None) or {}
+    if not isinstance(about, dict):
+        raise ValueError(f"{path} is not a model card: its head should hold keys and values, got {about!r}")
+    paragraphs = (block.strip() for block in (text[front.end() :] if front else text).split("\n\n"))
     summary = next((block for block in paragraphs if block and not block.startswith(("#", "|", "<", "!", "```"))), "")
-    return str(card.data.license or "not stated"), summary
+    return str(about.get("license") or "not stated")[:100], summary
 
 
 def _weigh(folder: Path) -> tuple[int, list[str], int]:

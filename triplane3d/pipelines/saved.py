@@ -1,13 +1,12 @@
 """What lies in a saved pipeline's folder: JSON files, weights and their variants, and whether each file is whole."""
 
-import json
 import re
 from collections.abc import Collection, Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from triplane3d import limits
 
 INDEX = "model_index.json"
 CONFIGS = ("config.json", "scheduler_config.json", "preprocessor_config.json")
@@ -21,15 +20,8 @@ older model-00001-of-00002.variant.safetensors."""
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises ValueError with a sentence for any other content, OSError for no file."""
-    content = path.read_bytes()
-    _check_pointer(path, content)
-    try:
-        values = json.loads(content)
-    except ValueError as error:  # not UTF-8, or not JSON
-        raise ValueError(f"{path} is not valid JSON ({error}): save or download it again") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(values).__name__}: save or download it again")
-    return values
+    _check_pointer(path)
+    return limits.read_json(path)
 
 
 def component_names(index: dict[str, Any]) -> list[str]:
@@ -92,15 +84,9 @@ def saved_variant(folder: str | PathLike) -> str | None:
 
 def tensors(path: Path) -> Iterator[tuple[str, list[int], str]]:
     """Name, shape and type of each tensor of a safetensors file, from its header; ValueError where it is not whole."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            for key in file.keys():
-                tensor = file.get_slice(key)
-                yield key, tensor.get_shape(), tensor.get_dtype()
-    except SafetensorError as error:
-        with path.open("rb") as content:
-            _check_pointer(path, content.read(len(LFS_POINTER)))
-        raise ValueError(f"{path} is damaged or cut short ({error}): save or download it again") from error
+    _check_pointer(path)
+    for name, header in limits.read_weights_header(path).items():
+        yield name, list(header.shape), header.dtype
 
 
 def check_saved(folder: Path) -> None:
@@ -126,8 +112,10 @@ def check_saved(folder: Path) -> None:
                 break
 
 
-def _check_pointer(path: Path, content: bytes) -> None:
-    if content.startswith(LFS_POINTER):
+def _check_pointer(path: Path) -> None:
+    with path.open("rb") as file:
+        begins = file.read(len(LFS_POINTER))
+    if begins == LFS_POINTER:
         raise ValueError(
             f"{path} is a Git LFS pointer, not the file itself: run `git lfs pull` in its repository, or download it"
         )
