@@ -155,6 +155,8 @@ def full_disk_named(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         number = getattr(error, "errno", None)
+        if isinstance(error, OSError) and (number is None or error.strerror != os.strerror(number)):
+            raise  # whoever raised it has found words of its own
         if number not in FULL and not any(text in str(error) for text in FULL_TEXTS):
             raise
         why = "the disk has no room for it"

@@ -10,6 +10,7 @@ from PIL import Image
 from triplane3d import Triplane3DPipeline
 from triplane3d.evaluation.cases import Case
 from triplane3d.geometry.field import Field
+from triplane3d.pipelines.calls import Calls, DenoisingState
 
 Answer = Callable[..., Field]
 
@@ -22,6 +23,7 @@ class ScriptedPipeline(Triplane3DPipeline):
 
     def __init__(self, cases: Sequence[Case], answer: Answer) -> None:
         self._internal_dict = FrozenDict({"level": 0.0})
+        self._calls = Calls(DenoisingState)
         self.cases = {case.picture.tobytes(): case for case in cases}
         self.answer, self.guider, self.asked, self.fields = answer, None, [], []
 

@@ -155,8 +155,9 @@ def generate(
         with errors_are_sentences():
             check_mesh_options(up, size, faces)
             check_background_removal(background_removal)
-        # Doubts about masks are printed below, once.
-        logging.getLogger("triplane3d.pipelines.background").setLevel(logging.ERROR)
+        doubts = logging.getLogger("triplane3d.pipelines.background")  # printed below, once
+        resources.callback(doubts.setLevel, doubts.level)
+        doubts.setLevel(logging.ERROR)
         pipe = load(model, device, dtype, variant=variant, revision=revision)
         chosen = _options(pipe, model, quality, dict(zip(OPTIONS, (steps, guidance, resolution, level), strict=True)))
         if views:
