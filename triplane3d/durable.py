@@ -148,6 +148,10 @@ def remove_temporaries(folder: Path) -> None:
             _remove_unless_in_use(partial)
 
 
+class FullDiskError(OSError):
+    """The disk, a quota or the largest size of a file was used up. The outermost folder that is written names it."""
+
+
 @contextmanager
 def full_disk_named(path: Path) -> Iterator[None]:
     """Errors of a full disk, of whichever library, become an `OSError` in plain words."""
@@ -155,8 +159,9 @@ def full_disk_named(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         number = getattr(error, "errno", None)
-        if isinstance(error, OSError) and (number is None or error.strerror != os.strerror(number)):
-            raise  # whoever raised it has found words of its own
+        if isinstance(error, OSError) and not isinstance(error, FullDiskError):
+            if number is None or error.strerror != os.strerror(number):
+                raise  # whoever raised it has found words of its own
         if number not in FULL and not any(text in str(error) for text in FULL_TEXTS):
             raise
         why = "the disk has no room for it"
@@ -166,7 +171,7 @@ def full_disk_named(path: Path) -> Iterator[None]:
             why = "the file would be larger than the system permits"
         parent = next(parent for parent in path.parents if parent.exists())
         free = shutil.disk_usage(parent).free / 1e6
-        full = OSError(
+        full = FullDiskError(
             f"{path.name} could not be written to {path.parent}: {why} ({free:,.0f} MB are free there). What was there "
             "before is unchanged; make room, then give the command again"
         )
