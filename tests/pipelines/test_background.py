@@ -1,6 +1,7 @@
 """The object is found by the way asked for or the best at hand; how surely, and any doubt, are said."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from background_scenes import draw_scene
 from PIL import Image
 from torch import Tensor
 from transformers import (
@@ -21,8 +23,13 @@ from transformers import (
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 from transformers.models.vitmatte.image_processing_pil_vitmatte import VitMatteImageProcessorPil
 
-from triplane3d.pipelines import background
-from triplane3d.pipelines.background import MATTING_VARIABLE, check_background_removal, remove_background
+from triplane3d.pipelines.background import (
+    MATTING_VARIABLE,
+    check_background_removal,
+    networks,
+    removal,
+    remove_background,
+)
 
 
 def disc(size: int = 160, radius: float = 0.5, at: tuple[float, float] = (0.0, 0.0)) -> Tensor:
@@ -59,7 +66,7 @@ def _nothing_at_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(params=["grabcut", "border"])
 def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "border":
-        monkeypatch.setattr(background, "find_spec", lambda name: None)
+        monkeypatch.setattr(removal, "find_spec", lambda name: None)
     else:
         pytest.importorskip("cv2")
     return request.param
@@ -172,7 +179,7 @@ def test_rembg_runs_where_its_model_lies_in_its_cache(tmp_path: Path, monkeypatc
 
     def new_session(model: str) -> str:
         asked.append(model)
-        assert background.os.environ["MODEL_CHECKSUM_DISABLED"], "a doubtful checksum must not lead to a download"
+        assert os.environ["MODEL_CHECKSUM_DISABLED"], "a doubtful checksum must not lead to a download"
         return "session"
 
     def remove(picture: Image.Image, *, session: str, only_mask: bool) -> Image.Image:
@@ -182,8 +189,8 @@ def test_rembg_runs_where_its_model_lies_in_its_cache(tmp_path: Path, monkeypatc
     fake: Any = ModuleType("rembg")
     fake.new_session, fake.remove = new_session, remove
     monkeypatch.setitem(sys.modules, "rembg", fake)
-    monkeypatch.setattr(background, "find_spec", lambda name: name == "rembg" or None)
-    background._session.cache_clear()
+    monkeypatch.setattr(networks, "find_spec", lambda name: name == "rembg" or None)
+    networks._session.cache_clear()
     photo = photographed(truth, torch.rand(3, 160, 160))
     assert remove_background(photo)[1].method != "rembg", "its model is not there"
 
@@ -192,8 +199,8 @@ def test_rembg_runs_where_its_model_lies_in_its_cache(tmp_path: Path, monkeypatc
     rgba, matte = remove_background(photo)
     assert matte.method == "rembg" and asked == ["u2net"]
     assert overlap(rgba, truth) > 0.99
-    assert "MODEL_CHECKSUM_DISABLED" not in background.os.environ
-    background._session.cache_clear()
+    assert "MODEL_CHECKSUM_DISABLED" not in os.environ
+    networks._session.cache_clear()
 
 
 @pytest.fixture
@@ -285,7 +292,7 @@ def test_vitmatte_decides_the_edge_of_a_mask_and_nothing_else(tmp_path: Path) ->
 def test_a_way_that_cannot_run_is_refused_with_what_to_do(
     method: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "find_spec", lambda name: None)
+    monkeypatch.setattr(removal, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=sentence):
         check_background_removal(method)
     with pytest.raises(ValueError, match=sentence):
@@ -301,3 +308,68 @@ def test_models_that_are_no_foreground_models_are_refused(tmp_path: Path) -> Non
         (tmp_path / "config.json").write_text(config)
         with pytest.raises(ValueError, match=sentence):
             check_background_removal(str(tmp_path))
+
+
+def test_twelve_rows_of_background_below_an_object_are_no_cut(method: str) -> None:
+    """The frame in which GrabCut may find no object is wider than these rows."""
+    tall = torch.zeros(512, 384)
+    tall[150:500, 110:270] = 1
+    wall = torch.linspace(0.5, 0.8, 512)[:, None].expand(3, 512, 384)
+    rgba, matte = remove_background(photographed(tall, wall))
+    assert overlap(rgba, tall) > 0.95 and matte.warning is None
+    tall[500:] = tall[499]
+    assert "cut off at the photo's bottom" in remove_background(photographed(tall, wall))[1].warning
+
+
+@pytest.mark.parametrize("contrast", [0.08, 0.15, 0.3])
+def test_half_an_object_in_nearly_the_backdrops_colour_is_found_or_warned_about(contrast: float) -> None:
+    pytest.importorskip("cv2")
+    truth, noise = disc(256), torch.randn(3, 256, 256, generator=torch.Generator().manual_seed(2))
+    wall = torch.tensor([0.55, 0.6, 0.7])[:, None, None] + 0.01 * noise
+    photo = photographed(truth, wall)
+    left = truth.bool() & (torch.linspace(-1, 1, 256) < 0.1)
+    photo[:3, left] = (wall - contrast)[:, left]
+    shaded = left & (torch.linspace(-1, 1, 256)[:, None] > 0.3)
+    photo[:3, shaded] -= 0.15
+    rgba, matte = remove_background(photo)
+    assert overlap(rgba, truth) > 0.85 or matte.warning is not None
+
+
+def test_what_reaches_into_the_photo_is_no_part_of_the_object(method: str) -> None:
+    wall = backdrops()["grain"].clone()
+    wall[:, :30, 100:150] = torch.tensor([0.1, 0.5, 0.2])[:, None, None]
+    rgba, matte = remove_background(photographed(disc(), wall))
+    assert overlap(rgba, disc()) > 0.95 and matte.warning is None
+
+
+def test_a_horizon_and_a_vignette_are_background(method: str) -> None:
+    axis = torch.linspace(-1, 1, 256)
+    room = torch.where((axis > 0.2)[:, None], 0.35, 0.75).expand(3, 256, 256)
+    corners = (0.75 * (1 - 0.35 * (axis[:, None] ** 2 + axis**2))).expand(3, 256, 256)
+    for wall in (room, corners):
+        rgba, matte = remove_background(photographed(disc(256), wall))
+        assert overlap(rgba, disc(256)) > 0.95 and matte.warning is None
+
+
+def test_the_edge_of_the_mask_is_as_soft_as_the_objects(method: str) -> None:
+    """A disc blurred over some pixels, in a photo much larger than the mask is found on."""
+    axis = torch.linspace(-1, 1, 1200)
+    radius = (axis[:, None] ** 2 + axis**2).sqrt()
+    truth = ((0.5 - radius) / 0.004).sigmoid()
+    rgba, _ = remove_background(photographed(truth, torch.ones(3, 1200, 1200)))
+    assert float((rgba[3] - truth).abs().mean()) < 0.015
+    assert bool((rgba[3][radius < 0.4] == 1).all()) and bool((rgba[3][radius > 0.6] == 0).all())
+
+
+def test_masks_of_rendered_objects_are_as_good_as_docs_photos_md_says() -> None:
+    pytest.importorskip("cv2")
+    for backdrop, bar in (("plain", 0.95), ("gradient", 0.9), ("shadow", 0.9)):
+        scenes = [draw_scene(11, backdrop, kind, scale=0.6) for kind in ("white", "handle")]
+        overlaps, warned = [], []
+        for scene in scenes:
+            photo = torch.from_numpy(np.moveaxis(scene.photo, -1, 0).copy())
+            rgba, matte = remove_background(torch.cat([photo, torch.ones_like(photo[:1])]))
+            overlaps.append(overlap(rgba, torch.from_numpy(scene.coverage > 0.5)))
+            warned.append(matte.warning is not None)
+        assert np.mean(overlaps) > bar
+        assert all(warned[place] for place in range(len(scenes)) if overlaps[place] < 0.85)

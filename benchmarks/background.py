@@ -1,0 +1,127 @@
+"""How well is the background removed, and do the warnings tell the truth? Photos whose object is known answer both.
+
+    python benchmarks/background.py
+    python benchmarks/background.py --method border --sheet masks.png
+    python benchmarks/background.py --photos PHOTOS
+
+Forty rendered objects, of eight kinds, stand before backdrops of five kinds (`background_scenes.py`); every photo,
+shape and noise comes from `--number`, which is 0 for the table in docs/photos.md. The weights of
+triplane3d/pipelines/background/segmentation.py were fitted on other numbers. A mask is wrong where its intersection
+over union with the object is below 0.85. `--photos` takes a folder of photos that are cut out already (RGBA) and sets
+each of them before each kind of backdrop.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from background_scenes import BACKDROPS, KINDS, Scene, draw_round, photo_scene
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from triplane3d.geometry.render import contact_sheet
+from triplane3d.pipelines.background import Matte, remove_background
+
+WRONG = 0.85
+SEE_THROUGH = "show through"
+"""Part of the warning that glass is given, which is true whatever the mask."""
+
+
+@dataclass(frozen=True)
+class Result:
+    scene: Scene
+    matte: Matte
+    found: np.ndarray
+    seconds: float
+
+    @property
+    def overlap(self) -> float:
+        truth = self.scene.coverage > 0.5
+        return float((self.found & truth).sum() / (self.found | truth).sum())
+
+    @property
+    def wrong(self) -> bool:
+        return self.overlap < WRONG
+
+    @property
+    def doubted(self) -> bool:
+        """Warned of anything but that glass is clear."""
+        warning = self.matte.warning or ""
+        only_clear = self.scene.kind == "glass" and SEE_THROUGH in warning and "Also" not in warning
+        return bool(warning) and not only_clear
+
+
+def main(
+    method: Annotated[str, typer.Option(help="The method of `remove_background`.")] = "grabcut",
+    number: Annotated[int, typer.Option(help="Another number, other scenes.")] = 0,
+    rounds: Annotated[int, typer.Option(help="So many times forty scenes, from `number` on.")] = 1,
+    contrast: Annotated[float, typer.Option(help="Below 1 object and backdrop are closer in colour.")] = 1.0,
+    photos: Annotated[Path | None, typer.Option(help="A folder of RGBA photos instead of rendered objects.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a picture of all outlines here.")] = None,
+) -> None:
+    logging.disable(logging.WARNING)
+    if photos is None:
+        scenes = [scene for turn in range(rounds) for scene in draw_round(number + turn, contrast=contrast)]
+    else:
+        paths = sorted(photos.glob("*.png"))
+        scenes = [photo_scene(path.stem, Image.open(path).convert("RGBA"), backdrop, number)
+                  for backdrop in BACKDROPS for path in paths]
+    results = [remove(scene, method) for scene in scenes]
+    print_table(results, BACKDROPS, lambda result: result.scene.backdrop)
+    print()
+    print_table(results, tuple(KINDS) if photos is None else ("photo",), lambda result: result.scene.kind)
+    for result in results:
+        if result.wrong or result.doubted:
+            print(f"{result.scene.name}: {result.overlap:.2f}, confidence {result.matte.confidence:.2f}, "
+                  f"{result.matte.warning}")
+    if sheet is not None:
+        contact_sheet([picture(result) for result in results], len(KINDS)).save(sheet)
+
+
+def remove(scene: Scene, method: str) -> Result:
+    rgb = torch.from_numpy(np.moveaxis(scene.photo, -1, 0).copy())
+    start = time.process_time()
+    rgba, matte = remove_background(torch.cat([rgb, torch.ones_like(rgb[:1])]), method=method, name=scene.name)
+    return Result(scene, matte, rgba[3].numpy() > 0.5, time.process_time() - start)
+
+
+def print_table(results: Sequence[Result], groups: Sequence[str], group_of: Callable[[Result], str]) -> None:
+    """A table in Markdown; a mask is warned about where anything but the clearness of glass is said."""
+    print("| group | photos | IoU mean | worst | wrong, warned | right, warned | seconds of one core |")
+    print("|---|---|---|---|---|---|---|")
+    for group in (*groups, "all"):
+        chosen = [result for result in results if group in (group_of(result), "all")]
+        overlaps = [result.overlap for result in chosen]
+        wrong = [result.doubted for result in chosen if result.wrong]
+        right = [result.doubted for result in chosen if not result.wrong]
+        print(f"| {group} | {len(chosen)} | {np.mean(overlaps):.3f} | {min(overlaps):.3f} "
+              f"| {sum(wrong)} of {len(wrong)} | {sum(right)} of {len(right)} "
+              f"| {np.mean([result.seconds for result in chosen]):.2f} |")
+
+
+def picture(result: Result, side: int = 220) -> Image.Image:
+    """The photo with the mask's outline: green where right, red where wrong; a corner is yellow where warned."""
+    pixels = (result.scene.photo * 255).astype(np.uint8)
+    outline = ndimage.binary_dilation(result.found, iterations=2) & ~result.found
+    pixels[outline] = (255, 0, 0) if result.wrong else (0, 220, 0)
+    page = Image.fromarray(pixels)
+    page.thumbnail((side, side))
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(page, ((side - page.width) // 2, (side - page.height) // 2))
+    draw = ImageDraw.Draw(square)
+    if result.doubted:
+        draw.polygon([(0, 0), (24, 0), (0, 24)], fill="gold")
+    draw.text((28, 2), f"{result.overlap:.2f}", fill="black")
+    return square
+
+
+if __name__ == "__main__":
+    typer.run(main)
