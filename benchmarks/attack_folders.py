@@ -74,7 +74,7 @@ def main(
                     kind = "code ran"
                 kinds[way, kind] += 1
                 if only is not None or kind not in ("same result", "sentence"):
-                    print(f"number {index}, {way}, {what}: {kind}: {words[-1500 if only else -300:]}", flush=True)
+                    print(f"number {index}, {way}, {what}: {kind}: {words[-1500 if only else -300 :]}", flush=True)
             marker.unlink(missing_ok=True)
             shutil.rmtree(folder)
         reader.stop()

@@ -72,16 +72,21 @@ def main(
         scenes = [scene for turn in range(rounds) for scene in draw_round(number + turn, contrast=contrast)]
     else:
         paths = sorted(photos.glob("*.png"))
-        scenes = [photo_scene(path.stem, Image.open(path).convert("RGBA"), backdrop, number)
-                  for backdrop in BACKDROPS for path in paths]
+        scenes = [
+            photo_scene(path.stem, Image.open(path).convert("RGBA"), backdrop, number)
+            for backdrop in BACKDROPS
+            for path in paths
+        ]
     results = [remove(scene, method) for scene in scenes]
     print_table(results, BACKDROPS, lambda result: result.scene.backdrop)
     print()
     print_table(results, tuple(KINDS) if photos is None else ("photo",), lambda result: result.scene.kind)
     for result in results:
         if result.wrong or result.doubted:
-            print(f"{result.scene.name}: {result.overlap:.2f}, confidence {result.matte.confidence:.2f}, "
-                  f"{result.matte.warning}")
+            print(
+                f"{result.scene.name}: {result.overlap:.2f}, confidence {result.matte.confidence:.2f}, "
+                f"{result.matte.warning}"
+            )
     if sheet is not None:
         contact_sheet([picture(result) for result in results], len(KINDS)).save(sheet)
 
@@ -102,9 +107,11 @@ def print_table(results: Sequence[Result], groups: Sequence[str], group_of: Call
         overlaps = [result.overlap for result in chosen]
         wrong = [result.doubted for result in chosen if result.wrong]
         right = [result.doubted for result in chosen if not result.wrong]
-        print(f"| {group} | {len(chosen)} | {np.mean(overlaps):.3f} | {min(overlaps):.3f} "
-              f"| {sum(wrong)} of {len(wrong)} | {sum(right)} of {len(right)} "
-              f"| {np.mean([result.seconds for result in chosen]):.2f} |")
+        print(
+            f"| {group} | {len(chosen)} | {np.mean(overlaps):.3f} | {min(overlaps):.3f} "
+            f"| {sum(wrong)} of {len(wrong)} | {sum(right)} of {len(right)} "
+            f"| {np.mean([result.seconds for result in chosen]):.2f} |"
+        )
 
 
 def picture(result: Result, side: int = 220) -> Image.Image:

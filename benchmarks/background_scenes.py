@@ -79,8 +79,16 @@ def photo_scene(name: str, photo: Image.Image, backdrop: str, number: int = 0) -
     return _composed(f"{name}/{backdrop}", rng, thing, (height, width), backdrop, "photo", 1.0, 1.0)
 
 
-def _composed(name: str, rng: np.random.Generator, thing: np.ndarray, size: tuple[int, int], backdrop: str, kind: str,
-              scale: float, contrast: float) -> Scene:
+def _composed(
+    name: str,
+    rng: np.random.Generator,
+    thing: np.ndarray,
+    size: tuple[int, int],
+    backdrop: str,
+    kind: str,
+    scale: float,
+    contrast: float,
+) -> Scene:
     """The object on a backdrop drawn for it, with its shadow, its reflections and what a camera adds."""
     canvas = _placed(rng, thing, *size, kind, backdrop, scale)
     solid, color = canvas[..., 3], canvas[..., :3]
@@ -128,8 +136,9 @@ def _repainted(rng: np.random.Generator, paint: torch.Tensor, kind: str) -> torc
     return painted
 
 
-def _placed(rng: np.random.Generator, thing: np.ndarray, height: int, width: int, kind: str, backdrop: str,
-            scale: float) -> Float[np.ndarray, "height width 4"]:
+def _placed(
+    rng: np.random.Generator, thing: np.ndarray, height: int, width: int, kind: str, backdrop: str, scale: float
+) -> Float[np.ndarray, "height width 4"]:
     """The object on a clear canvas; near the border a few rows or columns of backdrop remain on one side."""
     tall, wide = thing.shape[:2]
     free_rows, free_columns = height - tall, width - wide
@@ -183,22 +192,37 @@ def _refracted(behind: Picture, solid: Map, scale: float) -> Picture:
     soft = ndimage.gaussian_filter(solid, 8 * scale)
     shift = np.stack(np.gradient(soft)) * 300 * scale**2
     where = np.mgrid[: solid.shape[0], : solid.shape[1]] - shift
-    return np.stack([ndimage.map_coordinates(channel, where, order=1, mode="nearest")
-                     for channel in np.moveaxis(behind, -1, 0)], axis=-1)
+    return np.stack(
+        [ndimage.map_coordinates(channel, where, order=1, mode="nearest") for channel in np.moveaxis(behind, -1, 0)],
+        axis=-1,
+    )
 
 
 class _Backdrop:
     """Backdrops of one photo; `mean` is the object's mean colour, which theirs keep a distance from."""
 
-    def __init__(self, rng: np.random.Generator, height: int, width: int, scale: float, mean: np.ndarray,
-                 kind: str, contrast: float) -> None:
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        height: int,
+        width: int,
+        scale: float,
+        mean: np.ndarray,
+        kind: str,
+        contrast: float,
+    ) -> None:
         self.rng, self.shape, self.scale, self.mean, self.kind = rng, (height, width), scale, mean, kind
         self.contrast = contrast
         self.y, self.x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
 
     def draw(self, backdrop: str, solid: Map) -> Picture:
-        return {"plain": self.plain, "gradient": self.gradient, "grain": self.under_grain,
-                "texture": self.texture}[backdrop]() if backdrop != "shadow" else self.floor_and_shadow(solid)
+        return (
+            {"plain": self.plain, "gradient": self.gradient, "grain": self.under_grain, "texture": self.texture}[
+                backdrop
+            ]()
+            if backdrop != "shadow"
+            else self.floor_and_shadow(solid)
+        )
 
     def color(self) -> np.ndarray:
         """A colour at a distance (CIE76) from the object's mean: 14 to 24 for "similar", else 28 or more, all times
@@ -207,7 +231,7 @@ class _Backdrop:
         low, high = low * self.contrast, high * self.contrast
         for _ in range(20000):
             if self.kind == "white" and self.rng.random() < 0.6 * (self.contrast == 1):
-                color = self.rng.uniform((0.1, 0.25, 0.45), (0.45, 0.6, 0.9))    # a blue
+                color = self.rng.uniform((0.1, 0.25, 0.45), (0.45, 0.6, 0.9))  # a blue
             else:
                 color = self.rng.uniform(0.08, 0.97) + self.rng.normal(0, self.rng.choice([0.02, 0.13]), 3)
             if np.all((color > 0.03) & (color < 0.98)) and low < _distance(color, self.mean) < high:
@@ -224,8 +248,9 @@ class _Backdrop:
         kind = self.rng.choice(["linear", "radial", "vignette"])
         if kind == "vignette":
             return first * self.vignette(self.rng.uniform(0.35, 0.65))
-        second = np.clip(first + self.rng.choice([-1, 1]) * self.rng.uniform(0.15, 0.35)
-                         + self.rng.normal(0, 0.05, 3), 0.03, 0.98)
+        second = np.clip(
+            first + self.rng.choice([-1, 1]) * self.rng.uniform(0.15, 0.35) + self.rng.normal(0, 0.05, 3), 0.03, 0.98
+        )
         if kind == "linear":
             ramp = (self.x * np.cos(angle) + self.y * np.sin(angle)) / 2 + 0.5
         else:
@@ -261,7 +286,7 @@ class _Backdrop:
         blur = self.rng.uniform(0.008, 0.03) * height
         cast = ndimage.gaussian_filter(np.where((up > -0.05 * height / squash), cast, 0), blur)
         middle = columns.mean()
-        contact = np.exp(-((row - foot) / (0.02 * height)) ** 2 - ((column - middle) / (0.35 * np.ptp(columns))) ** 2)
+        contact = np.exp(-(((row - foot) / (0.02 * height)) ** 2) - ((column - middle) / (0.35 * np.ptp(columns))) ** 2)
         dark = 1 - self.rng.uniform(0.25, 0.55) * np.clip(cast, 0, 1) - 0.25 * contact
         return picture * np.clip(dark, 0.2, 1)[..., None]
 
@@ -284,8 +309,9 @@ class _Backdrop:
 
     def _noise(self, across: float, down: float) -> Map:
         """Smooth noise between 0 and 1 with features of these lengths, in pixels of a full-sized photo."""
-        noise = ndimage.gaussian_filter(self.rng.normal(size=self.shape), (down * self.scale, across * self.scale),
-                                        mode="wrap")
+        noise = ndimage.gaussian_filter(
+            self.rng.normal(size=self.shape), (down * self.scale, across * self.scale), mode="wrap"
+        )
         return np.clip(0.5 + 0.25 * noise / noise.std(), 0, 1)
 
     def _wood(self) -> Map:
@@ -310,13 +336,16 @@ class _Backdrop:
 
 def _developed(rng: np.random.Generator, photo: Picture, backdrop: str, scale: float) -> Picture:
     """What a camera adds: a little blur, grain (much of it in "grain"), 8 bits, at times JPEG."""
-    photo = np.stack([ndimage.gaussian_filter(channel, rng.uniform(0.3, 0.7) * scale)
-                      for channel in np.moveaxis(photo, -1, 0)], axis=-1)
+    photo = np.stack(
+        [ndimage.gaussian_filter(channel, rng.uniform(0.3, 0.7) * scale) for channel in np.moveaxis(photo, -1, 0)],
+        axis=-1,
+    )
     strong = backdrop == "grain"
     grain = rng.uniform(0.015, 0.045) if strong else rng.choice([0, 0.004, 0.01])
     colored = rng.uniform(0.2, 0.8)
-    photo = photo + grain * (rng.normal(size=(*photo.shape[:2], 1)) * (1 - colored)
-                             + rng.normal(size=photo.shape) * colored)
+    photo = photo + grain * (
+        rng.normal(size=(*photo.shape[:2], 1)) * (1 - colored) + rng.normal(size=photo.shape) * colored
+    )
     pixels = (np.clip(photo, 0, 1) * 255).round().astype(np.uint8)
     if strong or rng.random() < 0.5:
         quality = int(rng.integers(35, 75) if strong else rng.integers(80, 96))

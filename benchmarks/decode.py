@@ -175,8 +175,13 @@ class Published:
 
     def query(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         features = [
-            F.grid_sample(plane[None], points[None, None, :, list(axes)], mode="bilinear",
-                          padding_mode=self.padding_mode, align_corners=False)[0, :, 0].T
+            F.grid_sample(
+                plane[None],
+                points[None, None, :, list(axes)],
+                mode="bilinear",
+                padding_mode=self.padding_mode,
+                align_corners=False,
+            )[0, :, 0].T
             for plane, axes in zip(self.planes, PLANE_AXES, strict=True)
         ]
         hidden = self.layers[0](torch.cat(features, dim=-1))
@@ -190,7 +195,9 @@ class Published:
         """Seconds for the whole grid, reckoned from every `every`-th chunk."""
         points = grid_points(resolution)
         start = time.perf_counter()
-        values = torch.cat([self.query(points[first:first + CHUNK]) for first in range(0, len(points), CHUNK)[::every]])
+        values = torch.cat(
+            [self.query(points[first : first + CHUNK]) for first in range(0, len(points), CHUNK)[::every]]
+        )
         return (time.perf_counter() - start) * len(points) / len(values)
 
 
@@ -283,7 +290,7 @@ def memory(kind: str, name: str, resolution: int, fits: Path) -> None:
             points = grid_points(resolution)
             values = evaluate_grid(field, resolution).flatten()
             for first in range(0, len(points), 100 * CHUNK):
-                values[first:first + CHUNK] = Published(field).query(points[first:first + CHUNK])
+                values[first : first + CHUNK] = Published(field).query(points[first : first + CHUNK])
             mcubes.marching_cubes(values.view([resolution + 1] * 3).numpy(), 0.0)
     print(peak.most)
 
@@ -330,8 +337,12 @@ def compare(
         grids = [int(resolution) for resolution in curve.split(",")]
         times[name] = [median(extract(fields[name], grid).seconds for _ in range(3)) for grid in grids]
         exponent = np.polyfit(np.log(grids), np.log(times[name]), 1)[0]
-        print(f"  {name}: " + ", ".join(f"{grid}³ {t:.2f} s" for grid, t in zip(grids, times[name], strict=True))
-              + f"; time grows as resolution^{exponent:.2f}", flush=True)
+        print(
+            f"  {name}: "
+            + ", ".join(f"{grid}³ {t:.2f} s" for grid, t in zip(grids, times[name], strict=True))
+            + f"; time grows as resolution^{exponent:.2f}",
+            flush=True,
+        )
 
     print("\nFloor, in one run:")
     floor(fields["gyroid shell"], 512)
@@ -361,10 +372,12 @@ def row(name: str, field: TriplaneField, resolution: int, repeats: int) -> str:
     reference = Mesh(*surface_of_grid(values))
     seconds, marching = median(run.seconds for run in runs), median(run.marching for run in runs)
     before, after = reference.check(), runs[-1].mesh.check()
-    return (f"| {name} | {resolution}³ | {median(dense) + full:.1f} | {seconds:.2f} | "
-            f"{(median(dense) + full) / seconds:.0f}x | {runs[-1].asked / (resolution + 1) ** 3:.2%} | "
-            f"{overlap(runs[-1].mesh, values):.6f} | {before.components} / {after.components} | "
-            f"{before.euler_number} / {after.euler_number} | {marching:.2f} s, 1/{full / marching:.1f} |")
+    return (
+        f"| {name} | {resolution}³ | {median(dense) + full:.1f} | {seconds:.2f} | "
+        f"{(median(dense) + full) / seconds:.0f}x | {runs[-1].asked / (resolution + 1) ** 3:.2%} | "
+        f"{overlap(runs[-1].mesh, values):.6f} | {before.components} / {after.components} | "
+        f"{before.euler_number} / {after.euler_number} | {marching:.2f} s, 1/{full / marching:.1f} |"
+    )
 
 
 def floor(field: TriplaneField, resolution: int) -> None:
@@ -378,11 +391,13 @@ def floor(field: TriplaneField, resolution: int) -> None:
     copy = rate(partial(target.copy_, source), 2 * source.numel() * 4)
     work = run.asked * 2 * (3 * 64 * 64 + 64)
     moved = run.mesh.vertices.nbytes + run.mesh.faces.nbytes + field.planes.numel() * 4
-    print(f"  {run.asked:,} queries are {work / 1e9:.0f} GFLOP: {work / multiply:.2f} s at "
-          f"{multiply / 1e9:.0f} GFLOP/s; the search takes {run.search:.2f} s, {work / multiply / run.search:.0%} of "
-          f"that rate\n"
-          f"  planes in and mesh out are {moved / 2**20:.0f} MiB: {moved / copy:.3f} s at {copy / 2**30:.1f} GiB/s; "
-          f"marching cubes takes {run.marching:.2f} s")
+    print(
+        f"  {run.asked:,} queries are {work / 1e9:.0f} GFLOP: {work / multiply:.2f} s at "
+        f"{multiply / 1e9:.0f} GFLOP/s; the search takes {run.search:.2f} s, {work / multiply / run.search:.0%} of "
+        f"that rate\n"
+        f"  planes in and mesh out are {moved / 2**20:.0f} MiB: {moved / copy:.3f} s at {copy / 2**30:.1f} GiB/s; "
+        f"marching cubes takes {run.marching:.2f} s"
+    )
 
 
 def rate(call: Callable[[], object], amount: float) -> float:
@@ -397,6 +412,7 @@ def rate(call: Callable[[], object], amount: float) -> float:
 
 def draw(path: Path, grids: list[int], times: dict[str, list[float]], field: TriplaneField, fits: Path) -> None:
     import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 

@@ -103,16 +103,24 @@ def measure(
         vae = AutoencoderKLTriplane.from_pretrained(autoencoder.train(config) / "vae").eval()
         scores += [{"volume_iou": value} for value in reconstruction(vae, folder / "held_out", budget)]
     report.settings = {"steps": steps, **(changes or {})}
-    report.rows.append(Row("learning", data, "autoencoder", scores,
-                           [f"seed {seed}" for seed in seeds for _ in range(budget.held_out)],
-                           [f"shape {number}" for _ in seeds for number in range(budget.held_out)]))
+    report.rows.append(
+        Row(
+            "learning",
+            data,
+            "autoencoder",
+            scores,
+            [f"seed {seed}" for seed in seeds for _ in range(budget.held_out)],
+            [f"shape {number}" for _ in seeds for number in range(budget.held_out)],
+        )
+    )
 
     # By heart: the last autoencoder's latents of the eight.
     generated, reconstructed = learn_by_heart(budget, folder, folder / f"autoencoder-{seeds[-1]}" / "vae")
     for method, values in (("denoiser", generated), ("its autoencoder", reconstructed)):
         report.rows.append(Row("learning", f"{data}, by heart", method, [{"volume_iou": value} for value in values]))
-    report.estimates.append(Estimate("learning", f"{data}, by heart", "denoiser / autoencoder",
-                                     *share(generated, reconstructed)))
+    report.estimates.append(
+        Estimate("learning", f"{data}, by heart", "denoiser / autoencoder", *share(generated, reconstructed))
+    )
     return report
 
 
@@ -120,18 +128,32 @@ def draw(budget: Budget, folder: Path, seeds: range, *, views: int = 0) -> None:
     """One shard of these shapes, unless it is there already."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "shapes.safetensors").exists():
-        write_shard(folder / "shapes.safetensors", seeds, surface_points=budget.surface_points,
-                    label_points=budget.label_points, views=views, image_size=budget.image_size,
-                    families=budget.families)
+        write_shard(
+            folder / "shapes.safetensors",
+            seeds,
+            surface_points=budget.surface_points,
+            label_points=budget.label_points,
+            views=views,
+            image_size=budget.image_size,
+            families=budget.families,
+        )
 
 
 def autoencoder_config(
     budget: Budget, folder: Path, seed: int, changes: Mapping[str, str] | None = None
 ) -> AutoencoderConfig:
     """The recipe's own but for `changes`, as long as the budget lasts."""
-    paths = {**(changes or {}), "pipeline": ROOT / "pipelines" / budget.recipe, "data.folder": folder / "train",
-             "data.validation": None, "run.output": folder / f"autoencoder-{seed}", "run.seed": seed,
-             "run.trackers": (), "run.workers": 0, "run.resume": "none"}
+    paths = {
+        **(changes or {}),
+        "pipeline": ROOT / "pipelines" / budget.recipe,
+        "data.folder": folder / "train",
+        "data.validation": None,
+        "run.output": folder / f"autoencoder-{seed}",
+        "run.seed": seed,
+        "run.trackers": (),
+        "run.workers": 0,
+        "run.resume": "none",
+    }
     source = ROOT / "configs" / budget.recipe / "autoencoder.yaml"
     one_step = step_flops(load_config(AutoencoderConfig, source, paths))
     return load_config(AutoencoderConfig, source, {**paths, "run.steps": max(1, round(budget.flops / one_step))})
@@ -141,8 +163,12 @@ def step_flops(config: AutoencoderConfig) -> int:
     """Floating-point operations of one update."""
     vae = AutoencoderKLTriplane.from_config(AutoencoderKLTriplane.load_config(config.pipeline, subfolder="vae"))
     objective = autoencoder.AutoencoderObjective(vae.train(), config.loss)
-    shapes = ShardDataset(config.data.folder, ("surface", "labels"), surface_points=config.data.surface_points,
-                          label_points=config.data.label_points)
+    shapes = ShardDataset(
+        config.data.folder,
+        ("surface", "labels"),
+        surface_points=config.data.surface_points,
+        label_points=config.data.label_points,
+    )
     # What one shape costs is what every shape of a batch costs.
     batch = gather(shapes, [0], torch.Generator().manual_seed(0))
     with FlopCounterMode(display=False) as counter:
@@ -153,8 +179,9 @@ def step_flops(config: AutoencoderConfig) -> int:
 @torch.no_grad()
 def reconstruction(vae: AutoencoderKLTriplane, folder: Path, budget: Budget) -> list[float]:
     """V-IoU of each shape of the folder, on the uniform half of its labels."""
-    shapes = ShardDataset(folder, ("surface", "labels"), surface_points=budget.surface_points,
-                          label_points=budget.label_points)
+    shapes = ShardDataset(
+        folder, ("surface", "labels"), surface_points=budget.surface_points, label_points=budget.label_points
+    )
     batch = gather(shapes, range(len(shapes)), torch.Generator().manual_seed(0))
     uniform = budget.label_points // 2
     logits = autoencoder.reconstruct(vae, batch).occupancy(batch["label_points"][:, :uniform])
@@ -164,25 +191,50 @@ def reconstruction(vae: AutoencoderKLTriplane, folder: Path, budget: Budget) -> 
 def learn_by_heart(budget: Budget, folder: Path, vae_folder: Path) -> tuple[list[float], list[float]]:
     """V-IoU of what the denoiser makes of its eight shapes' photos, and of what the autoencoder gives back."""
     recipe = ROOT / "configs" / budget.recipe
-    encode(load_config(LatentsConfig, recipe / "latents.yaml",
-                       {"vae": vae_folder, "data": folder / "few", "output": folder / "latents", "mirror": False}))
-    config = load_config(DenoiserConfig, recipe / "denoiser.yaml", {
-        "pipeline": ROOT / "pipelines" / budget.recipe, "data.folder": folder / "few", "data.validation": None,
-        "data.latents": folder / "latents", "data.vae": vae_folder, "run.output": folder / "denoiser",
-        "run.steps": budget.denoiser_steps, "run.batch_size": BY_HEART, "run.trackers": (), "run.workers": 0,
-        "run.resume": "none"})
+    encode(
+        load_config(
+            LatentsConfig,
+            recipe / "latents.yaml",
+            {"vae": vae_folder, "data": folder / "few", "output": folder / "latents", "mirror": False},
+        )
+    )
+    config = load_config(
+        DenoiserConfig,
+        recipe / "denoiser.yaml",
+        {
+            "pipeline": ROOT / "pipelines" / budget.recipe,
+            "data.folder": folder / "few",
+            "data.validation": None,
+            "data.latents": folder / "latents",
+            "data.vae": vae_folder,
+            "run.output": folder / "denoiser",
+            "run.steps": budget.denoiser_steps,
+            "run.batch_size": BY_HEART,
+            "run.trackers": (),
+            "run.workers": 0,
+            "run.resume": "none",
+        },
+    )
     trained = denoiser.train(config)
     vae = AutoencoderKLTriplane.from_pretrained(vae_folder).eval()
     pipe = Triplane3DPipeline(
         component_class(config.pipeline, "image_encoder").from_pretrained(trained / "image_encoder").eval(),
-        TriplaneTransformer.from_pretrained(trained / "transformer").eval(), vae,
-        FlowMatchEulerDiscreteScheduler.from_pretrained(config.pipeline, subfolder="scheduler"))
+        TriplaneTransformer.from_pretrained(trained / "transformer").eval(),
+        vae,
+        FlowMatchEulerDiscreteScheduler.from_pretrained(config.pipeline, subfolder="scheduler"),
+    )
     pipe.set_progress_bar_config(disable=True)
 
     shapes = ShardDataset(folder / "few", ("labels", "view"), label_points=budget.label_points)
     batch = gather(shapes, range(BY_HEART), torch.Generator().manual_seed(0))
-    latents = pipe(batch["view"], num_inference_steps=20, guidance_scale=1.0, output_type="latent",
-                   generator=torch.Generator().manual_seed(0), return_dict=False)[0]
+    latents = pipe(
+        batch["view"],
+        num_inference_steps=20,
+        guidance_scale=1.0,
+        output_type="latent",
+        generator=torch.Generator().manual_seed(0),
+        return_dict=False,
+    )[0]
     uniform = budget.label_points // 2
     with torch.no_grad():
         logits = pipe.decode_latents(latents).occupancy(batch["label_points"][:, :uniform])

@@ -282,16 +282,20 @@ class Direct3DTransformer(nn.Module):
         self.pos_embed = nn.ModuleDict({"proj": nn.Conv2d(in_channels, dim, patch_size, stride=patch_size)})
         self.time_proj = Timesteps(TIME_CHANNELS, flip_sin_to_cos=True, downscale_freq_shift=0)
         time_embedder = TimestepEmbedding(TIME_CHANNELS, dim, cond_proj_dim=semantic_channels)
-        self.adaln_single = nn.ModuleDict({
-            "emb": nn.ModuleDict({"timestep_embedder": time_embedder}),
-            "linear": nn.Linear(dim, 6 * dim),
-        })
+        self.adaln_single = nn.ModuleDict(
+            {
+                "emb": nn.ModuleDict({"timestep_embedder": time_embedder}),
+                "linear": nn.Linear(dim, 6 * dim),
+            }
+        )
         self.semantic_projection = PixArtAlphaTextProjection(semantic_channels, dim)
         self.pixel_projection = PixArtAlphaTextProjection(pixel_channels, dim)
-        self.transformer_blocks = nn.ModuleList([
-            TransformerBlock(dim, num_attention_heads, attention_bias, activation_fn, norm_eps)
-            for _ in range(num_layers)
-        ])
+        self.transformer_blocks = nn.ModuleList(
+            [
+                TransformerBlock(dim, num_attention_heads, attention_bias, activation_fn, norm_eps)
+                for _ in range(num_layers)
+            ]
+        )
         self.norm_out = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
         self.scale_shift_table = nn.Parameter(torch.randn(2, dim) * dim**-0.5)
         self.proj_out = nn.Linear(dim, patch_size**2 * in_channels)
@@ -369,9 +373,7 @@ def direct3d_preprocess(image: UInt8[np.ndarray, "height width channels"]) -> Fl
     return rearrange(torch.from_numpy(rgb).float() / 255, "row column channel -> channel row column")
 
 
-def composite(
-    rgba: Float[np.ndarray, "height width 4"], background: float
-) -> UInt8[np.ndarray, "height width 3"]:
+def composite(rgba: Float[np.ndarray, "height width 4"], background: float) -> UInt8[np.ndarray, "height width 3"]:
     """Eight bits without rounding, so the precision of `rgba` shows: Direct3D mixes in float64, TripoSR in float32."""
     rgb, alpha = rgba[..., :3], rgba[..., 3:]
     return ((rgb * alpha + background * (1 - alpha)) * 255).astype(np.uint8)

@@ -57,10 +57,12 @@ class VitLayer(nn.Module):
     def __init__(self, dim: int, heads: int, hidden_dim: int, eps: float):
         super().__init__()
         self.heads = heads
-        self.attention = nn.ModuleDict({
-            "attention": nn.ModuleDict({name: nn.Linear(dim, dim) for name in ("query", "key", "value")}),
-            "output": nn.ModuleDict({"dense": nn.Linear(dim, dim)}),
-        })
+        self.attention = nn.ModuleDict(
+            {
+                "attention": nn.ModuleDict({name: nn.Linear(dim, dim) for name in ("query", "key", "value")}),
+                "output": nn.ModuleDict({"dense": nn.Linear(dim, dim)}),
+            }
+        )
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(dim, hidden_dim)})
         self.output = nn.ModuleDict({"dense": nn.Linear(hidden_dim, dim)})
         self.layernorm_before = nn.LayerNorm(dim, eps=eps)
@@ -189,9 +191,9 @@ class TripoSR(nn.Module):
             backbone["num_layers"],
             backbone["cross_attention_dim"],
         )
-        self.post_processor = nn.ModuleDict({
-            "upsample": nn.ConvTranspose2d(upsampler["in_channels"], upsampler["out_channels"], 2, stride=2)
-        })
+        self.post_processor = nn.ModuleDict(
+            {"upsample": nn.ConvTranspose2d(upsampler["in_channels"], upsampler["out_channels"], 2, stride=2)}
+        )
         widths = [mlp["in_channels"]] + [mlp["n_neurons"]] * mlp["n_hidden_layers"] + [4]
         layers = [layer for pair in zip(widths, widths[1:]) for layer in (nn.Linear(*pair), nn.SiLU())]
         self.decoder = nn.ModuleDict({"layers": nn.Sequential(*layers[:-1])})

@@ -94,9 +94,9 @@ def by_hand(pipe: Triplane3DPipeline, pixel_values: torch.Tensor) -> None:
     latents = torch.randn(1, config.in_channels, config.sample_size, 3 * config.sample_size, generator=seed())
     pipe.scheduler.set_timesteps(preset["num_inference_steps"])
     for timestep in pipe.scheduler.timesteps:
-        without, given = pipe.transformer(
-            torch.cat([latents, latents]), timestep.expand(2), tokens, return_dict=False
-        )[0].chunk(2)
+        without, given = pipe.transformer(torch.cat([latents, latents]), timestep.expand(2), tokens, return_dict=False)[
+            0
+        ].chunk(2)
         latents = pipe.scheduler.step(without + scale * (given - without), timestep, latents, return_dict=False)[0]
     extract_surface(pipe.decode_latents(latents)[0], preset["resolution"])
 

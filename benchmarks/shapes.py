@@ -47,8 +47,10 @@ def main(
     """Speed and validity of the shape generator."""
     torch.set_num_threads(1)
     speeds = [shapes_per_second(first, timed, surface_points, labels) for _ in range(3)]
-    print(f"{np.median(speeds):.1f} shapes per second of one core, each with {surface_points} surface samples and "
-          f"{labels} labels (median of 3 runs of {timed}; {min(speeds):.1f} to {max(speeds):.1f})\n")
+    print(
+        f"{np.median(speeds):.1f} shapes per second of one core, each with {surface_points} surface samples and "
+        f"{labels} labels (median of 3 runs of {timed}; {min(speeds):.1f} to {max(speeds):.1f})\n"
+    )
 
     verdicts: dict[str, list[Verdict]] = defaultdict(list)
     for name, verdict in judged(range(first, first + seeds), None, resolution):
@@ -63,8 +65,10 @@ def main(
         faults = Counter(fault for verdict in group for fault in verdict.faults)
         low, high = np.quantile(fills, [0.05, 0.95])
         size = ", ".join(f"{length:.2f}" for length in extents.mean(0))
-        print(f"{name:20s} {len(group):5d} {valid_share(group):7.1%} {low:7.3f} … {high:.3f}  {size:>26s}  "
-              + ", ".join(f"{fault} {count}" for fault, count in faults.most_common()))
+        print(
+            f"{name:20s} {len(group):5d} {valid_share(group):7.1%} {low:7.3f} … {high:.3f}  {size:>26s}  "
+            + ", ".join(f"{fault} {count}" for fault, count in faults.most_common())
+        )
     for title, names in (("trained on", FAMILIES), ("held out", HOLDOUT_FAMILIES)):
         group = [verdict for name in names for verdict in verdicts.get(name, [])]
         if group:
@@ -81,8 +85,9 @@ def shapes_per_second(first: int, count: int, surface_points: int, labels: int, 
     return count / (time.process_time() - start)
 
 
-def judged(seeds: range, families: list[str] | None, resolution: int,
-           batch_size: int = 8) -> Iterator[tuple[str, Verdict]]:
+def judged(
+    seeds: range, families: list[str] | None, resolution: int, batch_size: int = 8
+) -> Iterator[tuple[str, Verdict]]:
     """(family, verdict) of every seed."""
     for low in range(seeds.start, seeds.stop, batch_size):
         batch = draw_shapes(range(low, min(low + batch_size, seeds.stop)), families=families, azimuths="random")

@@ -49,8 +49,9 @@ def main(
         contact_sheet(pictures, columns=5 * photos_a_row).save(partial, format="PNG", optimize=True)
 
 
-def photo_rows(pipe: Triplane3DPipeline, folder: Path, size: int, resolution: int | None,
-               seed: int) -> list[Image.Image]:
+def photo_rows(
+    pipe: Triplane3DPipeline, folder: Path, size: int, resolution: int | None, seed: int
+) -> list[Image.Image]:
     """Five pictures a photo: itself, and its mesh from four sides."""
     pictures = []
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
@@ -66,8 +67,9 @@ def photo_rows(pipe: Triplane3DPipeline, folder: Path, size: int, resolution: in
     return pictures
 
 
-def mesh_rows(pipe: Triplane3DPipeline, folder: Path, size: int, resolution: int | None,
-              seed: int) -> list[Image.Image]:
+def mesh_rows(
+    pipe: Triplane3DPipeline, folder: Path, size: int, resolution: int | None, seed: int
+) -> list[Image.Image]:
     """Five pictures a view of a mesh: itself, then what was made of it and the truth, from its side and from behind."""
     pictures = []
     for case in mesh_cases(folder, azimuths=TWO_SIDES, image_size=256):

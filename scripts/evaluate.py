@@ -115,8 +115,18 @@ def main(
         for name, cases in (groups | ({"meshes, two views": seen} if seen else {})).items():
             retrievals = training.retrieve(pipe, cases, resolution) if training else None
             counted = len(cases) if cases is seen else surfaces
-            report.add(image_suite(pipe, name, cases, surfaces=counted, resolution=resolution, retrievals=retrievals,
-                                   align=cases is seen, **own))
+            report.add(
+                image_suite(
+                    pipe,
+                    name,
+                    cases,
+                    surfaces=counted,
+                    resolution=resolution,
+                    retrievals=retrievals,
+                    align=cases is seen,
+                    **own,
+                )
+            )
     if "variety" in wanted:
         report.add(*variety_suite(pipe, HOME, groups[HOME][:pictures], seeds=seeds, **own))
     if "steps" in wanted:
@@ -124,8 +134,11 @@ def main(
         if guided is not None:
             guided.set_progress_bar_config(disable=True)
         for name, cases in {HOME: groups[HOME], **({"meshes, two views": seen} if seen else {})}.items():
-            report.add(*steps_suite(pipe, name, cases, steps=counts, guidances=scales, teacher=guided, seed=seed,
-                                    progress=tell))
+            report.add(
+                *steps_suite(
+                    pipe, name, cases, steps=counts, guidances=scales, teacher=guided, seed=seed, progress=tell
+                )
+            )
     if "views" in wanted:
         around = photos_around_shapes(groups[HOME], names[HOME], count=max(views), seed=seed)
         report.add(*views_suite(pipe, HOME, groups[HOME], around, counts=views, **own))

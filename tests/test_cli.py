@@ -77,9 +77,7 @@ def test_the_seed_decides(model: str, image: Path, tmp_path: Path) -> None:
     assert contents[0] == contents[1] != contents[2]
 
 
-def test_a_printable_file_has_the_size_axis_pieces_and_faces_asked_for(
-    model: str, image: Path, tmp_path: Path
-) -> None:
+def test_a_printable_file_has_the_size_axis_pieces_and_faces_asked_for(model: str, image: Path, tmp_path: Path) -> None:
     command = ["generate", image, "--model", model, "--resolution", 12, "--level", 0]
     assert run(*command, "-o", tmp_path / "plain.stl").exit_code == 0
     plain = trimesh.load_mesh(tmp_path / "plain.stl")
@@ -270,9 +268,7 @@ def test_quality_names_a_preset_of_the_model(model: str, image: Path, tmp_path: 
     assert result.exit_code == 2 and "--quality must be one of balanced, draft, got 'best'" in result.stderr
 
 
-def test_a_stop_leaves_no_half_file(
-    model: str, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stop_leaves_no_half_file(model: str, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 

@@ -18,8 +18,9 @@ LEVELS = [
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 PACKAGE = sorted((ROOT / "triplane3d").rglob("*.py"))
-SOURCES = PACKAGE + [path for folder in ("scripts", "benchmarks", "tests")
-                     for path in sorted((ROOT / folder).rglob("*.py"))]
+SOURCES = PACKAGE + [
+    path for folder in ("scripts", "benchmarks", "tests") for path in sorted((ROOT / folder).rglob("*.py"))
+]
 
 
 def relative(path: Path) -> str:
@@ -50,8 +51,9 @@ def misdirected_imports(part: str, source: str) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("path", [path for path in PACKAGE if path.parent != ROOT / "triplane3d" or path.stem in LEVEL],
-                         ids=relative)
+@pytest.mark.parametrize(
+    "path", [path for path in PACKAGE if path.parent != ROOT / "triplane3d" or path.stem in LEVEL], ids=relative
+)
 def test_imports_point_down_only(path: Path) -> None:
     part = path.relative_to(ROOT / "triplane3d").parts[0].removesuffix(".py")
     assert part in LEVEL, f"DESIGN names no part {part!r}; give it a level"

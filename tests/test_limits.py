@@ -107,9 +107,7 @@ TOO_MUCH: dict[str, list[Callable[[Path], None]]] = {
         text("a: [" + "1, " * 9_000 + "1]\nb: ${a}\nc: ${b}", read_settings),
     ],
     "depth": [text("a: " + "[" * 900 + "]" * 900, read_yaml), text('{"a":' * 90 + "1" + "}" * 90, read_json)],
-    "references": [
-        text("a0: 1\n" + "\n".join(f"a{n}: " + f"${{a{n - 1}}}" * 10 for n in range(1, 10)), read_settings)
-    ],
+    "references": [text("a0: 1\n" + "\n".join(f"a{n}: " + f"${{a{n - 1}}}" * 10 for n in range(1, 10)), read_settings)],
     "text": [text("a: " + "x" * 6_000 + "\nb: ${a}${a}", read_settings)],
     "header": [lambda path: header(path, (25 << 20) + 1, b"{")],
     "tensors": [many_tensors],
@@ -123,7 +121,8 @@ TOO_MUCH: dict[str, list[Callable[[Path], None]]] = {
     "timesteps": [config(num_train_timesteps=10**9), config(presets={"draft": {"num_inference_steps": 10**9}})],
     "list": [config(trained_betas=[0.1] * 100_001)],
     "parameters": [
-        config(num_layers=900, hidden_size=10_000), lambda _: TriplaneTransformer(attention_head_dim=50_000)
+        config(num_layers=900, hidden_size=10_000),
+        lambda _: TriplaneTransformer(attention_head_dim=50_000),
     ],
     "photo": [large(1 << 30, decode_photo)],
     "text_photo": [photo(b"P3\n9 9 255\n" + b"1 " * (4 << 20))],

@@ -299,9 +299,7 @@ def estimated_parameters(config: Mapping[str, Any]) -> int:
     return int(total + (tokens + numbers_of_token) * width)
 
 
-WIDTHS = (
-    "^(hidden_size|hidden_sizes|embed_dim|d_model|encoder_dim|decoder_dim|field_hidden_dim|block_out_channels)$"
-)
+WIDTHS = "^(hidden_size|hidden_sizes|embed_dim|d_model|encoder_dim|decoder_dim|field_hidden_dim|block_out_channels)$"
 INNER_WIDTHS = "^(intermediate_size|encoder_ff_dim|ffn_dim|ff_dim)$"
 OUTER_WIDTHS = "^(cross_attention_dim|pixel_attention_dim|projection_dim|token_channels|latent_channels)$"
 """Keys of the widths of layers, of their feed-forwards, and of what they read from or write to."""

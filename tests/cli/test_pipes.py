@@ -89,8 +89,16 @@ def test_a_camera_may_begin_with_a_minus(tmp_path: Path, run: Callable, monkeypa
 
 def test_photos_of_any_name(model: Path, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names = ["-a.png", "-5.png", "-", "two words.png",
-             "stuhl \u6905.png", "new\nline.png", "a=b.png", "x" * 251 + ".png"]
+    names = [
+        "-a.png",
+        "-5.png",
+        "-",
+        "two words.png",
+        "stuhl \u6905.png",
+        "new\nline.png",
+        "a=b.png",
+        "x" * 251 + ".png",
+    ]
     if sys.platform == "linux":
         names.append(os.fsdecode(b"bytes\xff.png"))
     for name in names:

@@ -29,9 +29,7 @@ def below(folder: Path) -> list[str]:
         (["-o", "x" * 251 + ".stl"], "x" * 251 + ".stl"),
     ],
 )
-def test_a_mesh_goes_where_it_is_sent(
-    model: Path, image: Path, run: Callable, options: list[str], made: str
-) -> None:
+def test_a_mesh_goes_where_it_is_sent(model: Path, image: Path, run: Callable, options: list[str], made: str) -> None:
     (image.parent / "there.glb").mkdir()
     result = run("generate", "block.png", "--model", model, *options)
     assert result.exit_code == 0, result.output
@@ -71,9 +69,7 @@ def test_a_place_that_cannot_be_is_told_before_the_model_is_loaded(
     assert below(image.parent) == ["block.png", "other/block.png"]
 
 
-def test_a_folder_that_may_not_be_written_in(
-    image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_may_not_be_written_in(image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise PermissionError(13, "Permission denied")
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from triplane3d.convert.checkpoint import Tensors, check_settings, open_checkpoint, read_settings
 
 PARTS = ("vae", "dit")
-pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")    # torch, of what is not a pickle
+pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")  # torch, of what is not a pickle
 LEGACY = {"_use_new_zipfile_serialization": False}
 FORMATS = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 
@@ -48,7 +48,7 @@ def test_pickle_its_folder_and_safetensors_hold_the_same(tmp_path: Path, legacy:
         assert list(opened) == list(PARTS)
         for part in PARTS:
             assert_holds(opened[part], expected[part])
-            assert list(opened[part]) == list(expected[part])    # a pickle keeps the order
+            assert list(opened[part]) == list(expected[part])  # a pickle keeps the order
     (tmp_path / "model.ckpt").write_bytes(b"safetensors are preferred to this")
     for part in PARTS:
         save_file(expected[part], tmp_path / f"{part}.safetensors")
@@ -118,11 +118,15 @@ def hostile(marker: Path) -> dict[str, tuple[Call, str]]:
 def test_a_hostile_pickle_is_refused_by_name_and_runs_nothing(
     tmp_path: Path, attack: str, place: str, legacy: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")    # a user's shortcut elsewhere opens no door here
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # a user's shortcut elsewhere opens no door here
     marker = tmp_path / "it ran"
     call, name = hostile(marker)[attack]
-    content = {"top": call, "part": {"vae": call, "dit": {}}, "value": {"vae": {"a": torch.ones(2), "b": call}},
-               "key": {"vae": {call: torch.ones(2)}}}[place]
+    content = {
+        "top": call,
+        "part": {"vae": call, "dit": {}},
+        "value": {"vae": {"a": torch.ones(2), "b": call}},
+        "key": {"vae": {call: torch.ones(2)}},
+    }[place]
     torch.save(content, tmp_path / "model.ckpt", **LEGACY if legacy else {})
     with pytest.raises(ValueError, match=rf"model\.ckpt was refused unread.*run code.*{re.escape(name)}") as refusal:
         open_checkpoint(tmp_path, PARTS)

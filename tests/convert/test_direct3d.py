@@ -215,9 +215,7 @@ def originals() -> tuple[Direct3DVAE, Direct3DTransformer]:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(
-    originals: tuple[Direct3DVAE, Direct3DTransformer], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def checkpoint(originals: tuple[Direct3DVAE, Direct3DTransformer], tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = {"vae": {**SMALL_VAE, "latents_scale": 0.6, "latents_shift": 0.2}, "dit": SMALL_DIT}
     weights = {part: model.state_dict() for part, model in zip(("vae", "dit"), originals, strict=True)}
     return save_direct3d(tmp_path_factory.mktemp("whole") / "in", params, weights, pickled=True, **encoder_sections())

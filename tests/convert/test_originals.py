@@ -194,8 +194,15 @@ def test_random_checkpoints_move_every_value_and_depend_on_the_seed(name: str, r
 
 
 def test_fields_of_random_checkpoints_vary() -> None:
-    vae = Direct3DVAE(triplane_res=4, latent_dim=4, triplane_dim=8, num_attention_heads=2, attention_head_dim=16,
-                      num_encoder_layers=1, block_out_channels=(32, 32))
+    vae = Direct3DVAE(
+        triplane_res=4,
+        latent_dim=4,
+        triplane_dim=8,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        num_encoder_layers=1,
+        block_out_channels=(32, 32),
+    )
     vae.load_state_dict(random_checkpoint(vae, 1))
     logits = vae.dense_grid(vae.decode(torch.randn(1, 4, 4, 12)), 8)
     assert logits.std() > 0.1

@@ -41,7 +41,7 @@ def mixed() -> dict[str, Tensor]:
         "parameter": torch.nn.Parameter(torch.randn(3)),
         "chunked": torch.randn(3 * 2**20 + 1),
         "bytes": torch.arange(5, dtype=torch.uint8),
-        "naïve \"name\"": torch.zeros(1),
+        'naïve "name"': torch.zeros(1),
     }
 
 
@@ -69,7 +69,7 @@ def test_the_file_is_laid_out_as_safetensors_does(tmp_path: Path) -> None:
     assert 8 + length + end == len(ours)
     widths = [state[name].itemsize for name in header]
     assert widths == sorted(widths, reverse=True)
-    for width in set(widths):       # one width keeps the order it was given in
+    for width in set(widths):  # one width keeps the order it was given in
         assert [name for name in header if state[name].itemsize == width] == \
             [name for name in state if state[name].itemsize == width]  # fmt: skip
 
@@ -201,7 +201,7 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (target / "vae" / "config.json").read_text() == "{}"
     (tmp_path / "plain").mkdir()
     assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode
-    with writing_folder(tmp_path / "plain") as folder:        # an empty folder may be there
+    with writing_folder(tmp_path / "plain") as folder:  # an empty folder may be there
         (folder / "a").touch()
     assert os.listdir(tmp_path / "plain") == ["a"]
     assert set(os.listdir(tmp_path)) == {"deep", "plain"}
@@ -271,7 +271,7 @@ def test_a_file_that_may_not_grow_is_told_and_nothing_is_left(tmp_path: Path) ->
     import resource
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))    # Python ignores the signal, the write fails
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))  # Python ignores the signal, the write fails
     try:
         with pytest.raises(OSError, match="may not grow so large; 8.0 MB were to be written: lower") as error, \
                 writing_folder(tmp_path / "target") as folder:  # fmt: skip

@@ -27,17 +27,31 @@ class ScriptedPipeline(Triplane3DPipeline):
         self.cases = {case.picture.tobytes(): case for case in cases}
         self.answer, self.guider, self.asked, self.fields = answer, None, [], []
 
-    def __call__(self, image: Sequence[Any], *, num_inference_steps: int | None, guidance_scale: float | None,
-                 generator: list[torch.Generator], output_type: str, return_dict: bool,
-                 cameras: list[list[tuple[float, float | None]]] | None = None) -> tuple[torch.Tensor]:
+    def __call__(
+        self,
+        image: Sequence[Any],
+        *,
+        num_inference_steps: int | None,
+        guidance_scale: float | None,
+        generator: list[torch.Generator],
+        output_type: str,
+        return_dict: bool,
+        cameras: list[list[tuple[float, float | None]]] | None = None,
+    ) -> tuple[torch.Tensor]:
         assert output_type == "latent" and not return_dict and len(image) == len(generator)
         self._guidance_scale = 3.0 if guidance_scale is None else guidance_scale
         first = len(self.fields)
         for index, (photos, noise) in enumerate(zip(image, generator)):
             photos = [photos] if isinstance(photos, Image.Image) else photos
             self.asked.append({"photos": len(photos), "cameras": cameras and cameras[index]})
-            self.fields.append(self.answer(self.cases[photos[0].tobytes()], seed=noise.initial_seed(),
-                                           steps=num_inference_steps, photos=len(photos)))
+            self.fields.append(
+                self.answer(
+                    self.cases[photos[0].tobytes()],
+                    seed=noise.initial_seed(),
+                    steps=num_inference_steps,
+                    photos=len(photos),
+                )
+            )
         return (torch.arange(first, len(self.fields)),)
 
     def decode_latents(self, latents: torch.Tensor) -> list[Field]:

@@ -11,8 +11,11 @@ BAR = Bar("Q1", "V-IoU", "autoencoder", "trained families", "autoencoder", "volu
 
 def row(values: list[float], metric: str = "volume_iou", **names: str) -> Row:
     named = {"suite": "autoencoder", "data": "trained families", "method": "autoencoder"} | names
-    return Row(scores=[{metric: value, "fill": 0.1} for value in values],
-               categories=[f"mesh {index}" for index in range(len(values))], **named)
+    return Row(
+        scores=[{metric: value, "fill": 0.1} for value in values],
+        categories=[f"mesh {index}" for index in range(len(values))],
+        **named,
+    )
 
 
 def test_a_mean_above_the_bar_does_not_meet_it() -> None:
@@ -34,8 +37,10 @@ def test_what_must_stay_small_is_judged_by_its_upper_end() -> None:
 
 def test_each_is_every_single_one() -> None:
     bar = Bar("Q6", "each", "photos", "photos", "model", "mask_iou", 0.7, each=True)
-    fine, bad = (row(values, "mask_iou", suite="photos", data="photos", method="model")
-                 for values in ([0.7] * 30, [0.99] * 30 + [0.69]))
+    fine, bad = (
+        row(values, "mask_iou", suite="photos", data="photos", method="model")
+        for values in ([0.7] * 30, [0.99] * 30 + [0.69])
+    )
     assert judge_bars([fine], [], bars=[bar])[0].met and not judge_bars([bad], [], bars=[bar])[0].met
 
 
@@ -65,8 +70,12 @@ def test_the_table_is_reproduced_when_every_row_agrees() -> None:
 
 def test_every_bar_asks_for_something_and_the_floors_are_those_of_a_cpu() -> None:
     assert all(bar.target for bar in BARS)
-    assert {(bar.number, bar.floor) for bar in BARS if bar.floor} == {("Q1", 0.92), ("Q1", 0.8), ("Q4", 0.62),
-                                                                      ("Q8", 0.95)}
+    assert {(bar.number, bar.floor) for bar in BARS if bar.floor} == {
+        ("Q1", 0.92),
+        ("Q1", 0.8),
+        ("Q4", 0.62),
+        ("Q8", 0.95),
+    }
     numbers = {bar.number for bar in BARS}
     assert numbers == {f"Q{number}" for number in (*range(1, 9), 11, 14, 15)}
 

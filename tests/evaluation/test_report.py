@@ -22,8 +22,10 @@ def row(suite: str, method: str, metric: str, values: list[float]) -> Row:
 
 def test_the_text_and_the_json_say_the_same() -> None:
     report = Report("made up", {"seed": 0})
-    report.add([row("steps", "1 step", "volume_iou", [0.5, 0.5])],
-               [Estimate("steps", "trained families", "1 step / 50 steps", 0.95, 0.91, 0.98)])
+    report.add(
+        [row("steps", "1 step", "volume_iou", [0.5, 0.5])],
+        [Estimate("steps", "trained families", "1 step / 50 steps", 0.95, 0.91, 0.98)],
+    )
     report.add([row("image", "model", "volume_iou", [0.9] * 4), row("image", "convex hull", "volume_iou", [0.5] * 4)])
     text, written = report.text(), report.to_json()
     assert text.index("image, made up") < text.index("steps, made up") < text.index("bars, ")
@@ -35,8 +37,10 @@ def test_the_text_and_the_json_say_the_same() -> None:
 
 def test_what_is_not_finite_is_none_in_json() -> None:
     report = Report("made up")
-    report.add([row("variety", "8 seeds", "volume_iou", [0.5])],
-               [Estimate("variety", "trained families", "hidden / visible variance", float("inf"), 2.0, float("inf"))])
+    report.add(
+        [row("variety", "8 seeds", "volume_iou", [0.5])],
+        [Estimate("variety", "trained families", "hidden / visible variance", float("inf"), 2.0, float("inf"))],
+    )
     written = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert written["estimates"][0] | {"low": 2.0, "value": None, "high": None} == written["estimates"][0]
     assert written["bars"][0]["met"]
@@ -60,14 +64,24 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(things: Path, output: Path, **options) -> dict:
     evaluate = runpy.run_path(str(SCRIPTS / "evaluate.py"))["main"]
-    evaluate(str(things / "tiny"), shapes=2, surfaces=0, resolution=10, steps=1, output=output / "report.json",
-             **options)
+    evaluate(
+        str(things / "tiny"), shapes=2, surfaces=0, resolution=10, steps=1, output=output / "report.json", **options
+    )
     return json.loads((output / "report.json").read_text())
 
 
 def test_the_script_runs_every_suite(things: Path, tmp_path: Path) -> None:
-    report = run(things, tmp_path, suite="all", bank=2, seeds=2, pictures=2, step_counts="1,4,50",
-                 photos=things / "photos", teacher=str(things / "tiny"))
+    report = run(
+        things,
+        tmp_path,
+        suite="all",
+        bank=2,
+        seeds=2,
+        pictures=2,
+        step_counts="1,4,50",
+        photos=things / "photos",
+        teacher=str(things / "tiny"),
+    )
     assert {row["suite"] for row in report["rows"]} == set(COLUMNS) - {"views", "learning"}
     assert {bar["bar"] for bar in report["bars"]} == {f"Q{number}" for number in (1, 3, 4, 6, 7, 8, 11, 15)}
     assert [bar["met"] for bar in report["bars"] if bar["bar"] == "Q15"] == [True]
@@ -80,15 +94,26 @@ def test_the_script_runs_every_suite(things: Path, tmp_path: Path) -> None:
 
 def test_the_script_measures_meshes_too(things: Path, tmp_path: Path) -> None:
     report = run(things, tmp_path, suite="autoencoder", meshes=things / "meshes")
-    assert [row["data"] for row in report["rows"]][::5] == ["trained families", "unseen families", "free compositions",
-                                                            "meshes"]
+    assert [row["data"] for row in report["rows"]][::5] == [
+        "trained families",
+        "unseen families",
+        "free compositions",
+        "meshes",
+    ]
     assert "trained families - meshes" in {bar["data"] for bar in report["bars"] if bar["bar"] == "Q3"}
 
 
 def test_a_sheet_of_meshes_has_five_pictures_for_each_of_two_views(things: Path, tmp_path: Path) -> None:
     sheet = runpy.run_path(str(SCRIPTS / "contact_sheet.py"))["main"]
-    sheet(str(things / "tiny"), things / "meshes", tmp_path / "sheet.png", meshes=True, size=24, photos_a_row=2,
-          resolution=10)
+    sheet(
+        str(things / "tiny"),
+        things / "meshes",
+        tmp_path / "sheet.png",
+        meshes=True,
+        size=24,
+        photos_a_row=2,
+        resolution=10,
+    )
     page = np.asarray(Image.open(tmp_path / "sheet.png").convert("L"))
     assert page.shape == (24 + 2 * 8, 10 * (24 + 8) + 8)
     cells = [page[8:32, 8 + 32 * column :][:, :24] for column in range(10)]

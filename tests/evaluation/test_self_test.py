@@ -31,17 +31,23 @@ def test_the_truth_is_perfect_and_every_row_of_the_table_is_measured(cases: list
     assert {row.method for row in rows} == {"truth", *TABLE}
     found = agreements(rows)
     assert {(agreement.method, agreement.metric) for agreement in found} == {
-        (method, metric) for method, metrics in TABLE.items() for metric in metrics}
+        (method, metric) for method, metrics in TABLE.items() for metric in metrics
+    }
     bars = {verdict.bar.title: verdict.met for verdict in judge_bars(rows, [], found)}
-    assert bars == {"V-IoU of the truth": True, "F@.02 of the truth": True,
-                    "share of table 1c that is reproduced": False}
+    assert bars == {
+        "V-IoU of the truth": True,
+        "F@.02 of the truth": True,
+        "share of table 1c that is reproduced": False,
+    }
 
 
 def test_a_ruler_that_is_off_is_found_out(cases: list[Case]) -> None:
     """A truth of which one in a hundred places is lost."""
+
     def worn(case: Case) -> Solid:
-        return Solid(lambda points: case.solid.occupancy(points) & (np.arange(len(points)) % 100 > 0),
-                     case.solid.make_surface)
+        return Solid(
+            lambda points: case.solid.occupancy(points) & (np.arange(len(points)) % 100 > 0), case.solid.make_surface
+        )
 
     scores = score(cases, [worn(case) for case in cases], points=4000, surfaces=0)
     (verdict,) = judge_bars([Row("self-test", "meshes", "truth", scores)], [])

@@ -58,8 +58,10 @@ def test_precision_and_recall_are_both_asked_for() -> None:
     """A ball that is right plus one that is not there: every true point is found, half of the surface is wrong."""
     right = sphere(0.4, (-0.5, 0, 0))
     wrong = sphere(0.4, (0.5, 0, 0))
-    both = Mesh(np.concatenate([right.vertices, wrong.vertices]),
-                np.concatenate([right.faces, wrong.faces + len(right.vertices)]))
+    both = Mesh(
+        np.concatenate([right.vertices, wrong.vertices]),
+        np.concatenate([right.faces, wrong.faces + len(right.vertices)]),
+    )
     scores = compare_surfaces(Surface.of_mesh(right, 4000), Surface.of_mesh(both, 4000))
     assert scores["f_score_02"] == pytest.approx(2 * 0.5 * 1 / 1.5, abs=0.02)
 
@@ -78,8 +80,9 @@ def test_fields_and_meshes_of_one_sphere_agree() -> None:
     def field(points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         return 0.8 - points.norm(dim=1)
 
-    scores = compare_solids(Solid.from_mesh(sphere(0.8), count=2000),
-                            Solid.from_field(field, resolution=48, count=2000), count=10_000)
+    scores = compare_solids(
+        Solid.from_mesh(sphere(0.8), count=2000), Solid.from_field(field, resolution=48, count=2000), count=10_000
+    )
     assert scores["volume_iou"] > 0.99
     assert scores["f_score_02"] == 1
     assert scores["point_to_surface"] < 2e-3
@@ -87,20 +90,24 @@ def test_fields_and_meshes_of_one_sphere_agree() -> None:
 
 def test_winding_of_the_pieces_does_not_matter() -> None:
     one, other = sphere(0.4, (-0.5, 0, 0)), sphere(0.4, (0.5, 0, 0))
-    mixed = Mesh(np.concatenate([one.vertices, other.vertices]),
-                 np.concatenate([one.faces, other.faces[:, ::-1] + len(one.vertices)]))
+    mixed = Mesh(
+        np.concatenate([one.vertices, other.vertices]),
+        np.concatenate([one.faces, other.faces[:, ::-1] + len(one.vertices)]),
+    )
     inside = mesh_occupancy(mixed)(uniform_points(40_000))
     assert inside.mean() * 8 == pytest.approx(2 * 4 / 3 * pi * 0.4**3, rel=0.05)
 
 
 def test_faces_inside_the_solid_are_not_part_of_its_surface() -> None:
     one, other = sphere(0.6, (-0.3, 0, 0)), sphere(0.6, (0.3, 0, 0))
-    overlapping = Mesh(np.concatenate([one.vertices, other.vertices]),
-                       np.concatenate([one.faces, other.faces + len(one.vertices)]))
+    overlapping = Mesh(
+        np.concatenate([one.vertices, other.vertices]), np.concatenate([one.faces, other.faces + len(one.vertices)])
+    )
     surface = Solid.from_mesh(overlapping, count=2000).surface
     assert surface is not None
-    depth = np.minimum(np.linalg.norm(surface.points + [0.3, 0, 0], axis=1),
-                       np.linalg.norm(surface.points - [0.3, 0, 0], axis=1))
+    depth = np.minimum(
+        np.linalg.norm(surface.points + [0.3, 0, 0], axis=1), np.linalg.norm(surface.points - [0.3, 0, 0], axis=1)
+    )
     assert depth.min() > 0.55
 
 

@@ -30,22 +30,29 @@ def test_answers_that_do_not_change_are_worth_all_of_them(cases: list[Case]) -> 
 
 def test_a_step_that_loses_half_is_worth_half(cases: list[Case]) -> None:
     """With one step half of the truth is empty."""
+
     def answer(case: Case, *, steps: int, **_):
         return lambda points: case.solid.field(points).where((points[:, 1] > 0) | (steps > 1), -1.0)
 
-    _, estimates = steps_suite(ScriptedPipeline(cases, answer), "made up", cases, steps=(1, 50), points=4000,
-                               progress=silent)
+    _, estimates = steps_suite(
+        ScriptedPipeline(cases, answer), "made up", cases, steps=(1, 50), points=4000, progress=silent
+    )
     (found,) = [found for found in estimates if "/" in found.name]
     assert 0 < found.low <= found.value <= found.high < 1
 
 
 def test_guidance_takes_two_looks_a_step(cases: list[Case]) -> None:
     pipe = ScriptedPipeline(cases, lambda case, **_: case.solid.field)
-    rows, estimates = steps_suite(pipe, "made up", cases, steps=(1, 4), guidances=(1.0, 3.0), points=1000,
-                                  progress=silent)
+    rows, estimates = steps_suite(
+        pipe, "made up", cases, steps=(1, 4), guidances=(1.0, 3.0), points=1000, progress=silent
+    )
     calls = {(row.data, row.method): row.values("network_calls")[0] for row in rows}
-    assert calls == {("made up, guidance 1", "1 step"): 1, ("made up, guidance 1", "4 steps"): 4,
-                     ("made up, guidance 3", "1 step"): 2, ("made up, guidance 3", "4 steps"): 8}
+    assert calls == {
+        ("made up, guidance 1", "1 step"): 1,
+        ("made up, guidance 1", "4 steps"): 4,
+        ("made up, guidance 3", "1 step"): 2,
+        ("made up, guidance 3", "4 steps"): 8,
+    }
     assert [found.value for found in estimates if found.name == "network calls per step"] == [1, 2]
     (without,) = (found for found in estimates if found.name == "one network call a step / guided")
     assert (without.data, without.value) == ("made up, guidance 1", 1)
@@ -53,15 +60,26 @@ def test_guidance_takes_two_looks_a_step(cases: list[Case]) -> None:
 
 def test_a_student_is_held_against_its_teacher(cases: list[Case]) -> None:
     """The student loses half of every shape at any number of steps, its guided teacher nothing."""
+
     def halved(case: Case, **_):
         return lambda points: case.solid.field(points).where(points[:, 1] > 0, -1.0)
 
     teacher = ScriptedPipeline(cases, lambda case, **_: case.solid.field)
-    rows, estimates = steps_suite(ScriptedPipeline(cases, halved), "made up", cases, steps=(1, 4, 50),
-                                  guidances=(1.0,), teacher=teacher, points=4000, progress=silent)
+    rows, estimates = steps_suite(
+        ScriptedPipeline(cases, halved),
+        "made up",
+        cases,
+        steps=(1, 4, 50),
+        guidances=(1.0,),
+        teacher=teacher,
+        points=4000,
+        progress=silent,
+    )
     assert [(row.method, row.values("network_calls")[0]) for row in rows][0] == ("teacher's 50 steps", 100)
-    own, of_teacher = ([found.value for found in estimates if found.name.endswith(f"/ {whole}")]
-                       for whole in ("50 steps", "teacher's 50 steps"))
+    own, of_teacher = (
+        [found.value for found in estimates if found.name.endswith(f"/ {whole}")]
+        for whole in ("50 steps", "teacher's 50 steps")
+    )
     assert own == [1, 1] and len(of_teacher) == 3 and len(set(of_teacher)) == 1 and of_teacher[0] < 0.9
     assert [found.value for found in estimates if found.name == "one network call a step / guided"] == of_teacher[:1]
     met = {verdict.bar.title: verdict.met for verdict in judge_bars(rows, estimates)}

@@ -38,11 +38,29 @@ def test_the_truth_scores_one_and_the_hull_beats_the_ellipsoid(pipe: Triplane3DP
 
 def test_every_trivial_answer_stands_beside_the_model(pipe: Triplane3DPipeline, cases: list[Case]) -> None:
     bank = Bank.of_training_shapes(pipe, 4, image_size=32, progress=silent)
-    rows = image_suite(pipe, "trained", cases, steps=1, guidance=1.0, points=1000, surfaces=0, resolution=12,
-                       retrievals=bank.retrieve(pipe, cases, 12), progress=silent)
+    rows = image_suite(
+        pipe,
+        "trained",
+        cases,
+        steps=1,
+        guidance=1.0,
+        points=1000,
+        surfaces=0,
+        resolution=12,
+        retrievals=bank.retrieve(pipe, cases, 12),
+        progress=silent,
+    )
     assert {row.method for row in rows} == {
-        "model", "model, another's picture", "another shape", "inflated silhouette", "truth", "convex hull",
-        "bounding ellipsoid", "retrieval by own features", "retrieval by thumbnail"}
+        "model",
+        "model, another's picture",
+        "another shape",
+        "inflated silhouette",
+        "truth",
+        "convex hull",
+        "bounding ellipsoid",
+        "retrieval by own features",
+        "retrieval by thumbnail",
+    }
     assert all(0 <= score["volume_iou"] <= 1 for row in rows for score in row.scores)
 
 

@@ -52,8 +52,10 @@ def test_a_gap_between_different_shapes_is_as_uncertain_as_both() -> None:
     value, low, high = gap(home.tolist(), away.tolist())
     assert value == pytest.approx(home.mean() - away.mean())
     assert high - low == pytest.approx(2 * 1.96 * 0.1 * (1 / 400 + 1 / 100) ** 0.5, rel=0.2)
-    rows = [Row("autoencoder", data, "autoencoder", [{"volume_iou": score} for score in scores])
-            for data, scores in (("trained families", home), ("meshes", away))]
+    rows = [
+        Row("autoencoder", data, "autoencoder", [{"volume_iou": score} for score in scores])
+        for data, scores in (("trained families", home), ("meshes", away))
+    ]
     (found,) = generalization(rows)
     assert (found.data, found.value) == ("trained families - meshes", value)
     assert generalization(rows[1:]) == []

@@ -25,8 +25,9 @@ def silent(message: str) -> None:
 
 
 def findings(cases: list[Case], answer, **options) -> dict[str, Estimate]:
-    _, estimates = variety_suite(ScriptedPipeline(cases, answer), "made up", cases, seeds=4, points=4000,
-                                 progress=silent, **options)
+    _, estimates = variety_suite(
+        ScriptedPipeline(cases, answer), "made up", cases, seeds=4, points=4000, progress=silent, **options
+    )
     return {estimate.name: estimate for estimate in estimates}
 
 
@@ -50,8 +51,10 @@ def test_what_varies_only_behind_has_a_high_ratio() -> None:
     """Of a ball the camera sees a little less than the half before the middle."""
     solid, picture = Solid.from_field(ball(0.9), resolution=32), torch.zeros(4, 8, 8)
     points = torch.from_numpy(solid.surface.points[:10]).float()
-    balls = [Case(name, name, solid, solid.surface, points, points, points, picture + shade, Camera())
-             for name, shade in (("one", 0.2), ("other", 0.6))]
+    balls = [
+        Case(name, name, solid, solid.surface, points, points, points, picture + shade, Camera())
+        for name, shade in (("one", 0.2), ("other", 0.6))
+    ]
     found = findings(balls, true_front_random_back)
     assert found["hidden / visible variance"].low > 20
     assert found["best of 4 - mean"].low > 0

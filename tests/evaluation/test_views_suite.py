@@ -32,8 +32,9 @@ def aspect(photo: Image.Image) -> float:
 def test_what_several_views_add_is_measured_against_one(cases: list[Case]) -> None:
     """The truth from three photos on, a ball before."""
     pipe = ScriptedPipeline(cases, lambda case, *, photos, **_: case.solid.field if photos > 2 else ball(0.5))
-    rows, estimates = views_suite(pipe, "made up", cases, [[case.picture] * 4 for case in cases], counts=(1, 2, 4),
-                                  points=4000, progress=silent)
+    rows, estimates = views_suite(
+        pipe, "made up", cases, [[case.picture] * 4 for case in cases], counts=(1, 2, 4), points=4000, progress=silent
+    )
     assert [row.method for row in rows] == ["1 view", "2 views", "4 views"]
     assert rows[-1].values("volume_iou") == [1.0] * 3
     gains = {found.name: found for found in estimates}

@@ -25,8 +25,13 @@ def test_of_a_ball_the_cap_before_the_tangents_is_seen() -> None:
     """From distance d a camera sees (1 - 1/d) / 2 of a unit ball: the points of height above 1/d towards it."""
     surface = as_surface(ball())
     seen = visible(surface.points, surface.normals, *surface.triangles, CAMERA)
-    back = np.array([np.sin(np.radians(30)) * np.cos(np.radians(20)), np.sin(np.radians(20)),
-                     np.cos(np.radians(30)) * np.cos(np.radians(20))])
+    back = np.array(
+        [
+            np.sin(np.radians(30)) * np.cos(np.radians(20)),
+            np.sin(np.radians(20)),
+            np.cos(np.radians(30)) * np.cos(np.radians(20)),
+        ]
+    )
     height = surface.points @ back - 1 / CAMERA.distance
     assert seen[height > 0.02].all()
     # Beyond the rim a ray that grazes it is as near as the pixel allows.

@@ -65,8 +65,12 @@ def read_ply(path: Path) -> FileContent:
     lines = head.decode().splitlines()
     assert lines[:2] == ["ply", "format binary_little_endian 1.0"]
     counts = {line.split()[1]: int(line.split()[2]) for line in lines if line.startswith("element")}
-    fields = [(name, PLY_TYPES[kind]) for line in lines if line.startswith("property") and "list" not in line
-              for _, kind, name in [line.split()]]
+    fields = [
+        (name, PLY_TYPES[kind])
+        for line in lines
+        if line.startswith("property") and "list" not in line
+        for _, kind, name in [line.split()]
+    ]
     vertices = np.frombuffer(body, np.dtype(fields), counts["vertex"])
     assert "property list uchar int vertex_indices" in lines
     faces = np.frombuffer(body, np.dtype([("count", "u1"), ("corners", "<i4", 3)]), counts["face"], vertices.nbytes)
@@ -75,8 +79,9 @@ def read_ply(path: Path) -> FileContent:
     def columns(*names: str) -> np.ndarray | None:
         return np.stack([vertices[name] for name in names], axis=1) if names[0] in vertices.dtype.names else None
 
-    return FileContent(columns("x", "y", "z"), faces["corners"], columns("nx", "ny", "nz"),
-                       columns("red", "green", "blue"))
+    return FileContent(
+        columns("x", "y", "z"), faces["corners"], columns("nx", "ny", "nz"), columns("red", "green", "blue")
+    )
 
 
 def read_obj(path: Path) -> FileContent:
@@ -97,5 +102,6 @@ def read_stl(path: Path) -> FileContent:
     (count,) = struct.unpack_from("<I", content, 80)
     facets = np.frombuffer(content, np.dtype([("values", "<f4", (4, 3)), ("spare", "<u2")]), count, 84)
     assert 84 + facets.nbytes == len(content)
-    return FileContent(facets["values"][:, 1:].reshape(-1, 3), np.arange(3 * count).reshape(-1, 3),
-                       facets["values"][:, 0])
+    return FileContent(
+        facets["values"][:, 1:].reshape(-1, 3), np.arange(3 * count).reshape(-1, 3), facets["values"][:, 0]
+    )

@@ -64,17 +64,20 @@ def same_surface(a: Mesh, b: Mesh) -> bool:
 
 
 @pytest.mark.parametrize("resolution", [96, 128, 151])
-@pytest.mark.parametrize("field", [
-    pytest.param(ball(), id="ball"),
-    pytest.param(ball((0.31, 0.52, -0.43), 1.5 * CELL), id="ball of three cells"),
-    pytest.param(wire(0.6 * CELL), id="wire one cell thick"),
-    pytest.param(shell(1.2 * CELL), id="shell one cell thick"),
-    pytest.param(sheets, id="two sheets half a coarse cell apart"),
-    pytest.param(gyroid, id="gyroid"),
-    pytest.param(lambda p: 1.3 - p.norm(dim=-1), id="ball through all six walls"),
-    pytest.param(ball((1.0, 1.0, 1.0)), id="ball in a corner"),
-    pytest.param(lambda p: p[:, 0] + 0.3 * p[:, 1] + 0.1, id="half space"),
-])
+@pytest.mark.parametrize(
+    "field",
+    [
+        pytest.param(ball(), id="ball"),
+        pytest.param(ball((0.31, 0.52, -0.43), 1.5 * CELL), id="ball of three cells"),
+        pytest.param(wire(0.6 * CELL), id="wire one cell thick"),
+        pytest.param(shell(1.2 * CELL), id="shell one cell thick"),
+        pytest.param(sheets, id="two sheets half a coarse cell apart"),
+        pytest.param(gyroid, id="gyroid"),
+        pytest.param(lambda p: 1.3 - p.norm(dim=-1), id="ball through all six walls"),
+        pytest.param(ball((1.0, 1.0, 1.0)), id="ball in a corner"),
+        pytest.param(lambda p: p[:, 0] + 0.3 * p[:, 1] + 0.1, id="half space"),
+    ],
+)
 def test_search_finds_the_surface_of_the_whole_grid(field, resolution):
     dense = extract_surface(field, resolution, dense=True)
     found = extract_surface(field, resolution)
@@ -139,10 +142,13 @@ def test_a_field_that_crosses_everywhere_is_asked_on_the_whole_grid(caplog):
     assert np.array_equal(found.vertices, dense.vertices) and np.array_equal(found.faces, dense.faces)
 
 
-@pytest.mark.parametrize(("frequency", "most"), [
-    (61.0, 1.0),
-    (150.0, 1.07),    # a wavelength of one coarse cell: the coarse samples look smooth, the surface is then followed
-])
+@pytest.mark.parametrize(
+    ("frequency", "most"),
+    [
+        (61.0, 1.0),
+        (150.0, 1.07),  # a wavelength of one coarse cell: the coarse samples look smooth, the surface is then followed
+    ],
+)
 def test_two_saturated_levels_ask_little_twice(frequency, most):
     samples = Samples(waves(frequency), torch.linspace(-1, 1, 193))
     found = samples.search(0.75)
@@ -197,14 +203,21 @@ def test_levels_scales_and_offsets_do_not_matter():
     assert same_surface(plain, Mesh(moved.vertices / 2 - 1.5, moved.faces))
 
 
-@pytest.mark.parametrize(("field", "level", "message"), [
-    (lambda p: -1 - p[:, 0].abs(), 0.0, r"no surface: the field stays in \[-2, -1.*\].*all of the box is outside"),
-    (lambda p: 1 + p[:, 0].abs(), 0.0, r"no surface: the field stays in \[1.*, 2\].*all of the box is inside"),
-    (ball(), 7.0, r"no surface: .*level=7.0"),
-    (lambda p: torch.where(p[:, 0] > 0.2, torch.nan, 1.0) * ball()(p), 0.0, r"NaN or infinite at [\d,]+ of [\d,]+ sam"),
-    (lambda p: torch.where(p[:, 0] > 0.2, torch.inf, 1.0) * ball()(p), 0.0, r"NaN or infinite"),
-    (lambda p: p, 0.0, r"values of shape \(\d+,\), got"),
-])
+@pytest.mark.parametrize(
+    ("field", "level", "message"),
+    [
+        (lambda p: -1 - p[:, 0].abs(), 0.0, r"no surface: the field stays in \[-2, -1.*\].*all of the box is outside"),
+        (lambda p: 1 + p[:, 0].abs(), 0.0, r"no surface: the field stays in \[1.*, 2\].*all of the box is inside"),
+        (ball(), 7.0, r"no surface: .*level=7.0"),
+        (
+            lambda p: torch.where(p[:, 0] > 0.2, torch.nan, 1.0) * ball()(p),
+            0.0,
+            r"NaN or infinite at [\d,]+ of [\d,]+ sam",
+        ),
+        (lambda p: torch.where(p[:, 0] > 0.2, torch.inf, 1.0) * ball()(p), 0.0, r"NaN or infinite"),
+        (lambda p: p, 0.0, r"values of shape \(\d+,\), got"),
+    ],
+)
 def test_a_field_without_a_surface_says_why(field, level, message):
     with pytest.raises(ValueError, match=message):
         extract_surface(field, 96, level=level)
@@ -276,7 +289,7 @@ class Answers:
 
 
 def test_a_node_without_an_owner_is_asked_once_and_told_to_all_who_have_it():
-    origins = torch.tensor([[0, 0, 2], [1, 0, 2], [0, 1, 2]], dtype=torch.int32)    # (1, 1, 2) would own their edge
+    origins = torch.tensor([[0, 0, 2], [1, 0, 2], [0, 1, 2]], dtype=torch.int32)  # (1, 1, 2) would own their edge
     bricks = Bricks(Lattice(128, 1), origins, torch.zeros(3, 9, 9, 9), torch.zeros(3, 8, 8, 8, dtype=torch.bool), None)
     wanted = torch.zeros(3, 9, 9, 9, dtype=torch.bool)
     wanted[0, 8, 8, 3] = True

@@ -6,9 +6,15 @@ import torch
 from triplane3d.geometry.cameras import Camera, camera_rays, fit_distance, orbit, project_points, world_to_clip
 
 
-@pytest.mark.parametrize(("azimuth", "elevation", "stands"), [
-    (0, 0, (0, 0, 1)), (90, 0, (1, 0, 0)), (180, 0, (0, 0, -1)), (0, 90, (0, 1, 0)),
-])
+@pytest.mark.parametrize(
+    ("azimuth", "elevation", "stands"),
+    [
+        (0, 0, (0, 0, 1)),
+        (90, 0, (1, 0, 0)),
+        (180, 0, (0, 0, -1)),
+        (0, 90, (0, 1, 0)),
+    ],
+)
 def test_camera_stands_where_the_frame_says(azimuth, elevation, stands):
     origins, directions = Camera(azimuth, elevation, distance=3.0).rays(3)
     torch.testing.assert_close(origins[0], 3 * torch.tensor(stands, dtype=torch.float32), atol=1e-5, rtol=0)
@@ -34,8 +40,9 @@ def test_points_on_a_pixels_ray_project_to_its_centre():
     points = origins[:, None, None] + along * directions
     pixels, depth = project_points(points.reshape(4, -1, 3), world_to_clip(azimuth, elevation, fov, distance), 6)
     rows, columns = torch.meshgrid(torch.arange(6) + 0.5, torch.arange(6) + 0.5, indexing="ij")
-    torch.testing.assert_close(pixels.reshape(4, 6, 6, 2), torch.stack([columns, rows], -1).expand(4, -1, -1, -1),
-                               atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        pixels.reshape(4, 6, 6, 2), torch.stack([columns, rows], -1).expand(4, -1, -1, -1), atol=1e-3, rtol=0
+    )
     assert (depth > 0).all() and (depth <= along.reshape(4, -1) + 1e-5).all()
 
 

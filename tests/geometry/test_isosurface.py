@@ -55,11 +55,14 @@ def test_torus_has_one_hole():
 
 
 @pytest.mark.parametrize("resolution", [8, 15])
-@pytest.mark.parametrize("solid", [
-    pytest.param(lambda p: 1.3 - p.norm(dim=-1), id="ball through all six walls"),
-    pytest.param(lambda p: p[:, 0] + 0.3 * p[:, 1] + 0.1, id="half space"),
-    pytest.param(lambda p: 0.6 - (p - 1).norm(dim=-1), id="ball in a corner"),
-])
+@pytest.mark.parametrize(
+    "solid",
+    [
+        pytest.param(lambda p: 1.3 - p.norm(dim=-1), id="ball through all six walls"),
+        pytest.param(lambda p: p[:, 0] + 0.3 * p[:, 1] + 0.1, id="half space"),
+        pytest.param(lambda p: 0.6 - (p - 1).norm(dim=-1), id="ball in a corner"),
+    ],
+)
 def test_solid_cut_by_the_box_is_closed_exactly_at_its_walls(solid, resolution):
     mesh = extract_surface(solid, resolution)
     assert mesh.check().ok, mesh.check()
@@ -80,7 +83,7 @@ def test_noise_still_gives_a_closed_surface_without_empty_faces(seed):
     rng = np.random.default_rng(seed)
     values = rng.standard_normal([int(rng.integers(3, 12))] * 3).astype(np.float32)
     if seed % 3 == 1:
-        values = np.rint(values)    # many samples on the surface itself
+        values = np.rint(values)  # many samples on the surface itself
     if seed % 3 == 2:
         values *= 10 ** rng.uniform(-8, 2, values.shape).astype(np.float32)
     assert Mesh(*surface_of_grid(values)).check().ok
@@ -89,8 +92,11 @@ def test_noise_still_gives_a_closed_surface_without_empty_faces(seed):
 def test_grid_path_equals_point_path_and_chunks_change_nothing():
     field = GridSphere()
     by_grid = extract_surface(field, 20)
-    for other in (extract_surface(sphere, 20), extract_surface(sphere, 20, chunk_size=777),
-                  extract_surface(field, 20, chunk_size=1)):
+    for other in (
+        extract_surface(sphere, 20),
+        extract_surface(sphere, 20, chunk_size=777),
+        extract_surface(field, 20, chunk_size=1),
+    ):
         np.testing.assert_array_equal(by_grid.vertices, other.vertices)
         np.testing.assert_array_equal(by_grid.faces, other.faces)
     assert field.slabs == 1 + 21
@@ -119,13 +125,16 @@ def test_progress_reaches_the_end():
     assert heard == sorted(heard) and heard[-1] == (11**3, 11**3) and len(heard) == 3
 
 
-@pytest.mark.parametrize(("field", "level", "message"), [
-    (lambda p: -1 - p[:, 0].abs(), 0.0, r"no surface: the field stays in \[-2, -1\].*level=0.0.*lower level"),
-    (lambda p: 1 + p[:, 0].abs(), 0.0, r"no surface: the field stays in \[1, 2\].*higher level"),
-    (sphere, 7.0, r"no surface: .*level=7.0"),
-    (lambda p: p[:, 0] / 0, 0.0, "NaN or infinite at 729 of 729"),
-    (lambda p: p, 0.0, r"values of shape \(729,\), got \(729, 3\)"),
-])
+@pytest.mark.parametrize(
+    ("field", "level", "message"),
+    [
+        (lambda p: -1 - p[:, 0].abs(), 0.0, r"no surface: the field stays in \[-2, -1\].*level=0.0.*lower level"),
+        (lambda p: 1 + p[:, 0].abs(), 0.0, r"no surface: the field stays in \[1, 2\].*higher level"),
+        (sphere, 7.0, r"no surface: .*level=7.0"),
+        (lambda p: p[:, 0] / 0, 0.0, "NaN or infinite at 729 of 729"),
+        (lambda p: p, 0.0, r"values of shape \(729,\), got \(729, 3\)"),
+    ],
+)
 def test_a_field_without_a_surface_says_why(field, level, message):
     with pytest.raises(ValueError, match=message):
         extract_surface(field, 8, level=level)

@@ -19,8 +19,10 @@ def box(scale: float = 1.0, center=(0.0, 0.0, 0.0), colored: bool = False) -> Me
 
 def joined(*meshes: Mesh) -> Mesh:
     starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
-    return Mesh(np.concatenate([mesh.vertices for mesh in meshes]),
-                np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]))
+    return Mesh(
+        np.concatenate([mesh.vertices for mesh in meshes]),
+        np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]),
+    )
 
 
 def test_a_box_is_a_box():
@@ -107,7 +109,7 @@ def test_diffusers_exporters_take_it(tmp_path):
         loaded = trimesh.load(tmp_path / name, process=False)
         np.testing.assert_allclose(loaded.vertices, mesh.vertices, atol=1e-6)
         np.testing.assert_array_equal(loaded.faces, mesh.faces)
-    shown = trimesh.load(tmp_path / "box.ply", process=False).visual.vertex_colors[:, :3] / 255    # sRGB, as in a PLY
+    shown = trimesh.load(tmp_path / "box.ply", process=False).visual.vertex_colors[:, :3] / 255  # sRGB, as in a PLY
     np.testing.assert_allclose(shown, srgb_from_linear(torch.from_numpy(mesh.vertex_colors)), atol=1.01 / 255)
     export_to_ply(box(), str(tmp_path / "plain.ply"))
 
@@ -124,13 +126,13 @@ def test_a_scene_comes_in_whole_and_in_place():
 
 def test_a_texture_is_read_at_the_vertices_in_linear_light():
     square = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]], process=False)
-    grey = Image.new("RGB", (4, 4), (188, 188, 188))    # half of the light
+    grey = Image.new("RGB", (4, 4), (188, 188, 188))  # half of the light
     square.visual = trimesh.visual.TextureVisuals(uv=square.vertices[:, :2], image=grey)
     np.testing.assert_allclose(Mesh.from_trimesh(square).vertex_colors, 0.5, atol=5e-3)
 
 
 def test_what_is_no_mesh_is_refused():
-    with pytest.raises((ValueError, TypeError)):    # the test run's shape checks are faster than ours
+    with pytest.raises((ValueError, TypeError)):  # the test run's shape checks are faster than ours
         Mesh(np.zeros((4, 2)), np.array([[0, 1, 2]]))
     with pytest.raises((ValueError, TypeError)):
         Mesh(np.zeros((3, 3)), np.array([[0, 1, 2]]), np.zeros((2, 3)))

@@ -10,7 +10,7 @@ from geometry.independent_readers import read_file, read_glb
 from triplane3d.geometry.mesh import SUFFIXES, Mesh
 from triplane3d.geometry.surface import normalize
 
-Y_UP, Z_UP = np.eye(3), np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])    # (x, y, z) → (x, -z, y)
+Y_UP, Z_UP = np.eye(3), np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # (x, y, z) → (x, -z, y)
 COLORED = (".glb", ".obj", ".ply")
 
 
@@ -71,9 +71,9 @@ def test_glb_is_matt_single_sided_and_named_after_the_file(tmp_path: Path, color
     [
         (".glb", {}, Y_UP, 1),
         (".obj", {}, Y_UP, 1),
-        (".ply", {}, Z_UP, 100 / 1.6),    # millimetres
+        (".ply", {}, Z_UP, 100 / 1.6),  # millimetres
         (".stl", {}, Z_UP, 100 / 1.6),
-        (".glb", {"up": "z", "size": 800}, Z_UP, 0.8 / 1.6),    # metres
+        (".glb", {"up": "z", "size": 800}, Z_UP, 0.8 / 1.6),  # metres
         (".obj", {"up": "z", "size": 40.0}, Z_UP, 40 / 1.6),
         (".ply", {"up": "y", "size": 0.5}, Y_UP, 0.5 / 1.6),
         (".stl", {"up": "y"}, Y_UP, 100 / 1.6),
@@ -151,8 +151,13 @@ def test_a_vertex_without_faces_has_a_unit_normal_in_the_file(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("options", "reason"),
-    [({"up": "x"}, 'up must be "y" or "z"'), ({"size": 0}, "above 0; got 0"), ({"size": float("nan")}, "got nan"),
-     ({"size": float("inf")}, "got inf"), ({"size": -3}, "got -3")],
+    [
+        ({"up": "x"}, 'up must be "y" or "z"'),
+        ({"size": 0}, "above 0; got 0"),
+        ({"size": float("nan")}, "got nan"),
+        ({"size": float("inf")}, "got inf"),
+        ({"size": -3}, "got -3"),
+    ],
 )
 def test_what_cannot_be_written_is_refused(tmp_path: Path, options: dict, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):

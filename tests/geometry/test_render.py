@@ -23,8 +23,11 @@ def ball(radius: float = 1.0, center=(0.0, 0.0, 0.0), color=None, subdivisions: 
 
 def joined(first: Mesh, second: Mesh) -> Mesh:
     colors = None if first.vertex_colors is None else np.concatenate([first.vertex_colors, second.vertex_colors])
-    return Mesh(np.concatenate([first.vertices, second.vertices]),
-                np.concatenate([first.faces, second.faces + len(first.vertices)]), colors)
+    return Mesh(
+        np.concatenate([first.vertices, second.vertices]),
+        np.concatenate([first.faces, second.faces + len(first.vertices)]),
+        colors,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def test_a_slanted_walls_depth_is_linear_in_space_not_in_the_picture():
     seen = picture.depth.isfinite()
     _, directions = camera.rays(64)
     ray = directions.view(64, 64, 3)
-    expected = 4 * ray[..., 2] / (ray[..., 0] + ray[..., 2])    # where the ray meets x + z = 0
+    expected = 4 * ray[..., 2] / (ray[..., 0] + ray[..., 2])  # where the ray meets x + z = 0
     assert seen.sum() > 500
     torch.testing.assert_close(picture.depth[seen], expected[seen], atol=1e-4, rtol=0)
 
@@ -77,7 +80,7 @@ def test_depth_and_projection_agree():
 @pytest.mark.parametrize("smooth", [True, False])
 def test_normals_are_unit_and_face_the_camera(smooth):
     mesh = ball(0.9, subdivisions=2)
-    for faces in (mesh.faces, mesh.faces[:, ::-1]):    # inside-out meshes are drawn as well
+    for faces in (mesh.faces, mesh.faces[:, ::-1]):  # inside-out meshes are drawn as well
         camera = Camera(40, 25)
         picture = render(Mesh(mesh.vertices, faces), camera, 64, smooth=smooth)
         seen = picture.depth.isfinite()
@@ -85,7 +88,8 @@ def test_normals_are_unit_and_face_the_camera(smooth):
         torch.testing.assert_close(normals.norm(dim=-1), torch.ones(int(seen.sum())))
         assert (normals * rays).sum(-1).max() < 1e-5
         assert (normals[:, 1].max() > 0.9) and picture.normal[32, 32] @ torch.tensor(
-            [sin(radians(40)), 0, sin(radians(50))]) > 0.8
+            [sin(radians(40)), 0, sin(radians(50))]
+        ) > 0.8
 
 
 def test_the_nearest_surface_wins_whatever_the_order():
@@ -122,8 +126,9 @@ def test_background_shows_through_and_is_left_clear_by_default():
 
 def test_colours_come_through_in_proportion_to_the_light():
     """Two albedos under the same light: the ratio of the linear pictures is the ratio of the albedos."""
-    bright, dim = (linear_from_srgb(render(ball(color=[value] * 3), Camera(), 24).color[12, 12, :3])
-                   for value in (0.6, 0.3))
+    bright, dim = (
+        linear_from_srgb(render(ball(color=[value] * 3), Camera(), 24).color[12, 12, :3]) for value in (0.6, 0.3)
+    )
     torch.testing.assert_close(bright / dim, torch.full((3,), 2.0), atol=1e-3, rtol=0)
 
 
@@ -134,13 +139,14 @@ def test_no_crack_opens_between_neighbours():
 
 
 def test_what_crosses_the_near_plane_is_cut_not_dropped():
-    floor = Mesh(np.array([[-50, -1, 60.0], [50, -1, 60], [50, -1, -60], [-50, -1, -60]]),
-                 np.array([[0, 1, 2], [0, 2, 3]]))
+    floor = Mesh(
+        np.array([[-50, -1, 60.0], [50, -1, 60], [50, -1, -60], [-50, -1, -60]]), np.array([[0, 1, 2], [0, 2, 3]])
+    )
     picture = render(floor, Camera(0, 0, 60, 3.0), 40, supersample=1)
     assert picture.depth[22:].isfinite().all() and not picture.depth[:20].isfinite().any()
     expected = 1 / (torch.tensor(19.5) / 20 * tan(radians(30)))
     assert picture.depth[39, 20].item() == pytest.approx(expected.item(), rel=1e-4)
-    assert not render(ball(0.5, (0, 0, 9)), Camera(0, 0, 60, 3.0), 40).depth.isfinite().any()    # behind the camera
+    assert not render(ball(0.5, (0, 0, 9)), Camera(0, 0, 60, 3.0), 40).depth.isfinite().any()  # behind the camera
 
 
 def test_an_empty_or_edge_on_mesh_gives_an_empty_picture():
@@ -191,8 +197,11 @@ def test_a_turntable_never_cuts_the_object_and_uses_the_picture():
 
 
 def test_contact_sheet_holds_every_picture_whatever_its_size():
-    sheet = contact_sheet([Image.new("RGBA", (30, 30), color) for color in ("red", "lime")]
-                          + [Image.new("L", (60, 20), 0)], columns=2, gap=4)
+    sheet = contact_sheet(
+        [Image.new("RGBA", (30, 30), color) for color in ("red", "lime")] + [Image.new("L", (60, 20), 0)],
+        columns=2,
+        gap=4,
+    )
     assert sheet.size == (2 * 34 + 4, 2 * 34 + 4)
     assert sheet.getpixel((19, 19)) == (255, 0, 0) and sheet.getpixel((53, 19)) == (0, 255, 0)
     assert sheet.getpixel((19, 53)) == (0, 0, 0) and sheet.getpixel((19, 40)) == (255, 255, 255)

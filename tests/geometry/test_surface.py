@@ -17,13 +17,13 @@ def slab() -> Mesh:
 def test_samples_lie_on_the_faces_in_proportion_to_area(slab):
     points, normals = sample_surface(slab, 20_000, np.random.default_rng(0))
     half = np.array([1.5, 0.5, 0.25])
-    np.testing.assert_allclose((points * normals / half).sum(axis=1), 1, atol=1e-5)    # on the wall its normal names
+    np.testing.assert_allclose((points * normals / half).sum(axis=1), 1, atol=1e-5)  # on the wall its normal names
     assert (abs(points) <= half + 1e-6).all()
 
     share = 2 * np.array([1 * 0.5, 3 * 0.5, 3 * 1])
     np.testing.assert_allclose(abs(normals).mean(axis=0), share / share.sum(), atol=0.01)
     np.testing.assert_allclose(points.mean(axis=0), 0, atol=0.03)
-    np.testing.assert_allclose(points[:2000].mean(axis=0), 0, atol=0.1)    # a prefix is a sample as well
+    np.testing.assert_allclose(points[:2000].mean(axis=0), 0, atol=0.1)  # a prefix is a sample as well
 
 
 def test_samples_repeat_for_a_seed(slab):

@@ -102,8 +102,9 @@ def test_a_smooth_cloud_is_exact_with_few_samples():
             return 3 * torch.exp(-(points**2).sum(-1) / (2 * 0.2**2)), torch.ones_like(points)
 
     offsets = [0.0, 0.1, 0.3]
-    thickness = [3 * exp(-(offset**2) / (2 * 0.2**2)) * 0.2 * sqrt(2 * pi) * erf(1 / (0.2 * sqrt(2)))
-                 for offset in offsets]
+    thickness = [
+        3 * exp(-(offset**2) / (2 * 0.2**2)) * 0.2 * sqrt(2 * pi) * erf(1 / (0.2 * sqrt(2))) for offset in offsets
+    ]
     found = march_rays(Gaussian(), *straight_rays(offsets), num_samples=32, background=0.0)
     assert found.opacity.tolist() == pytest.approx([1 - exp(-value) for value in thickness], abs=1e-5)
     torch.testing.assert_close(found.color, found.opacity[:, None].expand(-1, 3))
@@ -140,7 +141,7 @@ def test_rays_that_meet_nothing_are_background_with_zero_gradients():
     torch.testing.assert_close(away.color, torch.tensor([[0.1, 0.5, 0.9]]).expand(64, 3), atol=0, rtol=0)
     assert (away.opacity == 0).all() and away.depth.isposinf().all() and sum(field.asked) == 0
 
-    around = march_rays(field, origins, directions)    # some through the ball, some through the empty cube only
+    around = march_rays(field, origins, directions)  # some through the ball, some through the empty cube only
     assert 0 < (around.opacity == 0).sum() < 64
     for found in (away, around):
         seen = found.depth.isfinite()
@@ -156,15 +157,22 @@ def test_a_clear_background_leaves_the_objects_own_colour():
     clear = march_rays(ball(0.5, 0.4), origins, directions, background=None)
     torch.testing.assert_close(clear.color, torch.tensor([RED, RED, (0, 0, 0), (0, 0, 0)]))
     over = march_rays(ball(0.5, 0.4), origins, directions, background=BLUE)
-    torch.testing.assert_close(over.color, torch.lerp(torch.tensor(BLUE).expand(4, 3), clear.color,
-                                                      clear.opacity[:, None]))
+    torch.testing.assert_close(
+        over.color, torch.lerp(torch.tensor(BLUE).expand(4, 3), clear.color, clear.opacity[:, None])
+    )
 
 
 def test_random_samples_are_right_on_average_and_the_same_for_the_same_seed():
     """The sum of thicknesses is unbiased, so its mean over many draws tends to the chord."""
+
     def thickness(seed: int) -> Tensor:
-        found = march_rays(ball(0.7, 1.0), *straight_rays([0.3] * 4000), num_samples=3, stratified=True,
-                           generator=torch.Generator().manual_seed(seed))
+        found = march_rays(
+            ball(0.7, 1.0),
+            *straight_rays([0.3] * 4000),
+            num_samples=3,
+            stratified=True,
+            generator=torch.Generator().manual_seed(seed),
+        )
         return -torch.log1p(-found.opacity.double())
 
     chord, draws = 2 * sqrt(0.7**2 - 0.3**2), thickness(0)
@@ -184,6 +192,7 @@ def test_a_rays_random_samples_do_not_hang_on_what_other_rays_hit():
 @pytest.mark.parametrize("stratified", [False, True])
 def test_gradients_are_those_of_finite_differences(step, stratified):
     """Through densities, colours and where the rays are, in a smooth field."""
+
     class Waves:
         def __init__(self, weights: Tensor):
             self.weights = weights
@@ -193,8 +202,15 @@ def test_gradients_are_those_of_finite_differences(step, stratified):
             return torch.exp(waves[:, 0]), torch.sigmoid(waves[:, 1:])
 
     def picture(weights: Tensor, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        found = march_rays(Waves(weights), origins, directions, num_samples=5, step=step, stratified=stratified,
-                           generator=torch.Generator().manual_seed(0))
+        found = march_rays(
+            Waves(weights),
+            origins,
+            directions,
+            num_samples=5,
+            step=step,
+            stratified=stratified,
+            generator=torch.Generator().manual_seed(0),
+        )
         return found.color, found.depth, found.opacity
 
     origins, directions = random_rays(4, dtype=torch.float64)
@@ -210,8 +226,15 @@ def test_chunks_and_recomputing_change_neither_pictures_nor_gradients():
     for options in ({}, {"chunk_size": 100}, {"chunk_size": 100, "recompute": True}, {"chunk_size": 1}):
         density = torch.tensor(2.0, requires_grad=True)
         field = ball(0.8, density)
-        found = march_rays(field, origins, directions, num_samples=32, stratified=True,
-                           generator=torch.Generator().manual_seed(0), **options)
+        found = march_rays(
+            field,
+            origins,
+            directions,
+            num_samples=32,
+            stratified=True,
+            generator=torch.Generator().manual_seed(0),
+            **options,
+        )
         assert max(field.asked) <= max(options.get("chunk_size", 1 << 18), 32)
         (found.color.sum() + found.depth[found.depth.isfinite()].sum()).backward()
         assert sum(field.asked) == (3200 if options.get("recompute") else 1600)
@@ -231,16 +254,22 @@ def test_the_length_of_a_direction_does_not_matter():
 
 def test_a_camera_inside_sees_only_what_is_ahead():
     fog = cube(1.0, 0.8, paint=lambda points: torch.where(points[:, 2:] > 0.5, 0.0, 1.0).expand(-1, 3))
-    found = march_rays(fog, torch.tensor([[0.0, 0, 0.5], [0, 0, 0.5]]), torch.tensor([[0.0, 0, -1], [0, 0, 1]]),
-                       background=0.5, num_samples=64)
+    found = march_rays(
+        fog,
+        torch.tensor([[0.0, 0, 0.5], [0, 0, 0.5]]),
+        torch.tensor([[0.0, 0, -1], [0, 0, 1]]),
+        background=0.5,
+        num_samples=64,
+    )
     assert found.opacity.tolist() == pytest.approx([1 - exp(-0.8 * 1.5), 1 - exp(-0.8 * 0.5)], abs=1e-5)
     assert found.color[:, 0].tolist() == pytest.approx([1 - 0.5 * exp(-0.8 * 1.5), 0.5 * exp(-0.8 * 0.5)], abs=1e-5)
 
 
 def test_a_quarter_turn_sees_another_side():
     """Half red, half blue: red is towards +x, so a camera there sees red, and one opposite blue."""
-    field = ball(0.6, 1e3, paint=lambda points: torch.where(points[:, :1] > 0, points.new_tensor(RED),
-                                                             points.new_tensor(BLUE)))
+    field = ball(
+        0.6, 1e3, paint=lambda points: torch.where(points[:, :1] > 0, points.new_tensor(RED), points.new_tensor(BLUE))
+    )
     views = [render_volume(field, Camera(azimuth, 0, 40, 3.0), 16) for azimuth in (0, 90, 180, 270)]
     colors = [view.color[8, [5, 10]] for view in views]
     for found, (left, right) in zip(colors, [(BLUE, RED), (RED, RED), (RED, BLUE), (BLUE, BLUE)]):
@@ -262,8 +291,9 @@ class TripoSR:
         hidden = sampled[:, :, 0].flatten(0, 1).T
         for layer in range(0, 20, 2):
             hidden = functional.silu(hidden) if layer else hidden
-            hidden = functional.linear(hidden, self.tensors[f"decoder.layers.{layer}.weight"],
-                                       self.tensors[f"decoder.layers.{layer}.bias"])
+            hidden = functional.linear(
+                hidden, self.tensors[f"decoder.layers.{layer}.weight"], self.tensors[f"decoder.layers.{layer}.bias"]
+            )
         return torch.exp(hidden[:, 0] - 1), torch.sigmoid(hidden[:, 1:])
 
 
@@ -296,7 +326,7 @@ def test_triposrs_own_picture_comes_out():
 def test_a_normalized_crossing_counts_one_unit_or_nothing():
     """Rays that cut a corner of the cube, 5 and 20 thousandths of a unit long within TripoSR's tightened one."""
     chord = torch.tensor([0.005, 0.02])
-    reach = 2 * 0.999 - chord / sqrt(2)    # the rays lie in x + y = reach
+    reach = 2 * 0.999 - chord / sqrt(2)  # the rays lie in x + y = reach
     origins = torch.stack([reach / 2 - 2, reach / 2 + 2, torch.zeros(2)], dim=-1)
     directions = torch.tensor([1.0, -1, 0]).expand(2, 3)
     found = march_rays(cube(2.0, 3.0), origins, directions, step="normalized")
@@ -305,9 +335,14 @@ def test_a_normalized_crossing_counts_one_unit_or_nothing():
     torch.testing.assert_close(metric.opacity, 1 - torch.exp(-3 * chord), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    ({"num_samples": 0}, "num_samples counts"), ({"radius": 0.0}, "half the edge"), ({"chunk_size": 0}, "chunk_size"),
-])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"num_samples": 0}, "num_samples counts"),
+        ({"radius": 0.0}, "half the edge"),
+        ({"chunk_size": 0}, "chunk_size"),
+    ],
+)
 def test_impossible_arguments_are_refused_in_a_sentence(options, said):
     with pytest.raises(ValueError, match=said):
         march_rays(ball(0.5), *straight_rays([0.0]), **options)

@@ -52,10 +52,22 @@ def grey_gamma(gamma: float) -> bytes:
 def press(inks: dict[tuple[int, int, int, int], float]) -> bytes:
     """A CMYK profile that gives full inks (cyan, magenta, yellow, black: 0 or 1) a lightness L*, and paper L* = 100."""
     straight = bytes(range(256))
-    grid = [[round(inks.get((c, m, y, k), 100 if c + m + y + k == 0 else 0) * 2.55), 128, 128]
-            for c in (0, 1) for m in (0, 1) for y in (0, 1) for k in (0, 1)]
-    table = (b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + fixed(1, 0, 0, 0, 1, 0, 0, 0, 1) + straight * 4
-             + bytes(np.array(grid, np.uint8)) + straight * 3)
+    grid = [
+        [round(inks.get((c, m, y, k), 100 if c + m + y + k == 0 else 0) * 2.55), 128, 128]
+        for c in (0, 1)
+        for m in (0, 1)
+        for y in (0, 1)
+        for k in (0, 1)
+    ]
+    table = (
+        b"mft1"
+        + bytes(4)
+        + bytes([4, 3, 2, 0])
+        + fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
+        + straight * 4
+        + bytes(np.array(grid, np.uint8))
+        + straight * 3
+    )
     return profile(b"CMYK", {b"A2B0": table}, device=b"prtr", connection=b"Lab ")
 
 

@@ -49,15 +49,18 @@ def test_alpha_palettes_and_strips_keep_their_places(tmp_path: Path, monkeypatch
 def test_greys_follow_their_curve_in_8_and_16_bits(tmp_path: Path) -> None:
     ramp = np.arange(256, dtype=np.uint8)[None]
     Image.fromarray(ramp).save(tmp_path / "grey.png", icc_profile=grey_gamma(1.0))
-    np.testing.assert_allclose(colors_of(tmp_path / "grey.png")[0], encode(ramp[0, :, None] / 255).repeat(3, 1),
-                               atol=1.5 / 255)
+    np.testing.assert_allclose(
+        colors_of(tmp_path / "grey.png")[0], encode(ramp[0, :, None] / 255).repeat(3, 1), atol=1.5 / 255
+    )
     deep = np.linspace(0, 65535, 1000).astype(np.uint16)[None]
     Image.fromarray(deep).save(tmp_path / "deep.png", icc_profile=grey_gamma(2.2))
-    np.testing.assert_allclose(colors_of(tmp_path / "deep.png")[0, :, 0], encode((deep[0] / 65535) ** 2.2),
-                               atol=1.5 / 255)
+    np.testing.assert_allclose(
+        colors_of(tmp_path / "deep.png")[0, :, 0], encode((deep[0] / 65535) ** 2.2), atol=1.5 / 255
+    )
     neutral = colors_of(save(tmp_path, "L", display_p3()))
-    np.testing.assert_allclose(neutral, np.asarray(Image.fromarray(VALUES).convert("L"))[..., None] / 255 + [0, 0, 0],
-                               atol=1.5 / 255)
+    np.testing.assert_allclose(
+        neutral, np.asarray(Image.fromarray(VALUES).convert("L"))[..., None] / 255 + [0, 0, 0], atol=1.5 / 255
+    )
 
 
 @pytest.mark.parametrize("mode", ["RGB", "CMYK", "L"])
@@ -76,7 +79,7 @@ def test_inks_are_read_by_the_profile_of_their_press(suffix: str, tmp_path: Path
     inks.paste((255, 0, 0, 0), (0, 0, 16, 16))
     path = tmp_path / f"print.{suffix}"
     inks.save(path, icc_profile=press({(1, 0, 0, 0): 50.0}))
-    lightness = ((50 + 16) / 116) ** 3    # of CIE L*, above the linear part
+    lightness = ((50 + 16) / 116) ** 3  # of CIE L*, above the linear part
     cyan, paper = colors_of(path)[8, 4], colors_of(path)[8, 28]
     np.testing.assert_allclose(cyan, encode(np.float64(lightness)), atol=3 / 255)
     np.testing.assert_allclose(paper, 1, atol=3 / 255)

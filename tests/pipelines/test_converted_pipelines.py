@@ -297,9 +297,7 @@ def test_mistakes_are_named_before_work_is_done(
     ],
 )
 @pytest.mark.usefixtures("as_users_run_it")
-def test_pictures_that_cannot_be_meant(
-    triposr: TriplaneReconstructionPipeline, options: dict, sentence: str
-) -> None:
+def test_pictures_that_cannot_be_meant(triposr: TriplaneReconstructionPipeline, options: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         triposr.render(**options)
 
@@ -336,9 +334,7 @@ def test_gradient_checkpointing_changes_no_gradient(pipe: DiffusionPipeline) -> 
     assert all(torch.allclose(found[0][name], found[1][name], atol=1e-6, rtol=1e-4) for name in found[0])
 
 
-ADAPTER = LoraConfig(
-    r=4, lora_alpha=4, target_modules=["to_q", "to_k", "to_v", "to_out.0", "linear_1", "linear_2"]
-)
+ADAPTER = LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_k", "to_v", "to_out.0", "linear_1", "linear_2"])
 
 
 def denoising_loss(pipe: Triplane3DPipeline) -> Tensor:

@@ -45,9 +45,7 @@ def test_any_mask_gives_a_square(frame, solid: tuple[int, int, int, int]) -> Non
 
 def test_the_processor_frames_resizes_and_normalizes() -> None:
     fixture = np.load(FIXTURES / "direct3d_preprocess.npz")
-    processor = Triplane3DImageProcessor(
-        24, background=1.0, statistics="none", mask_channel=False, framing="direct3d"
-    )
+    processor = Triplane3DImageProcessor(24, background=1.0, statistics="none", mask_channel=False, framing="direct3d")
     prepared = processor.preprocess(rgba_of(fixture["in_rgba_wide"]), "alpha")
     expected = torch.nn.functional.interpolate(
         torch.from_numpy(fixture["out_rgba_wide"])[None], (24, 24), mode="bilinear", antialias=True

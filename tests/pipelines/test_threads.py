@@ -166,11 +166,13 @@ def test_a_call_leaves_the_scheduler_as_it_was(pipe: Triplane3DPipeline) -> None
     run(pipe, JOBS[1])
     assert before.keys() == pipe.scheduler.__dict__.keys()
     for name, value in before.items():
-        assert torch.equal(value, getattr(pipe.scheduler, name)) if isinstance(value, torch.Tensor) else (
-            value == getattr(pipe.scheduler, name)
+        assert (
+            torch.equal(value, getattr(pipe.scheduler, name))
+            if isinstance(value, torch.Tensor)
+            else (value == getattr(pipe.scheduler, name))
         )
 
 
 def test_pipelines_can_be_copied(pipe: Triplane3DPipeline) -> None:
     expected = run(pipe, JOBS[0])
-    assert torch.equal(run(copy.deepcopy(pipe), JOBS[0]), expected)    # pickling takes the same way
+    assert torch.equal(run(copy.deepcopy(pipe), JOBS[0]), expected)  # pickling takes the same way

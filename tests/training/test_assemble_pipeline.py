@@ -40,8 +40,9 @@ def test_the_folder_loads_in_full_precision_from_half_weights(folder, autoencode
     assert torch.isfinite(grid).all()
 
 
-def test_a_decoder_that_was_trained_further_has_the_scale_of_its_latents(folder, work, autoencoder, latents, denoiser,
-                                                                         tmp_path):
+def test_a_decoder_that_was_trained_further_has_the_scale_of_its_latents(
+    folder, work, autoencoder, latents, denoiser, tmp_path
+):
     """As README does for mini: after the latents are encoded, the decoder alone goes on, and is assembled."""
     settings = {"init": autoencoder / "vae", "train_encoder": False, "run.steps": 1, "data.validation": None}
     decoder = train(autoencoder_config(work, **settings, **{"run.output": tmp_path / "decoder"}))

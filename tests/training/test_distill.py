@@ -69,9 +69,7 @@ def test_it_learns_to_end_where_its_guided_teacher_does(work, distilled, conditi
     student = TriplaneTransformer.from_pretrained(distilled / "transformer")
     end = led(guided_velocity(begun, guidance), 64, conditions)
     for steps in (1, 2, 4, 8):
-        before, after = (
-            (led(steps_of(model), steps, conditions) - end).square().mean() for model in (begun, student)
-        )
+        before, after = ((led(steps_of(model), steps, conditions) - end).square().mean() for model in (begun, student))
         assert after < 0.5 * before
 
 

@@ -44,9 +44,7 @@ def test_each_row_decodes_to_the_shape_of_its_seed(work, autoencoder, latents):
 def test_mirrored_latents_are_of_the_mirror_image(work, autoencoder, tmp_path):
     shutil.copytree(autoencoder / "vae", tmp_path / "vae")
     overrides = {"mirror": True, "vae": tmp_path / "vae", "output": tmp_path / "latents"}
-    stored = Latents(
-        encode(latents_config(work, **overrides)), AutoencoderKLTriplane.load_config(tmp_path / "vae")
-    )
+    stored = Latents(encode(latents_config(work, **overrides)), AutoencoderKLTriplane.load_config(tmp_path / "vae"))
     assert stored.mirrored
     vae = AutoencoderKLTriplane.from_pretrained(tmp_path / "vae").eval()
     shapes = ShardDataset(work / "data", keys=("labels", "view"), label_points=2048)

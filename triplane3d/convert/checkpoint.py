@@ -98,8 +98,10 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         folder = path if path.is_dir() else path.parent
         path = next((folder / name for name in SETTINGS_FILES if (folder / name).is_file()), folder / SETTINGS_FILES[0])
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: the settings that were published beside the checkpoint are "
-                                f"needed; download them too, or name their file")
+        raise FileNotFoundError(
+            f"{path} does not exist: the settings that were published beside the checkpoint are "
+            f"needed; download them too, or name their file"
+        )
     _head(path)
     # The loader is a SafeLoader: it knows no Python objects.
     values = read_json(path) if path.suffix == ".json" else read_yaml(path, _SettingsLoader)
@@ -151,8 +153,9 @@ class _References:
         text = _REFERENCE.sub(lambda reference: str(self._follow(reference, chain)), value)
         check("text", len(text), f"{self.where}: {value[:80]!r}")
         if "${" in text:
-            raise ValueError(f"{self.where}: {value[:80]!r} is no reference of the form ${{section.key}}: write the "
-                             f"value instead")
+            raise ValueError(
+                f"{self.where}: {value[:80]!r} is no reference of the form ${{section.key}}: write the value instead"
+            )
         return text
 
     def _follow(self, reference: re.Match, chain: tuple[str, ...]) -> Any:
@@ -169,8 +172,10 @@ class _References:
             elif isinstance(target, list) and part.isdecimal() and int(part) < len(target):
                 target = target[int(part)]
             else:
-                raise ValueError(f"{self.where}: ${{{name[:80]}}} refers to nothing in the file: there is no "
-                                 f"{part[:80]!r}; write the value in its place")
+                raise ValueError(
+                    f"{self.where}: ${{{name[:80]}}} refers to nothing in the file: there is no "
+                    f"{part[:80]!r}; write the value in its place"
+                )
         return self.resolve(target, (*chain, name))
 
 
@@ -185,8 +190,10 @@ def _head(path: Path) -> bytes:
     if not head:
         raise ValueError(f"{path} is empty: download it again")
     if head.startswith(b"version https://git-lfs"):
-        raise ValueError(f"{path} is a Git LFS pointer, not the file it stands for: run `git lfs pull` in its "
-                         f"repository, or download the file itself")
+        raise ValueError(
+            f"{path} is a Git LFS pointer, not the file it stands for: run `git lfs pull` in its "
+            f"repository, or download the file itself"
+        )
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise ValueError(f"{path} is a web page: download the file itself, not the page about it")
     return head
@@ -205,15 +212,21 @@ def _load_pickle(path: Path, *, zipped: bool) -> object:
     except UnpicklingError as error:
         # torch's own words advise to read the file without this guard; only the fact in them is passed on.
         if name := re.search(r"GLOBAL (\S+)", str(error)):
-            raise ValueError(f"{path} was refused unread, because reading it would run code: besides tensors it asks "
-                             f"for {name[1]}. Take a file with the state dicts alone, or safetensors") from None
+            raise ValueError(
+                f"{path} was refused unread, because reading it would run code: besides tensors it asks "
+                f"for {name[1]}. Take a file with the state dicts alone, or safetensors"
+            ) from None
         fact = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
         reason = fact[1] if fact else "it asks for more than tensors"
-        raise ValueError(f"{path} was refused: it is neither a pickle of tensors nor safetensors, or it is damaged "
-                         f"({reason}). Download it again") from None
+        raise ValueError(
+            f"{path} was refused: it is neither a pickle of tensors nor safetensors, or it is damaged "
+            f"({reason}). Download it again"
+        ) from None
     except DAMAGE as error:
-        raise ValueError(f"{path} is neither a pickle of tensors nor safetensors, or it is damaged "
-                         f"({_reason(error)}). Download it again") from error
+        raise ValueError(
+            f"{path} is neither a pickle of tensors nor safetensors, or it is damaged "
+            f"({_reason(error)}). Download it again"
+        ) from error
 
 
 def _check_zip(path: Path) -> None:

@@ -13,9 +13,7 @@ OFFSET = 0.1
 """Added to the number of rows and columns before the factor is taken, against rounding down."""
 
 
-def resample_positions(
-    table: Float[Tensor, "1 tokens dim"], side: int
-) -> Float[Tensor, "1 resampled_tokens dim"]:
+def resample_positions(table: Float[Tensor, "1 tokens dim"], side: int) -> Float[Tensor, "1 resampled_tokens dim"]:
     """A table of a class token and a square of patches, for `side` × `side` patches; bicubic, by a factor."""
     own_side = round((table.shape[1] - 1) ** 0.5)
     if own_side**2 != table.shape[1] - 1:

@@ -35,18 +35,21 @@ class Entry:
     read: Callable[[], Tensor]
 
 
-def save_weights(folder: str | Path, tensors: Iterable[Entry], *, name: str = "diffusion_pytorch_model",
-                 variant: str | None = None, dtype: torch.dtype | None = None,
-                 max_shard_size: int | str = "10GB") -> None:
+def save_weights(
+    folder: str | Path,
+    tensors: Iterable[Entry],
+    *,
+    name: str = "diffusion_pytorch_model",
+    variant: str | None = None,
+    dtype: torch.dtype | None = None,
+    max_shard_size: int | str = "10GB",
+) -> None:
     """Writes the safetensors file, or the shards and their index, under the names that `from_pretrained` looks for.
 
     Floating-point tensors are cast to `dtype`, others stay as they are. `name` is "model" for transformers' models.
     """
     folder = Path(folder)
-    entries = [
-        replace(entry, dtype=_stored(entry.dtype, dtype), read=partial(_read, entry))
-        for entry in tensors
-    ]
+    entries = [replace(entry, dtype=_stored(entry.dtype, dtype), read=partial(_read, entry)) for entry in tensors]
     if len({entry.name for entry in entries}) < len(entries):
         names = [entry.name for entry in entries]
         raise ValueError(f"two tensors are called {next(key for key in names if names.count(key) > 1)!r}")
@@ -58,8 +61,11 @@ def save_weights(folder: str | Path, tensors: Iterable[Entry], *, name: str = "d
 
     folder.mkdir(parents=True, exist_ok=True)
     if total > (free := shutil.disk_usage(folder).free):
-        raise OSError(errno.ENOSPC, f"{folder} has {_readable(free)} free and the weights take {_readable(total)}: "
-                                    f"make room or choose another disk; half precision takes half of it")
+        raise OSError(
+            errno.ENOSPC,
+            f"{folder} has {_readable(free)} free and the weights take {_readable(total)}: "
+            f"make room or choose another disk; half precision takes half of it",
+        )
     try:
         for file, shard in zip(files, shards, strict=True):
             _write(folder / file, shard)
@@ -71,8 +77,11 @@ def save_weights(folder: str | Path, tensors: Iterable[Entry], *, name: str = "d
             (folder / f"{name}.safetensors.index.{ending}").write_text(text, encoding="utf-8")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(error.errno, f"the disk is full: {_readable(total)} of weights were to be written to "
-                                       f"{folder}; make room, raise the quota or choose another disk") from error
+            raise OSError(
+                error.errno,
+                f"the disk is full: {_readable(total)} of weights were to be written to "
+                f"{folder}; make room, raise the quota or choose another disk",
+            ) from error
         if error.errno == errno.EFBIG:
             raise OSError(error.errno, f"a file in {folder} may not grow so large; {_readable(total)} were to be "
                                        f"written: lower max_shard_size, raise `ulimit -f` or choose another disk"
@@ -111,8 +120,10 @@ def _write_tensor(file: BinaryIO, entry: Entry) -> None:
 def _read(entry: Entry) -> Tensor:
     tensor = entry.read().detach()
     if tuple(tensor.shape) != tuple(entry.shape) or tensor.dtype != entry.dtype:
-        raise ValueError(f"{entry.name} was announced as {tuple(entry.shape)} of {entry.dtype} and came as "
-                         f"{tuple(tensor.shape)} of {tensor.dtype}")
+        raise ValueError(
+            f"{entry.name} was announced as {tuple(entry.shape)} of {entry.dtype} and came as "
+            f"{tuple(tensor.shape)} of {tensor.dtype}"
+        )
     return tensor
 
 
@@ -122,12 +133,16 @@ def _stored(dtype: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
 
 def _cast(values: Tensor, entry: Entry) -> Tensor:
     if values.is_floating_point() and not bool(values.isfinite().all()):
-        raise ValueError(f"{entry.name} holds NaN or infinite numbers, so the network could compute nothing: download "
-                         f"the checkpoint again")
+        raise ValueError(
+            f"{entry.name} holds NaN or infinite numbers, so the network could compute nothing: download "
+            f"the checkpoint again"
+        )
     cast = values.to(entry.dtype)
     if cast.dtype != values.dtype and cast.isinf().any():
-        raise ValueError(f"{entry.name} holds {values.abs().max():.3g}, more than {entry.dtype} can "
-                         f"({torch.finfo(entry.dtype).max:.3g}): save in torch.bfloat16 or torch.float32")
+        raise ValueError(
+            f"{entry.name} holds {values.abs().max():.3g}, more than {entry.dtype} can "
+            f"({torch.finfo(entry.dtype).max:.3g}): save in torch.bfloat16 or torch.float32"
+        )
     return cast
 
 

@@ -236,8 +236,9 @@ def reconstructor_config(settings: Mapping[str, Any], vit: ViTConfig) -> dict[st
     channels, planes = params["tokenizer"]["num_channels"], params["post_processor"]["out_channels"]
     averaged = renderer["feature_reduction"] == "mean"
     if renderer["feature_reduction"] not in ("concat", "mean"):
-        raise ValueError(f"config.yaml: renderer.feature_reduction must be concat or mean, got "
-                         f"{renderer['feature_reduction']!r}")
+        raise ValueError(
+            f"config.yaml: renderer.feature_reduction must be concat or mean, got {renderer['feature_reduction']!r}"
+        )
     for name, (said, expected) in {
         "backbone.in_channels": (backbone["in_channels"], channels),
         "post_processor.in_channels": (params["post_processor"]["in_channels"], channels),

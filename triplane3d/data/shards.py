@@ -36,8 +36,17 @@ FIELDS = {
 }
 
 
-def sample_shapes(batch: ShapeBatch, *, surface_points: int, label_points: int, views: int, image_size: int,
-                  generator: Generator, around: int = 0, around_size: int | None = None) -> Sample:
+def sample_shapes(
+    batch: ShapeBatch,
+    *,
+    surface_points: int,
+    label_points: int,
+    views: int,
+    image_size: int,
+    generator: Generator,
+    around: int = 0,
+    around_size: int | None = None,
+) -> Sample:
     """Everything the training stages want to know about these shapes, in the shards' storage types.
 
     `views` are seen from azimuth 0, then `around` from anywhere; those are traced at `around_size` pixels, if given,
@@ -64,10 +73,20 @@ def sample_shapes(batch: ShapeBatch, *, surface_points: int, label_points: int, 
     }
 
 
-def write_shard(path: Path, seeds: Sequence[int], *, surface_points: int = 4096, label_points: int = 8192,
-                views: int = 2, image_size: int = 128, families: Sequence[str] | None = None,
-                batch_size: int = 16, device: str | torch.device = "cpu", around: int = 0,
-                around_size: int | None = None) -> None:
+def write_shard(
+    path: Path,
+    seeds: Sequence[int],
+    *,
+    surface_points: int = 4096,
+    label_points: int = 8192,
+    views: int = 2,
+    image_size: int = 128,
+    families: Sequence[str] | None = None,
+    batch_size: int = 16,
+    device: str | torch.device = "cpu",
+    around: int = 0,
+    around_size: int | None = None,
+) -> None:
     """Write one shard of the shapes of `seeds`. The same arguments give the same file on the same device."""
     generator = torch.Generator(device=device).manual_seed(int(seeds[0]))
     samples: list[Sample] = []
@@ -75,8 +94,16 @@ def write_shard(path: Path, seeds: Sequence[int], *, surface_points: int = 4096,
     for start in range(0, len(seeds), batch_size):
         batch = draw_shapes(seeds[start : start + batch_size], families=families, azimuths="random", device=device)
         names += batch.names
-        sample = sample_shapes(batch, surface_points=surface_points, label_points=label_points, views=views,
-                               image_size=image_size, generator=generator, around=around, around_size=around_size)
+        sample = sample_shapes(
+            batch,
+            surface_points=surface_points,
+            label_points=label_points,
+            views=views,
+            image_size=image_size,
+            generator=generator,
+            around=around,
+            around_size=around_size,
+        )
         samples.append({key: value.cpu() for key, value in sample.items()})
     tensors = {key: torch.cat([sample[key] for sample in samples]) for key in samples[0]}
     tensors["seeds"] = torch.tensor([int(seed) for seed in seeds])
@@ -92,9 +119,16 @@ class ShardDataset(Dataset):
     for "views" one from azimuth 0 and then all the others in any order, `views` (V, 4, H, W) with their `cameras`.
     """
 
-    def __init__(self, folder: str | Path, keys: Sequence[str] = ("surface", "labels", "view"), *,
-                 surface_points: int = 2048, label_points: int = 2048, limit: int | None = None,
-                 generator: Generator | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        keys: Sequence[str] = ("surface", "labels", "view"),
+        *,
+        surface_points: int = 2048,
+        label_points: int = 2048,
+        limit: int | None = None,
+        generator: Generator | None = None,
+    ) -> None:
         paths = sorted(Path(folder).glob("*.safetensors"))
         if not paths:
             raise FileNotFoundError(f"no shards (*.safetensors) in {folder}; write them with scripts/prepare_shapes.py")
@@ -138,8 +172,12 @@ class ShardDataset(Dataset):
         if "labels" in self.keys:
             points, half = read("label_points"), self.label_points // 2
             middle = len(points) // 2
-            pick = torch.cat([torch.randperm(middle, generator=self.generator)[:half],
-                              middle + torch.randperm(len(points) - middle, generator=self.generator)[:half]])
+            pick = torch.cat(
+                [
+                    torch.randperm(middle, generator=self.generator)[:half],
+                    middle + torch.randperm(len(points) - middle, generator=self.generator)[:half],
+                ]
+            )
             sample["label_points"] = points[pick].float()
             sample["label_distance"] = read("label_distance")[pick].float()
         if "view" in self.keys or "views" in self.keys:

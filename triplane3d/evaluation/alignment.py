@@ -17,8 +17,9 @@ YAWS = 36
 THRESHOLD = 0.1
 
 
-def aligned_scores(truth: Surface, prediction: Surface | None, *, search: int = 1500, count: int = 10_000,
-                   iterations: int = 30) -> dict[str, float]:
+def aligned_scores(
+    truth: Surface, prediction: Surface | None, *, search: int = 1500, count: int = 10_000, iterations: int = 30
+) -> dict[str, float]:
     """Chamfer distance and F-score at 0.1 after the best alignment that `search` samples find, by `count` samples."""
     if prediction is None:
         return {"aligned_chamfer": NO_SURFACE, "aligned_f_score_10": 0.0}
@@ -39,8 +40,10 @@ def aligned_scores(truth: Surface, prediction: Surface | None, *, search: int = 
     moved = cloud @ turn.T + shift
     accuracy, completeness = cKDTree(goal).query(moved)[0], cKDTree(moved).query(goal)[0]
     precision, recall = (accuracy <= THRESHOLD).mean(), (completeness <= THRESHOLD).mean()
-    return {"aligned_chamfer": float((accuracy.mean() + completeness.mean()) / 2),
-            "aligned_f_score_10": float(2 * precision * recall / max(precision + recall, 1e-12))}
+    return {
+        "aligned_chamfer": float((accuracy.mean() + completeness.mean()) / 2),
+        "aligned_f_score_10": float(2 * precision * recall / max(precision + recall, 1e-12)),
+    }
 
 
 def normalized(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
@@ -54,8 +57,10 @@ def about_vertical(angle: float) -> Float[np.ndarray, "3 3"]:
     return np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
 
 
-def rigid_fit(source: Float[np.ndarray, "points 3"], target: Float[np.ndarray, "points 3"],
-              ) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, " 3"]]:
+def rigid_fit(
+    source: Float[np.ndarray, "points 3"],
+    target: Float[np.ndarray, "points 3"],
+) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, " 3"]]:
     """The rotation and shift that bring `source` nearest to `target`, point to point (Kabsch)."""
     source_mean, target_mean = source.mean(0), target.mean(0)
     u, _, vt = np.linalg.svd((target - target_mean).T @ (source - source_mean))

@@ -52,8 +52,11 @@ class Bar:
     def verdicts(self, rows: Sequence[Row], estimates: Sequence[Estimate]) -> list[Verdict]:
         """One for everything that was measured and that this bar speaks of."""
         if self.metric is None:
-            return [Verdict(self, found.data, found.value, found.low, found.high) for found in estimates
-                    if self._speaks_of(found.suite, found.data, found.name)]
+            return [
+                Verdict(self, found.data, found.value, found.low, found.high)
+                for found in estimates
+                if self._speaks_of(found.suite, found.data, found.name)
+            ]
         measured = [(row.data, self._of_row(row)) for row in rows if self._speaks_of(row.suite, row.data, row.method)]
         return [Verdict(self, data, *values) for data, values in measured if values is not None]
 
@@ -62,8 +65,11 @@ class Bar:
 
     def _of_row(self, row: Row) -> tuple[float, float, float] | None:
         categories, shapes = row.categories or [""] * len(row.scores), row.shapes or map(str, range(len(row.scores)))
-        asked = [(score[self.metric], shape) for score, category, shape in zip(row.scores, categories, shapes)
-                 if self.metric in score and (self.only is None or self.only(score, category))]
+        asked = [
+            (score[self.metric], shape)
+            for score, category, shape in zip(row.scores, categories, shapes)
+            if self.metric in score and (self.only is None or self.only(score, category))
+        ]
         if not asked:
             return None
         values, names = [value for value, _ in asked], [shape for _, shape in asked]
@@ -93,35 +99,95 @@ class Verdict:
         return None if self.bar.floor is None else self.low >= self.bar.floor
 
     def to_json(self) -> dict[str, object]:
-        return {"bar": self.bar.number, "title": self.bar.title, "data": self.data, "value": self.value,
-                "low": self.low, "high": self.high, "target": self.bar.target, "met": self.met,
-                "floor": self.bar.floor, "floor_met": self.floor_met}
+        return {
+            "bar": self.bar.number,
+            "title": self.bar.title,
+            "data": self.data,
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "target": self.bar.target,
+            "met": self.met,
+            "floor": self.bar.floor,
+            "floor_met": self.floor_met,
+        }
 
 
 BARS = (
-    Bar("Q1", "V-IoU of the autoencoder", "autoencoder", "trained families", "autoencoder", "volume_iou", 0.965,
-        floor=0.92),
-    Bar("Q1", "S-IoU of the autoencoder", "autoencoder", "trained families", "autoencoder", "surface_iou", 0.92,
-        floor=0.80),
+    Bar(
+        "Q1",
+        "V-IoU of the autoencoder",
+        "autoencoder",
+        "trained families",
+        "autoencoder",
+        "volume_iou",
+        0.965,
+        floor=0.92,
+    ),
+    Bar(
+        "Q1",
+        "S-IoU of the autoencoder",
+        "autoencoder",
+        "trained families",
+        "autoencoder",
+        "surface_iou",
+        0.92,
+        floor=0.80,
+    ),
     Bar("Q1", "F@.02 of the autoencoder", "autoencoder", "trained families", "autoencoder", "f_score_02", 0.985),
     Bar("Q1", "NC of the autoencoder", "autoencoder", "trained families", "autoencoder", "normal_consistency", 0.95),
     Bar("Q2", "V-IoU of the autoencoder", "autoencoder", "meshes", "autoencoder", "volume_iou", 0.90),
     Bar("Q2", "S-IoU of the autoencoder", "autoencoder", "meshes", "autoencoder", "surface_iou", 0.82),
     Bar("Q2", "F@.02 of the autoencoder", "autoencoder", "meshes", "autoencoder", "f_score_02", 0.93),
-    Bar("Q2", "V-IoU of each mesh with fill ≥ .03", "autoencoder", "meshes", "autoencoder", "volume_iou", 0.80,
-        each=True, only=lambda score, name: score["fill"] >= 0.03),
-    Bar("Q2", "S-IoU of thin meshes", "autoencoder", "meshes", "autoencoder", "surface_iou", 0.65,
-        only=lambda score, name: name in THIN),
-    Bar("Q3", "V-IoU lost on unseen families", "autoencoder", "trained families - unseen families",
-        "volume_iou of autoencoder", at_most=0.03),
-    Bar("Q3", "V-IoU lost on meshes", "autoencoder", "trained families - meshes", "volume_iou of autoencoder",
-        at_most=0.07),
+    Bar(
+        "Q2",
+        "V-IoU of each mesh with fill ≥ .03",
+        "autoencoder",
+        "meshes",
+        "autoencoder",
+        "volume_iou",
+        0.80,
+        each=True,
+        only=lambda score, name: score["fill"] >= 0.03,
+    ),
+    Bar(
+        "Q2",
+        "S-IoU of thin meshes",
+        "autoencoder",
+        "meshes",
+        "autoencoder",
+        "surface_iou",
+        0.65,
+        only=lambda score, name: name in THIN,
+    ),
+    Bar(
+        "Q3",
+        "V-IoU lost on unseen families",
+        "autoencoder",
+        "trained families - unseen families",
+        "volume_iou of autoencoder",
+        at_most=0.03,
+    ),
+    Bar(
+        "Q3",
+        "V-IoU lost on meshes",
+        "autoencoder",
+        "trained families - meshes",
+        "volume_iou of autoencoder",
+        at_most=0.07,
+    ),
     Bar("Q4", "V-IoU from a picture", "image", "trained families", "model", "volume_iou", 0.80, floor=0.62),
     Bar("Q4", "F@.05 from a picture", "image", "trained families", "model", "f_score_05", 0.75),
     Bar("Q4", "V-IoU from a picture", "image", "free compositions", "model", "volume_iou", 0.60),
     Bar("Q4", "F@.05 from a picture", "image", "free compositions", "model", "f_score_05", 0.50),
-    Bar("Q4", "V-IoU above retrieval", "image", "trained families",
-        "volume_iou of model - retrieval by own features", at_least=0.10),
+    Bar(
+        "Q4",
+        "V-IoU above retrieval",
+        "image",
+        "trained families",
+        "volume_iou of model - retrieval by own features",
+        at_least=0.10,
+    ),
     Bar("Q5", "V-IoU from a picture", "image", "meshes, two views", "model", "volume_iou", 0.46),
     Bar("Q5", "V-IoU from a picture, stretch", "image", "meshes, two views", "model", "volume_iou", 0.54),
     Bar("Q5", "F@.05 from a picture", "image", "meshes, two views", "model", "f_score_05", 0.42),
@@ -129,33 +195,65 @@ BARS = (
     Bar("Q6", "mask IoU", "photos", "photos", "model", "mask_iou", 0.85),
     Bar("Q6", "mask IoU of each photo", "photos", "photos", "model", "mask_iou", 0.70, each=True),
     Bar("Q6", "depth / width of each photo", "photos", "photos", "model", "depth_to_width", 0.25, 2, each=True),
-    Bar("Q7", "variance where the picture shows nothing / something", "variety", "*", "hidden / visible variance",
-        at_least=2),
+    Bar(
+        "Q7",
+        "variance where the picture shows nothing / something",
+        "variety",
+        "*",
+        "hidden / visible variance",
+        at_least=2,
+    ),
     Bar("Q7", "V-IoU gained by the best seed", "variety", "*", "best of * - mean", at_least=0.02, at_most=0.10),
     Bar("Q7", "V-IoU lost by swapping the picture", "variety", "*", "own - another's picture", at_least=0.25),
     Bar("Q8", "V-IoU of 4 steps / 50", "steps", "*", "4 steps / 50 steps", at_least=0.98, floor=0.95),
     Bar("Q8", "V-IoU of 1 step / 50", "steps", "*", "1 step / 50 steps", at_least=0.90),
-    Bar("Q8", "V-IoU of 4 steps / teacher's 50", "steps", "*", "4 steps / teacher's 50 steps", at_least=0.98,
-        floor=0.95),
+    Bar(
+        "Q8", "V-IoU of 4 steps / teacher's 50", "steps", "*", "4 steps / teacher's 50 steps", at_least=0.98, floor=0.95
+    ),
     Bar("Q8", "V-IoU of 1 step / teacher's 50", "steps", "*", "1 step / teacher's 50 steps", at_least=0.90),
     # Not that there is one call: guidance can always be turned off.
-    Bar("Q8", "V-IoU of one network call a step / guided", "steps", "*", "one network call a step / guided",
-        at_least=0.99),
+    Bar(
+        "Q8",
+        "V-IoU of one network call a step / guided",
+        "steps",
+        "*",
+        "one network call a step / guided",
+        at_least=0.99,
+    ),
     Bar("Q11", "watertight, each photo's mesh", "photos", "photos", "model", "watertight", 1, each=True),
-    Bar("Q11", "share of meshes that are 97% one piece", "photos", "photos", "model", "largest_component", 0.95,
-        passing=0.97),
+    Bar(
+        "Q11",
+        "share of meshes that are 97% one piece",
+        "photos",
+        "photos",
+        "model",
+        "largest_component",
+        0.95,
+        passing=0.97,
+    ),
     Bar("Q11", "contact with the grid's wall", "photos", "photos", "model", "wall_contact", at_most=0, each=True),
     Bar("Q14", "V-IoU of the autoencoder, fixed budget", "learning", "*", "autoencoder", "volume_iou", 0.70),
-    Bar("Q14", "generated / reconstructed V-IoU of overfitted shapes", "learning", "*", "denoiser / autoencoder",
-        at_least=0.97),
+    Bar(
+        "Q14",
+        "generated / reconstructed V-IoU of overfitted shapes",
+        "learning",
+        "*",
+        "denoiser / autoencoder",
+        at_least=0.97,
+    ),
     Bar("Q15", "V-IoU of the truth", "self-test", "*", "truth", "volume_iou", 0.9995, each=True),
     Bar("Q15", "F@.02 of the truth", "self-test", "*", "truth", "f_score_02", 0.999, each=True),
     Bar("Q15", "share of table 1c that is reproduced", "self-test", "*", "table 1c", at_least=1),
 )
 
 
-def judge_bars(rows: Sequence[Row], estimates: Sequence[Estimate], agreements: Sequence[Agreement] = (), *,
-               bars: Sequence[Bar] = BARS) -> list[Verdict]:
+def judge_bars(
+    rows: Sequence[Row],
+    estimates: Sequence[Estimate],
+    agreements: Sequence[Agreement] = (),
+    *,
+    bars: Sequence[Bar] = BARS,
+) -> list[Verdict]:
     """A verdict for each bar whose inputs were measured."""
     estimates = list(estimates)
     if agreements:
@@ -171,6 +269,8 @@ def format_verdicts(verdicts: Sequence[Verdict]) -> str:
         word = "met" if verdict.met else "not met"
         if verdict.floor_met is not None and not verdict.met:
             word += f"; floor {verdict.bar.floor:g} {'met' if verdict.floor_met else 'not met'}"
-        lines.append(f"{verdict.bar.number:4s} {verdict.bar.title + ', ' + verdict.data:80s} {verdict.value:.3f} "
-                     f"[{verdict.low:.3f}, {verdict.high:.3f}]  {verdict.bar.target:18s} {word}")
+        lines.append(
+            f"{verdict.bar.number:4s} {verdict.bar.title + ', ' + verdict.data:80s} {verdict.value:.3f} "
+            f"[{verdict.low:.3f}, {verdict.high:.3f}]  {verdict.bar.target:18s} {word}"
+        )
     return "\n".join(lines)

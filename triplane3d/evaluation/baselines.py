@@ -116,16 +116,18 @@ def inflated_silhouette(mask: Bool[np.ndarray, "height width"], *, resolution: i
     return Solid.from_field(field, resolution=resolution, count=count)
 
 
-def nearest_neighbor(queries: Float[Tensor, "queries features"],
-                     bank: Float[Tensor, "bank features"]) -> Int[Tensor, " queries"]:
+def nearest_neighbor(
+    queries: Float[Tensor, "queries features"], bank: Float[Tensor, "bank features"]
+) -> Int[Tensor, " queries"]:
     """Index of the bank's entry whose feature points most nearly the same way, features centred on the bank's mean."""
     mean = bank.mean(0)
     queries, bank = (torch.nn.functional.normalize(features - mean, dim=1) for features in (queries, bank))
     return (queries @ bank.T).argmax(1)
 
 
-def thumbnail_features(images: Float[Tensor, "batch 4 height width"],
-                       size: int = 16) -> Float[Tensor, "batch features"]:
+def thumbnail_features(
+    images: Float[Tensor, "batch 4 height width"], size: int = 16
+) -> Float[Tensor, "batch features"]:
     """The picture itself at `size` pixels, colours premultiplied by alpha: the feature that needs no model."""
     premultiplied = torch.cat([images[:, :3] * images[:, 3:], images[:, 3:]], 1)
     return torch.nn.functional.adaptive_avg_pool2d(premultiplied, size).flatten(1)

@@ -23,8 +23,9 @@ class Timing:
         return f"{self.name:32s} {self.seconds:10.4f} s  {self.ratio:8.2f}x"
 
 
-def time_calls(calls: Mapping[str, Callable[[], object]], *, baseline: str, repeats: int = 5,
-               warmup: int = 1) -> dict[str, Timing]:
+def time_calls(
+    calls: Mapping[str, Callable[[], object]], *, baseline: str, repeats: int = 5, warmup: int = 1
+) -> dict[str, Timing]:
     """Time each call `repeats` times, in turns, so that a slow minute of the machine slows all of them alike."""
     if baseline not in calls:
         raise ValueError(f"the baseline {baseline!r} is none of the calls: {sorted(calls)}")

@@ -81,12 +81,21 @@ def as_picture(image: Float[Tensor, "4 size size"]) -> Image.Image:
 def family_groups() -> dict[str, list[str]]:
     """What is compared with what: families trained on, families never seen, and free compositions of primitives."""
     free = [name for name, family in FAMILIES.items() if family.__module__.endswith(".free")]
-    return {"trained families": sorted(set(FAMILIES) - set(free)), "unseen families": sorted(HOLDOUT_FAMILIES),
-            "free compositions": sorted(free)}
+    return {
+        "trained families": sorted(set(FAMILIES) - set(free)),
+        "unseen families": sorted(HOLDOUT_FAMILIES),
+        "free compositions": sorted(free),
+    }
 
 
-def procedural_cases(seeds: Sequence[int], families: Sequence[str] | None, *, surface_points: int = 4096,
-                     image_size: int | None = 128, resolution: int = 128) -> list[Case]:
+def procedural_cases(
+    seeds: Sequence[int],
+    families: Sequence[str] | None,
+    *,
+    surface_points: int = 4096,
+    image_size: int | None = 128,
+    resolution: int = 128,
+) -> list[Case]:
     """One case per seed, in a random azimuth, seen from one random camera as in training (if `image_size` is given).
 
     The family of each is drawn from `families`; from all that are trained on where that is None.
@@ -103,13 +112,25 @@ def procedural_cases(seeds: Sequence[int], families: Sequence[str] | None, *, su
         if image_size is not None:
             views = Views.draw(len(batch), generator)
             images, _ = render_views(batch, views, points, image_size, generator=generator)
-            cameras = [Camera(elevation=elevation, field_of_view=angle)
-                       for elevation, angle in zip(views.elevation.tolist(), views.field_of_view.tolist())]
+            cameras = [
+                Camera(elevation=elevation, field_of_view=angle)
+                for elevation, angle in zip(views.elevation.tolist(), views.field_of_view.tolist())
+            ]
         cases += [
-            Case(f"seed {seed}", name, shape_solid(shape, resolution), Surface(where.numpy(), normal.numpy()), where,
-                 normal, color, image, camera)
+            Case(
+                f"seed {seed}",
+                name,
+                shape_solid(shape, resolution),
+                Surface(where.numpy(), normal.numpy()),
+                where,
+                normal,
+                color,
+                image,
+                camera,
+            )
             for seed, name, shape, where, normal, color, image, camera in zip(
-                seeds[start : start + BATCH], batch.names, batch, points, normals, colors, images, cameras)
+                seeds[start : start + BATCH], batch.names, batch, points, normals, colors, images, cameras
+            )
         ]
     return cases
 
@@ -125,8 +146,14 @@ def shape_solid(shape: ShapeBatch, resolution: int = 128) -> Solid:
     return Solid.from_field(lambda points: -shape.distance(points[None])[0], resolution=resolution)
 
 
-def mesh_cases(folder: Path, *, azimuths: Sequence[float] = (0.0,), surface_points: int = 4096,
-               image_size: int | None = None, seed: int = 0) -> list[Case]:
+def mesh_cases(
+    folder: Path,
+    *,
+    azimuths: Sequence[float] = (0.0,),
+    surface_points: int = 4096,
+    image_size: int | None = None,
+    seed: int = 0,
+) -> list[Case]:
     """Every mesh file of a folder, as it stands before a camera at each of the `azimuths` (degrees).
 
     With `image_size` each has the picture of that camera, 20 degrees up, with a field of view of 40 degrees.
@@ -134,20 +161,33 @@ def mesh_cases(folder: Path, *, azimuths: Sequence[float] = (0.0,), surface_poin
     cases = []
     for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in MESH_SUFFIXES):
         color_space = "linear" if path.suffix.lower() == ".glb" else "srgb"
-        loaded = Mesh.from_trimesh(trimesh.load_scene(path), color_space=color_space)    # axes as the file has them
+        loaded = Mesh.from_trimesh(trimesh.load_scene(path), color_space=color_space)  # axes as the file has them
         for azimuth in azimuths:
             mesh = in_frame(loaded, azimuth)
             solid = Solid.from_mesh(mesh)
             if solid.surface is None:
                 raise ValueError(f"{path.name} encloses nothing")
             pick = np.random.default_rng(seed).choice(len(solid.surface.points), surface_points, replace=False)
-            points, normals = (torch.from_numpy(array[pick]).float()
-                               for array in (solid.surface.points, solid.surface.normals))
+            points, normals = (
+                torch.from_numpy(array[pick]).float() for array in (solid.surface.points, solid.surface.normals)
+            )
             image, camera = None, Camera(elevation=20, field_of_view=40)
             if image_size is not None:
                 image = rearrange(render(mesh, camera, image_size).color, "row column rgba -> rgba row column")
-            cases.append(Case(path.stem, path.stem, solid, solid.surface, points, normals,
-                              torch.full_like(points, 0.5), image, camera, mesh))
+            cases.append(
+                Case(
+                    path.stem,
+                    path.stem,
+                    solid,
+                    solid.surface,
+                    points,
+                    normals,
+                    torch.full_like(points, 0.5),
+                    image,
+                    camera,
+                    mesh,
+                )
+            )
     if not cases:
         raise FileNotFoundError(f"no meshes ({', '.join(MESH_SUFFIXES)}) in {folder}")
     return cases

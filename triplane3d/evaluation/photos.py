@@ -31,8 +31,15 @@ ELEVATIONS = (0.0, 10.0, 20.0, 30.0, 40.0)
 SIZE = 128
 
 
-def photo_suite(pipe: Triplane3DPipeline, folder: Path, *, steps: int | None = None, guidance: float | None = None,
-                seed: int = 0, resolution: int = 128) -> list[Row]:
+def photo_suite(
+    pipe: Triplane3DPipeline,
+    folder: Path,
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+    seed: int = 0,
+    resolution: int = 128,
+) -> list[Row]:
     """Two rows: for every photo of the folder, how the mesh fits it, and how its silhouette does, blown up.
 
     `mask_iou` compares the photo's mask with the mesh's silhouette, both framed as the pipeline frames photos, from the
@@ -50,8 +57,15 @@ def photo_suite(pipe: Triplane3DPipeline, folder: Path, *, steps: int | None = N
     scores, inflated = [], []
     for path in paths:
         framed = pipe.image_processor.preprocess(str(path)).images[0]
-        values = pipe(str(path), num_inference_steps=steps, guidance_scale=guidance, resolution=resolution,
-                      generator=torch.Generator().manual_seed(seed), output_type="np", return_dict=False)[0][0]
+        values = pipe(
+            str(path),
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            resolution=resolution,
+            generator=torch.Generator().manual_seed(seed),
+            output_type="np",
+            return_dict=False,
+        )[0][0]
         level = pipe.config.level
         mesh = Mesh(*surface_of_grid(values, level)) if values.min() <= level < values.max() else None
         mask = _alpha(framed).numpy() > 0.5
@@ -60,8 +74,10 @@ def photo_suite(pipe: Triplane3DPipeline, folder: Path, *, steps: int | None = N
         assert balloon is not None, "a mask that is not empty has a solid"
         inflated.append(_score(Mesh(*balloon.triangles), mask))
     names = [path.stem for path in paths]
-    return [Row("photos", "photos", "model", scores, names),
-            Row("photos", "photos", "inflated silhouette", inflated, names)]
+    return [
+        Row("photos", "photos", "model", scores, names),
+        Row("photos", "photos", "inflated silhouette", inflated, names),
+    ]
 
 
 def worst_photo(rows: Sequence[Row]) -> str:

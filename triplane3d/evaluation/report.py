@@ -16,12 +16,29 @@ ALIGNED = {"aligned_chamfer": "aligned CD", "aligned_f_score_10": "aligned F@.1"
 COLUMNS = {
     "self-test": {"volume_iou": "V-IoU", "surface_iou": "S-IoU", "f_score_02": "F@.02", **SURFACES, **ALIGNED},
     "autoencoder": {"volume_iou": "V-IoU", "surface_iou": "S-IoU", "f_score_02": "F@.02", **SURFACES},
-    "image": {"volume_iou": "V-IoU", "f_score_05": "F@.05", "f_score_05_visible": "F@.05 visible",
-              "f_score_05_hidden": "F@.05 hidden", "f_score_10": "F@.1", **SURFACES, **ALIGNED},
-    "photos": {"mask_iou": "mask IoU", "depth_to_width": "depth/width", "watertight": "watertight",
-               "largest_component": "largest piece", "wall_contact": "at the wall"},
-    "variety": {"volume_iou": "V-IoU", "best_volume_iou": "best seed", "swapped_volume_iou": "another's picture",
-                "variance_visible": "variance visible", "variance_hidden": "variance hidden"},
+    "image": {
+        "volume_iou": "V-IoU",
+        "f_score_05": "F@.05",
+        "f_score_05_visible": "F@.05 visible",
+        "f_score_05_hidden": "F@.05 hidden",
+        "f_score_10": "F@.1",
+        **SURFACES,
+        **ALIGNED,
+    },
+    "photos": {
+        "mask_iou": "mask IoU",
+        "depth_to_width": "depth/width",
+        "watertight": "watertight",
+        "largest_component": "largest piece",
+        "wall_contact": "at the wall",
+    },
+    "variety": {
+        "volume_iou": "V-IoU",
+        "best_volume_iou": "best seed",
+        "swapped_volume_iou": "another's picture",
+        "variance_visible": "variance visible",
+        "variance_hidden": "variance hidden",
+    },
     "steps": {"volume_iou": "V-IoU", "network_calls": "network calls"},
     "views": {"volume_iou": "V-IoU"},
     "learning": {"volume_iou": "V-IoU"},
@@ -68,14 +85,16 @@ class Report:
     def to_json(self) -> dict[str, object]:
         """Everything that `text` has, and the means of every category; what is not finite becomes None."""
         verdicts = judge_bars(self.rows, self.estimates, self.agreements)
-        return _finite({
-            "settings": dict(self.settings),
-            "rows": [row.to_json() for row in self.rows],
-            "estimates": [asdict(estimate) for estimate in self.estimates],
-            "agreements": [{**asdict(agreement), "agrees": agreement.agrees} for agreement in self.agreements],
-            "remarks": self.remarks,
-            "bars": [verdict.to_json() for verdict in verdicts],
-        })
+        return _finite(
+            {
+                "settings": dict(self.settings),
+                "rows": [row.to_json() for row in self.rows],
+                "estimates": [asdict(estimate) for estimate in self.estimates],
+                "agreements": [{**asdict(agreement), "agrees": agreement.agrees} for agreement in self.agreements],
+                "remarks": self.remarks,
+                "bars": [verdict.to_json() for verdict in verdicts],
+            }
+        )
 
 
 def _finite(value: Any) -> Any:

@@ -83,14 +83,17 @@ class Surface:
     def tree(self) -> cKDTree:
         return cKDTree(self.points)
 
-    def nearest(self, points: Float[np.ndarray, "points 3"],
-                ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "points 3"]]:
+    def nearest(
+        self,
+        points: Float[np.ndarray, "points 3"],
+    ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "points 3"]]:
         """Distance from each point to this surface and the surface's normal there; to its samples if it has no mesh."""
         if self.vertices is None or self.faces is None:
             distances, index = self.tree.query(points)
             return distances, self.normals[index]
-        squared, index, _ = igl.point_mesh_squared_distance(np.asarray(points, dtype=np.float64), self.vertices,
-                                                            self.faces)
+        squared, index, _ = igl.point_mesh_squared_distance(
+            np.asarray(points, dtype=np.float64), self.vertices, self.faces
+        )
         return np.sqrt(np.maximum(squared, 0)), _face_normals(self.vertices, self.faces)[0][index]
 
 
@@ -151,8 +154,9 @@ def uniform_points(count: int = 40_000, *, seed: int = 0) -> Float[np.ndarray, "
     return np.random.default_rng(seed).uniform(-1, 1, (count, 3))
 
 
-def near_points(surface: Surface, count: int = 40_000, *, std: float = NEAR_STD,
-                seed: int = 0) -> Float[np.ndarray, "{count} 3"]:
+def near_points(
+    surface: Surface, count: int = 40_000, *, std: float = NEAR_STD, seed: int = 0
+) -> Float[np.ndarray, "{count} 3"]:
     """Points near a surface: its samples, moved by a normal deviate."""
     rng = np.random.default_rng(seed)
     points = surface.points[rng.integers(len(surface.points), size=count)]
@@ -171,8 +175,9 @@ def volume_iou(truth: Occupancy, prediction: Occupancy, *, count: int = 40_000, 
     return intersection_over_union(truth(points), prediction(points))
 
 
-def surface_iou(truth: Occupancy, prediction: Occupancy, surface: Surface, *, count: int = 40_000,
-                seed: int = 0) -> float:
+def surface_iou(
+    truth: Occupancy, prediction: Occupancy, surface: Surface, *, count: int = 40_000, seed: int = 0
+) -> float:
     """S-IoU near the true `surface`, see the head of this file."""
     points = near_points(surface, count, seed=seed)
     return intersection_over_union(truth(points), prediction(points))
@@ -186,8 +191,13 @@ def compare_surfaces(truth: Surface, prediction: Surface | None, *, camera: Came
     f_names = [f"f_score_{round(100 * threshold):02d}" for threshold in THRESHOLDS]
     split_names = [] if camera is None else ["f_score_05_visible", "f_score_05_hidden"]
     if prediction is None:
-        return {"point_to_surface": NO_SURFACE, "chamfer": NO_SURFACE, **dict.fromkeys(f_names, 0.0),
-                "normal_consistency": 0.0, **dict.fromkeys(split_names, 0.0)}
+        return {
+            "point_to_surface": NO_SURFACE,
+            "chamfer": NO_SURFACE,
+            **dict.fromkeys(f_names, 0.0),
+            "normal_consistency": 0.0,
+            **dict.fromkeys(split_names, 0.0),
+        }
 
     accuracy, true_normals = truth.nearest(prediction.points)
     completeness, predicted_normals = prediction.nearest(truth.points)
@@ -207,8 +217,9 @@ def compare_surfaces(truth: Surface, prediction: Surface | None, *, camera: Came
     return {name: float(value) for name, value in scores.items()}
 
 
-def _f_score(accuracy: Float[np.ndarray, " predicted"], completeness: Float[np.ndarray, " true"],
-             threshold: float) -> float:
+def _f_score(
+    accuracy: Float[np.ndarray, " predicted"], completeness: Float[np.ndarray, " true"], threshold: float
+) -> float:
     """From distances of the prediction's samples to the truth, and of the truth's to the prediction.
 
     A part that neither surface has agrees; one that only one of them has does not.
@@ -230,8 +241,10 @@ def compare_solids(truth: Solid, prediction: Solid, *, count: int = 40_000, seed
     }
 
 
-def _face_normals(vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"],
-                  ) -> tuple[Float[np.ndarray, "faces 3"], Float[np.ndarray, " faces"]]:
+def _face_normals(
+    vertices: Float[np.ndarray, "vertices 3"],
+    faces: Int[np.ndarray, "faces 3"],
+) -> tuple[Float[np.ndarray, "faces 3"], Float[np.ndarray, " faces"]]:
     """Unit normals and areas; a degenerate face has the normal 0."""
     a, b, c = (vertices[faces[:, corner]] for corner in range(3))
     cross = np.cross(b - a, c - a)

@@ -15,9 +15,18 @@ from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 STEPS = (1, 2, 4, 8, 20, 50)
 
 
-def steps_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *, steps: Sequence[int] = STEPS,
-                guidances: Sequence[float | None] = (None,), teacher: Triplane3DPipeline | None = None, seed: int = 0,
-                points: int = 40_000, progress: Progress = print) -> tuple[list[Row], list[Estimate]]:
+def steps_suite(
+    pipe: Triplane3DPipeline,
+    data: str,
+    cases: Sequence[Case],
+    *,
+    steps: Sequence[int] = STEPS,
+    guidances: Sequence[float | None] = (None,),
+    teacher: Triplane3DPipeline | None = None,
+    seed: int = 0,
+    points: int = 40_000,
+    progress: Progress = print,
+) -> tuple[list[Row], list[Estimate]]:
     """V-IoU at each number of steps, and as a share of that at the largest, at each guidance scale.
 
     `network_calls` counts the transformer's looks at each latent, all steps together: guidance takes two a step. Where
@@ -30,13 +39,20 @@ def steps_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *, s
 
     def measure(model: Triplane3DPipeline, count: int, guidance: float | None, whose: str = "") -> Row:
         progress(f"steps: {data}: {whose}{_steps(count)}" + ("" if guidance is None else f", guidance {guidance:g}"))
-        answers = solids(model, [case.picture for case in cases], range(seed, seed + len(cases)), steps=count,
-                         guidance=guidance)
+        answers = solids(
+            model, [case.picture for case in cases], range(seed, seed + len(cases)), steps=count, guidance=guidance
+        )
         calls = 2 if model.do_classifier_free_guidance else 1
-        scores = [{"volume_iou": intersection_over_union(truth, answer.occupancy(where)),
-                   "network_calls": float(calls * count)} for truth, answer in zip(truths, answers)]
-        return Row("steps", _named(data, guidance), whose + _steps(count), scores, [case.category for case in cases],
-                   shapes)
+        scores = [
+            {
+                "volume_iou": intersection_over_union(truth, answer.occupancy(where)),
+                "network_calls": float(calls * count),
+            }
+            for truth, answer in zip(truths, answers)
+        ]
+        return Row(
+            "steps", _named(data, guidance), whose + _steps(count), scores, [case.category for case in cases], shapes
+        )
 
     counts = sorted(set(steps))
     most = counts[-1]
@@ -51,15 +67,29 @@ def steps_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *, s
         rows += of_guidance.values()
         longest[_calls_per_step(whole, most)].append(whole)
         for reference in [whole, *of_teacher]:
-            estimates += [Estimate("steps", row.data, f"{row.method} / {reference.method}",
-                                   *share(row.values("volume_iou"), reference.values("volume_iou"), shapes))
-                          for row in of_guidance.values() if row is not reference]
+            estimates += [
+                Estimate(
+                    "steps",
+                    row.data,
+                    f"{row.method} / {reference.method}",
+                    *share(row.values("volume_iou"), reference.values("volume_iou"), shapes),
+                )
+                for row in of_guidance.values()
+                if row is not reference
+            ]
         estimates.append(Estimate("steps", whole.data, "network calls per step", *[_calls_per_step(whole, most)] * 3))
     if longest[2]:
         guided = max(longest[2], key=lambda row: np.mean(row.values("volume_iou")))
         of_guided = guided.values("volume_iou")
-        estimates += [Estimate("steps", row.data, "one network call a step / guided",
-                               *share(row.values("volume_iou"), of_guided, shapes)) for row in longest[1]]
+        estimates += [
+            Estimate(
+                "steps",
+                row.data,
+                "one network call a step / guided",
+                *share(row.values("volume_iou"), of_guided, shapes),
+            )
+            for row in longest[1]
+        ]
     return rows, estimates
 
 

@@ -41,8 +41,15 @@ Predict = Callable[[], Sequence[Solid]]
 BANK_BATCH = 64
 
 
-def score(cases: Sequence[Case], predictions: Sequence[Solid], *, points: int, surfaces: int, split: bool = False,
-          align: bool = False) -> list[dict[str, float]]:
+def score(
+    cases: Sequence[Case],
+    predictions: Sequence[Solid],
+    *,
+    points: int,
+    surfaces: int,
+    split: bool = False,
+    align: bool = False,
+) -> list[dict[str, float]]:
     """V-IoU and S-IoU of every case by `points` each, what is measured on surfaces for the first `surfaces` cases.
 
     `split` also measures apart what the picture's camera sees and what it does not, `align` also by the protocol of
@@ -52,11 +59,13 @@ def score(cases: Sequence[Case], predictions: Sequence[Solid], *, points: int, s
     where = uniform_points(points)
     for index, (case, prediction) in enumerate(zip(cases, predictions)):
         truth = case.solid.occupancy(where)
-        scores.append({
-            "volume_iou": intersection_over_union(truth, prediction.occupancy(where)),
-            "surface_iou": surface_iou(case.solid.occupancy, prediction.occupancy, case.near, count=points),
-            "fill": float(truth.mean()),
-        })
+        scores.append(
+            {
+                "volume_iou": intersection_over_union(truth, prediction.occupancy(where)),
+                "surface_iou": surface_iou(case.solid.occupancy, prediction.occupancy, case.near, count=points),
+                "fill": float(truth.mean()),
+            }
+        )
         if index < surfaces and case.solid.surface is not None:
             camera = case.camera if split else None
             scores[-1] |= compare_surfaces(case.solid.surface, prediction.surface, camera=camera)
@@ -65,8 +74,18 @@ def score(cases: Sequence[Case], predictions: Sequence[Solid], *, points: int, s
     return scores
 
 
-def judge(suite: str, data: str, cases: Sequence[Case], methods: dict[str, Predict], *, points: int, surfaces: int,
-          progress: Progress, split: bool = False, align: Sequence[str] = ()) -> list[Row]:
+def judge(
+    suite: str,
+    data: str,
+    cases: Sequence[Case],
+    methods: dict[str, Predict],
+    *,
+    points: int,
+    surfaces: int,
+    progress: Progress,
+    split: bool = False,
+    align: Sequence[str] = (),
+) -> list[Row]:
     """One row per method; the methods are run one after another, so that only one's answers are in memory.
 
     The methods named in `align` are also scored by the protocol of published tables.
@@ -88,8 +107,16 @@ def known_answers(cases: Sequence[Case]) -> dict[str, Predict]:
     }
 
 
-def autoencoder_suite(vae: AutoencoderKLTriplane, data: str, cases: Sequence[Case], *, points: int = 40_000,
-                      surfaces: int = 16, resolution: int = 128, progress: Progress = print) -> list[Row]:
+def autoencoder_suite(
+    vae: AutoencoderKLTriplane,
+    data: str,
+    cases: Sequence[Case],
+    *,
+    points: int = 40_000,
+    surfaces: int = 16,
+    resolution: int = 128,
+    progress: Progress = print,
+) -> list[Row]:
     """Shapes through the posterior's mean and back, beside the answers that know the truth.
 
     "exact, on the grid" is what marching cubes makes of the truth at this resolution: no autoencoder can do better.
@@ -106,18 +133,31 @@ def autoencoder_suite(vae: AutoencoderKLTriplane, data: str, cases: Sequence[Cas
 def reconstruct(vae: AutoencoderKLTriplane, cases: Sequence[Case], resolution: int, batch_size: int = 8) -> list[Solid]:
     solids = []
     for batch in batches(cases, batch_size):
-        points, normals, colors = (torch.stack([getattr(case, name) for case in batch]).to(vae.device, vae.dtype)
-                                   for name in ("surface_points", "surface_normals", "surface_colors"))
+        points, normals, colors = (
+            torch.stack([getattr(case, name) for case in batch]).to(vae.device, vae.dtype)
+            for name in ("surface_points", "surface_normals", "surface_colors")
+        )
         latents = vae.encode(points, normals, colors).latent_dist.mode()
         field = vae.field(vae.decode(latents, return_dict=False)[0])
         solids += [Solid.from_field(one, resolution=resolution) for one in field]
     return solids
 
 
-def image_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *, steps: int | None = None,
-                guidance: float | None = None, seed: int = 0, points: int = 40_000,
-                surfaces: int = 16, resolution: int = 128, retrievals: dict[str, Sequence[Solid]] | None = None,
-                align: bool = False, progress: Progress = print) -> list[Row]:
+def image_suite(
+    pipe: Triplane3DPipeline,
+    data: str,
+    cases: Sequence[Case],
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+    seed: int = 0,
+    points: int = 40_000,
+    surfaces: int = 16,
+    resolution: int = 128,
+    retrievals: dict[str, Sequence[Solid]] | None = None,
+    align: bool = False,
+    progress: Progress = print,
+) -> list[Row]:
     """One picture each, one seed, camera frame, no alignment; beside it the trivial answers.
 
     "model, another's picture" scores what the model makes of a picture of some other category: how much it costs says
@@ -137,15 +177,33 @@ def image_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *, s
     }
     for name, found in (retrievals or {}).items():
         methods[name] = partial(list, found)
-    return judge("image", data, cases, methods, points=points, surfaces=surfaces, progress=progress, split=True,
-                 align=("model", "another shape") if align else ())
+    return judge(
+        "image",
+        data,
+        cases,
+        methods,
+        points=points,
+        surfaces=surfaces,
+        progress=progress,
+        split=True,
+        align=("model", "another shape") if align else (),
+    )
 
 
 def others(categories: Sequence[str]) -> list[int]:
     """For each entry the next one (in a circle) of another category, or simply the next where all are alike."""
     count = len(categories)
-    return [next((other % count for other in range(index + 1, index + count)
-                  if categories[other % count] != categories[index]), (index + 1) % count) for index in range(count)]
+    return [
+        next(
+            (
+                other % count
+                for other in range(index + 1, index + count)
+                if categories[other % count] != categories[index]
+            ),
+            (index + 1) % count,
+        )
+        for index in range(count)
+    ]
 
 
 @dataclass(frozen=True)
@@ -155,20 +213,23 @@ class Bank:
     features: dict[str, Float[Tensor, "seeds features"]]
 
     @classmethod
-    def of_training_shapes(cls, pipe: Triplane3DPipeline, size: int, *, image_size: int = 128,
-                           progress: Progress = print) -> Bank:
+    def of_training_shapes(
+        cls, pipe: Triplane3DPipeline, size: int, *, image_size: int = 128, progress: Progress = print
+    ) -> Bank:
         """The shapes of the first `size` training seeds, each seen from one random camera."""
         found: dict[str, list[Tensor]] = {}
         for start in range(0, size, BANK_BATCH):
             progress(f"image: training shapes to retrieve from: {start} of {size}")
-            shapes = procedural_cases(range(start, min(start + BANK_BATCH, size)), None, surface_points=1024,
-                                      image_size=image_size)
+            shapes = procedural_cases(
+                range(start, min(start + BANK_BATCH, size)), None, surface_points=1024, image_size=image_size
+            )
             for name, values in image_features(pipe, shapes).items():
                 found.setdefault(name, []).append(values)
         return cls({name: torch.cat(values) for name, values in found.items()})
 
-    def retrieve(self, pipe: Triplane3DPipeline, cases: Sequence[Case],
-                 resolution: int = 128) -> dict[str, list[Solid]]:
+    def retrieve(
+        self, pipe: Triplane3DPipeline, cases: Sequence[Case], resolution: int = 128
+    ) -> dict[str, list[Solid]]:
         """The training shape whose picture is most like each case's, in the frame of the camera that saw it."""
         queries = [image_features(pipe, batch) for batch in batches(cases, BANK_BATCH)]
         answers = {}
@@ -185,5 +246,7 @@ def image_features(pipe: Triplane3DPipeline, cases: Sequence[Case]) -> dict[str,
         raise ValueError("retrieval by image features needs a pipeline with an image_encoder")
     photos = pipe.image_processor.preprocess([case.picture for case in cases])
     framed = np.stack([np.asarray(image, dtype=np.float32) / 255 for image in photos.images])
-    return {"own features": pipe.encode_image(photos.pixel_values).float().mean(1).cpu(),
-            "thumbnail": thumbnail_features(torch.from_numpy(framed).permute(0, 3, 1, 2))}
+    return {
+        "own features": pipe.encode_image(photos.pixel_values).float().mean(1).cpu(),
+        "thumbnail": thumbnail_features(torch.from_numpy(framed).permute(0, 3, 1, 2)),
+    }

@@ -23,8 +23,15 @@ class Summary:
     worst_decile: float
 
     @classmethod
-    def of(cls, values: Sequence[float], shapes: Sequence[str] = (), *, lower_is_better: bool = False,
-           draws: int = 2000, seed: int = 0) -> Summary:
+    def of(
+        cls,
+        values: Sequence[float],
+        shapes: Sequence[str] = (),
+        *,
+        lower_is_better: bool = False,
+        draws: int = 2000,
+        seed: int = 0,
+    ) -> Summary:
         """`shapes` names what each value was measured on, as `Row` does."""
         scores = np.asarray(values, dtype=float)
         if len(scores) == 0:
@@ -32,12 +39,18 @@ class Summary:
         (means,) = drawn_means(scores[None], shapes, draws, np.random.default_rng(seed))
         low, high = np.quantile(means, [0.025, 0.975])
         worst_first = np.sort(scores)[:: -1 if lower_is_better else 1]
-        return cls(len(scores), float(scores.mean()), float(low), float(high),
-                   float(worst_first[: ceil(len(scores) / 10)].mean()))
+        return cls(
+            len(scores),
+            float(scores.mean()),
+            float(low),
+            float(high),
+            float(worst_first[: ceil(len(scores) / 10)].mean()),
+        )
 
 
-def drawn_means(scores: Float[np.ndarray, "kinds values"], shapes: Sequence[str], draws: int,
-                rng: np.random.Generator) -> Float[np.ndarray, "kinds draws"]:
+def drawn_means(
+    scores: Float[np.ndarray, "kinds values"], shapes: Sequence[str], draws: int, rng: np.random.Generator
+) -> Float[np.ndarray, "kinds draws"]:
     """Bootstrap means: shapes are drawn, each with all that was measured on it; without names all are different."""
     _, of_shape = np.unique(shapes if len(shapes) else np.arange(scores.shape[1]), return_inverse=True)
     totals, counts = np.stack([np.bincount(of_shape, kind) for kind in scores]), np.bincount(of_shape)
@@ -68,8 +81,9 @@ def gap(of: Sequence[float], minus: Sequence[float], *, draws: int = 2000, seed:
     return float(np.mean(of) - np.mean(minus)), float(low), float(high)
 
 
-def share(of: Sequence[float], whole: Sequence[float], shapes: Sequence[str] = (), *, draws: int = 2000,
-          seed: int = 0) -> tuple[float, float, float]:
+def share(
+    of: Sequence[float], whole: Sequence[float], shapes: Sequence[str] = (), *, draws: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
     """Ratio of two means over the same shapes, and its interval: the shapes are drawn together.
 
     Infinite where `whole` is 0 and `of` is not; 1 where both are.
@@ -112,16 +126,24 @@ class Row:
     def summaries(self) -> dict[str, Summary]:
         """Of every metric, over the shapes that have it."""
         names = dict.fromkeys(name for score in self.scores for name in score)
-        return {name: Summary.of(self.values(name), self.shapes_with(name), lower_is_better=name in LOWER_IS_BETTER)
-                for name in names}
+        return {
+            name: Summary.of(self.values(name), self.shapes_with(name), lower_is_better=name in LOWER_IS_BETTER)
+            for name in names
+        }
 
     def by_category(self) -> dict[str, dict[str, float]]:
         """Mean of each metric in each category."""
-        groups = {name: [score for score, category in zip(self.scores, self.categories) if category == name]
-                  for name in sorted(set(self.categories))}
-        return {name: {metric: float(np.mean([score[metric] for score in group if metric in score]))
-                       for metric in dict.fromkeys(metric for score in group for metric in score)}
-                for name, group in groups.items()}
+        groups = {
+            name: [score for score, category in zip(self.scores, self.categories) if category == name]
+            for name in sorted(set(self.categories))
+        }
+        return {
+            name: {
+                metric: float(np.mean([score[metric] for score in group if metric in score]))
+                for metric in dict.fromkeys(metric for score in group for metric in score)
+            }
+            for name, group in groups.items()
+        }
 
     def category_mean(self, metric: str) -> float | None:
         """The mean over categories of the categories' means: a frequent category counts no more than a rare one."""
@@ -129,9 +151,13 @@ class Row:
         return float(np.mean(means)) if means else None
 
     def to_json(self) -> dict[str, object]:
-        return {"suite": self.suite, "data": self.data, "method": self.method,
-                "metrics": {name: asdict(summary) for name, summary in self.summaries().items()},
-                "categories": self.by_category()}
+        return {
+            "suite": self.suite,
+            "data": self.data,
+            "method": self.method,
+            "metrics": {name: asdict(summary) for name, summary in self.summaries().items()},
+            "categories": self.by_category(),
+        }
 
 
 def format_table(rows: Sequence[Row], metrics: Mapping[str, str]) -> str:
@@ -146,9 +172,15 @@ def format_table(rows: Sequence[Row], metrics: Mapping[str, str]) -> str:
     for row in rows:
         summaries = row.summaries()
         first = row.category_mean(next(iter(metrics)))
-        lines.append([row.data, row.method, str(len(row.scores)),
-                      *(_cell(summaries.get(metric)) for metric in metrics),
-                      "" if first is None else f"{first:.3f}"])
+        lines.append(
+            [
+                row.data,
+                row.method,
+                str(len(row.scores)),
+                *(_cell(summaries.get(metric)) for metric in metrics),
+                "" if first is None else f"{first:.3f}",
+            ]
+        )
     widths = [max(len(line[column]) for line in [heads, *lines]) for column in range(len(heads))]
     ruled = [heads, ["-" * width for width in widths], *lines]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in ruled)
@@ -160,21 +192,31 @@ def margins(rows: Sequence[Row], metric: str = "volume_iou", method: str = "mode
     for own in (row for row in rows if row.method == method):
         for other in rows:
             if (other.suite, other.data) == (own.suite, own.data) and other.method not in (method, "truth"):
-                gain = Summary.of([mine[metric] - theirs[metric] for mine, theirs in zip(own.scores, other.scores)],
-                                  own.shapes)
-                gains.append(Estimate(own.suite, own.data, f"{metric} of {method} - {other.method}", gain.mean,
-                                      gain.low, gain.high))
+                gain = Summary.of(
+                    [mine[metric] - theirs[metric] for mine, theirs in zip(own.scores, other.scores)], own.shapes
+                )
+                gains.append(
+                    Estimate(
+                        own.suite, own.data, f"{metric} of {method} - {other.method}", gain.mean, gain.low, gain.high
+                    )
+                )
     return gains
 
 
-def generalization(rows: Sequence[Row], metric: str = "volume_iou", *, method: str = "autoencoder",
-                   home: str = "trained families") -> list[Estimate]:
+def generalization(
+    rows: Sequence[Row], metric: str = "volume_iou", *, method: str = "autoencoder", home: str = "trained families"
+) -> list[Estimate]:
     """How much worse `method` is on other data than at home. The shapes differ, so the intervals are wide."""
     own = {row.data: row for row in rows if row.method == method}
     if home not in own:
         return []
-    return [Estimate(row.suite, f"{home} - {data}", f"{metric} of {method}",
-                     *gap(own[home].values(metric), row.values(metric))) for data, row in own.items() if data != home]
+    return [
+        Estimate(
+            row.suite, f"{home} - {data}", f"{metric} of {method}", *gap(own[home].values(metric), row.values(metric))
+        )
+        for data, row in own.items()
+        if data != home
+    ]
 
 
 def _cell(summary: Summary | None) -> str:

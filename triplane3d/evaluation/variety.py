@@ -23,9 +23,18 @@ AROUND = 0.05
 """Deviation, in world units, of the places around the true surface where variance is measured."""
 
 
-def variety_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *, seeds: int = 8,
-                  steps: int | None = None, guidance: float | None = None, seed: int = 0, points: int = 40_000,
-                  progress: Progress = print) -> tuple[list[Row], list[Estimate]]:
+def variety_suite(
+    pipe: Triplane3DPipeline,
+    data: str,
+    cases: Sequence[Case],
+    *,
+    seeds: int = 8,
+    steps: int | None = None,
+    guidance: float | None = None,
+    seed: int = 0,
+    points: int = 40_000,
+    progress: Progress = print,
+) -> tuple[list[Row], list[Estimate]]:
     """`seeds` answers to every picture, and what they say together.
 
     - "hidden / visible variance": more than 1 where the model varies what the picture leaves open.
@@ -38,8 +47,9 @@ def variety_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *,
     for number in range(seeds):
         progress(f"variety: {data}: seed {number + 1} of {seeds}, {len(cases)} pictures")
         # One noise for all pictures: swapping the picture then changes nothing else.
-        answers.append(solids(pipe, [case.picture for case in cases], [seed + number] * len(cases), steps=steps,
-                              guidance=guidance))
+        answers.append(
+            solids(pipe, [case.picture for case in cases], [seed + number] * len(cases), steps=steps, guidance=guidance)
+        )
 
     where = uniform_points(points)
     inside = np.array([[solid.occupancy(where) for solid in of_seed] for of_seed in answers])
@@ -50,13 +60,21 @@ def variety_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], *,
         own = [intersection_over_union(truth, answer) for answer in inside[:, index]]
         swapped = [intersection_over_union(truth, answer) for answer in inside[:, another[index]]]
         variances = _variances(case, [of_seed[index] for of_seed in answers])
-        scores.append({"volume_iou": float(np.mean(own)), "best_volume_iou": max(own),
-                       "swapped_volume_iou": float(np.mean(swapped)), **variances})
+        scores.append(
+            {
+                "volume_iou": float(np.mean(own)),
+                "best_volume_iou": max(own),
+                "swapped_volume_iou": float(np.mean(swapped)),
+                **variances,
+            }
+        )
     row = Row("variety", data, f"model, {seeds} seeds", scores, [case.category for case in cases])
     ratio = share(row.values("variance_hidden"), row.values("variance_visible"))
-    return [row], [Estimate("variety", data, "hidden / visible variance", *ratio),
-                   _difference(row, f"best of {seeds} - mean", "best_volume_iou", "volume_iou"),
-                   _difference(row, "own - another's picture", "volume_iou", "swapped_volume_iou")]
+    return [row], [
+        Estimate("variety", data, "hidden / visible variance", *ratio),
+        _difference(row, f"best of {seeds} - mean", "best_volume_iou", "volume_iou"),
+        _difference(row, "own - another's picture", "volume_iou", "swapped_volume_iou"),
+    ]
 
 
 def _variances(case: Case, answers: Sequence[Solid]) -> dict[str, float]:
@@ -68,8 +86,10 @@ def _variances(case: Case, answers: Sequence[Solid]) -> dict[str, float]:
     around = surface.points + AROUND * np.random.default_rng(0).standard_normal(surface.points.shape)
     variance = np.array([answer.occupancy(around) for answer in answers]).var(0, ddof=1)
     # An object all of which is seen (or, in theory, nothing) has no variance on its other side to speak of.
-    return {name: float(variance[part].mean()) if part.any() else 0.0
-            for name, part in (("variance_visible", seen), ("variance_hidden", ~seen))}
+    return {
+        name: float(variance[part].mean()) if part.any() else 0.0
+        for name, part in (("variance_visible", seen), ("variance_hidden", ~seen))
+    }
 
 
 def _difference(row: Row, name: str, of: str, minus: str) -> Estimate:

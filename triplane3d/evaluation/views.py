@@ -22,9 +22,19 @@ AZIMUTHS = (0.0, 90.0, 180.0, 270.0, 45.0, 225.0)
 COUNTS = (1, 2, 3, 4, 6)
 
 
-def views_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], photos: Sequence[Sequence[Image.Image]], *,
-                counts: Sequence[int] = COUNTS, steps: int | None = None, guidance: float | None = None, seed: int = 0,
-                points: int = 40_000, progress: Progress = print) -> tuple[list[Row], list[Estimate]]:
+def views_suite(
+    pipe: Triplane3DPipeline,
+    data: str,
+    cases: Sequence[Case],
+    photos: Sequence[Sequence[Image.Image]],
+    *,
+    counts: Sequence[int] = COUNTS,
+    steps: int | None = None,
+    guidance: float | None = None,
+    seed: int = 0,
+    points: int = 40_000,
+    progress: Progress = print,
+) -> tuple[list[Row], list[Estimate]]:
     """V-IoU from the first `counts` of each case's `photos` (taken at `AZIMUTHS`), same noise, and what they gain.
 
     The pipeline is told the azimuths and no elevation: nobody who walks around a thing with a phone measures it.
@@ -37,25 +47,43 @@ def views_suite(pipe: Triplane3DPipeline, data: str, cases: Sequence[Case], phot
             raise ValueError(f"each shape has {len(photos[0])} photos; {count} of them were asked for")
         progress(f"views: {data}: {count} of {len(photos[0])}")
         poses: list[Pose] = [(azimuth, None) for azimuth in AZIMUTHS[:count]]
-        answers = solids(pipe, [list(of_case[:count]) for of_case in photos], range(seed, seed + len(cases)),
-                         steps=steps, guidance=guidance, poses=[poses] * len(cases))
-        scores = [{"volume_iou": intersection_over_union(truth, answer.occupancy(where))}
-                  for truth, answer in zip(truths, answers)]
-        rows[count] = Row("views", data, "1 view" if count == 1 else f"{count} views", scores,
-                          [case.category for case in cases], [case.name for case in cases])
+        answers = solids(
+            pipe,
+            [list(of_case[:count]) for of_case in photos],
+            range(seed, seed + len(cases)),
+            steps=steps,
+            guidance=guidance,
+            poses=[poses] * len(cases),
+        )
+        scores = [
+            {"volume_iou": intersection_over_union(truth, answer.occupancy(where))}
+            for truth, answer in zip(truths, answers)
+        ]
+        rows[count] = Row(
+            "views",
+            data,
+            "1 view" if count == 1 else f"{count} views",
+            scores,
+            [case.category for case in cases],
+            [case.name for case in cases],
+        )
     fewest = min(rows)
     estimates = []
     for count, row in rows.items():
         if count != fewest:
-            gain = Summary.of([more["volume_iou"] - less["volume_iou"]
-                               for more, less in zip(row.scores, rows[fewest].scores)], row.shapes)
-            estimates.append(Estimate("views", data, f"{row.method} - {rows[fewest].method}", gain.mean, gain.low,
-                                      gain.high))
+            gain = Summary.of(
+                [more["volume_iou"] - less["volume_iou"] for more, less in zip(row.scores, rows[fewest].scores)],
+                row.shapes,
+            )
+            estimates.append(
+                Estimate("views", data, f"{row.method} - {rows[fewest].method}", gain.mean, gain.low, gain.high)
+            )
     return list(rows.values()), estimates
 
 
-def photos_around_shapes(cases: Sequence[Case], families: Sequence[str], *, count: int = max(COUNTS), seed: int = 0,
-                         size: int = 128) -> list[list[Image.Image]]:
+def photos_around_shapes(
+    cases: Sequence[Case], families: Sequence[str], *, count: int = max(COUNTS), seed: int = 0, size: int = 128
+) -> list[list[Image.Image]]:
     """Photos of the shapes of `held_out_cases(len(cases), families, seed=seed)`: the case's own, then those at the
     next of `AZIMUTHS`, each from an elevation and with a lens and light of its own."""
     first = HELD_OUT_SEED + 1_000_000 * seed
@@ -67,23 +95,36 @@ def photos_around_shapes(cases: Sequence[Case], families: Sequence[str], *, coun
         surface, _ = sample_surface(batch, 4096, generator)
         for azimuth in AZIMUTHS[1:count]:
             drawn = Views.draw(len(batch), generator)
-            views = Views(elevation=drawn.elevation, field_of_view=drawn.field_of_view,
-                          azimuth=torch.full_like(drawn.elevation, azimuth))
+            views = Views(
+                elevation=drawn.elevation,
+                field_of_view=drawn.field_of_view,
+                azimuth=torch.full_like(drawn.elevation, azimuth),
+            )
             images, _ = render_views(batch, views, surface, size, generator=generator)
             for of_case, image in zip(photos[start : start + BATCH], images):
                 of_case.append(as_picture(image))
     return photos
 
 
-def photos_around_meshes(cases: Sequence[Case], *, count: int = max(COUNTS), size: int = 256,
-                         ) -> list[list[Image.Image]]:
+def photos_around_meshes(
+    cases: Sequence[Case],
+    *,
+    count: int = max(COUNTS),
+    size: int = 256,
+) -> list[list[Image.Image]]:
     """Photos of the meshes of `mesh_cases`, all from the elevation of the case's own picture."""
     photos = []
     for case in cases:
         if case.mesh is None or case.camera is None:
             raise ValueError(f"{case.name} has no mesh to take photos of: use `mesh_cases`")
         around = [Camera(azimuth, case.camera.elevation, case.camera.field_of_view) for azimuth in AZIMUTHS[1:count]]
-        photos.append([case.picture, *(as_picture(rearrange(render(case.mesh, camera, size).color,
-                                                            "row column rgba -> rgba row column"))
-                                       for camera in around)])
+        photos.append(
+            [
+                case.picture,
+                *(
+                    as_picture(rearrange(render(case.mesh, camera, size).color, "row column rgba -> rgba row column"))
+                    for camera in around
+                ),
+            ]
+        )
     return photos

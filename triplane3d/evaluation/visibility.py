@@ -15,9 +15,14 @@ TOLERANCE = 0.01
 """How far behind the nearest surface of its pixel a point still counts as lying on it."""
 
 
-def visible(points: Float[np.ndarray, "points 3"], normals: Float[np.ndarray, "points 3"],
-            vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"], camera: Camera,
-            size: int = SIZE) -> Bool[np.ndarray, " points"]:
+def visible(
+    points: Float[np.ndarray, "points 3"],
+    normals: Float[np.ndarray, "points 3"],
+    vertices: Float[np.ndarray, "vertices 3"],
+    faces: Int[np.ndarray, "faces 3"],
+    camera: Camera,
+    size: int = SIZE,
+) -> Bool[np.ndarray, " points"]:
     """Which points of a surface, given with their normals, are the first that the camera's rays meet.
 
     Points outside the picture count as hidden.

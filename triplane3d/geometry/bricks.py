@@ -100,7 +100,7 @@ class Lattice:
     @property
     def cells(self) -> int:
         """Cells that lie in the box, at least in part."""
-        return -(-(self.resolution + 2) // self.step) ** 3
+        return -((-(self.resolution + 2) // self.step) ** 3)
 
     def nodes(self, numbers: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
         """Numbers on this level → samples 0 … resolution of the finest grid; those outside the box, to its wall."""

@@ -24,8 +24,7 @@ def fit_distance(field_of_view: float, radius: float = FRAME_RADIUS) -> float:
     return radius / sin(radians(field_of_view) / 2)
 
 
-def camera_axes(azimuth: Float[Tensor, " batch"],
-                elevation: Float[Tensor, " batch"]) -> Float[Tensor, "batch 3 3"]:
+def camera_axes(azimuth: Float[Tensor, " batch"], elevation: Float[Tensor, " batch"]) -> Float[Tensor, "batch 3 3"]:
     """Rows are the camera's right, up and back in the world; the camera stands at `distance * back`."""
     azimuth, elevation = torch.deg2rad(azimuth), torch.deg2rad(elevation)
     sin_a, cos_a, sin_e, cos_e = azimuth.sin(), azimuth.cos(), elevation.sin(), elevation.cos()
@@ -35,9 +34,13 @@ def camera_axes(azimuth: Float[Tensor, " batch"],
     return torch.stack([right, up, back], dim=-2)
 
 
-def camera_rays(azimuth: Float[Tensor, " batch"], elevation: Float[Tensor, " batch"],
-                field_of_view: Float[Tensor, " batch"], distance: Float[Tensor, " batch"],
-                size: int) -> tuple[Float[Tensor, "batch 3"], Float[Tensor, "batch size size 3"]]:
+def camera_rays(
+    azimuth: Float[Tensor, " batch"],
+    elevation: Float[Tensor, " batch"],
+    field_of_view: Float[Tensor, " batch"],
+    distance: Float[Tensor, " batch"],
+    size: int,
+) -> tuple[Float[Tensor, "batch 3"], Float[Tensor, "batch size size 3"]]:
     """Origin of each camera and the unit direction through each of its pixel centres (row 0 is the top)."""
     axes = camera_axes(azimuth, elevation)
     origins = distance[:, None] * axes[:, 2]
@@ -51,9 +54,15 @@ def camera_rays(azimuth: Float[Tensor, " batch"], elevation: Float[Tensor, " bat
     return origins, torch.nn.functional.normalize(directions, dim=-1)
 
 
-def world_to_clip(azimuth: Float[Tensor, " batch"], elevation: Float[Tensor, " batch"],
-                  field_of_view: Float[Tensor, " batch"], distance: Float[Tensor, " batch"], *,
-                  near: float = 0.01, far: float = 100.0) -> Float[Tensor, "batch 4 4"]:
+def world_to_clip(
+    azimuth: Float[Tensor, " batch"],
+    elevation: Float[Tensor, " batch"],
+    field_of_view: Float[Tensor, " batch"],
+    distance: Float[Tensor, " batch"],
+    *,
+    near: float = 0.01,
+    far: float = 100.0,
+) -> Float[Tensor, "batch 4 4"]:
     """OpenGL's view-projection matrix: clip = matrix @ (x, y, z, 1), whose last entry is the depth along the axis."""
     axes = camera_axes(azimuth, elevation)
     view = torch.zeros(len(axes), 4, 4, device=axes.device, dtype=axes.dtype)
@@ -71,8 +80,9 @@ def world_to_clip(azimuth: Float[Tensor, " batch"], elevation: Float[Tensor, " b
     return projection @ view
 
 
-def project_points(points: Float[Tensor, "batch points 3"], clip: Float[Tensor, "batch 4 4"],
-                   size: int) -> tuple[Float[Tensor, "batch points 2"], Float[Tensor, "batch points"]]:
+def project_points(
+    points: Float[Tensor, "batch points 3"], clip: Float[Tensor, "batch 4 4"], size: int
+) -> tuple[Float[Tensor, "batch points 2"], Float[Tensor, "batch points"]]:
     """Pixel coordinates (column, row) of `points` under `world_to_clip`'s matrices, and their depth along the axis.
 
     Only points of positive depth are seen; the coordinates of the others mean nothing.
@@ -104,29 +114,43 @@ class Camera:
         elif self.distance <= 0:
             raise ValueError(f"a camera's distance from the origin must be positive, got {self.distance}")
 
-    def tensors(self, device: torch.device | str = "cpu",
-                dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def tensors(
+        self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(azimuth, elevation, field_of_view, distance) as this module's functions take them: a batch of one."""
-        values = torch.tensor([self.azimuth, self.elevation, self.field_of_view, self.distance],
-                              device=device, dtype=dtype)[:, None]
+        values = torch.tensor(
+            [self.azimuth, self.elevation, self.field_of_view, self.distance], device=device, dtype=dtype
+        )[:, None]
         return values[0], values[1], values[2], values[3]
 
-    def rays(self, size: int, device: torch.device | str = "cpu",
-             ) -> tuple[Float[Tensor, "pixels 3"], Float[Tensor, "pixels 3"]]:
+    def rays(
+        self,
+        size: int,
+        device: torch.device | str = "cpu",
+    ) -> tuple[Float[Tensor, "pixels 3"], Float[Tensor, "pixels 3"]]:
         """Origins and unit directions of the rays through the pixel centres, row by row from the top."""
         origins, directions = camera_rays(*self.tensors(device), size)
         directions = rearrange(directions, "1 row column world -> (row column) world")
         return origins.expand_as(directions), directions
 
-    def project(self, points: Float[Tensor, "points 3"], size: int,
-                ) -> tuple[Float[Tensor, "points 2"], Float[Tensor, " points"]]:
+    def project(
+        self,
+        points: Float[Tensor, "points 3"],
+        size: int,
+    ) -> tuple[Float[Tensor, "points 2"], Float[Tensor, " points"]]:
         """Pixel coordinates (column, row) of world points in a picture of this size, and their depths."""
         clip = world_to_clip(*self.tensors(points.device, points.dtype))
         pixels, depth = project_points(points[None], clip, size)
         return pixels[0], depth[0]
 
 
-def orbit(count: int, *, elevation: float = 15.0, start: float = 0.0, field_of_view: float = 40.0,
-          distance: float | None = None) -> list[Camera]:
+def orbit(
+    count: int,
+    *,
+    elevation: float = 15.0,
+    start: float = 0.0,
+    field_of_view: float = 40.0,
+    distance: float | None = None,
+) -> list[Camera]:
     """`count` cameras evenly spaced around the object, the first at azimuth `start`."""
     return [Camera(start + 360 * turn / count, elevation, field_of_view, distance) for turn in range(count)]

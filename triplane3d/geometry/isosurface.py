@@ -38,8 +38,14 @@ Progress = Callable[[int, int], object]
 
 
 @torch.no_grad()
-def evaluate_grid(field: Field, resolution: int, bounds: tuple[float, float] = (-1.0, 1.0),
-                  chunk_size: int | None = None, *, progress: Progress | None = None) -> Float[Tensor, "x y z"]:
+def evaluate_grid(
+    field: Field,
+    resolution: int,
+    bounds: tuple[float, float] = (-1.0, 1.0),
+    chunk_size: int | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Float[Tensor, "x y z"]:
     """The field's values, float32 on its own device, on the grid of `resolution` cells over the cube `bounds`.
 
     `chunk_size` limits the samples asked for at once; `progress(done, total)` hears of every chunk.
@@ -49,11 +55,20 @@ def evaluate_grid(field: Field, resolution: int, bounds: tuple[float, float] = (
 
 
 @torch.no_grad()
-def extract_surface(field: Field, resolution: int = 256, *, level: float = 0.0,
-                    bounds: tuple[float, float] = (-1.0, 1.0), dense: bool = False, margin: float = 0.75,
-                    refine: bool = False, activation: Callable[[Tensor], Tensor] | None = None,
-                    chunk_size: int | None = None, max_memory: int | None = None,
-                    progress: Progress | None = None) -> Mesh:
+def extract_surface(
+    field: Field,
+    resolution: int = 256,
+    *,
+    level: float = 0.0,
+    bounds: tuple[float, float] = (-1.0, 1.0),
+    dense: bool = False,
+    margin: float = 0.75,
+    refine: bool = False,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    chunk_size: int | None = None,
+    max_memory: int | None = None,
+    progress: Progress | None = None,
+) -> Mesh:
     """The surface where the field crosses `level`, as a closed mesh wound outwards, coloured if the field knows how.
 
     `field` answers points (n, 3) with values (n,), higher inside; a `TriplaneField` is asked through its faster `grid`
@@ -82,8 +97,10 @@ def extract_surface(field: Field, resolution: int = 256, *, level: float = 0.0,
         MemoryError: where `max_memory` does not suffice.
     """
     if not 0 < margin < float("inf"):
-        raise ValueError(f"margin is how much of the field's surprises the search allows for, a number above 0 such "
-                         f"as 0.75; got {margin!r}")
+        raise ValueError(
+            f"margin is how much of the field's surprises the search allows for, a number above 0 such "
+            f"as 0.75; got {margin!r}"
+        )
     if not np.isfinite(level):
         raise ValueError(f"level is a value of the field, a finite number; got {level!r}")
     axis = _axis(field, resolution, bounds, chunk_size)
@@ -106,8 +123,9 @@ def extract_surface(field: Field, resolution: int = 256, *, level: float = 0.0,
     return mesh
 
 
-def extract_surfaces(fields: Iterable[Field], resolution: int = 256, *, progress: Progress | None = None,
-                     **options: Any) -> list[Mesh]:
+def extract_surfaces(
+    fields: Iterable[Field], resolution: int = 256, *, progress: Progress | None = None, **options: Any
+) -> list[Mesh]:
     """`extract_surface` of several fields, such as a batched `TriplaneField`, one after the other.
 
     `progress` hears of them as of one: each field is worth a thousand parts.
@@ -120,13 +138,14 @@ def extract_surfaces(fields: Iterable[Field], resolution: int = 256, *, progress
         heard = [1000 * number]
 
         def hear(done: int, total: int) -> None:
-            heard.append(max(heard.pop(), 1000 * number + 1000 * done // total))    # the total grows
+            heard.append(max(heard.pop(), 1000 * number + 1000 * done // total))  # the total grows
             progress(heard[0], 1000 * len(fields))
 
         return hear
 
-    return [extract_surface(field, resolution, progress=part_of(number), **options)
-            for number, field in enumerate(fields)]
+    return [
+        extract_surface(field, resolution, progress=part_of(number), **options) for number, field in enumerate(fields)
+    ]
 
 
 class Found(NamedTuple):
@@ -147,8 +166,15 @@ class Found(NamedTuple):
 class Samples:
     """A field asked at samples of a grid: what came back, how many there were, and how far that is."""
 
-    def __init__(self, field: Field, axis: Float[Tensor, " samples"], level: float = 0.0, chunk_size: int | None = None,
-                 max_memory: int | None = None, progress: Progress | None = None):
+    def __init__(
+        self,
+        field: Field,
+        axis: Float[Tensor, " samples"],
+        level: float = 0.0,
+        chunk_size: int | None = None,
+        max_memory: int | None = None,
+        progress: Progress | None = None,
+    ):
         self.field, self.axis, self.level = field, axis, float(np.float32(level))
         self.chunk_size, self.max_memory, self.progress = chunk_size, max_memory, progress
         self.asked = self.total = 0
@@ -217,8 +243,13 @@ class Samples:
         x, y, z = (self.axis[some] for some in numbers)
         return self._note(_on_grid(self.field, (x, y, z), self.chunk_size, report))
 
-    def __call__(self, x: Int[Tensor, "bricks 9"], y: Int[Tensor, "bricks 9"], z: Int[Tensor, "bricks 9"],
-                 nodes: Int[Tensor, " nodes"]) -> Float[Tensor, " nodes"]:
+    def __call__(
+        self,
+        x: Int[Tensor, "bricks 9"],
+        y: Int[Tensor, "bricks 9"],
+        z: Int[Tensor, "bricks 9"],
+        nodes: Int[Tensor, " nodes"],
+    ) -> Float[Tensor, " nodes"]:
         """Values less the level at some nodes of bricks whose samples are numbered x, y, z."""
         values = self._note(self.nodes(x, y, z, nodes).float())
         if self.progress is not None:
@@ -227,8 +258,9 @@ class Samples:
 
     def _at_nodes(self, x: Tensor, y: Tensor, z: Tensor, nodes: Tensor) -> Tensor:
         brick, place = nodes // 729 * 9, nodes % 729
-        points = [self.axis[numbers.flatten()[brick + place // stride % 9]]
-                  for numbers, stride in ((x, 81), (y, 9), (z, 1))]
+        points = [
+            self.axis[numbers.flatten()[brick + place // stride % 9]] for numbers, stride in ((x, 81), (y, 9), (z, 1))
+        ]
         return _at_points(self.field, self.chunk_size, torch.stack(points, dim=-1))
 
     def _note(self, values: Float[Tensor, "*samples"]) -> Float[Tensor, "*samples"]:
@@ -246,17 +278,20 @@ class Samples:
     def reserve(self, size: int) -> None:
         """The search is about to take `size` bytes."""
         if self.max_memory is not None and size > self.max_memory:
-            raise MemoryError(f"the surface at resolution {len(self.axis) - 1} needs about {size / 2**20:,.0f} MiB to "
-                              f"be found, max_memory allows {self.max_memory / 2**20:,.0f}: lower the resolution or "
-                              f"allow more")
+            raise MemoryError(
+                f"the surface at resolution {len(self.axis) - 1} needs about {size / 2**20:,.0f} MiB to "
+                f"be found, max_memory allows {self.max_memory / 2**20:,.0f}: lower the resolution or "
+                f"allow more"
+            )
 
 
 def _activated(activation: Callable[[Tensor], Tensor] | None, values: Tensor) -> Tensor:
     return values if activation is None else activation(values)
 
 
-def _axis(field: Field, resolution: int, bounds: tuple[float, float],
-          chunk_size: int | None) -> Float[Tensor, " samples"]:
+def _axis(
+    field: Field, resolution: int, bounds: tuple[float, float], chunk_size: int | None
+) -> Float[Tensor, " samples"]:
     """Where the samples lie along every axis, on the field's device."""
     low, high = bounds
     if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 2:
@@ -273,8 +308,9 @@ def _device_of(field: object) -> torch.device:
     return torch.device(getattr(field, "device", "cpu"))
 
 
-def _on_grid(field: Field, axes: tuple[Tensor, Tensor, Tensor], chunk_size: int | None,
-             progress: Progress | None) -> Float[Tensor, "x y z"]:
+def _on_grid(
+    field: Field, axes: tuple[Tensor, Tensor, Tensor], chunk_size: int | None, progress: Progress | None
+) -> Float[Tensor, "x y z"]:
     """The field's values on the grid x × y × z of three `axes`."""
     x, y, z = axes
     values = torch.zeros(len(x), len(y), len(z), device=x.device, dtype=torch.float32)
@@ -283,12 +319,14 @@ def _on_grid(field: Field, axes: tuple[Tensor, Tensor, Tensor], chunk_size: int 
     if isinstance(field, GridField):
         slab = max(1, (chunk_size or SLAB_CHUNK) // layer)
         for start in range(0, len(x), slab):
-            some = x[start:start + slab]
+            some = x[start : start + slab]
             answer = field.grid(some, y, z)
             if answer.shape != (1, len(some), len(y), len(z)):
-                raise ValueError(f"field.grid must answer one field with shape {(1, len(some), len(y), len(z))}, got "
-                                 f"{tuple(answer.shape)}; pick one of a batch with field[i]")
-            values[start:start + slab] = answer[0]
+                raise ValueError(
+                    f"field.grid must answer one field with shape {(1, len(some), len(y), len(z))}, got "
+                    f"{tuple(answer.shape)}; pick one of a batch with field[i]"
+                )
+            values[start : start + slab] = answer[0]
             if progress is not None:
                 progress(min(start + slab, len(x)) * layer, values.numel())
         return values
@@ -297,7 +335,7 @@ def _on_grid(field: Field, axes: tuple[Tensor, Tensor, Tensor], chunk_size: int 
     for start in range(0, len(flat), chunk_size or POINT_CHUNK):
         index = torch.arange(start, min(start + (chunk_size or POINT_CHUNK), len(flat)), device=x.device)
         points = torch.stack([x[index // layer], y[index // len(z) % len(y)], z[index % len(z)]], dim=-1)
-        flat[start:start + len(index)] = _at_points(field, chunk_size, points)
+        flat[start : start + len(index)] = _at_points(field, chunk_size, points)
         if progress is not None:
             progress(start + len(index), len(flat))
     return values
@@ -310,14 +348,17 @@ def _at_points(field: Field, chunk_size: int | None, points: Float[Tensor, "poin
     for chunk in points.split(chunk_size or POINT_CHUNK):
         answer = field(chunk.to(device))
         if answer.shape != chunk.shape[:1]:
-            raise ValueError(f"a field answers points of shape {tuple(chunk.shape)} with values of shape "
-                             f"{tuple(chunk.shape[:1])}, got {tuple(answer.shape)}")
+            raise ValueError(
+                f"a field answers points of shape {tuple(chunk.shape)} with values of shape "
+                f"{tuple(chunk.shape[:1])}, got {tuple(answer.shape)}"
+            )
         answers.append(answer.float().to(points.device))
     return torch.cat(answers)
 
 
-def color_at(field: ColorField, vertices: Float[np.ndarray, "vertices 3"],
-             chunk_size: int | None = None) -> Float[np.ndarray, "vertices 3"]:
+def color_at(
+    field: ColorField, vertices: Float[np.ndarray, "vertices 3"], chunk_size: int | None = None
+) -> Float[np.ndarray, "vertices 3"]:
     """The field's colour at every vertex."""
     device = _device_of(field)
     chunks = torch.from_numpy(vertices).split(chunk_size or POINT_CHUNK)

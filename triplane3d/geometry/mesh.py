@@ -37,7 +37,7 @@ class FaceArray(np.ndarray):
         return np.asarray(self)
 
     def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
-        return array[()] if return_scalar else np.asarray(array)    # what is computed from it is an ordinary array
+        return array[()] if return_scalar else np.asarray(array)  # what is computed from it is an ordinary array
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,10 @@ class MeshReport:
             f"{self.degenerate_faces:,} faces without area" if self.degenerate_faces else "",
         ]
         verdict = "; ".join(filter(None, faults)) or "closed and wound outwards"
-        return (f"{self.vertices:,} vertices, {self.faces:,} faces, {self.components} "
-                f"component{'' if self.components == 1 else 's'}, volume {self.volume:.4g}: {verdict}")
+        return (
+            f"{self.vertices:,} vertices, {self.faces:,} faces, {self.components} "
+            f"component{'' if self.components == 1 else 's'}, volume {self.volume:.4g}: {verdict}"
+        )
 
 
 @dataclass(eq=False)
@@ -100,11 +102,15 @@ class Mesh:
             if len(self.vertex_colors) != len(self.vertices):
                 raise ValueError(f"{len(self.vertices)} vertices came with {len(self.vertex_colors)} colours")
             if self.vertex_colors.max(initial=0) > 1 + 1e-3 or self.vertex_colors.min(initial=0) < -1e-3:
-                raise ValueError(f"vertex_colors must lie in 0..1, got {self.vertex_colors.min():.3g} to "
-                                 f"{self.vertex_colors.max():.3g}")
+                raise ValueError(
+                    f"vertex_colors must lie in 0..1, got {self.vertex_colors.min():.3g} to "
+                    f"{self.vertex_colors.max():.3g}"
+                )
         if len(self.faces) and not 0 <= self.faces.min() <= self.faces.max() < len(self.vertices):
-            raise ValueError(f"faces must index {len(self.vertices)} vertices, got indices from "
-                             f"{self.faces.min()} to {self.faces.max()}")
+            raise ValueError(
+                f"faces must index {len(self.vertices)} vertices, got indices from "
+                f"{self.faces.min()} to {self.faces.max()}"
+            )
 
     def __repr__(self) -> str:
         colors = "" if self.vertex_colors is None else ", coloured"
@@ -184,13 +190,19 @@ class Mesh:
         watertight = self.is_watertight
         consistent = bool((np.abs(balance) <= counts % 2).all())
         extent = self.bounds[1] - self.bounds[0] if len(self.vertices) else np.zeros(3)
-        degenerate = self.face_areas <= 1e-14 * (extent @ extent)    # far below a face float32 corners can span
+        degenerate = self.face_areas <= 1e-14 * (extent @ extent)  # far below a face float32 corners can span
         return MeshReport(
-            vertices=len(self.vertices), faces=len(self.faces),
-            components=int(self.face_components.max(initial=-1)) + 1, euler_number=self.euler_number,
-            boundary_edges=int((counts == 1).sum()), crowded_edges=int((counts > 2).sum()),
-            degenerate_faces=int(degenerate.sum()), winding_consistent=consistent, watertight=watertight,
-            outward=watertight and consistent and self.volume > 0, volume=self.volume,
+            vertices=len(self.vertices),
+            faces=len(self.faces),
+            components=int(self.face_components.max(initial=-1)) + 1,
+            euler_number=self.euler_number,
+            boundary_edges=int((counts == 1).sum()),
+            crowded_edges=int((counts > 2).sum()),
+            degenerate_faces=int(degenerate.sum()),
+            winding_consistent=consistent,
+            watertight=watertight,
+            outward=watertight and consistent and self.volume > 0,
+            volume=self.volume,
         )
 
     def remove_floaters(self, min_fraction: float = 0.02) -> "Mesh":
@@ -276,8 +288,9 @@ class Mesh:
         stopped. Errors: ValueError for another ending, axis or size, and for a mesh without faces.
         """
         path = Path(path)
-        content = encode_mesh(path, self.vertices, np.asarray(self.faces), self.vertex_normals, self.vertex_colors,
-                              up=up, size=size)
+        content = encode_mesh(
+            path, self.vertices, np.asarray(self.faces), self.vertex_normals, self.vertex_colors, up=up, size=size
+        )
         write_file(path, content)
         return path
 
@@ -286,8 +299,9 @@ class Mesh:
         starts = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
         colors = None
         if any(part.vertex_colors is not None for part in parts):
-            colors = np.concatenate([np.ones_like(part.vertices) if part.vertex_colors is None else part.vertex_colors
-                                     for part in parts])
+            colors = np.concatenate(
+                [np.ones_like(part.vertices) if part.vertex_colors is None else part.vertex_colors for part in parts]
+            )
         faces = [np.asarray(part.faces) + start for part, start in zip(parts, starts, strict=True)]
         return cls(np.concatenate([part.vertices for part in parts]), np.concatenate(faces), colors)
 
@@ -302,7 +316,7 @@ class Mesh:
         faces = np.asarray(self.faces)
         starts, ends = faces.ravel(), faces[:, [1, 2, 0]].ravel()
         edges = np.minimum(starts, ends) * np.int64(len(self.vertices)) + np.maximum(starts, ends)
-        keys = np.sort(2 * edges + (starts < ends))    # the direction rides along as the lowest bit
+        keys = np.sort(2 * edges + (starts < ends))  # the direction rides along as the lowest bit
         firsts = np.flatnonzero(np.diff(keys >> 1, prepend=-1))
         counts = np.diff(firsts, append=len(keys))
         forward = np.append(0, np.cumsum(keys & 1))

@@ -35,7 +35,7 @@ FORMATS = {
     ".glb": Format(up="y", millimetres=1000.0, size=None, color_space="linear"),
     ".obj": Format(up="y", millimetres=1.0, size=None, color_space="srgb"),
     ".ply": Format(up="z", millimetres=1.0, size=100.0, color_space="srgb"),
-    ".stl": Format(up="z", millimetres=1.0, size=100.0, color_space="srgb"),    # holds no colours
+    ".stl": Format(up="z", millimetres=1.0, size=100.0, color_space="srgb"),  # holds no colours
 }
 
 
@@ -146,11 +146,11 @@ def _glb(solid: trimesh.Trimesh, colors: Float[np.ndarray, "vertices 3"] | None,
         material=PBRMaterial(name=name, metallicFactor=0.0, roughnessFactor=ROUGHNESS, doubleSided=False)
     )
     if colors is not None:
-        opaque = np.hstack([colors.clip(0, 1), np.ones((len(colors), 1))])    # rows of 8 bytes: glTF aligns them to 4
+        opaque = np.hstack([colors.clip(0, 1), np.ones((len(colors), 1))])  # rows of 8 bytes: glTF aligns them to 4
         solid.vertex_attributes["_COLOR_0"] = np.rint(opaque * 65535).astype(np.uint16)
 
     def finish(header: dict[str, Any]) -> None:
-        header["nodes"] = [{"name": name, "mesh": 0}]    # without trimesh's empty root
+        header["nodes"] = [{"name": name, "mesh": 0}]  # without trimesh's empty root
         header["scenes"] = [{"nodes": [0]}]
         header["meshes"][0]["name"] = name
         attributes = header["meshes"][0]["primitives"][0]["attributes"]

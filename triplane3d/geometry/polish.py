@@ -28,9 +28,13 @@ class Gain:
 
 
 @torch.no_grad()
-def polish_vertices(ask: Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]],
-                    vertices: Float[np.ndarray, "vertices 3"], level: float, cell: float,
-                    bounds: tuple[float, float]) -> tuple[Float[np.ndarray, "vertices 3"], Gain]:
+def polish_vertices(
+    ask: Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]],
+    vertices: Float[np.ndarray, "vertices 3"],
+    level: float,
+    cell: float,
+    bounds: tuple[float, float],
+) -> tuple[Float[np.ndarray, "vertices 3"], Gain]:
     """Moves every vertex along the field's gradient to where its values cross `level`, by regula falsi (Illinois rule).
 
     A vertex stays where the level is not crossed within half a cell, where the field has no gradient, and on the walls

@@ -62,9 +62,16 @@ class RenderOutput:
         return _picture(torch.cat([torch.where(seen, self.normal / 2 + 0.5, 0), seen.float()], dim=-1))
 
 
-def render(mesh: Mesh, camera: Camera | None = None, size: int = 512, *, supersample: int = 2,
-           background: tuple[float, float, float] | None = None, smooth: bool = True,
-           device: torch.device | str = "cpu") -> RenderOutput:
+def render(
+    mesh: Mesh,
+    camera: Camera | None = None,
+    size: int = 512,
+    *,
+    supersample: int = 2,
+    background: tuple[float, float, float] | None = None,
+    smooth: bool = True,
+    device: torch.device | str = "cpu",
+) -> RenderOutput:
     """A lit picture of the mesh with its colours (clay where it has none), with depth and normals.
 
     `camera` by default looks from the photo's side and frames the mesh. `background` is an sRGB colour, None leaves it
@@ -83,8 +90,9 @@ def render(mesh: Mesh, camera: Camera | None = None, size: int = 512, *, supersa
         return RenderOutput(scene.color(size, supersample, background), depth, normal)
 
 
-def rasterize(vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"], focal: float,
-              size: int) -> tuple[Int[Tensor, "size size"], Float[Tensor, "size size"]]:
+def rasterize(
+    vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"], focal: float, size: int
+) -> tuple[Int[Tensor, "size size"], Float[Tensor, "size size"]]:
     """The nearest face at every pixel centre (-1 for none), and its depth (infinite for none).
 
     Vertices are in the camera's frame (right, up, back), which looks along minus back; `focal` is one over the tangent
@@ -94,7 +102,7 @@ def rasterize(vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3
     depth = -corners[..., 2]
     x = (corners[..., 0] / depth * focal + 1) * (size / 2)
     y = (1 - corners[..., 1] / depth * focal) * (size / 2)
-    nearness = 1 / depth    # linear across the picture, as depth is not
+    nearness = 1 / depth  # linear across the picture, as depth is not
 
     # Nearness over each triangle's plane: at its first corner, and per pixel to the right and down.
     x1, y1, x2, y2 = x[:, 1] - x[:, 0], y[:, 1] - y[:, 0], x[:, 2] - x[:, 0], y[:, 2] - y[:, 0]
@@ -111,9 +119,12 @@ def rasterize(vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3
     start = (left - 0.5).ceil().clamp(0, size).long()
     stop = (rightmost - 0.5).floor().clamp(-1, size - 1).long() + 1
 
-    at_start = (nearness[triangle, 0] + right[triangle] * (start + 0.5 - x[triangle, 0])
-                + down[triangle] * (row + 0.5 - y[triangle, 0]))
-    nearest, farthest = nearness.amax(1)[triangle], nearness.amin(1)[triangle]    # bounds for triangles seen edge-on
+    at_start = (
+        nearness[triangle, 0]
+        + right[triangle] * (start + 0.5 - x[triangle, 0])
+        + down[triangle] * (row + 0.5 - y[triangle, 0])
+    )
+    nearest, farthest = nearness.amax(1)[triangle], nearness.amin(1)[triangle]  # bounds for triangles seen edge-on
 
     # Float bits of positive numbers sort as integers do: one maximum finds both the nearest and whose it is.
     best = torch.full((size * size,), -1, dtype=torch.int64, device=x.device)
@@ -136,9 +147,16 @@ def framing_distance(mesh: Mesh, field_of_view: float = 40.0) -> float:
     return fit_distance(field_of_view, 1.05 * radius or 1.0)
 
 
-def turntable(mesh: Mesh, frames: int = 24, size: int = 320, elevation: float = 15.0, *, supersample: int = 2,
-              background: tuple[float, float, float] | None = None,
-              device: torch.device | str = "cpu") -> list[Image.Image]:
+def turntable(
+    mesh: Mesh,
+    frames: int = 24,
+    size: int = 320,
+    elevation: float = 15.0,
+    *,
+    supersample: int = 2,
+    background: tuple[float, float, float] | None = None,
+    device: torch.device | str = "cpu",
+) -> list[Image.Image]:
     """Pictures from all around, the first from the photo's side; the mesh stays in the picture and keeps its size."""
     images = []
     with torch.no_grad():
@@ -155,10 +173,11 @@ def save_turntable(images: list[Image.Image], path: str | Path, *, seconds: floa
         raise ValueError("a turntable needs at least one picture")
     suffix, pause, content = path.suffix.lower(), round(1000 * seconds / len(images)), io.BytesIO()
     if suffix == ".webp":
-        images[0].save(content, "WEBP", save_all=True, append_images=images[1:], duration=pause, loop=0, quality=85,
-                       method=2)
+        images[0].save(
+            content, "WEBP", save_all=True, append_images=images[1:], duration=pause, loop=0, quality=85, method=2
+        )
     elif suffix == ".gif":
-        flat = [_over_white(image) for image in images]    # a GIF's pixel is clear or not: soft edges would fray
+        flat = [_over_white(image) for image in images]  # a GIF's pixel is clear or not: soft edges would fray
         flat[0].save(content, "GIF", save_all=True, append_images=flat[1:], duration=pause, loop=0)
     elif suffix == ".png":
         images[0].save(content, "PNG")
@@ -223,7 +242,10 @@ class _Scene:
         faces = torch.from_numpy(np.asarray(mesh.faces)).to(device)
         a, b, c = seen[faces].unbind(1)
         return cls(
-            camera=camera, axes=axes, focal=float(1 / torch.tan(torch.deg2rad(field_of_view) / 2)), seen=seen,
+            camera=camera,
+            axes=axes,
+            focal=float(1 / torch.tan(torch.deg2rad(field_of_view) / 2)),
+            seen=seen,
             faces=faces,
             edge_planes=torch.stack([b.cross(c, dim=-1), c.cross(a, dim=-1), a.cross(b, dim=-1)], dim=1),
             face_normals=torch.from_numpy(mesh.face_crosses.astype(np.float32)).to(device),
@@ -254,8 +276,9 @@ class _Scene:
         normal = functional.normalize(normal - facing.clamp(max=0) * toward, dim=-1)
         return _Hits(row, column, corners, weights, depth, normal)
 
-    def color(self, size: int, supersample: int,
-              background: tuple[float, float, float] | None) -> Float[Tensor, "size size 4"]:
+    def color(
+        self, size: int, supersample: int, background: tuple[float, float, float] | None
+    ) -> Float[Tensor, "size size 4"]:
         """The lit picture: each pixel the mean of `supersample`² rays, in linear light, then sRGB."""
         hits = self.look(size * supersample)
         albedo = hits.normal.new_tensor(CLAY)
@@ -279,19 +302,25 @@ class _Scene:
         key = normal @ (functional.normalize(normal.new_tensor(KEY), dim=0) @ self.axes)
         fill = normal @ (functional.normalize(normal.new_tensor(FILL), dim=0) @ self.axes)
         above = normal[:, 1:2] / 2 + 0.5
-        wrapped = ((key + 0.2) / 1.2).clamp(min=0)[:, None]    # a broad light reaches a little around the edge
-        return (normal.new_tensor(KEY_COLOR) * wrapped + normal.new_tensor(FILL_COLOR) * fill.clamp(min=0)[:, None]
-                + normal.new_tensor(SKY) * above + normal.new_tensor(GROUND) * (1 - above))
+        wrapped = ((key + 0.2) / 1.2).clamp(min=0)[:, None]  # a broad light reaches a little around the edge
+        return (
+            normal.new_tensor(KEY_COLOR) * wrapped
+            + normal.new_tensor(FILL_COLOR) * fill.clamp(min=0)[:, None]
+            + normal.new_tensor(SKY) * above
+            + normal.new_tensor(GROUND) * (1 - above)
+        )
 
 
-def _blend(weights: Float[Tensor, "hits 3"],
-           values: Float[Tensor, "hits 3 channels"]) -> Float[Tensor, "hits channels"]:
+def _blend(
+    weights: Float[Tensor, "hits 3"], values: Float[Tensor, "hits 3 channels"]
+) -> Float[Tensor, "hits channels"]:
     """Values at a face's corners, weighed."""
     return einsum(weights, values, "hit corner, hit corner channel -> hit channel")
 
 
-def _clip_near(corners: Float[Tensor, "faces 3 3"],
-               ) -> tuple[Float[Tensor, "triangles 3 3"], Int[Tensor, " triangles"]]:
+def _clip_near(
+    corners: Float[Tensor, "faces 3 3"],
+) -> tuple[Float[Tensor, "triangles 3 3"], Int[Tensor, " triangles"]]:
     """Triangles cut at the near plane, and the face each piece comes from."""
     ahead = -corners[..., 2] > NEAR
     count = ahead.sum(1)
@@ -320,8 +349,9 @@ def _clip_near(corners: Float[Tensor, "faces 3 3"],
     return torch.cat(pieces), torch.cat(owners)
 
 
-def _span(x: Float[Tensor, "rows 3"], y: Float[Tensor, "rows 3"],
-          height: Float[Tensor, " rows"]) -> tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]:
+def _span(
+    x: Float[Tensor, "rows 3"], y: Float[Tensor, "rows 3"], height: Float[Tensor, " rows"]
+) -> tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]:
     """Where a horizontal line at `height` enters and leaves each triangle.
 
     Neighbours compute their common edge alike, from its upper end, so no crack opens between them.

@@ -7,7 +7,7 @@ from triplane3d.geometry.mesh import Mesh
 
 try:
     import igl
-except ImportError:    # the `mesh` extra
+except ImportError:  # the `mesh` extra
     igl = None
 
 
@@ -32,7 +32,7 @@ def simplify(mesh: Mesh, faces: int) -> Mesh:
     if len(mesh.faces) <= faces:
         return mesh
     report = mesh.check()
-    if not (report.watertight and report.winding_consistent):    # libigl may never return from such a mesh
+    if not (report.watertight and report.winding_consistent):  # libigl may never return from such a mesh
         raise ValueError(f"only a closed, consistently wound surface can be simplified, this one has {report}")
     vertices, corners, *_ = igl.qslim(mesh.vertices.astype(np.float64), np.asarray(mesh.faces), faces)
     colors = None

@@ -7,12 +7,15 @@ from triplane3d.geometry.mesh import Mesh
 
 try:
     import igl
-except ImportError:    # the `data` extra; only `occupancy` needs it
+except ImportError:  # the `data` extra; only `occupancy` needs it
     igl = None
 
 
-def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator,
-                   ) -> tuple[Float[np.ndarray, "count 3"], Float[np.ndarray, "count 3"]]:
+def sample_surface(
+    mesh: Mesh,
+    count: int,
+    rng: np.random.Generator,
+) -> tuple[Float[np.ndarray, "count 3"], Float[np.ndarray, "count 3"]]:
     """Points spread evenly over the surface's area, and the unit normals of their faces."""
     areas = mesh.face_areas
     total = areas.sum()
@@ -27,7 +30,7 @@ def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator,
     from_tip, across = np.sqrt(rng.random((count, 1))), rng.random((count, 1))
     points = (1 - from_tip) * corners[:, 0] + from_tip * ((1 - across) * corners[:, 1] + across * corners[:, 2])
     normals = mesh.face_crosses[face] / (2 * areas[face, None])
-    order = rng.permutation(count)    # faces often come sorted; a prefix of the answer should be a sample too
+    order = rng.permutation(count)  # faces often come sorted; a prefix of the answer should be a sample too
     return points[order].astype(np.float32), normals[order].astype(np.float32)
 
 
@@ -38,8 +41,9 @@ def occupancy(mesh: Mesh, points: Float[np.ndarray, "points 3"]) -> Bool[np.ndar
     """
     if igl is None:
         raise ImportError("telling inside from outside of a mesh needs libigl: pip install 'triplane3d[data]'")
-    winding = igl.fast_winding_number(mesh.vertices.astype(np.float64), np.asarray(mesh.faces),
-                                      np.ascontiguousarray(points, dtype=np.float64))
+    winding = igl.fast_winding_number(
+        mesh.vertices.astype(np.float64), np.asarray(mesh.faces), np.ascontiguousarray(points, dtype=np.float64)
+    )
     return np.asarray(winding) > 0.5
 
 

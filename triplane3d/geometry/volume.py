@@ -55,23 +55,33 @@ class VolumeRendering:
     """Share of the background that is hidden, 0..1."""
 
 
-def box_interval(origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"],
-                 radius: float) -> tuple[Float[Tensor, " rays"], Float[Tensor, " rays"]]:
+def box_interval(
+    origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"], radius: float
+) -> tuple[Float[Tensor, " rays"], Float[Tensor, " rays"]]:
     """Where rays enter and leave the cube [-radius, radius]³, in lengths of their directions; far <= near if they miss.
 
     Only what lies ahead counts: from inside the cube, near is 0.
     """
     tiny = 1e-6 * directions.norm(dim=-1, keepdim=True)
-    directions = torch.where(directions.abs() < tiny, tiny, directions)    # along a face, not 0 / 0
+    directions = torch.where(directions.abs() < tiny, tiny, directions)  # along a face, not 0 / 0
     one, other = (-radius - origins) / directions, (radius - origins) / directions
     return torch.minimum(one, other).amax(-1).clamp(min=0), torch.maximum(one, other).amin(-1)
 
 
-def march_rays(field: RadianceField, origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"], *,
-               radius: float = 1.0, num_samples: int = 128, stratified: bool = False,
-               generator: torch.Generator | None = None,
-               background: float | tuple[float, float, float] | None = 1.0, step: Step = "metric",
-               chunk_size: int | None = None, recompute: bool = False) -> VolumeRendering:
+def march_rays(
+    field: RadianceField,
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    *,
+    radius: float = 1.0,
+    num_samples: int = 128,
+    stratified: bool = False,
+    generator: torch.Generator | None = None,
+    background: float | tuple[float, float, float] | None = 1.0,
+    step: Step = "metric",
+    chunk_size: int | None = None,
+    recompute: bool = False,
+) -> VolumeRendering:
     """What rays gather within the cube [-radius, radius]³; depth is the distance along the ray.
 
     Directions may have any length, distances are in the world's units. A ray is asked at the middles of `num_samples`
@@ -96,8 +106,13 @@ def march_rays(field: RadianceField, origins: Float[Tensor, "rays 3"], direction
     within = origins.new_full((len(origins), 1), 0.5)
     if stratified:
         # For every ray, hit or not: whether another one grazes the cube must not change what a ray is given.
-        within = torch.rand(len(origins), num_samples, generator=generator, dtype=origins.dtype,
-                            device=origins.device if generator is None else generator.device).to(origins.device)
+        within = torch.rand(
+            len(origins),
+            num_samples,
+            generator=generator,
+            dtype=origins.dtype,
+            device=origins.device if generator is None else generator.device,
+        ).to(origins.device)
 
     parts = []
     for rays in hit.nonzero()[:, 0].split(max(1, (chunk_size or POINT_CHUNK) // num_samples)):
@@ -122,11 +137,13 @@ def render_volume(field: RadianceField, camera: Camera, size: int, **options: An
     )
 
 
-def _check_arguments(origins: Tensor, directions: Tensor, radius: float, num_samples: int, step: str,
-                     chunk_size: int | None) -> None:
+def _check_arguments(
+    origins: Tensor, directions: Tensor, radius: float, num_samples: int, step: str, chunk_size: int | None
+) -> None:
     if origins.ndim != 2 or origins.shape[-1] != 3 or origins.shape != directions.shape:
-        raise ValueError("origins and directions are (rays, 3) each, got "
-                         f"{tuple(origins.shape)} and {tuple(directions.shape)}")
+        raise ValueError(
+            f"origins and directions are (rays, 3) each, got {tuple(origins.shape)} and {tuple(directions.shape)}"
+        )
     if not (directions.norm(dim=-1) > 0).all():
         raise ValueError("a ray needs a direction of some length: some of `directions` are zero")
     if not radius > 0:
@@ -139,18 +156,26 @@ def _check_arguments(origins: Tensor, directions: Tensor, radius: float, num_sam
         raise ValueError(f"chunk_size counts points, from 1 up; got {chunk_size}")
 
 
-def _gather(field: RadianceField, origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"],
-            near: Float[Tensor, " rays"], far: Float[Tensor, " rays"], within: Float[Tensor, "rays #samples"],
-            num_samples: int, step: Step,
-            ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, " rays"], Float[Tensor, " rays"]]:
+def _gather(
+    field: RadianceField,
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    near: Float[Tensor, " rays"],
+    far: Float[Tensor, " rays"],
+    within: Float[Tensor, "rays #samples"],
+    num_samples: int,
+    step: Step,
+) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, " rays"], Float[Tensor, " rays"]]:
     """Light and distance, both weighed by what can be seen of them, and opacity; NeRF's eq. 3."""
     length = (far - near)[:, None] / num_samples
     distance = near[:, None] + length * (torch.arange(num_samples, device=near.device) + within)
     points = origins[:, None] + distance[..., None] * directions[:, None]
     density, color = field.density_and_color(rearrange(points, "rays samples xyz -> (rays samples) xyz"))
     if density.shape != (points[..., 0].numel(),) or color.shape != (*density.shape, 3):
-        raise ValueError(f"a radiance field gives {points[..., 0].numel()} points densities (n,) and colours (n, 3); "
-                         f"got {tuple(density.shape)} and {tuple(color.shape)}")
+        raise ValueError(
+            f"a radiance field gives {points[..., 0].numel()} points densities (n,) and colours (n, 3); "
+            f"got {tuple(density.shape)} and {tuple(color.shape)}"
+        )
     density = rearrange(density.to(near.dtype), "(rays samples) -> rays samples", samples=num_samples)
     color = rearrange(color.to(near.dtype), "(rays samples) rgb -> rays samples rgb", samples=num_samples)
 
@@ -161,12 +186,16 @@ def _gather(field: RadianceField, origins: Float[Tensor, "rays 3"], directions: 
     return light, (weights * distance).sum(-1), -torch.expm1(-thickness.sum(-1))
 
 
-def _composite(hit: Bool[Tensor, " rays"], light: Float[Tensor, "hits 3"], distance: Float[Tensor, " hits"],
-               opacity: Float[Tensor, " hits"],
-               background: float | tuple[float, float, float] | None) -> VolumeRendering:
+def _composite(
+    hit: Bool[Tensor, " rays"],
+    light: Float[Tensor, "hits 3"],
+    distance: Float[Tensor, " hits"],
+    opacity: Float[Tensor, " hits"],
+    background: float | tuple[float, float, float] | None,
+) -> VolumeRendering:
     """Results of the rays that cross the cube, among those that miss it, before the background."""
     seen = opacity > FAINT
-    share = torch.where(seen, opacity, 1)    # never a division by next to nothing, in the backward pass neither
+    share = torch.where(seen, opacity, 1)  # never a division by next to nothing, in the backward pass neither
     if background is None:
         behind = light.new_zeros(3)
         light = torch.where(seen[:, None], light / share[:, None], 0)

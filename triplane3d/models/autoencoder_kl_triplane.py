@@ -1,6 +1,5 @@
 """The autoencoder: surface points → latents (three small planes) → planes of features → a field."""
 
-
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.attention import AttentionMixin

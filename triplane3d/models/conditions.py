@@ -110,9 +110,7 @@ class FrontPlaneCondition(nn.Module):
         return side
 
 
-def sight_lines(
-    cameras: Float[Tensor, "views 2"], height: int, width: int
-) -> Float[Tensor, "views 3 cells pixels"]:
+def sight_lines(cameras: Float[Tensor, "views 2"], height: int, width: int) -> Float[Tensor, "views 3 cells pixels"]:
     """How much of each pixel of a height × width picture every cell of the three planes reads.
 
     A cell stands for a line of points across its plane; each of them is seen somewhere in the picture, between up to

@@ -368,9 +368,7 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         planes = self.plane_embed.to(hidden_states.dtype).repeat_interleave(width // 3, dim=0)
         return positions + planes.repeat(height, 1)
 
-    def _check_inputs(
-        self, latents: Tensor, context: Tensor, pixels: Tensor | None, num_without_photo: int
-    ) -> None:
+    def _check_inputs(self, latents: Tensor, context: Tensor, pixels: Tensor | None, num_without_photo: int) -> None:
         config = self.config
         columns = config.patch_size * (3 if config.position_type == "planes" or self.front_plane is not None else 1)
         if (

@@ -91,9 +91,7 @@ def check_encoder_folder(folder: Path, model_class: type[PreTrainedModel]) -> No
         check_keys(str(folder), info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
 
 
-def check_keys(
-    where: str, missing: Collection[str], surplus: Collection[str], mismatched: Collection[tuple]
-) -> None:
+def check_keys(where: str, missing: Collection[str], surplus: Collection[str], mismatched: Collection[tuple]) -> None:
     """Raise a ValueError that lists the tensors which do not fit."""
     faults = [
         f"{len(names)} {fault} ({', '.join(sorted(names)[:SHOWN])}{', …' if len(names) > SHOWN else ''})"

@@ -26,13 +26,14 @@ def transform_to_srgb(picture: Image.Image, name: str) -> ImageCms.ImageCmsTrans
     A profile that cannot be used is reported in the log, and None is returned: the colours are then taken as sRGB.
     """
     content = picture.info.get("icc_profile")
-    if not content or picture.mode == "LAB":    # PIL converts LAB by itself
+    if not content or picture.mode == "LAB":  # PIL converts LAB by itself
         return None
     try:
         return _transform(content, picture.mode)
     except (ImageCms.PyCMSError, ImportError, OSError, TypeError, ValueError) as error:
-        logger.warning("%s: colours are taken as sRGB, its colour profile is not used (%s)", name,
-                       " ".join(str(error).split()))
+        logger.warning(
+            "%s: colours are taken as sRGB, its colour profile is not used (%s)", name, " ".join(str(error).split())
+        )
         return None
 
 

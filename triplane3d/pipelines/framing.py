@@ -65,9 +65,7 @@ def _pad_to(pixels: UInt8[np.ndarray, "height width 4"], side: int) -> UInt8[np.
     return np.pad(pixels, [(less // 2, less - less // 2) for less in missing] + [(0, 0)])
 
 
-def _composite(
-    rgba: Float[np.ndarray, "height width 4"], background: float
-) -> UInt8[np.ndarray, "height width 3"]:
+def _composite(rgba: Float[np.ndarray, "height width 4"], background: float) -> UInt8[np.ndarray, "height width 3"]:
     """Over a grey; what is left of a level is dropped."""
     alpha = rgba[..., 3:]
     return ((rgba[..., :3] * alpha + (1 - alpha) * background) * 255).astype(np.uint8)

@@ -203,5 +203,3 @@ def _check_weights_index(path: Path) -> None:
     for file in set(map(str, files.values())):
         if Path(file).name != file or not (path.parent / file).is_file():
             raise ValueError(f"{path} names the file {file[:80]!r}, which is not beside it: download it again")
-
-

@@ -267,7 +267,7 @@ def _deep_grey_to_rgba(
         size = [max(1, round(side * scale)) for side in channels.shape[2:]]
         channels = functional.interpolate(channels, size=size, mode="bilinear", antialias=True, align_corners=False)
     grey, alpha = (channels[0] / channels.new_tensor([white, 1.0])[:, None, None]).clamp(0, 1)
-    rgb = convert_grey(grey.numpy(), transform if picture.mode != "F" else None)    # floats have a white of their own
+    rgb = convert_grey(grey.numpy(), transform if picture.mode != "F" else None)  # floats have a white of their own
     return torch.cat([torch.from_numpy(rgb), alpha[None]])
 
 

@@ -122,9 +122,7 @@ class Views:
     def counts(self) -> list[int]:
         return [len(angles) for angles in self.angles]
 
-    def arrange(
-        self, tokens: Float[Tensor, "photos tokens features"]
-    ) -> Float[Tensor, "objects view_tokens features"]:
+    def arrange(self, tokens: Float[Tensor, "photos tokens features"]) -> Float[Tensor, "objects view_tokens features"]:
         """The tokens of each object's photos one after another; zeros where others have more photos."""
         padded = pad_sequence(tokens.split(self.counts), batch_first=True)
         return rearrange(padded, "object view token feature -> object (view token) feature")

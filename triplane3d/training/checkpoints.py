@@ -65,8 +65,11 @@ def changed_settings(checkpoint: Path, config: Any, processes: int) -> list[str]
         warn(f"{checkpoint / 'config.yaml'} is missing or damaged: it is not known whether settings differ from those")
     # Keys that are younger than the file had their default.
     before = defaults(type(config)) | (saved or now)
-    changed = [f"{key}: {_shown(before.get(key))}, now {_shown(value)}" for key, value in now.items()
-               if key not in FREE and not key.startswith("data.validation") and not _same(before.get(key), value)]
+    changed = [
+        f"{key}: {_shown(before.get(key))}, now {_shown(value)}"
+        for key, value in now.items()
+        if key not in FREE and not key.startswith("data.validation") and not _same(before.get(key), value)
+    ]
     if state.get("processes", processes) != processes:
         changed.append(f"processes: {state['processes']}, now {processes}")
     return changed

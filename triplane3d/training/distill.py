@@ -123,9 +123,7 @@ def train(config: DistillConfig) -> Path:
     return run.finish()
 
 
-def build_pipeline(
-    config: DistillConfig, transformer: TriplaneTransformer, device: torch.device
-) -> Triplane3DPipeline:
+def build_pipeline(config: DistillConfig, transformer: TriplaneTransformer, device: torch.device) -> Triplane3DPipeline:
     """The student's pipeline; all but its transformer is frozen."""
     encoder_class = component_class(config.pipeline, "image_encoder")
     image_encoder = load_encoder(config.teacher, encoder_class, subfolder="image_encoder", dtype=torch.float32)

@@ -116,14 +116,16 @@ def mirror(seen: Sample, mirrored: Bool[Tensor, "*batch"]) -> Sample:
     return seen | changed
 
 
-def _scale_first(values: Float[Tensor, "*batch entries axes"],
-                 scale: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch entries axes"]:
+def _scale_first(
+    values: Float[Tensor, "*batch entries axes"], scale: Float[Tensor, "*batch 1"]
+) -> Float[Tensor, "*batch entries axes"]:
     """The first of every entry's numbers, an azimuth or an x, times `scale`."""
     return torch.cat([scale[..., None] * values[..., :1], values[..., 1:]], dim=-1)
 
 
-def latents_and_photos(data: LatentDataConfig, vae: AutoencoderKLTriplane, accelerator: Accelerator, *,
-                       labels: int = 0) -> ShapeStream | LatentPhotos:
+def latents_and_photos(
+    data: LatentDataConfig, vae: AutoencoderKLTriplane, accelerator: Accelerator, *, labels: int = 0
+) -> ShapeStream | LatentPhotos:
     """Latents of unit variance and photos of each shape, streamed or from shards; with `labels`, so many of them."""
     if data.stream:
         return streamed_photos(data, vae, accelerator, labels=labels)

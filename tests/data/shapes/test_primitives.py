@@ -9,8 +9,18 @@ import torch
 from triplane3d.data.shapes.parts import Part, box, capsule, cylinder, ellipsoid, prism, revolve, torus, tube
 from triplane3d.data.shapes.program import ShapeBatch
 
-STAR = [(0, 1), (0.3, 0.3), (1, 0.2), (0.4, -0.2), (0.6, -1),
-        (0, -0.5), (-0.6, -1), (-0.4, -0.2), (-1, 0.2), (-0.3, 0.3)]
+STAR = [
+    (0, 1),
+    (0.3, 0.3),
+    (1, 0.2),
+    (0.4, -0.2),
+    (0.6, -1),
+    (0, -0.5),
+    (-0.6, -1),
+    (-0.4, -0.2),
+    (-1, 0.2),
+    (-0.3, 0.3),
+]
 PARTS = {
     "box": box((0.9, 0.5, 0.4), round=0.05),
     "tapered box": box((0.6, 0.7, 0.4), taper=-0.4),
@@ -90,8 +100,13 @@ def test_a_program_does_not_depend_on_its_neighbours_in_the_batch() -> None:
 
 def test_cut_intersection_and_mirror() -> None:
     ball, hole = ellipsoid((1, 1, 1)), cylinder(0.4, 2, op="subtract")
-    batch = ShapeBatch.from_parts([[ball, hole], [ball, box((2, 1, 2), center=(0, -1, 0), op="intersect")],
-                                   [box((1, 0.1, 0.1)), cylinder(0.1, 0.5, center=(0.8, 0.4, 0), mirror="x")]])
+    batch = ShapeBatch.from_parts(
+        [
+            [ball, hole],
+            [ball, box((2, 1, 2), center=(0, -1, 0), op="intersect")],
+            [box((1, 0.1, 0.1)), cylinder(0.1, 0.5, center=(0.8, 0.4, 0), mirror="x")],
+        ]
+    )
     drilled, halved, posts = batch.distance(torch.zeros(3, 1, 3))[:, 0]
     assert drilled > 0.3
     assert batch[1:2].distance(torch.tensor([[[0.0, 0.9, 0.0]]])) > 0.1

@@ -72,8 +72,9 @@ def test_picture_of_a_ball_is_a_centred_disc_of_the_foreground_ratio() -> None:
 
 def test_camera_looks_from_plus_z_with_x_to_the_right_and_y_up() -> None:
     red, green = Paint((0.9, 0.05, 0.05)), Paint((0.05, 0.9, 0.05))
-    batch = ShapeBatch.from_parts([[capsule((0, 0, 0), (1, 0, 0), 0.15, paint=red),
-                                    capsule((0, 0, 0), (0, 1, 0), 0.15, paint=green)]])
+    batch = ShapeBatch.from_parts(
+        [[capsule((0, 0, 0), (1, 0, 0), 0.15, paint=red), capsule((0, 0, 0), (0, 1, 0), 0.15, paint=green)]]
+    )
     surface, _ = sample_surface(batch, 2000)
     rgba, _ = render_views(batch, Views(torch.zeros(1), torch.tensor([30.0])), surface, 64)
     red_at = (rgba[0, 0] > 2 * rgba[0, 1]) & (rgba[0, 3] > 0.5)

@@ -11,12 +11,38 @@ import numpy as np
 
 from triplane3d.data.shapes.parts import Paint
 
-WOODS = ((0.87, 0.72, 0.53), (0.76, 0.57, 0.37), (0.62, 0.42, 0.25), (0.45, 0.28, 0.16), (0.30, 0.18, 0.11),
-         (0.58, 0.30, 0.18), (0.92, 0.83, 0.68), (0.50, 0.44, 0.38))
-METALS = ((0.78, 0.79, 0.80), (0.60, 0.61, 0.63), (0.38, 0.39, 0.41), (0.14, 0.14, 0.15), (0.80, 0.64, 0.32),
-          (0.72, 0.45, 0.32), (0.54, 0.46, 0.34), (0.90, 0.90, 0.88))
-CERAMICS = ((0.95, 0.94, 0.91), (0.90, 0.87, 0.80), (0.75, 0.42, 0.28), (0.24, 0.34, 0.52), (0.45, 0.58, 0.56),
-            (0.62, 0.66, 0.50), (0.20, 0.20, 0.22), (0.85, 0.72, 0.58), (0.60, 0.28, 0.24), (0.52, 0.66, 0.76))
+WOODS = (
+    (0.87, 0.72, 0.53),
+    (0.76, 0.57, 0.37),
+    (0.62, 0.42, 0.25),
+    (0.45, 0.28, 0.16),
+    (0.30, 0.18, 0.11),
+    (0.58, 0.30, 0.18),
+    (0.92, 0.83, 0.68),
+    (0.50, 0.44, 0.38),
+)
+METALS = (
+    (0.78, 0.79, 0.80),
+    (0.60, 0.61, 0.63),
+    (0.38, 0.39, 0.41),
+    (0.14, 0.14, 0.15),
+    (0.80, 0.64, 0.32),
+    (0.72, 0.45, 0.32),
+    (0.54, 0.46, 0.34),
+    (0.90, 0.90, 0.88),
+)
+CERAMICS = (
+    (0.95, 0.94, 0.91),
+    (0.90, 0.87, 0.80),
+    (0.75, 0.42, 0.28),
+    (0.24, 0.34, 0.52),
+    (0.45, 0.58, 0.56),
+    (0.62, 0.66, 0.50),
+    (0.20, 0.20, 0.22),
+    (0.85, 0.72, 0.58),
+    (0.60, 0.28, 0.24),
+    (0.52, 0.66, 0.76),
+)
 
 
 def linear(srgb: np.ndarray) -> np.ndarray:
@@ -82,18 +108,21 @@ def contrasting(rng: np.random.Generator, paint: Paint) -> Paint:
     return candidates[int(np.argmax(gaps))]
 
 
-def _maybe_patterned(rng: np.random.Generator, srgb: np.ndarray, patterns: tuple[str, ...], share: float,
-                     gloss: tuple[float, float]) -> Paint:
+def _maybe_patterned(
+    rng: np.random.Generator, srgb: np.ndarray, patterns: tuple[str, ...], share: float, gloss: tuple[float, float]
+) -> Paint:
     pattern = str(rng.choice(patterns)) if rng.random() < share else "plain"
     other = _vivid(rng, 1.0) if rng.random() < 0.5 else np.clip(srgb * rng.choice((0.45, 0.6, 1.6)) + 0.05, 0, 1)
     return _paint(rng, srgb, other, pattern, rng.uniform(0.15, 0.5), rng.uniform(*gloss))
 
 
-def _paint(rng: np.random.Generator, color: np.ndarray, second: np.ndarray, pattern: str, scale: float,
-           gloss: float) -> Paint:
+def _paint(
+    rng: np.random.Generator, color: np.ndarray, second: np.ndarray, pattern: str, scale: float, gloss: float
+) -> Paint:
     second_linear = None if pattern == "plain" else tuple(linear(second).tolist())
-    return Paint(tuple(linear(color).tolist()), second_linear, pattern, int(rng.integers(3)), float(scale),
-                 float(gloss))
+    return Paint(
+        tuple(linear(color).tolist()), second_linear, pattern, int(rng.integers(3)), float(scale), float(gloss)
+    )
 
 
 def _near(rng: np.random.Generator, srgb: tuple[float, ...], spread: float) -> np.ndarray:

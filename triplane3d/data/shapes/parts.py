@@ -75,10 +75,27 @@ def rotation_matrix(degrees: Vector) -> np.ndarray:
     return about_z @ about_y @ about_x
 
 
-def _part(kind: str, parameters: Vector, *, center: Vector = (0, 0, 0), rotate: Vector = (0, 0, 0),
-          mirror: str = "", op: str = "union", blend: float = 0.0, paint: Paint | None = None) -> Part:
-    return Part(kind, tuple(map(float, parameters)), center=tuple(map(float, center)),
-                rotation=rotation_matrix(rotate), mirror=mirror, op=op, blend=float(blend), paint=paint or Paint())
+def _part(
+    kind: str,
+    parameters: Vector,
+    *,
+    center: Vector = (0, 0, 0),
+    rotate: Vector = (0, 0, 0),
+    mirror: str = "",
+    op: str = "union",
+    blend: float = 0.0,
+    paint: Paint | None = None,
+) -> Part:
+    return Part(
+        kind,
+        tuple(map(float, parameters)),
+        center=tuple(map(float, center)),
+        rotation=rotation_matrix(rotate),
+        mirror=mirror,
+        op=op,
+        blend=float(blend),
+        paint=paint or Paint(),
+    )
 
 
 def box(half: Vector, *, round: float = 0.0, taper: float = 0.0, **place: Any) -> Part:
@@ -91,8 +108,9 @@ def ellipsoid(radii: Vector, *, exponents: tuple[float, float] = (1.0, 1.0), **p
     return _part("ellipsoid", (*radii, *exponents), **place)
 
 
-def cylinder(radius: float, half_height: float, *, top_radius: float | None = None, round: float = 0.0,
-             **place: Any) -> Part:
+def cylinder(
+    radius: float, half_height: float, *, top_radius: float | None = None, round: float = 0.0, **place: Any
+) -> Part:
     """Upright cylinder (axis y), or a cone frustum where `top_radius` differs (0: a cone)."""
     return _part("cylinder", (radius, radius if top_radius is None else top_radius, half_height, round), **place)
 
@@ -107,8 +125,9 @@ def torus(major: float, minor: float, *, arc: float = pi, **place: Any) -> Part:
     return _part("torus", (major, minor, arc), **place)
 
 
-def tube(points: Sequence[Vector] | np.ndarray, radius: float, *, end_radius: float | None = None,
-         **place: Any) -> Part:
+def tube(
+    points: Sequence[Vector] | np.ndarray, radius: float, *, end_radius: float | None = None, **place: Any
+) -> Part:
     """Round tube along a polyline of 2 to 8 points; sample a curve to bend it (see `bezier`)."""
     nodes = np.asarray(points, dtype=float)
     if not 2 <= len(nodes) <= MAX_TUBE_NODES:

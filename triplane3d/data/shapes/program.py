@@ -67,14 +67,21 @@ class ShapeBatch:
     names: tuple[str, ...] = ()
 
     @classmethod
-    def from_parts(cls, shapes: Sequence[Sequence[Part]], *, azimuths: Sequence[float] | None = None,
-                   names: Sequence[str] = (), device: str | torch.device = "cpu") -> ShapeBatch:
+    def from_parts(
+        cls,
+        shapes: Sequence[Sequence[Part]],
+        *,
+        azimuths: Sequence[float] | None = None,
+        names: Sequence[str] = (),
+        device: str | torch.device = "cpu",
+    ) -> ShapeBatch:
         """Collate part lists; `azimuths` (radians) turn each object about y before it is centred and scaled."""
         return cls.unframed(shapes, azimuths=azimuths, names=names).to(device).framed()
 
     @classmethod
-    def unframed(cls, shapes: Sequence[Sequence[Part]], *, azimuths: Sequence[float] | None = None,
-                 names: Sequence[str] = ()) -> ShapeBatch:
+    def unframed(
+        cls, shapes: Sequence[Sequence[Part]], *, azimuths: Sequence[float] | None = None, names: Sequence[str] = ()
+    ) -> ShapeBatch:
         """Part lists collated and turned, on the CPU, before they are centred and scaled."""
         batch = _collate(shapes, names)
         azimuths = torch.zeros(len(shapes)) if azimuths is None else torch.as_tensor(azimuths, dtype=torch.float32)
@@ -99,8 +106,9 @@ class ShapeBatch:
         return (self[i : i + 1] for i in range(len(self)))
 
     def to(self, device: str | torch.device) -> ShapeBatch:
-        return ShapeBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "names"},
-                          names=self.names)
+        return ShapeBatch(
+            **{f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "names"}, names=self.names
+        )
 
     @property
     def device(self) -> torch.device:
@@ -120,11 +128,19 @@ class ShapeBatch:
             shape, part = (self.kind == index).nonzero(as_tuple=True)
             if len(shape):
                 turn = self.part_rotation[shape, part].mT
-                fold = torch.tensor([self._folds.index(tuple(m)) for m in self.mirror[shape, part].tolist()],
-                                    device=self.device)
-                groups.append(_Group(kind, fold * len(self) + shape, shape * self.kind.shape[1] + part, turn,
-                                     -turn @ self.part_center[shape, part][:, :, None],
-                                     self.parameters[shape, part]))
+                fold = torch.tensor(
+                    [self._folds.index(tuple(m)) for m in self.mirror[shape, part].tolist()], device=self.device
+                )
+                groups.append(
+                    _Group(
+                        kind,
+                        fold * len(self) + shape,
+                        shape * self.kind.shape[1] + part,
+                        turn,
+                        -turn @ self.part_center[shape, part][:, :, None],
+                        self.parameters[shape, part],
+                    )
+                )
         return groups
 
     @cached_property
@@ -132,8 +148,10 @@ class ShapeBatch:
         """For every part after the first: the shapes it joins by a crisp union, and those it joins otherwise."""
         crisp = (self.sign > 0) & (self.blend <= 0)
         present = self.kind >= 0
-        return [((crisp & present)[:, i].nonzero()[:, 0], (~crisp & present)[:, i].nonzero()[:, 0])
-                for i in range(1, self.kind.shape[1])]
+        return [
+            ((crisp & present)[:, i].nonzero()[:, 0], (~crisp & present)[:, i].nonzero()[:, 0])
+            for i in range(1, self.kind.shape[1])
+        ]
 
     def to_object(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch 3 points"]:
         """World points in the object's own frame, as rows x, y, z."""
@@ -178,8 +196,9 @@ class ShapeBatch:
         distances = [self._fold(self.part_distances(self.to_object(chunk))) for chunk in chunks]
         return torch.cat(distances, 1) * self.scale[:, None]
 
-    def gradient(self, points: Float[Tensor, "batch points 3"],
-                 step: float = 2e-3) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
+    def gradient(
+        self, points: Float[Tensor, "batch points 3"], step: float = 2e-3
+    ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
         """Distance and its gradient by four taps around each point."""
         taps = TETRAHEDRON.to(points)
         around = rearrange(points[:, :, None] + step * taps, "batch points tap xyz -> batch (points tap) xyz")
@@ -217,8 +236,13 @@ class ShapeBatch:
         return (self.paint[..., 9] * present).sum(1) / present.sum(1)
 
 
-def draw_shapes(seeds: Sequence[int], *, families: Sequence[str] | None = None,
-                azimuths: Sequence[float] | str | None = None, device: str | torch.device = "cpu") -> ShapeBatch:
+def draw_shapes(
+    seeds: Sequence[int],
+    *,
+    families: Sequence[str] | None = None,
+    azimuths: Sequence[float] | str | None = None,
+    device: str | torch.device = "cpu",
+) -> ShapeBatch:
     """The shape of each seed: a family drawn from `families` (default: all that are trained on), then its parameters.
 
     `azimuths="random"` turns each shape by an angle drawn from the same seed; the same seed is the same shape for ever.
@@ -226,8 +250,9 @@ def draw_shapes(seeds: Sequence[int], *, families: Sequence[str] | None = None,
     return draw_unframed(seeds, families=families, azimuths=azimuths).to(device).framed()
 
 
-def draw_unframed(seeds: Sequence[int], *, families: Sequence[str] | None = None,
-                  azimuths: Sequence[float] | str | None = None) -> ShapeBatch:
+def draw_unframed(
+    seeds: Sequence[int], *, families: Sequence[str] | None = None, azimuths: Sequence[float] | str | None = None
+) -> ShapeBatch:
     """The part of `draw_shapes` that is Python and no tensors, for another process to do ahead: `.to(device).framed()`
     does the rest."""
     known = FAMILIES | HOLDOUT_FAMILIES
@@ -270,11 +295,25 @@ def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBat
             look = part.paint
             second = look.color if look.second is None else look.second
             paint[i, j] = (*look.color, *second, PATTERNS.index(look.pattern), look.axis, look.scale, look.gloss)
-    arrays = {"kind": kind, "parameters": parameters, "part_center": center, "part_rotation": rotation,
-              "mirror": mirror, "sign": sign, "cut": cut, "blend": blend, "paint": paint}
+    arrays = {
+        "kind": kind,
+        "parameters": parameters,
+        "part_center": center,
+        "part_rotation": rotation,
+        "mirror": mirror,
+        "sign": sign,
+        "cut": cut,
+        "blend": blend,
+        "paint": paint,
+    }
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    return ShapeBatch(**tensors, turn=torch.eye(3).repeat(batch, 1, 1), center=torch.zeros(batch, 3),
-                      scale=torch.ones(batch), names=tuple(names))
+    return ShapeBatch(
+        **tensors,
+        turn=torch.eye(3).repeat(batch, 1, 1),
+        center=torch.zeros(batch, 3),
+        scale=torch.ones(batch),
+        names=tuple(names),
+    )
 
 
 def _reach(batch: ShapeBatch) -> Float[Tensor, " batch"]:
@@ -314,8 +353,10 @@ def _bounding_box(batch: ShapeBatch, cells: int = 20) -> tuple[Float[Tensor, "ba
     for shrink in (1.0, 0.4, 0.15, 0.05):
         seeds = points.gather(1, _extremes(points, 8)[..., None].expand(-1, -1, 3))
         noise = torch.randn((len(batch), seeds.shape[1], 6, 3), generator=generator).to(points)
-        tries = rearrange(seeds[:, :, None] + noise * (shrink * spacing)[:, None, None, None],
-                          "batch seed attempt xyz -> batch (seed attempt) xyz")
+        tries = rearrange(
+            seeds[:, :, None] + noise * (shrink * spacing)[:, None, None, None],
+            "batch seed attempt xyz -> batch (seed attempt) xyz",
+        )
         points = torch.cat([points, _project(batch, tries, 2)], 1)
     return points.amin(1), points.amax(1)
 
@@ -326,8 +367,7 @@ def _extremes(points: Float[Tensor, "batch points 3"], count: int) -> Int[Tensor
     return rearrange(torch.cat(outer, 2), "batch count side -> batch (count side)")
 
 
-def _project(batch: ShapeBatch, points: Float[Tensor, "batch points 3"],
-             steps: int) -> Float[Tensor, "batch points 3"]:
+def _project(batch: ShapeBatch, points: Float[Tensor, "batch points 3"], steps: int) -> Float[Tensor, "batch points 3"]:
     """Newton steps onto the surface; a point that did not arrive is replaced by the batch row's first that did."""
     for _ in range(steps):
         distance, gradient = batch.gradient(points)

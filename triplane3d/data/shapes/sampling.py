@@ -10,8 +10,13 @@ from torch import Generator, Tensor
 from triplane3d.data.shapes.program import ShapeBatch
 
 
-def sample_surface(batch: ShapeBatch, count: int, generator: Generator | None = None, *, cells: int = 24,
-                   ) -> tuple[Float[Tensor, "batch count 3"], Float[Tensor, "batch count 3"]]:
+def sample_surface(
+    batch: ShapeBatch,
+    count: int,
+    generator: Generator | None = None,
+    *,
+    cells: int = 24,
+) -> tuple[Float[Tensor, "batch count 3"], Float[Tensor, "batch count 3"]]:
     """`count` surface points of each shape with outward unit normals, nearly uniform by area.
 
     Points that fall into a thin band of constant thickness around the surface are uniform by area; they are sought
@@ -39,17 +44,28 @@ def sample_surface(batch: ShapeBatch, count: int, generator: Generator | None = 
     return points.clamp(-1, 1), torch.nn.functional.normalize(gradient, dim=-1)
 
 
-def _choose(values: Float[Tensor, "*values batch points 3"], away: Float[Tensor, "batch points"], band: float,
-            count: int, generator: Generator | None) -> Float[Tensor, "*values batch count 3"]:
+def _choose(
+    values: Float[Tensor, "*values batch points 3"],
+    away: Float[Tensor, "batch points"],
+    band: float,
+    count: int,
+    generator: Generator | None,
+) -> Float[Tensor, "*values batch count 3"]:
     """`count` at random of those within `band`; where they are too few, the nearest of the rest."""
     order = torch.where(away < band, torch.rand(away.shape, generator=generator, device=away.device) * band, away)
     keep = order.topk(count, dim=1, largest=False).indices[..., None]
     return values.gather(-2, keep.expand(*values.shape[:-3], -1, -1, 3))
 
 
-def sample_labels(batch: ShapeBatch, count: int, surface: Float[Tensor, "batch points 3"],
-                  generator: Generator | None = None, *, near: float = 0.5, near_std: float = 0.04,
-                  ) -> tuple[Float[Tensor, "batch count 3"], Float[Tensor, "batch count"]]:
+def sample_labels(
+    batch: ShapeBatch,
+    count: int,
+    surface: Float[Tensor, "batch points 3"],
+    generator: Generator | None = None,
+    *,
+    near: float = 0.5,
+    near_std: float = 0.04,
+) -> tuple[Float[Tensor, "batch count 3"], Float[Tensor, "batch count"]]:
     """Query points with their signed distance (negative inside): first the uniform ones, then a `near` share of
     `surface` points moved by a normal deviate of `near_std`. They are numbers that float16 can hold."""
     close = int(count * near)

@@ -30,13 +30,17 @@ class Views:
     azimuth: Float[Tensor, " batch"] | None = None
 
     @classmethod
-    def draw(cls, count: int, generator: Generator | None = None, device: str | torch.device = "cpu", *,
-             around: bool = False) -> Views:
+    def draw(
+        cls, count: int, generator: Generator | None = None, device: str | torch.device = "cpu", *, around: bool = False
+    ) -> Views:
         """Elevations and fields of view uniform over `ELEVATION` and `FIELD_OF_VIEW`; with `around` azimuths too."""
         u = torch.rand((2, count), generator=generator, device=device)
         azimuth = 360 * torch.rand(count, generator=generator, device=device) - 180 if around else None
-        return cls(ELEVATION[0] + (ELEVATION[1] - ELEVATION[0]) * u[0],
-                   FIELD_OF_VIEW[0] + (FIELD_OF_VIEW[1] - FIELD_OF_VIEW[0]) * u[1], azimuth)
+        return cls(
+            ELEVATION[0] + (ELEVATION[1] - ELEVATION[0]) * u[0],
+            FIELD_OF_VIEW[0] + (FIELD_OF_VIEW[1] - FIELD_OF_VIEW[0]) * u[1],
+            azimuth,
+        )
 
     @property
     def axes(self) -> Float[Tensor, "batch 3 3"]:
@@ -49,9 +53,15 @@ class Views:
         return torch.tensor(distances, device=self.elevation.device)
 
 
-def render_views(batch: ShapeBatch, views: Views, surface: Float[Tensor, "batch points 3"], size: int, *,
-                 foreground_ratio: float = 0.85, generator: Generator | None = None,
-                 ) -> tuple[Float[Tensor, "batch 4 size size"], Float[Tensor, "batch size size"]]:
+def render_views(
+    batch: ShapeBatch,
+    views: Views,
+    surface: Float[Tensor, "batch points 3"],
+    size: int,
+    *,
+    foreground_ratio: float = 0.85,
+    generator: Generator | None = None,
+) -> tuple[Float[Tensor, "batch 4 size size"], Float[Tensor, "batch size size"]]:
     """RGBA pictures (sRGB, straight alpha, 0..1) and depth along the axis (infinite where nothing is hit).
 
     `surface` points frame each picture: their bounding square fills `foreground_ratio` of it, centred, as the
@@ -111,9 +121,17 @@ def _spread(values: Float[Tensor, "batch coarse"], count: int) -> Float[Tensor, 
     return values.unflatten(1, (side, side))[:, nearest][:, :, nearest].flatten(1)
 
 
-def _march(batch: ShapeBatch, origin: Float[Tensor, "batch 3"], direction: Float[Tensor, "batch rays 3"],
-           pixel: Float[Tensor, "batch rays"], block: float, clear: Float[Tensor, "batch rays"],
-           far: Float[Tensor, " batch"], *, steps: int = 24) -> Float[Tensor, "batch rays"]:
+def _march(
+    batch: ShapeBatch,
+    origin: Float[Tensor, "batch 3"],
+    direction: Float[Tensor, "batch rays 3"],
+    pixel: Float[Tensor, "batch rays"],
+    block: float,
+    clear: Float[Tensor, "batch rays"],
+    far: Float[Tensor, " batch"],
+    *,
+    steps: int = 24,
+) -> Float[Tensor, "batch rays"]:
     """How far along a ray the whole cone around it, `block` pixels wide, meets nothing (and a pixel beyond its sides).
 
     A ball of the distance's radius about a point of the ray is empty, so the cone may advance to where it leaves the
@@ -138,9 +156,15 @@ def _march(batch: ShapeBatch, origin: Float[Tensor, "batch 3"], direction: Float
     return torch.where(reach < far[:, None], reach, torch.inf)
 
 
-def _trace(batch: ShapeBatch, origin: Float[Tensor, "batch 3"], direction: Float[Tensor, "batch rays 3"],
-           pixel: Float[Tensor, "batch rays"], clear: Float[Tensor, "batch rays"], *, steps: int = 56,
-           ) -> tuple[Float[Tensor, "batch rays"], Float[Tensor, "batch rays"]]:
+def _trace(
+    batch: ShapeBatch,
+    origin: Float[Tensor, "batch 3"],
+    direction: Float[Tensor, "batch rays 3"],
+    pixel: Float[Tensor, "batch rays"],
+    clear: Float[Tensor, "batch rays"],
+    *,
+    steps: int = 56,
+) -> tuple[Float[Tensor, "batch rays"], Float[Tensor, "batch rays"]]:
     """Distance along each ray and its clearance: 0 where it hits, else its closest miss in pixels (about).
 
     Up to `clear` along each ray there is known to be nothing.
@@ -163,8 +187,9 @@ def _trace(batch: ShapeBatch, origin: Float[Tensor, "batch 3"], direction: Float
         width = pixel.gather(1, rays) * t
         arrived = distance < 0.1 * width
         live = alive.gather(1, rays)
-        closest.scatter_(1, rays, torch.minimum(closest.gather(1, rays),
-                                                torch.where(live, distance / width, torch.inf)))
+        closest.scatter_(
+            1, rays, torch.minimum(closest.gather(1, rays), torch.where(live, distance / width, torch.inf))
+        )
         hit.scatter_(1, rays, hit.gather(1, rays) | (arrived & live))
         t = torch.where(live & ~arrived, t + (0.9 * distance).clamp(min=0.2 * width), t)
         reach.scatter_(1, rays, t)
@@ -172,8 +197,13 @@ def _trace(batch: ShapeBatch, origin: Float[Tensor, "batch 3"], direction: Float
     return reach, torch.where(hit, torch.zeros_like(closest), closest.clamp(min=1e-3))
 
 
-def _shade(batch: ShapeBatch, points: Float[Tensor, "batch points 3"], direction: Float[Tensor, "batch points 3"],
-           axes: Float[Tensor, "batch 3 3"], generator: Generator | None) -> Float[Tensor, "batch points 3"]:
+def _shade(
+    batch: ShapeBatch,
+    points: Float[Tensor, "batch points 3"],
+    direction: Float[Tensor, "batch points 3"],
+    axes: Float[Tensor, "batch 3 3"],
+    generator: Generator | None,
+) -> Float[Tensor, "batch points 3"]:
     """Key light, sky, a little occlusion and a highlight; exposure and tints vary by shape."""
     count, device = len(batch), points.device
 

@@ -115,13 +115,21 @@ def _polynomial(lab: Lab, known: Mask, degree: int) -> Lab:
 
 def _edges(lab: Lab) -> Lab:
     """The Coons patch of the four edges: exact for a sum of one function of the row and one of the column."""
-    strips = (lab[:, :EDGE].mean(axis=1), lab[:, -EDGE:].mean(axis=1),
-              lab[:EDGE].mean(axis=0), lab[-EDGE:].mean(axis=0))
+    strips = (
+        lab[:, :EDGE].mean(axis=1),
+        lab[:, -EDGE:].mean(axis=1),
+        lab[:EDGE].mean(axis=0),
+        lab[-EDGE:].mean(axis=0),
+    )
     left, right, top, bottom = (ndimage.median_filter(strip, (9, 1), mode="nearest") for strip in strips)
     v = np.linspace(0, 1, lab.shape[0])[:, None, None]
     u = np.linspace(0, 1, lab.shape[1])[None, :, None]
-    corners = ((1 - u) * (1 - v) * (left[0] + top[0]) + u * (1 - v) * (right[0] + top[-1])
-               + (1 - u) * v * (left[-1] + bottom[0]) + u * v * (right[-1] + bottom[-1])) / 2
+    corners = (
+        (1 - u) * (1 - v) * (left[0] + top[0])
+        + u * (1 - v) * (right[0] + top[-1])
+        + (1 - u) * v * (left[-1] + bottom[0])
+        + u * v * (right[-1] + bottom[-1])
+    ) / 2
     return left[:, None] * (1 - u) + right[:, None] * u + top[None] * (1 - v) + bottom[None] * v - corners
 
 

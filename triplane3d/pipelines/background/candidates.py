@@ -40,8 +40,9 @@ class Judge:
         self.unexplained, self.parts = ndimage.label(shaded > level)
         self.explained = self.plain < max(2.0, float(np.quantile(self.plain[self.frame], 0.9)))
         channels = np.moveaxis(lab, -1, 0)
-        self.steepness = np.linalg.norm([ndimage.gaussian_gradient_magnitude(channel, 1.0) for channel in channels],
-                                        axis=0)
+        self.steepness = np.linalg.norm(
+            [ndimage.gaussian_gradient_magnitude(channel, 1.0) for channel in channels], axis=0
+        )
         self.calm = max(1.0, float(np.quantile(self.steepness[self.margin], 0.99)))
         self.peak = ndimage.maximum_filter(self.steepness, 3)
         self.around = np.stack([ndimage.gaussian_filter(channel, 2.0) for channel in channels], axis=-1)
@@ -67,8 +68,9 @@ class Judge:
         outline = mask & ~ndimage.binary_erosion(mask, border_value=1)
         length, area = outline.sum(), mask.sum()
         share = ndimage.gaussian_filter(mask.astype(np.float32), 2.0)[outline][:, None]
-        inside = np.stack([ndimage.gaussian_filter(channel * mask, 2.0)[outline]
-                           for channel in np.moveaxis(self.lab, -1, 0)], axis=-1)
+        inside = np.stack(
+            [ndimage.gaussian_filter(channel * mask, 2.0)[outline] for channel in np.moveaxis(self.lab, -1, 0)], axis=-1
+        )
         outside = self.around[outline] - inside
         contrast = np.linalg.norm(inside / np.maximum(share, 1e-3) - outside / np.maximum(1 - share, 1e-3), axis=-1)
         steep = self.peak[outline]
@@ -118,8 +120,13 @@ def find_candidates(departures: dict[str, Departure]) -> list[Candidate]:
 def judged(candidates: list[Candidate], judge: Judge) -> list[Candidate]:
     """The candidates with their traits."""
     mean = np.mean([candidate.mask for candidate in candidates], axis=0)
-    return [replace(candidate, traits=candidate.traits | judge.traits(candidate.mask)
-                    | {"agreement": agreement(candidate.mask, mean)}) for candidate in candidates]
+    return [
+        replace(
+            candidate,
+            traits=candidate.traits | judge.traits(candidate.mask) | {"agreement": agreement(candidate.mask, mean)},
+        )
+        for candidate in candidates
+    ]
 
 
 def main_part(mask: Mask) -> Mask:
@@ -134,7 +141,7 @@ def main_part(mask: Mask) -> Mask:
     weights[0] = 0
     areas = np.bincount(labels.ravel())
     main = weights.argmax()
-    kept = (areas >= SPECK * areas[main])
+    kept = areas >= SPECK * areas[main]
     kept[0] = False
     frame = np.ones_like(mask)
     frame[1:-1, 1:-1] = False

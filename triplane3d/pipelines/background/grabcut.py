@@ -22,8 +22,10 @@ def grabcut(colors: Lab, mask: Mask, *, reach: int, iterations: int = 3) -> Mask
         return mask
     # What is far from the mask is backdrop beyond doubt. A wide margin of it shows its colours.
     margin = 2 * reach
-    window = (slice(max(rows[0] - margin, 0), rows[-1] + 1 + margin),
-              slice(max(columns[0] - margin, 0), columns[-1] + 1 + margin))
+    window = (
+        slice(max(rows[0] - margin, 0), rows[-1] + 1 + margin),
+        slice(max(columns[0] - margin, 0), columns[-1] + 1 + margin),
+    )
     state = np.where(mask, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     state[~allowed] = cv2.GC_BGD
     state = np.ascontiguousarray(state[window])

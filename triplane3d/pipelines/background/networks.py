@@ -149,5 +149,3 @@ def matting(model_name: str, coarse: Callable[[Photo], Mask], rgb: Photo) -> Opa
         return logits[0].sigmoid().numpy()
     background = _background_label([model.config.id2label[index] for index in range(len(logits))])
     return 1 - logits.softmax(dim=0)[background].numpy()
-
-

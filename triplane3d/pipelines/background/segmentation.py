@@ -116,11 +116,15 @@ class Segmentation:
                 what = "parts of the object may be missing from the mask"
             elif kept > 0.1:
                 what = "the mask may hold parts of the background"
-            doubts.append(f"{what} (confidence {self.confidence:.2f}); take the photo before a plain background of "
-                          "another colour, or cut the object out (a PNG with transparency)")
+            doubts.append(
+                f"{what} (confidence {self.confidence:.2f}); take the photo before a plain background of "
+                "another colour, or cut the object out (a PNG with transparency)"
+            )
         if self.see_through:
-            doubts.append("the background seems to show through the object, and becomes part of its colours; glass is "
-                          "best cut out from a photo before a plain background")
+            doubts.append(
+                "the background seems to show through the object, and becomes part of its colours; glass is "
+                "best cut out from a photo before a plain background"
+            )
         return doubts
 
 
@@ -160,8 +164,10 @@ def search_masks(rgb: Float[np.ndarray, "height width 3"], *, redraw: bool) -> S
     again = backdrop.departures(small, ["surroundings"])
     judge = Judge(small, departures | again)
     candidates = judged(candidates + find_candidates(again), judge)
-    candidates = [replace(candidate, traits=candidate.traits | {"score": _weighted(candidate.traits, FIRST_SCORE)})
-                  for candidate in candidates]
+    candidates = [
+        replace(candidate, traits=candidate.traits | {"score": _weighted(candidate.traits, FIRST_SCORE)})
+        for candidate in candidates
+    ]
     candidates.sort(key=lambda candidate: -candidate.traits["score"])
     scores = np.array([candidate.traits["score"] for candidate in candidates])
     weights = np.exp((scores - scores[0]) / TEMPERATURE)

@@ -34,8 +34,9 @@ def hide(rng: np.random.Generator) -> Paint:
     color = (tone, tone * (1 - 0.5 * warm), tone * (1 - 0.85 * warm))
     if rng.random() < 0.25:
         second = tuple(np.clip(np.array(color) * rng.choice([0.3, 2.5]), 0.01, 0.9))
-        return Paint(color, second, str(rng.choice(["spots", "stripes"])), int(rng.integers(3)), rng.uniform(0.2, 0.5),
-                     0.1)
+        return Paint(
+            color, second, str(rng.choice(["spots", "stripes"])), int(rng.integers(3)), rng.uniform(0.2, 0.5), 0.1
+        )
     return Paint(color, gloss=rng.uniform(0, 0.3))
 
 
@@ -53,24 +54,63 @@ def ears(rng: np.random.Generator, kind: str, center: np.ndarray, radii: np.ndar
     if kind == "round":
         at = center + radii * (0.72, 0.72, 0)
         ear = size * rng.uniform(0.32, 0.5)
-        return [ellipsoid((ear, ear, ear * 0.45), center=at, rotate=(0, 0, -40), mirror="x", blend=0.03, paint=paint),
-                ellipsoid((ear * 0.65, ear * 0.65, ear * 0.25), center=at + (0, 0, ear * 0.3), rotate=(0, 0, -40),
-                          mirror="x", paint=contrasting(rng, paint))]
+        return [
+            ellipsoid((ear, ear, ear * 0.45), center=at, rotate=(0, 0, -40), mirror="x", blend=0.03, paint=paint),
+            ellipsoid(
+                (ear * 0.65, ear * 0.65, ear * 0.25),
+                center=at + (0, 0, ear * 0.3),
+                rotate=(0, 0, -40),
+                mirror="x",
+                paint=contrasting(rng, paint),
+            ),
+        ]
     if kind == "pointed":
         ear = size * rng.uniform(0.3, 0.45)
-        return [cylinder(ear, ear * rng.uniform(1.0, 1.6), top_radius=0.02, center=center + radii * (0.55, 1.0, -0.05),
-                         rotate=(0, 0, -rng.uniform(8, 25)), mirror="x", blend=0.02, paint=paint)]
+        return [
+            cylinder(
+                ear,
+                ear * rng.uniform(1.0, 1.6),
+                top_radius=0.02,
+                center=center + radii * (0.55, 1.0, -0.05),
+                rotate=(0, 0, -rng.uniform(8, 25)),
+                mirror="x",
+                blend=0.02,
+                paint=paint,
+            )
+        ]
     if kind == "hanging":
-        return [ellipsoid((size * 0.22, size * rng.uniform(0.5, 0.8), size * 0.4),
-                          center=center + radii * (0.9, 0.1, -0.1),
-                          rotate=(0, 0, rng.uniform(8, 25)), mirror="x", blend=0.02, paint=paint)]
+        return [
+            ellipsoid(
+                (size * 0.22, size * rng.uniform(0.5, 0.8), size * 0.4),
+                center=center + radii * (0.9, 0.1, -0.1),
+                rotate=(0, 0, rng.uniform(8, 25)),
+                mirror="x",
+                blend=0.02,
+                paint=paint,
+            )
+        ]
     if kind == "upright":
         tall = size * rng.uniform(0.7, 1.3)
-        return [ellipsoid((size * 0.24, tall, size * 0.16), center=center + (size * 0.42, radii[1] * 0.75 + tall * 0.75,
-                                                                             0),
-                          rotate=(0, 0, -rng.uniform(0, 25)), mirror="x", blend=0.03, paint=paint)]
-    return [ellipsoid((size * 0.75, size * 0.8, size * 0.13), center=center + radii * (1.3, 0.1, -0.1),
-                      rotate=(0, rng.uniform(10, 40), 0), mirror="x", blend=0.03, paint=paint)]
+        return [
+            ellipsoid(
+                (size * 0.24, tall, size * 0.16),
+                center=center + (size * 0.42, radii[1] * 0.75 + tall * 0.75, 0),
+                rotate=(0, 0, -rng.uniform(0, 25)),
+                mirror="x",
+                blend=0.03,
+                paint=paint,
+            )
+        ]
+    return [
+        ellipsoid(
+            (size * 0.75, size * 0.8, size * 0.13),
+            center=center + radii * (1.3, 0.1, -0.1),
+            rotate=(0, rng.uniform(10, 40), 0),
+            mirror="x",
+            blend=0.03,
+            paint=paint,
+        )
+    ]
 
 
 @family
@@ -93,9 +133,15 @@ def teddy_or_plush(rng: np.random.Generator) -> list[Part]:
     parts += ears(rng, kind, top, head, fur)
     if kind == "fan":
         nose = top + head * (0, -0.1, 0.8)
-        parts.append(tube(bezier(nose, nose + (0, -0.1, skull * 0.7),
-                                 nose + (rng.normal(0, 0.05), -skull * 0.9, skull * 0.6)),
-                          skull * 0.28, end_radius=skull * 0.14, blend=soft, paint=fur))
+        parts.append(
+            tube(
+                bezier(nose, nose + (0, -0.1, skull * 0.7), nose + (rng.normal(0, 0.05), -skull * 0.9, skull * 0.6)),
+                skull * 0.28,
+                end_radius=skull * 0.14,
+                blend=soft,
+                paint=fur,
+            )
+        )
     else:
         muzzle = head * (rng.uniform(0.35, 0.55), rng.uniform(0.3, 0.42), 0.4)
         at = top + head * (0, -0.28, 0.8)
@@ -107,8 +153,9 @@ def teddy_or_plush(rng: np.random.Generator) -> list[Part]:
     swing = np.deg2rad(rng.uniform(-80, 40))
     reach = rng.uniform(0.3, 0.45)
     hand = shoulder + reach * np.array([np.cos(swing) * 0.7, np.sin(swing), rng.uniform(0.1, 0.6)])
-    parts.append(capsule(shoulder, hand, arm * 0.95, end_radius=arm * rng.uniform(0.9, 1.2), mirror="x", blend=soft,
-                         paint=fur))
+    parts.append(
+        capsule(shoulder, hand, arm * 0.95, end_radius=arm * rng.uniform(0.9, 1.2), mirror="x", blend=soft, paint=fur)
+    )
     leg = rng.uniform(0.11, 0.16)
     hip = np.array([body[0] * 0.6, leg * 1.05 if sitting else seat - body[1] * 0.6, body[2] * 0.2])
     if sitting:
@@ -119,19 +166,36 @@ def teddy_or_plush(rng: np.random.Generator) -> list[Part]:
     if sitting:
         sole = np.array([leg * 1.1, leg * 1.4, leg * 0.7])
         parts.append(ellipsoid(sole, center=foot + (0, leg * 0.35, 0.04), mirror="x", blend=0.03, paint=fur))
-        parts.append(ellipsoid(sole * (0.7, 0.7, 0.3), center=foot + (0, leg * 0.35, 0.04 + sole[2] * 0.85), mirror="x",
-                               paint=light))
+        parts.append(
+            ellipsoid(
+                sole * (0.7, 0.7, 0.3), center=foot + (0, leg * 0.35, 0.04 + sole[2] * 0.85), mirror="x", paint=light
+            )
+        )
     else:
-        parts.append(ellipsoid((leg * 1.0, leg * 0.7, leg * 1.4), center=foot + (0, -leg * 0.3, leg * 0.5), mirror="x",
-                               blend=0.03, paint=light))
+        parts.append(
+            ellipsoid(
+                (leg * 1.0, leg * 0.7, leg * 1.4),
+                center=foot + (0, -leg * 0.3, leg * 0.5),
+                mirror="x",
+                blend=0.03,
+                paint=light,
+            )
+        )
     if rng.random() < 0.4:
         neck = np.array([0, seat + body[1] * 0.86, 0.02])
         if rng.random() < 0.5:
             parts.append(torus(body[0] * 0.55, 0.07, center=neck, paint=contrasting(rng, fur)))
         else:
             bow = neck + (0, 0, body[2] * 0.75)
-            parts.append(ellipsoid((0.12, 0.08, 0.06), center=bow + (0.09, 0, 0), rotate=(0, 0, 20), mirror="x",
-                                   paint=contrasting(rng, fur)))
+            parts.append(
+                ellipsoid(
+                    (0.12, 0.08, 0.06),
+                    center=bow + (0.09, 0, 0),
+                    rotate=(0, 0, 20),
+                    mirror="x",
+                    paint=contrasting(rng, fur),
+                )
+            )
     return parts
 
 
@@ -150,16 +214,37 @@ def humanoid_figure(rng: np.random.Generator) -> list[Part]:
     top = np.array([0, shoulder + skull * 1.05 + 0.04, 0.02])
     limb = rng.uniform(0.06, 0.1)
     if robot:
-        parts = [box((half, (shoulder - hip) / 2 + 0.08, deep), round=0.03, taper=rng.uniform(-0.1, 0.25),
-                     center=(0, (hip + shoulder) / 2, 0), paint=shirt),
-                 box((skull, skull * rng.uniform(0.7, 1.0), skull * 0.9), round=0.03, center=top, paint=skin)]
+        parts = [
+            box(
+                (half, (shoulder - hip) / 2 + 0.08, deep),
+                round=0.03,
+                taper=rng.uniform(-0.1, 0.25),
+                center=(0, (hip + shoulder) / 2, 0),
+                paint=shirt,
+            ),
+            box((skull, skull * rng.uniform(0.7, 1.0), skull * 0.9), round=0.03, center=top, paint=skin),
+        ]
     else:
-        profile = [(0, hip - 0.08), (waist, hip - 0.05), (waist * 0.95, (hip + shoulder) / 2), (half, shoulder - 0.06),
-                   (half * 0.7, shoulder + 0.02), (0, shoulder + 0.04)]
-        parts = [revolve(profile, paint=shirt) if rng.random() < 0.4 else
-                 box((half * 0.85, (shoulder - hip) / 2 + 0.06, deep), round=0.09, taper=rng.uniform(0, 0.25),
-                     center=(0, (hip + shoulder) / 2, 0), paint=shirt),
-                 ellipsoid((skull * 0.9, skull, skull * 0.95), center=top, paint=skin)]
+        profile = [
+            (0, hip - 0.08),
+            (waist, hip - 0.05),
+            (waist * 0.95, (hip + shoulder) / 2),
+            (half, shoulder - 0.06),
+            (half * 0.7, shoulder + 0.02),
+            (0, shoulder + 0.04),
+        ]
+        parts = [
+            revolve(profile, paint=shirt)
+            if rng.random() < 0.4
+            else box(
+                (half * 0.85, (shoulder - hip) / 2 + 0.06, deep),
+                round=0.09,
+                taper=rng.uniform(0, 0.25),
+                center=(0, (hip + shoulder) / 2, 0),
+                paint=shirt,
+            ),
+            ellipsoid((skull * 0.9, skull, skull * 0.95), center=top, paint=skin),
+        ]
     parts.append(cylinder(limb * 0.95, 0.12, center=(0, shoulder + 0.06, 0.0), paint=skin))
     parts.append(eyes(rng, top, np.array([skull, skull, skull * (1.0 if robot else 0.93)]), size=skull * 0.17))
     same = rng.random() < 0.45
@@ -171,8 +256,9 @@ def humanoid_figure(rng: np.random.Generator) -> list[Part]:
         elbow = start + upper * np.array([side * np.cos(raised), np.sin(raised), forward * 0.5])
         wrist = elbow + lower * np.array([side * np.cos(bend) * 0.8, np.sin(bend), forward])
         mirror = "x" if same else ""
-        parts.append(tube([start, elbow, wrist], limb * 0.95, end_radius=limb * 0.8, mirror=mirror, blend=0.02,
-                          paint=shirt))
+        parts.append(
+            tube([start, elbow, wrist], limb * 0.95, end_radius=limb * 0.8, mirror=mirror, blend=0.02, paint=shirt)
+        )
         parts.append(ellipsoid((limb * 1.1,) * 3, center=wrist, mirror=mirror, paint=skin))
     foot, stand = limb * 0.8, rng.uniform(0.3, 0.9)
     skirt = not robot and rng.random() < 0.25
@@ -183,25 +269,52 @@ def humanoid_figure(rng: np.random.Generator) -> list[Part]:
         start = np.array([side * waist * 0.5, hip, 0])
         ankle = np.array([side * waist * (0.5 + stand * 0.7), foot, side * stride])
         knee = (start + ankle) / 2 + (0, 0, rng.uniform(0, 0.1))
-        parts.append(tube([start, knee, ankle], limb * 1.15, end_radius=limb, mirror=mirror, blend=0.02,
-                          paint=trousers))
-        parts.append(ellipsoid((limb * 1.05, limb * 0.8, limb * 1.8), center=ankle + (0, -limb * 0.1, limb * 0.6),
-                               mirror=mirror, paint=shoes))
+        parts.append(
+            tube([start, knee, ankle], limb * 1.15, end_radius=limb, mirror=mirror, blend=0.02, paint=trousers)
+        )
+        parts.append(
+            ellipsoid(
+                (limb * 1.05, limb * 0.8, limb * 1.8),
+                center=ankle + (0, -limb * 0.1, limb * 0.6),
+                mirror=mirror,
+                paint=shoes,
+            )
+        )
     if skirt:
-        parts.append(cylinder(waist * rng.uniform(1.6, 2.4), rng.uniform(0.2, 0.35), top_radius=waist * 0.9,
-                              center=(0, hip - 0.14, 0), paint=trousers))
+        parts.append(
+            cylinder(
+                waist * rng.uniform(1.6, 2.4),
+                rng.uniform(0.2, 0.35),
+                top_radius=waist * 0.9,
+                center=(0, hip - 0.14, 0),
+                paint=trousers,
+            )
+        )
     crown = rng.random()
     if robot:
         if crown < 0.6:
             parts.append(capsule(top, top + (0, skull * 1.6, 0), 0.03, paint=metal(rng)))
             parts.append(ellipsoid((0.06, 0.06, 0.06), center=top + (0, skull * 1.6, 0), paint=plastic(rng)))
     elif crown < 0.5:
-        parts.append(ellipsoid((skull * 1.02, skull * 0.95, skull * 1.02), center=top + (0, skull * 0.22, -skull * 0.2),
-                               paint=Paint(tuple(rng.uniform((0.01, 0.005, 0.003), (0.5, 0.3, 0.1))))))
+        parts.append(
+            ellipsoid(
+                (skull * 1.02, skull * 0.95, skull * 1.02),
+                center=top + (0, skull * 0.22, -skull * 0.2),
+                paint=Paint(tuple(rng.uniform((0.01, 0.005, 0.003), (0.5, 0.3, 0.1)))),
+            )
+        )
     elif crown < 0.8:
         parts.append(cylinder(skull * rng.uniform(1.0, 1.7), 0.03, center=top + (0, skull * 0.55, 0), paint=trousers))
-        parts.append(cylinder(skull * 0.95, skull * rng.uniform(0.3, 0.6), top_radius=skull * rng.uniform(0.3, 0.9),
-                              center=top + (0, skull * 0.85, 0), round=0.02, paint=trousers))
+        parts.append(
+            cylinder(
+                skull * 0.95,
+                skull * rng.uniform(0.3, 0.6),
+                top_radius=skull * rng.uniform(0.3, 0.9),
+                center=top + (0, skull * 0.85, 0),
+                round=0.02,
+                paint=trousers,
+            )
+        )
     return parts
 
 
@@ -215,17 +328,38 @@ def snowman_or_blob(rng: np.random.Generator) -> list[Part]:
         parts = []
         for i in range(count):
             y += 0 if i == 0 else radius * rng.uniform(0.75, 0.9)
-            parts.append(ellipsoid((radius, radius * rng.uniform(0.85, 1.0), radius), center=(0, y, 0),
-                                   blend=0.05 if i else 0, paint=paint))
+            parts.append(
+                ellipsoid(
+                    (radius, radius * rng.uniform(0.85, 1.0), radius),
+                    center=(0, y, 0),
+                    blend=0.05 if i else 0,
+                    paint=paint,
+                )
+            )
             y, last, radius = y + radius * 0.75, (y, radius), radius * rng.uniform(0.68, 0.82)
         top, head = np.array([0, last[0], 0]), last[1]
-        parts.append(cylinder(0.06, rng.uniform(0.1, 0.2), top_radius=0.015, center=top + (0, 0, head * 0.9 + 0.08),
-                              rotate=(90, 0, 0), paint=Paint((0.8, 0.25, 0.02))))
+        parts.append(
+            cylinder(
+                0.06,
+                rng.uniform(0.1, 0.2),
+                top_radius=0.015,
+                center=top + (0, 0, head * 0.9 + 0.08),
+                rotate=(90, 0, 0),
+                paint=Paint((0.8, 0.25, 0.02)),
+            )
+        )
         parts.append(eyes(rng, top, np.full(3, head), size=0.05))
         if rng.random() < 0.7:
             parts.append(cylinder(head * rng.uniform(1.0, 1.35), 0.035, center=top + (0, head * 0.75, 0), paint=trim))
-            parts.append(cylinder(head * 0.75, head * rng.uniform(0.4, 0.8), top_radius=head * rng.uniform(0.4, 0.8),
-                                  center=top + (0, head * 1.2, 0), paint=trim))
+            parts.append(
+                cylinder(
+                    head * 0.75,
+                    head * rng.uniform(0.4, 0.8),
+                    top_radius=head * rng.uniform(0.4, 0.8),
+                    center=top + (0, head * 1.2, 0),
+                    paint=trim,
+                )
+            )
         if rng.random() < 0.6:
             parts.append(torus(head * 0.85, 0.07, center=top - (0, head * 0.75, 0), paint=contrasting(rng, paint)))
         if rng.random() < 0.6:
@@ -237,26 +371,53 @@ def snowman_or_blob(rng: np.random.Generator) -> list[Part]:
         return parts
     wide, bulge = rng.uniform(0.35, 0.6), rng.uniform(0.7, 1.15)
     tall = wide * max(1.0, bulge) * rng.uniform(1.3, 2.1)
-    profile = [(0, -tall), (wide * bulge * 0.9, -tall), (wide * bulge, -tall * 0.8), (wide, 0),
-               (wide * 0.9, tall * 0.5),
-               (wide * 0.55, tall * 0.88), (0, tall)]
+    profile = [
+        (0, -tall),
+        (wide * bulge * 0.9, -tall),
+        (wide * bulge, -tall * 0.8),
+        (wide, 0),
+        (wide * 0.9, tall * 0.5),
+        (wide * 0.55, tall * 0.88),
+        (0, tall),
+    ]
     parts = [revolve(profile, paint=paint)]
     head = np.array([wide * 0.97, tall * 0.8, wide * 0.97])
     if rng.random() < 0.3:
-        parts.append(ellipsoid((wide * 0.45, wide * 0.45, 0.2), center=(0, tall * 0.3, wide * 0.75),
-                               paint=Paint((0.9, 0.9, 0.9))))
-        parts.append(ellipsoid((wide * 0.2, wide * 0.2, 0.12), center=(0, tall * 0.3, wide * 0.75 + 0.12),
-                               paint=dark(rng)))
+        parts.append(
+            ellipsoid(
+                (wide * 0.45, wide * 0.45, 0.2), center=(0, tall * 0.3, wide * 0.75), paint=Paint((0.9, 0.9, 0.9))
+            )
+        )
+        parts.append(
+            ellipsoid((wide * 0.2, wide * 0.2, 0.12), center=(0, tall * 0.3, wide * 0.75 + 0.12), paint=dark(rng))
+        )
     else:
         parts.append(eyes(rng, np.zeros(3), head, size=rng.uniform(0.06, 0.14)))
     if rng.random() < 0.6:
-        parts.append(capsule((wide * 0.7, -0.05, 0), (wide + rng.uniform(0.1, 0.35), rng.uniform(-0.4, 0.4), 0.15),
-                             0.13,
-                             end_radius=0.1, mirror="x", blend=0.1, paint=paint))
+        parts.append(
+            capsule(
+                (wide * 0.7, -0.05, 0),
+                (wide + rng.uniform(0.1, 0.35), rng.uniform(-0.4, 0.4), 0.15),
+                0.13,
+                end_radius=0.1,
+                mirror="x",
+                blend=0.1,
+                paint=paint,
+            )
+        )
     if rng.random() < 0.5:
-        parts.append(cylinder(0.1, 0.2, top_radius=0.02, center=(wide * 0.4, tall * 0.95, 0), rotate=(0, 0, -20),
-                              mirror="x",
-                              blend=0.04, paint=trim))
+        parts.append(
+            cylinder(
+                0.1,
+                0.2,
+                top_radius=0.02,
+                center=(wide * 0.4, tall * 0.95, 0),
+                rotate=(0, 0, -20),
+                mirror="x",
+                blend=0.04,
+                paint=trim,
+            )
+        )
     if rng.random() < 0.6:
         parts.append(ellipsoid((0.2, 0.1, 0.28), center=(wide * 0.5, -tall, 0.15), mirror="x", blend=0.04, paint=trim))
     return parts
@@ -270,43 +431,87 @@ def head_or_bust(rng: np.random.Generator) -> list[Part]:
     hair = paint if statue else Paint(tuple(rng.uniform((0.01, 0.005, 0.003), (0.6, 0.4, 0.2))))
     radii = np.array([rng.uniform(0.36, 0.44), rng.uniform(0.46, 0.58), rng.uniform(0.42, 0.52)])
     jaw = np.array([0, -radii[1] * 0.5, radii[2] * 0.3])
-    parts = [ellipsoid(radii, paint=paint),
-             ellipsoid((radii[0] * 0.72, radii[1] * 0.5, radii[2] * 0.62), center=jaw, blend=0.12, paint=paint),
-             capsule((0, 0.02, radii[2] * 0.97), (0, -0.13, radii[2] * 1.05), 0.045, end_radius=rng.uniform(0.06, 0.09),
-                     blend=0.05,
-                     paint=paint),
-             ellipsoid((0.05, 0.11, 0.08), center=(radii[0] * 0.97, -0.05, 0), rotate=(0, -15, 0), mirror="x",
-                       paint=paint),
-             capsule((0, -0.2, -0.06), (0, -radii[1] - 0.3, -0.08), rng.uniform(0.17, 0.24), blend=0.06, paint=paint)]
+    parts = [
+        ellipsoid(radii, paint=paint),
+        ellipsoid((radii[0] * 0.72, radii[1] * 0.5, radii[2] * 0.62), center=jaw, blend=0.12, paint=paint),
+        capsule(
+            (0, 0.02, radii[2] * 0.97),
+            (0, -0.13, radii[2] * 1.05),
+            0.045,
+            end_radius=rng.uniform(0.06, 0.09),
+            blend=0.05,
+            paint=paint,
+        ),
+        ellipsoid((0.05, 0.11, 0.08), center=(radii[0] * 0.97, -0.05, 0), rotate=(0, -15, 0), mirror="x", paint=paint),
+        capsule((0, -0.2, -0.06), (0, -radii[1] - 0.3, -0.08), rng.uniform(0.17, 0.24), blend=0.06, paint=paint),
+    ]
     if statue:
-        parts.append(ellipsoid((0.08, 0.06, 0.08), center=(0.16, 0.05, radii[2] * 0.97), mirror="x", op="subtract",
-                               blend=0.05))
-    parts.append(ellipsoid((0.06, 0.05, 0.06), center=(0.16, 0.04, radii[2] * 0.87), mirror="x",
-                           paint=paint if statue else dark(rng)))
-    parts.append(capsule((0, -0.27, radii[2] * 0.88), (0.09, -0.26, radii[2] * 0.84), 0.035, mirror="x", blend=0.01,
-                         paint=paint if statue else Paint((0.5, 0.1, 0.08))))
+        parts.append(
+            ellipsoid((0.08, 0.06, 0.08), center=(0.16, 0.05, radii[2] * 0.97), mirror="x", op="subtract", blend=0.05)
+        )
+    parts.append(
+        ellipsoid(
+            (0.06, 0.05, 0.06), center=(0.16, 0.04, radii[2] * 0.87), mirror="x", paint=paint if statue else dark(rng)
+        )
+    )
+    parts.append(
+        capsule(
+            (0, -0.27, radii[2] * 0.88),
+            (0.09, -0.26, radii[2] * 0.84),
+            0.035,
+            mirror="x",
+            blend=0.01,
+            paint=paint if statue else Paint((0.5, 0.1, 0.08)),
+        )
+    )
     style = rng.choice(["hair", "cap", "helmet", "bald", "long"])
     if style in ("hair", "long"):
         parts.append(ellipsoid(radii * rng.uniform(1.03, 1.12), center=(0, 0.09, -0.09), blend=0.02, paint=hair))
         if style == "long":
-            parts.append(ellipsoid((radii[0] * 1.05, rng.uniform(0.5, 0.8), radii[2] * 0.55), center=(0, -0.25, -0.25),
-                                   blend=0.06, paint=hair))
+            parts.append(
+                ellipsoid(
+                    (radii[0] * 1.05, rng.uniform(0.5, 0.8), radii[2] * 0.55),
+                    center=(0, -0.25, -0.25),
+                    blend=0.06,
+                    paint=hair,
+                )
+            )
     elif style == "cap":
-        parts.append(ellipsoid((radii[0] * 1.07, radii[1] * 0.7, radii[2] * 1.07), center=(0, radii[1] * 0.45, 0),
-                               paint=fabric(rng)))
-        parts.append(ellipsoid((radii[0] * 0.9, 0.05, 0.4), center=(0, radii[1] * 0.38, radii[2] * 0.85),
-                               rotate=(8, 0, 0),
-                               paint=fabric(rng)))
+        parts.append(
+            ellipsoid(
+                (radii[0] * 1.07, radii[1] * 0.7, radii[2] * 1.07), center=(0, radii[1] * 0.45, 0), paint=fabric(rng)
+            )
+        )
+        parts.append(
+            ellipsoid(
+                (radii[0] * 0.9, 0.05, 0.4),
+                center=(0, radii[1] * 0.38, radii[2] * 0.85),
+                rotate=(8, 0, 0),
+                paint=fabric(rng),
+            )
+        )
     elif style == "helmet":
-        parts.append(ellipsoid((radii[0] * 1.12, radii[1] * 0.85, radii[2] * 1.12), center=(0, radii[1] * 0.35, -0.05),
-                               paint=metal(rng)))
+        parts.append(
+            ellipsoid(
+                (radii[0] * 1.12, radii[1] * 0.85, radii[2] * 1.12),
+                center=(0, radii[1] * 0.35, -0.05),
+                paint=metal(rng),
+            )
+        )
         parts.append(box((0.05, 0.2, radii[2] * 0.9), round=0.03, center=(0, radii[1] * 1.1, -0.1), paint=plastic(rng)))
     base = -radii[1] - 0.3
     if rng.random() < 0.7:
         wide = rng.uniform(0.55, 0.85)
         cloth = paint if statue else fabric(rng)
-        parts.append(ellipsoid((wide, rng.uniform(0.24, 0.34), rng.uniform(0.28, 0.36)), exponents=(0.8, 0.9),
-                               center=(0, base - 0.05, -0.06), blend=0.06, paint=cloth))
+        parts.append(
+            ellipsoid(
+                (wide, rng.uniform(0.24, 0.34), rng.uniform(0.28, 0.36)),
+                exponents=(0.8, 0.9),
+                center=(0, base - 0.05, -0.06),
+                blend=0.06,
+                paint=cloth,
+            )
+        )
         base -= 0.2
     if rng.random() < 0.5:
         parts.append(cylinder(rng.uniform(0.22, 0.3), 0.18, center=(0, base - 0.05, -0.06), paint=wood(rng)))

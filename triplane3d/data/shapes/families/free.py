@@ -54,25 +54,31 @@ def primitive(rng: np.random.Generator, size: float, paint: Paint) -> Piece:
     kind = rng.choice(["box", "ellipsoid", "cylinder", "cone", "capsule", "torus", "prism", "tube"])
     radii = slimmed(size * rng.uniform(0.25, 1.0, 3), 0.42)
     if kind == "box":
-        return Piece(box(radii, round=rng.uniform(0, 0.9) * radii.min() * (rng.random() < 0.5), paint=paint),
-                     _core(radii * 0.6),
-                     float(radii.min() * 0.4))
+        return Piece(
+            box(radii, round=rng.uniform(0, 0.9) * radii.min() * (rng.random() < 0.5), paint=paint),
+            _core(radii * 0.6),
+            float(radii.min() * 0.4),
+        )
     if kind == "ellipsoid":
         return Piece(ellipsoid(radii, paint=paint), _core(radii * 0.5), float(radii.min() * 0.4))
     if kind in ("cylinder", "cone"):
         top = radii[0] * (rng.uniform(0, 0.9) if kind == "cone" else 1)
         inner = np.array([(radii[0] + top) * 0.3, 0, (radii[0] + top) * 0.3])
         core = np.concatenate([_core(inner), [(0, -radii[1] * 0.6, 0), (0, radii[1] * 0.1, 0)]])
-        return Piece(cylinder(radii[0], radii[1], top_radius=top, paint=paint), core,
-                     float(min(radii[1], radii[0]) * 0.35))
+        return Piece(
+            cylinder(radii[0], radii[1], top_radius=top, paint=paint), core, float(min(radii[1], radii[0]) * 0.35)
+        )
     if kind == "prism":
         count = int(rng.integers(3, 8))
         turns = (np.arange(count) + rng.uniform(-0.25, 0.25, count)) * 2 * np.pi / count
         outline = np.stack([np.cos(turns), np.sin(turns)], 1) * size * rng.uniform(0.5, 1.0, (count, 1))
         depth = size * rng.uniform(0.1, 0.7)
         inner = size * 0.12
-        return Piece(prism(outline, depth, round=0.02 * (rng.random() < 0.5), paint=paint),
-                     _core(np.array([inner, inner, depth * 0.6])), float(min(inner, depth * 0.4)))
+        return Piece(
+            prism(outline, depth, round=0.02 * (rng.random() < 0.5), paint=paint),
+            _core(np.array([inner, inner, depth * 0.6])),
+            float(min(inner, depth * 0.4)),
+        )
     thick = size * rng.uniform(0.1, 0.35)
     if kind == "capsule":
         end = np.array([0, size, 0])
@@ -82,14 +88,18 @@ def primitive(rng: np.random.Generator, size: float, paint: Paint) -> Piece:
         arc = np.pi if rng.random() < 0.6 else rng.uniform(0.8, 2.5)
         turns = np.linspace(-arc, arc, 7) * 0.9
         major = size * rng.uniform(0.6, 1.0)
-        return Piece(torus(major, thick, arc=arc, paint=paint),
-                     np.stack([np.sin(turns), 0 * turns, np.cos(turns)], 1) * major, thick * 0.7)
+        return Piece(
+            torus(major, thick, arc=arc, paint=paint),
+            np.stack([np.sin(turns), 0 * turns, np.cos(turns)], 1) * major,
+            thick * 0.7,
+        )
     curve = bezier((0, -size, 0), rng.normal(0, size, 3), (0, size, 0))
     return Piece(tube(curve, thick, end_radius=thick * 0.6, paint=paint), curve, thick * 0.45)
 
 
-def compose(rng: np.random.Generator, count: int, make: Callable[[float, Paint], Piece], *,
-            blend: float) -> list[Piece]:
+def compose(
+    rng: np.random.Generator, count: int, make: Callable[[float, Paint], Piece], *, blend: float
+) -> list[Piece]:
     """`count` turned pieces, each with a core point on one of an earlier piece's, so that all of them connect."""
     paints = [any_paint(rng) for _ in range(rng.integers(1, 4))]
     shrink = rng.uniform(0.7, 1.0)
@@ -125,21 +135,28 @@ def _holes(rng: np.random.Generator, kind: str, half: np.ndarray) -> list[Part]:
     for axis in rng.permutation(3)[: rng.integers(1, 4)]:
         size = np.delete(half, axis).min() * rng.uniform(0.35, 0.62)
         turn = ((0, 0, 90), (0, 0, 0), (90, 0, 0))[axis]
-        parts.append(cylinder(size, 2, rotate=turn, op="subtract") if rng.random() < 0.6 else
-                     box((size * 0.85, 2, size * 0.85), rotate=turn, op="subtract"))
+        parts.append(
+            cylinder(size, 2, rotate=turn, op="subtract")
+            if rng.random() < 0.6
+            else box((size * 0.85, 2, size * 0.85), rotate=turn, op="subtract")
+        )
     return parts
 
 
 def _notches(rng: np.random.Generator, kind: str, half: np.ndarray) -> list[Part]:
     """Corners bitten off; no bite reaches the middle."""
-    corners = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1,
-                                                                              1)]) * {"ball": 0.55, "cylinder": 0.7,
-                                                                                      "box": 0.9}[kind]
+    corners = (
+        np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+        * {"ball": 0.55, "cylinder": 0.7, "box": 0.9}[kind]
+    )
     parts = []
     for corner in rng.permutation(corners)[: rng.integers(1, 6)]:
         size = half.min() * rng.uniform(0.6, 0.85)
-        parts.append(ellipsoid((size,) * 3, center=corner * half, op="subtract") if rng.random() < 0.5 else
-                     box((size * 0.85,) * 3, center=corner * half, rotate=rng.uniform(-8, 8, 3), op="subtract"))
+        parts.append(
+            ellipsoid((size,) * 3, center=corner * half, op="subtract")
+            if rng.random() < 0.5
+            else box((size * 0.85,) * 3, center=corner * half, rotate=rng.uniform(-8, 8, 3), op="subtract")
+        )
     return parts
 
 
@@ -152,11 +169,20 @@ def _hollow(rng: np.random.Generator, kind: str, half: np.ndarray) -> list[Part]
     elif kind == "cylinder":
         parts = [cylinder(inner[0], inner[1] + wall, **place)]
     else:
-        parts = [ellipsoid(inner, op="subtract"),
-                 box((2, 1, 2), center=(0, 1 + half[1] * rng.uniform(-0.2, 0.4), 0), op="subtract")]
+        parts = [
+            ellipsoid(inner, op="subtract"),
+            box((2, 1, 2), center=(0, 1 + half[1] * rng.uniform(-0.2, 0.4), 0), op="subtract"),
+        ]
     if rng.random() < 0.4 and kind != "ball":
-        parts.append(cylinder(half.min() * rng.uniform(0.3, 0.5), 2, center=(0, -half[1] * 0.05, 0),
-                              rotate=(90, 90 * rng.integers(2), 0), op="subtract"))
+        parts.append(
+            cylinder(
+                half.min() * rng.uniform(0.3, 0.5),
+                2,
+                center=(0, -half[1] * 0.05, 0),
+                rotate=(90, 90 * rng.integers(2), 0),
+                op="subtract",
+            )
+        )
     return parts
 
 
@@ -201,9 +227,11 @@ def carved(rng: np.random.Generator) -> list[Part]:
     if kind == "box":
         parts = [box(half, round=rng.uniform(0, 0.2) * half.min(), paint=paint)]
     else:
-        parts = [cylinder(half[0], half[1], round=rng.uniform(0, 0.15) * half.min(),
-                          paint=paint) if kind == "cylinder" else
-                 ellipsoid(half, paint=paint)]
+        parts = [
+            cylinder(half[0], half[1], round=rng.uniform(0, 0.15) * half.min(), paint=paint)
+            if kind == "cylinder"
+            else ellipsoid(half, paint=paint)
+        ]
     mode = rng.choice(["holes", "notches", "hollow", "grooves", "dents"])
     parts += CUTS[mode](rng, kind, half)
     if rng.random() < 0.4 and mode in ("grooves", "dents"):
@@ -221,11 +249,13 @@ def carved(rng: np.random.Generator) -> list[Part]:
 @family
 def superquadrics(rng: np.random.Generator) -> list[Part]:
     """One to five superellipsoids, from boxes through ellipsoids to octahedra."""
+
     def make(size: float, paint: Paint) -> Piece:
         radii = slimmed(size * rng.uniform(0.3, 1.0, 3), 0.42)
         exponents = rng.uniform(0.2, 1.9, 2)
-        return Piece(ellipsoid(radii, exponents=tuple(exponents), paint=paint), _core(radii * 0.5),
-                     float(radii.min() * 0.25))
+        return Piece(
+            ellipsoid(radii, exponents=tuple(exponents), paint=paint), _core(radii * 0.5), float(radii.min() * 0.25)
+        )
 
     return [piece.part for piece in compose(rng, int(rng.integers(1, 6)), make, blend=rng.choice([0.0, 0.0, 0.06]))]
 
@@ -272,21 +302,33 @@ def revolutions(rng: np.random.Generator) -> list[Part]:
         low, high = profile[1], profile[-2]
         out = max(low[0], high[0]) + rng.uniform(0.3, 0.6)
         inset = 0.03 if hollow else 0.08
-        parts.append(tube(bezier((low[0] - inset, low[1], 0), (out, (low[1] + high[1]) / 2, 0),
-                                 (high[0] - inset, high[1], 0)),
-                          rng.uniform(0.05, 0.09), mirror="x" if rng.random() < 0.5 else "", paint=any_paint(rng)))
+        parts.append(
+            tube(
+                bezier((low[0] - inset, low[1], 0), (out, (low[1] + high[1]) / 2, 0), (high[0] - inset, high[1], 0)),
+                rng.uniform(0.05, 0.09),
+                mirror="x" if rng.random() < 0.5 else "",
+                paint=any_paint(rng),
+            )
+        )
     elif draw < 0.5 and not hollow:
         other = turned_profile(rng, int(rng.integers(3, 6))) * rng.uniform(0.4, 0.8)
         y = rng.uniform(-0.6, 0.6)
         low = other[0, 1]
-        parts.append(revolve([(0, low), *other, (0, other[-1, 1])], center=(0, y, 0),
-                             rotate=(90, 0, rng.uniform(-60, 60)),
-                             paint=any_paint(rng)))
+        parts.append(
+            revolve(
+                [(0, low), *other, (0, other[-1, 1])],
+                center=(0, y, 0),
+                rotate=(90, 0, rng.uniform(-60, 60)),
+                paint=any_paint(rng),
+            )
+        )
     if rng.random() < 0.3:
         turn = rotation_matrix((rng.uniform(-120, 120), 0, rng.uniform(-120, 120)))
         if all(part.mirror == "" for part in parts):
-            parts = [replace(part, center=tuple((turn @ part.center).tolist()), rotation=turn @ part.rotation)
-                     for part in parts]
+            parts = [
+                replace(part, center=tuple((turn @ part.center).tolist()), rotation=turn @ part.rotation)
+                for part in parts
+            ]
     return parts
 
 
@@ -300,8 +342,9 @@ def wires(rng: np.random.Generator) -> list[Part]:
         for _ in range(rng.integers(2, 6)):
             start = ends[rng.integers(len(ends))]
             middle, end = rng.uniform(-1.2, 1.2, (2, 3))
-            parts.append(tube(bezier(start, middle, end, 8), thin, end_radius=thin * rng.uniform(0.7, 1.2),
-                              paint=paint))
+            parts.append(
+                tube(bezier(start, middle, end, 8), thin, end_radius=thin * rng.uniform(0.7, 1.2), paint=paint)
+            )
             ends += [end, bezier(start, middle, end, 8)[4]]
         return parts
     if style == "rings":
@@ -312,8 +355,13 @@ def wires(rng: np.random.Generator) -> list[Part]:
             turn = rng.uniform(0, 2 * np.pi, 2)
             rim = [rotation @ (major * np.sin(t), 0, major * np.cos(t)) for t in turn]
             center = at - rim[0]
-            parts.append(replace(torus(major, thin, paint=paint if rng.random() < 0.6 else any_paint(rng)),
-                                 center=tuple(center.tolist()), rotation=rotation))
+            parts.append(
+                replace(
+                    torus(major, thin, paint=paint if rng.random() < 0.6 else any_paint(rng)),
+                    center=tuple(center.tolist()),
+                    rotation=rotation,
+                )
+            )
             at = center + rim[1]
         return parts
     if style == "frame":
@@ -333,8 +381,10 @@ def wires(rng: np.random.Generator) -> list[Part]:
     if style == "cage":
         wide, half = rng.uniform(0.4, 0.8), rng.uniform(0.4, 1.0)
         taper, count = rng.uniform(0.5, 1.3), int(rng.integers(3, 8))
-        parts = [torus(wide, thin, center=(0, -half, 0), paint=paint),
-                 torus(wide * taper, thin, center=(0, half, 0), paint=paint)]
+        parts = [
+            torus(wide, thin, center=(0, -half, 0), paint=paint),
+            torus(wide * taper, thin, center=(0, half, 0), paint=paint),
+        ]
         twist = rng.uniform(-0.8, 0.8)
         for turn in np.arange(count) * 2 * np.pi / count:
             low = np.array([np.sin(turn) * wide, -half, np.cos(turn) * wide])
@@ -366,6 +416,7 @@ def wires(rng: np.random.Generator) -> list[Part]:
 @family
 def blobs(rng: np.random.Generator) -> list[Part]:
     """Two to eight ellipsoids melted into one another."""
+
     def make(size: float, paint: Paint) -> Piece:
         radii = slimmed(size * rng.uniform(0.4, 1.0, 3), 0.6)
         return Piece(ellipsoid(radii, paint=paint), _core(radii * 0.92), float(radii.min() * 0.15))

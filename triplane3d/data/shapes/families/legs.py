@@ -10,8 +10,9 @@ from triplane3d.data.shapes.families.turning import smooth
 from triplane3d.data.shapes.parts import Paint, Part, bezier, box, capsule, revolve, tube
 
 
-def four_legs(rng: np.random.Generator, top: float, x: float, z: float, thick: float, paint: Paint, *,
-               low: bool = False) -> list[Part]:
+def four_legs(
+    rng: np.random.Generator, top: float, x: float, z: float, thick: float, paint: Paint, *, low: bool = False
+) -> list[Part]:
     """Legs from the floor to (±x, top, ±z), of half-width `thick`; sometimes joined by stretchers (not when `low`)."""
     u = rng.uniform
     place = dict(mirror="xz", paint=paint)
@@ -19,8 +20,11 @@ def four_legs(rng: np.random.Generator, top: float, x: float, z: float, thick: f
     style = rng.integers(3 if low else 4)
     if style == 0:
         splay = 0.0
-        parts = [box((thick, top / 2, thick), round=thick * u(0.05, 0.5), taper=u(0.0, 0.25), center=(x, top / 2, z),
-                     **place)]
+        parts = [
+            box(
+                (thick, top / 2, thick), round=thick * u(0.05, 0.5), taper=u(0.0, 0.25), center=(x, top / 2, z), **place
+            )
+        ]
     elif style == 1:
         parts = [capsule((x, top, z), (x + splay, thick, z + splay), thick, end_radius=thick * u(0.78, 1.1), **place)]
     elif style == 2:
@@ -50,19 +54,45 @@ def pedestal(rng: np.random.Generator, top: float, foot: float, column: float, p
     style = rng.choice(("dish", "bell", "four", "five"))
     if style == "dish":
         edge = max(0.02, 0.045 * foot)
-        return [revolve([(0, 0), (foot, 0), (foot, edge), (foot * 0.4, edge * u(1.5, 3)), (column, edge * 4),
-                         (column, top), (0, top)], paint=paint)]
+        return [
+            revolve(
+                [
+                    (0, 0),
+                    (foot, 0),
+                    (foot, edge),
+                    (foot * 0.4, edge * u(1.5, 3)),
+                    (column, edge * 4),
+                    (column, top),
+                    (0, top),
+                ],
+                paint=paint,
+            )
+        ]
     if style == "bell":
-        profile = np.array([(foot, 0), (foot * u(0.5, 0.95), top * 0.08), (column * u(1, 2), top * u(0.15, 0.3)),
-                            (column * u(0.8, 1.4), top * 0.5), (column * u(0.9, 2.5), top * u(0.65, 0.8)),
-                            (column * u(1.2, 3.0), top)])
+        profile = np.array(
+            [
+                (foot, 0),
+                (foot * u(0.5, 0.95), top * 0.08),
+                (column * u(1, 2), top * u(0.15, 0.3)),
+                (column * u(0.8, 1.4), top * 0.5),
+                (column * u(0.9, 2.5), top * u(0.65, 0.8)),
+                (column * u(1.2, 3.0), top),
+            ]
+        )
         return [revolve([(0, 0), *smooth(profile, 12), (0, top)], paint=paint)]
     hub, thick = top * u(0.12, 0.3), max(column * 0.75, 0.016)
     parts = [capsule((0, hub * 0.6, 0), (0, top, 0), column, paint=paint)]
     if style == "four":
         tip = (foot * 0.75, thick, foot * 0.75)
-        return parts + [tube(bezier((0, hub, 0), (foot * 0.4, hub, foot * 0.4), tip, 5), thick * 1.1, end_radius=thick,
-                             mirror="xz", paint=paint)]
+        return parts + [
+            tube(
+                bezier((0, hub, 0), (foot * 0.4, hub, foot * 0.4), tip, 5),
+                thick * 1.1,
+                end_radius=thick,
+                mirror="xz",
+                paint=paint,
+            )
+        ]
     parts.append(capsule((0, hub, 0), (0, thick, foot), thick * 1.1, end_radius=thick, paint=paint))
     for angle in (72, 144):
         tip = (foot * sin(radians(angle)), thick, foot * cos(radians(angle)))
@@ -76,5 +106,7 @@ def cantilever(seat: float, x: float, half_depth: float, thick: float, paint: Pa
     path = [(x, seat, -z), (x, seat, z), (x, thick, z), (x, thick, -z)]
     if closed:
         path.append((x, seat, -z))
-    return [tube(path, thick, mirror="x", paint=paint),
-            capsule((-x, thick * 1.02, -z), (x, thick * 1.02, -z), thick * 0.95, paint=paint)]
+    return [
+        tube(path, thick, mirror="x", paint=paint),
+        capsule((-x, thick * 1.02, -z), (x, thick * 1.02, -z), thick * 0.95, paint=paint),
+    ]

@@ -63,20 +63,33 @@ def sign_or_post(rng: np.random.Generator) -> list[Part]:
         turns = np.arange(sides) * 2 * np.pi / sides + (np.pi / 2 if sides in (3, 4) else np.pi / sides)
         if sides == 4 and rng.random() < 0.6:
             turns = turns + np.pi / 4
-        outline = np.stack([np.cos(turns) * rng.uniform(0.9, 1.3), np.sin(turns)],
-                           1) * size * (1.15 if sides == 3 else 1)
+        outline = (
+            np.stack([np.cos(turns) * rng.uniform(0.9, 1.3), np.sin(turns)], 1) * size * (1.15 if sides == 3 else 1)
+        )
         parts.append(prism(outline, 0.035, round=0.01, center=(0, y, thin), paint=paint))
         parts.append(prism(outline * 0.8, 0.035, center=(0, y, thin + 0.012), paint=trim))
         if rng.random() < 0.6:
-            parts.append(box((size * 0.5, size * 0.12, 0.035), rotate=(0, 0, rng.choice([0, 45, 90])),
-                             center=(0, y, thin + 0.024), paint=paint))
+            parts.append(
+                box(
+                    (size * 0.5, size * 0.12, 0.035),
+                    rotate=(0, 0, rng.choice([0, 45, 90])),
+                    center=(0, y, thin + 0.024),
+                    paint=paint,
+                )
+            )
     elif style == "arrows":
         for y in np.linspace(0.8, 0.8 - rng.uniform(0.4, 0.9), rng.integers(1, 5)):
             reach, high, way = rng.uniform(0.4, 0.7), rng.uniform(0.08, 0.12), rng.choice([-1, 1])
             arrow = [(-0.2, -high), (reach, -high), (reach + high, 0), (reach, high), (-0.2, high)]
-            parts.append(prism([(x * way, v) for x, v in arrow], thin + 0.02, center=(0, y, 0),
-                               rotate=(0, rng.uniform(-50, 50), 0),
-                               paint=wood(rng) if rng.random() < 0.5 else plastic(rng)))
+            parts.append(
+                prism(
+                    [(x * way, v) for x, v in arrow],
+                    thin + 0.02,
+                    center=(0, y, 0),
+                    rotate=(0, rng.uniform(-50, 50), 0),
+                    paint=wood(rng) if rng.random() < 0.5 else plastic(rng),
+                )
+            )
     elif style == "light":
         size = rng.uniform(0.12, 0.17)
         y = 0.95 - size * 3.2
@@ -85,8 +98,9 @@ def sign_or_post(rng: np.random.Generator) -> list[Part]:
             at = (0, y + size * 2.1 * (1 - k), size + 0.03)
             parts.append(cylinder(size * 0.8, 0.05, center=at, rotate=(90, 0, 0), paint=Paint(color, gloss=0.5)))
             if rng.random() < 0.7:
-                parts.append(torus(size * 0.8, 0.03, arc=1.9, center=np.add(at, (0, 0, 0.07)), rotate=(-90, 0, 0),
-                                   paint=paint))
+                parts.append(
+                    torus(size * 0.8, 0.03, arc=1.9, center=np.add(at, (0, 0, 0.07)), rotate=(-90, 0, 0), paint=paint)
+                )
         if rng.random() < 0.4:
             parts.append(box((0.3, 0.05, 0.05), center=(0, y - size * 3.8, 0), paint=paint))
     elif style == "mailbox":
@@ -97,15 +111,17 @@ def sign_or_post(rng: np.random.Generator) -> list[Part]:
         parts.append(cylinder(wide * 0.999, deep * 0.999, center=(0, y + 2 * high, 0), rotate=(90, 0, 0), paint=paint))
         parts.append(box((wide * 0.6, 0.04, 0.04), center=(0, y + high * 1.6, deep), paint=trim))
         if rng.random() < 0.7:
-            parts.append(capsule((wide, y + high, deep * 0.3), (wide + 0.03, y + high + 0.3, deep * 0.3), 0.035,
-                                 paint=trim))
+            parts.append(
+                capsule((wide, y + high, deep * 0.3), (wide + 0.03, y + high + 0.3, deep * 0.3), 0.035, paint=trim)
+            )
             parts.append(box((0.035, 0.07, 0.1), center=(wide + 0.03, y + high + 0.3, deep * 0.3 - 0.05), paint=trim))
     else:
         globe = rng.uniform(0.14, 0.22)
         kind = rng.integers(3)
         if kind == 0:
-            parts.append(ellipsoid((globe, globe, globe), center=(0, 1.05, 0),
-                                   paint=Paint((0.9, 0.85, 0.65), gloss=0.6)))
+            parts.append(
+                ellipsoid((globe, globe, globe), center=(0, 1.05, 0), paint=Paint((0.9, 0.85, 0.65), gloss=0.6))
+            )
             parts.append(cylinder(globe * 0.7, 0.05, center=(0, 0.9, 0), paint=pole))
         elif kind == 1:
             parts.append(box((globe * 0.8, 0.17, globe * 0.8), taper=0.25, center=(0, 1.1, 0), paint=pane(rng)))
@@ -113,11 +129,23 @@ def sign_or_post(rng: np.random.Generator) -> list[Part]:
         else:
             reach = rng.uniform(0.4, 0.7)
             both = "x" if rng.random() < 0.5 else ""
-            parts.append(tube(bezier((0, 0.85, 0), (0, 1.2, 0), (reach, 1.15, 0)), thin * 0.9, end_radius=0.04,
-                              mirror=both,
-                              paint=pole))
-            parts.append(ellipsoid((0.2, 0.07, 0.12), center=(reach + 0.05, 1.12, 0), mirror=both,
-                                   paint=Paint((0.9, 0.85, 0.65), gloss=0.6)))
+            parts.append(
+                tube(
+                    bezier((0, 0.85, 0), (0, 1.2, 0), (reach, 1.15, 0)),
+                    thin * 0.9,
+                    end_radius=0.04,
+                    mirror=both,
+                    paint=pole,
+                )
+            )
+            parts.append(
+                ellipsoid(
+                    (0.2, 0.07, 0.12),
+                    center=(reach + 0.05, 1.12, 0),
+                    mirror=both,
+                    paint=Paint((0.9, 0.85, 0.65), gloss=0.6),
+                )
+            )
         parts.append(torus(thin * 1.2, 0.04, center=(0, rng.uniform(-0.6, 0.5), 0), paint=pole))
         parts.append(cylinder(thin * 2, 0.2, top_radius=thin, center=(0, -0.85, 0), paint=pole))
     return parts
@@ -150,43 +178,68 @@ def hydrant_or_bollard(rng: np.random.Generator) -> list[Part]:
     radius = rng.uniform(0.24, 0.34)
     if rng.random() < 0.3:
         if rng.random() < 0.5:
-            parts = [cylinder(radius * 1.7, 0.07, round=0.03, center=(0, -0.93, 0), paint=paint),
-                     cylinder(radius * 1.2, 0.9, top_radius=rng.uniform(0.06, 0.12), center=(0, -0.02, 0), paint=paint)]
+            parts = [
+                cylinder(radius * 1.7, 0.07, round=0.03, center=(0, -0.93, 0), paint=paint),
+                cylinder(radius * 1.2, 0.9, top_radius=rng.uniform(0.06, 0.12), center=(0, -0.02, 0), paint=paint),
+            ]
             for y in (-0.3, 0.25)[: rng.integers(1, 3)]:
                 size = radius * 1.2 + (0.09 - radius * 1.2) * (y + 0.92) / 1.8
                 parts.append(cylinder(size + 0.03, 0.13, top_radius=size - 0.02, center=(0, y, 0), paint=trim))
             return parts
-        parts = [cylinder(radius, 0.9, top_radius=radius * rng.uniform(0.7, 1.0), paint=paint),
-                 ellipsoid((radius * 0.98, rng.uniform(0.1, 0.3), radius * 0.98), center=(0, 0.85, 0), blend=0.03,
-                           paint=paint),
-                 torus(radius, 0.06, center=(0, rng.uniform(0.3, 0.6), 0), paint=trim),
-                 cylinder(radius * 1.2, 0.08, round=0.02, center=(0, -0.88, 0), paint=paint)]
+        parts = [
+            cylinder(radius, 0.9, top_radius=radius * rng.uniform(0.7, 1.0), paint=paint),
+            ellipsoid(
+                (radius * 0.98, rng.uniform(0.1, 0.3), radius * 0.98), center=(0, 0.85, 0), blend=0.03, paint=paint
+            ),
+            torus(radius, 0.06, center=(0, rng.uniform(0.3, 0.6), 0), paint=trim),
+            cylinder(radius * 1.2, 0.08, round=0.02, center=(0, -0.88, 0), paint=paint),
+        ]
         return parts
     flange, shoulder = radius * rng.uniform(1.25, 1.5), rng.uniform(0.25, 0.45)
     dome = shoulder + rng.uniform(0.25, 0.4)
-    parts = [cylinder(flange, 0.08, round=0.02, center=(0, -0.92, 0), paint=paint),
-             cylinder(radius, (shoulder + 0.95) / 2, center=(0, (shoulder - 0.95) / 2, 0), paint=paint),
-             cylinder(flange, 0.07, round=0.025, center=(0, shoulder, 0), paint=trim),
-             ellipsoid((radius * 1.05, dome - shoulder, radius * 1.05), exponents=(rng.uniform(0.7, 1.0), 1),
-                       center=(0, shoulder, 0), paint=trim),
-             cylinder(0.09, 0.1, center=(0, dome + 0.04, 0), paint=trim)]
+    parts = [
+        cylinder(flange, 0.08, round=0.02, center=(0, -0.92, 0), paint=paint),
+        cylinder(radius, (shoulder + 0.95) / 2, center=(0, (shoulder - 0.95) / 2, 0), paint=paint),
+        cylinder(flange, 0.07, round=0.025, center=(0, shoulder, 0), paint=trim),
+        ellipsoid(
+            (radius * 1.05, dome - shoulder, radius * 1.05),
+            exponents=(rng.uniform(0.7, 1.0), 1),
+            center=(0, shoulder, 0),
+            paint=trim,
+        ),
+        cylinder(0.09, 0.1, center=(0, dome + 0.04, 0), paint=trim),
+    ]
     if rng.random() < 0.5:
         parts.append(cylinder(flange * 0.97, 0.05, round=0.02, center=(0, -0.6, 0), paint=paint))
     y, nozzle = rng.uniform(-0.1, 0.15), rng.uniform(0.1, 0.15)
     out = radius + rng.uniform(0.1, 0.2)
-    parts += [cylinder(nozzle, out / 2, center=(out / 2, y, 0), rotate=(0, 0, 90), mirror="x", paint=paint),
-              cylinder(nozzle * 1.25, 0.06, round=0.015, center=(out, y, 0), rotate=(0, 0, 90), mirror="x", paint=trim),
-              cylinder(nozzle * 0.4, 0.06, center=(out + 0.09, y, 0), rotate=(0, 0, 90), mirror="x", paint=trim)]
+    parts += [
+        cylinder(nozzle, out / 2, center=(out / 2, y, 0), rotate=(0, 0, 90), mirror="x", paint=paint),
+        cylinder(nozzle * 1.25, 0.06, round=0.015, center=(out, y, 0), rotate=(0, 0, 90), mirror="x", paint=trim),
+        cylinder(nozzle * 0.4, 0.06, center=(out + 0.09, y, 0), rotate=(0, 0, 90), mirror="x", paint=trim),
+    ]
     if rng.random() < 0.8:
         low, wide = y - rng.uniform(0.0, 0.2), nozzle * rng.uniform(1.2, 1.5)
-        parts += [cylinder(wide, out / 2, center=(0, low, out / 2), rotate=(90, 0, 0), paint=paint),
-                  cylinder(wide * 1.2, 0.06, round=0.015, center=(0, low, out), rotate=(90, 0, 0), paint=trim),
-                  cylinder(0.06, 0.06, center=(0, low, out + 0.09), rotate=(90, 0, 0), paint=trim)]
+        parts += [
+            cylinder(wide, out / 2, center=(0, low, out / 2), rotate=(90, 0, 0), paint=paint),
+            cylinder(wide * 1.2, 0.06, round=0.015, center=(0, low, out), rotate=(90, 0, 0), paint=trim),
+            cylinder(0.06, 0.06, center=(0, low, out + 0.09), rotate=(90, 0, 0), paint=trim),
+        ]
     if rng.random() < 0.4:
         hang = y - rng.uniform(0.25, 0.45)
-        parts.append(tube(bezier((out * 0.97, y - nozzle, 0), (out * 1.1, hang * 1.6 - y * 0.6, 0.15),
-                                 (radius * 0.6, y - 0.05, radius * 0.8),
-                                 7), 0.03, mirror="x", paint=metal(rng)))
+        parts.append(
+            tube(
+                bezier(
+                    (out * 0.97, y - nozzle, 0),
+                    (out * 1.1, hang * 1.6 - y * 0.6, 0.15),
+                    (radius * 0.6, y - 0.05, radius * 0.8),
+                    7,
+                ),
+                0.03,
+                mirror="x",
+                paint=metal(rng),
+            )
+        )
     for turn in np.arange(rng.integers(0, 3)) * 45 + 22:
         bolt = rotation_matrix((0, turn, 0)) @ (flange * 0.9, 0, 0)
         parts.append(cylinder(0.045, 0.13, center=bolt + (0, shoulder, 0), mirror="xz", paint=trim))
@@ -207,17 +260,26 @@ def tree(rng: np.random.Generator) -> list[Part]:
         for k in range(count):
             size = wide * (1 - 0.8 * k / count)
             high = min(step * 1.7, 1.6) if k + 1 < count else step * 1.1
-            parts.append(cylinder(size, high / 2, top_radius=size * 0.12 + 0.01, round=0.01,
-                                  center=(0, y + high / 2, 0), paint=leaf))
+            parts.append(
+                cylinder(
+                    size, high / 2, top_radius=size * 0.12 + 0.01, round=0.01, center=(0, y + high / 2, 0), paint=leaf
+                )
+            )
             y += step
         if rng.random() < 0.3:
-            parts.append(ellipsoid((0.1, 0.1, 0.1), center=(0, y - step + high + 0.02, 0),
-                                   paint=Paint((0.9, 0.65, 0.1))))
+            parts.append(
+                ellipsoid((0.1, 0.1, 0.1), center=(0, y - step + high + 0.02, 0), paint=Paint((0.9, 0.65, 0.1)))
+            )
             for _ in range(rng.integers(2, 7)):
                 turn, k = rng.uniform(0, 2 * np.pi), rng.integers(count)
                 size = wide * (1 - 0.8 * k / count) * 0.93
-                parts.append(ellipsoid((0.06, 0.06, 0.06), paint=plastic(rng),
-                                       center=(size * np.sin(turn), -0.53 + k * step, size * np.cos(turn))))
+                parts.append(
+                    ellipsoid(
+                        (0.06, 0.06, 0.06),
+                        paint=plastic(rng),
+                        center=(size * np.sin(turn), -0.53 + k * step, size * np.cos(turn)),
+                    )
+                )
     elif style == "palm":
         lean = rng.uniform(-0.35, 0.35)
         top = np.array([lean, rng.uniform(0.35, 0.6), rng.uniform(-0.15, 0.15)])
@@ -228,23 +290,37 @@ def tree(rng: np.random.Generator) -> list[Part]:
             out = np.array([np.sin(turn), 0, np.cos(turn)])
             reach = rng.uniform(0.55, 0.75)
             tip = top + out * reach - (0, rng.uniform(0.0, 0.4), 0)
-            parts.append(tube(bezier(top, top + out * reach * 0.5 + (0, 0.3, 0), tip, 5), 0.065, end_radius=0.03,
-                              paint=leaf))
+            parts.append(
+                tube(bezier(top, top + out * reach * 0.5 + (0, 0.3, 0), tip, 5), 0.065, end_radius=0.03, paint=leaf)
+            )
         if rng.random() < 0.5:
             parts.append(ellipsoid((0.11, 0.1, 0.11), center=top + (0.08, -0.1, 0.05), paint=bark))
     elif style == "bare":
         top = np.array([rng.normal(0, 0.1), 0.2, rng.normal(0, 0.1)])
-        parts = [tube([foot, foot / 2 + top / 2 + rng.normal(0, 0.04, 3), top], trunk * 1.3, end_radius=trunk * 0.7,
-                      paint=bark)]
+        parts = [
+            tube(
+                [foot, foot / 2 + top / 2 + rng.normal(0, 0.04, 3), top],
+                trunk * 1.3,
+                end_radius=trunk * 0.7,
+                paint=bark,
+            )
+        ]
         for _ in range(rng.integers(4, 9)):
             turn, level = rng.uniform(0, 2 * np.pi), rng.uniform(0.4, 1.0)
             start = foot + (top - foot) * level
-            tip = start + np.array([np.sin(turn) * 0.6, rng.uniform(0.3, 0.8), np.cos(turn) * 0.6]) * rng.uniform(0.6,
-                                                                                                                  1.1)
+            tip = start + np.array([np.sin(turn) * 0.6, rng.uniform(0.3, 0.8), np.cos(turn) * 0.6]) * rng.uniform(
+                0.6, 1.1
+            )
             thick = trunk * (0.75 if level < 0.8 else 0.6)
-            parts.append(tube([start, (start + tip) / 2 + rng.normal(0, 0.05, 3), tip], thick, end_radius=0.03,
-                              blend=0.03,
-                              paint=bark))
+            parts.append(
+                tube(
+                    [start, (start + tip) / 2 + rng.normal(0, 0.05, 3), tip],
+                    thick,
+                    end_radius=0.03,
+                    blend=0.03,
+                    paint=bark,
+                )
+            )
             if rng.random() < 0.3:
                 parts.append(ellipsoid(rng.uniform(0.12, 0.25, 3), center=tip, blend=0.02, paint=leaf))
     elif style == "topiary":
@@ -257,16 +333,26 @@ def tree(rng: np.random.Generator) -> list[Part]:
             parts.append(cylinder(trunk * 0.8, (y + 0.3) / 2 + 0.05, center=(0, (y - 0.3) / 2, 0), paint=bark))
         else:
             size = rng.uniform(0.25, 0.5)
-            parts.append(ellipsoid((size, rng.uniform(0.6, 0.9), size), exponents=(rng.uniform(0.5, 1.3), 1),
-                                   center=(0, 0.3, 0),
-                                   paint=leaf))
+            parts.append(
+                ellipsoid(
+                    (size, rng.uniform(0.6, 0.9), size),
+                    exponents=(rng.uniform(0.5, 1.3), 1),
+                    center=(0, 0.3, 0),
+                    paint=leaf,
+                )
+            )
         tub = rng.uniform(0.22, 0.32)
         parts.append(cylinder(tub * 0.8, 0.22, top_radius=tub, center=(0, -0.95, 0), paint=ceramic(rng)))
     else:
         top = np.array([rng.normal(0, 0.08), rng.uniform(-0.1, 0.25), rng.normal(0, 0.08)])
-        parts = [tube([foot, foot / 2 + top / 2 + rng.normal(0, 0.03, 3), top + (0, 0.15, 0)], trunk * 1.2,
-                      end_radius=trunk * 0.8,
-                      paint=bark)]
+        parts = [
+            tube(
+                [foot, foot / 2 + top / 2 + rng.normal(0, 0.03, 3), top + (0, 0.15, 0)],
+                trunk * 1.2,
+                end_radius=trunk * 0.8,
+                paint=bark,
+            )
+        ]
         size = rng.uniform(0.38, 0.55)
         crown = top + (0, size * 0.75, 0)
         parts.append(ellipsoid(size * rng.uniform(0.85, 1.15, 3), center=crown, blend=0.02, paint=leaf))
@@ -274,17 +360,32 @@ def tree(rng: np.random.Generator) -> list[Part]:
         for _ in range(rng.integers(0, 7)):
             way = rng.normal(size=3)
             way /= np.linalg.norm(way)
-            parts.append(ellipsoid(size * rng.uniform(0.4, 0.75, 3), center=crown + way * (1, 0.6, 1) * size * 0.8,
-                                   blend=soft,
-                                   paint=leaf))
+            parts.append(
+                ellipsoid(
+                    size * rng.uniform(0.4, 0.75, 3),
+                    center=crown + way * (1, 0.6, 1) * size * 0.8,
+                    blend=soft,
+                    paint=leaf,
+                )
+            )
         for _ in range(rng.integers(0, 5)):
             way = rng.normal(size=3)
             way /= np.linalg.norm(way)
             parts.append(ellipsoid((0.07, 0.07, 0.07), center=crown + way * size * 0.9, paint=Paint((0.6, 0.05, 0.03))))
     if rng.random() < 0.3:
-        parts.append(ellipsoid((rng.uniform(0.4, 0.7), 0.1, rng.uniform(0.4, 0.7)), center=(0, -1.02, 0),
-                               paint=foliage(rng)))
+        parts.append(
+            ellipsoid((rng.uniform(0.4, 0.7), 0.1, rng.uniform(0.4, 0.7)), center=(0, -1.02, 0), paint=foliage(rng))
+        )
     elif rng.random() < 0.3 and style != "topiary":
-        parts.append(capsule((trunk * 0.5, -0.85, 0), (trunk * 2.2, -1, 0), 0.06, end_radius=0.035, mirror="x",
-                             blend=0.05, paint=bark))
+        parts.append(
+            capsule(
+                (trunk * 0.5, -0.85, 0),
+                (trunk * 2.2, -1, 0),
+                0.06,
+                end_radius=0.035,
+                mirror="x",
+                blend=0.05,
+                paint=bark,
+            )
+        )
     return parts

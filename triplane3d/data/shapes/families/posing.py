@@ -20,9 +20,13 @@ def reflected(part: Part, axis: int) -> Part:
         numbers[0 : step[1] : step[0]] *= -1
     across = np.eye(3)
     across[axis, axis] = -1
-    return replace(part, parameters=tuple(numbers.tolist()), center=tuple((across @ part.center).tolist()),
-                   rotation=across @ part.rotation @ np.diag([-1.0, 1.0, 1.0]),
-                   mirror=part.mirror.replace("xyz"[axis], ""))
+    return replace(
+        part,
+        parameters=tuple(numbers.tolist()),
+        center=tuple((across @ part.center).tolist()),
+        rotation=across @ part.rotation @ np.diag([-1.0, 1.0, 1.0]),
+        mirror=part.mirror.replace("xyz"[axis], ""),
+    )
 
 
 def turned(parts: list[Part], rotation: np.ndarray) -> list[Part]:
@@ -33,8 +37,10 @@ def turned(parts: list[Part], rotation: np.ndarray) -> list[Part]:
         for axis in part.mirror:
             copies += [reflected(copy, "xyz".index(axis)) for copy in copies]
         flat += [replace(copy, mirror="") for copy in copies]
-    return [replace(part, center=tuple((rotation @ part.center).tolist()), rotation=rotation @ part.rotation)
-            for part in flat]
+    return [
+        replace(part, center=tuple((rotation @ part.center).tolist()), rotation=rotation @ part.rotation)
+        for part in flat
+    ]
 
 
 def posed(rng: np.random.Generator, parts: list[Part], *, upright: float) -> list[Part]:

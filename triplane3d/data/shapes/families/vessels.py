@@ -22,18 +22,31 @@ def mug(rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.35:
         outline = np.array([(foot, 0), (foot * u(0.9, 1.3), height)])
     else:
-        outline = smooth([(foot * u(0.6, 1.0), 0), (foot, height * 0.05), (belly, height * u(0.3, 0.6)), (rim, height)],
-                         6)
-    parts = [revolve(hollow(outline, wall, height * (u(0.08, 0.15) if rng.random() < 0.7 else u(0.4, 0.65))),
-                     paint=paint)]
+        outline = smooth(
+            [(foot * u(0.6, 1.0), 0), (foot, height * 0.05), (belly, height * u(0.3, 0.6)), (rim, height)], 6
+        )
+    parts = [
+        revolve(hollow(outline, wall, height * (u(0.08, 0.15) if rng.random() < 0.7 else u(0.4, 0.65))), paint=paint)
+    ]
     if rng.random() < 0.9:
         handle = paint if rng.random() < 0.8 else contrasting(rng, paint)
         high, low = height * u(0.72, 0.92), height * u(0.1, 0.35)
         parts.append(_handle(outline, high, low, height * u(0.2, 0.4), u(0.04, 0.075), u(0.4, 1.0), wall, handle))
     if rng.random() < 0.15:
         wide, dish = max(belly, rim) * u(1.3, 1.7), u(0.06, 0.14)
-        parts.append(revolve([(0, -0.05), (wide * 0.6, -0.05), (wide, dish), (wide * 0.97, dish + 0.06),
-                              (wide * 0.55, 0.04), (0, 0.04)], paint=paint))
+        parts.append(
+            revolve(
+                [
+                    (0, -0.05),
+                    (wide * 0.6, -0.05),
+                    (wide, dish),
+                    (wide * 0.97, dish + 0.06),
+                    (wide * 0.55, 0.04),
+                    (0, 0.04),
+                ],
+                paint=paint,
+            )
+        )
     return parts
 
 
@@ -44,8 +57,12 @@ def bowl_or_plate(rng: np.random.Generator) -> list[Part]:
     paint = (ceramic, ceramic, wood, metal)[rng.integers(4)](rng)
     height = u(0.12, 0.9)
     foot, wall = u(0.3, 0.6), u(0.05, 0.09)
-    profile = [(foot, 0), (foot * u(0.95, 1.05) + 0.05, height * 0.1), (u(0.75, 1.0), height * u(0.2, 0.6)),
-               (1.0, height)]
+    profile = [
+        (foot, 0),
+        (foot * u(0.95, 1.05) + 0.05, height * 0.1),
+        (u(0.75, 1.0), height * u(0.2, 0.6)),
+        (1.0, height),
+    ]
     if rng.random() < 0.3:
         profile[-1:] = [(0.9, height * 0.95), (u(1.05, 1.2), height * u(1.0, 1.1))]
     outline = smooth(profile, 7)
@@ -60,10 +77,13 @@ def bowl_or_plate(rng: np.random.Generator) -> list[Part]:
         size = u(0.2, 0.32)
         spots = [(0.0, 0.0), *[(0.42 * cos(a), 0.42 * sin(a)) for a in np.arange(4) * pi / 2 + u(0, 1.5)]]
         level = max(floor + size * 0.75, height * 0.75)
-        parts += [revolve(solid([(foot * 0.9, floor - 0.03), (radius_at(outline, level) - wall * 0.6, level)]),
-                          paint=color)]
-        parts += [ellipsoid((size, size * u(0.8, 1.1), size), center=(x, level + size * 0.4, z), paint=color)
-                  for x, z in spots[: rng.integers(1, 6)]]
+        parts += [
+            revolve(solid([(foot * 0.9, floor - 0.03), (radius_at(outline, level) - wall * 0.6, level)]), paint=color)
+        ]
+        parts += [
+            ellipsoid((size, size * u(0.8, 1.1), size), center=(x, level + size * 0.4, z), paint=color)
+            for x, z in spots[: rng.integers(1, 6)]
+        ]
     return parts
 
 
@@ -81,20 +101,35 @@ def bottle(rng: np.random.Generator) -> list[Part]:
     shoulder, throat = height * u(0.4, 0.7), height * u(0.72, 0.88)
     if style == "flat":  # a flask, box-shaped or oval
         deep = belly * u(0.35, 0.6)
-        parts = [ellipsoid((belly, throat / 2, deep), exponents=(u(0.2, 0.5), u(0.3, 1.0)), center=(0, throat / 2, 0),
-                           paint=paint),
-                 revolve(solid([(neck * 0.7, throat * 0.8), (neck * 0.7, height)]), paint=paint)]
+        parts = [
+            ellipsoid(
+                (belly, throat / 2, deep), exponents=(u(0.2, 0.5), u(0.3, 1.0)), center=(0, throat / 2, 0), paint=paint
+            ),
+            revolve(solid([(neck * 0.7, throat * 0.8), (neck * 0.7, height)]), paint=paint),
+        ]
         neck *= 0.7
     else:
         waist = u(0.8, 1.0) if rng.random() < 0.3 else 1.0
-        body = smooth([(belly * 0.9, 0), (belly, 0.04), (belly * waist, shoulder * 0.5), (belly, shoulder),
-                       (neck * u(1.0, 1.4), throat), (neck, height)], 14)
+        body = smooth(
+            [
+                (belly * 0.9, 0),
+                (belly, 0.04),
+                (belly * waist, shoulder * 0.5),
+                (belly, shoulder),
+                (neck * u(1.0, 1.4), throat),
+                (neck, height),
+            ],
+            14,
+        )
         parts = [revolve(solid(body), paint=paint)]
     if rng.random() < 0.45 and style != "flat":
         band = shoulder * u(0.18, 0.35)
         label = radius_at(body, shoulder * 0.5) + 0.012
-        parts.append(cylinder(max(label, belly * waist + 0.012), band, center=(0, shoulder * 0.5, 0),
-                              paint=contrasting(rng, paint)))
+        parts.append(
+            cylinder(
+                max(label, belly * waist + 0.012), band, center=(0, shoulder * 0.5, 0), paint=contrasting(rng, paint)
+            )
+        )
     top = rng.choice(("cap", "cork", "pump", "trigger", "none"), p=(0.45, 0.15, 0.12, 0.08, 0.2))
     if top == "none":
         parts.append(torus(neck, 0.04, center=(0, height - 0.05, 0), paint=paint))
@@ -103,12 +138,16 @@ def bottle(rng: np.random.Generator) -> list[Part]:
     else:
         parts.append(cylinder(neck * u(1.05, 1.3), u(0.08, 0.16), round=0.02, center=(0, height, 0), paint=cap))
     if top == "pump":
-        parts += [capsule((0, height, 0), (0, height + 0.35, 0), 0.055, paint=cap),
-                  capsule((-0.08, height + 0.35, 0), (u(0.2, 0.35), height + u(0.3, 0.36), 0), 0.06, paint=cap)]
+        parts += [
+            capsule((0, height, 0), (0, height + 0.35, 0), 0.055, paint=cap),
+            capsule((-0.08, height + 0.35, 0), (u(0.2, 0.35), height + u(0.3, 0.36), 0), 0.06, paint=cap),
+        ]
     elif top == "trigger":
-        parts += [box((0.2, 0.09, 0.08), round=0.03, center=(0.08, height + 0.2, 0), paint=cap),
-                  cylinder(neck * 0.8, 0.12, center=(0, height + 0.1, 0), paint=cap),
-                  capsule((0.12, height + 0.15, 0), (0.22, height - 0.12, 0), 0.045, paint=cap)]
+        parts += [
+            box((0.2, 0.09, 0.08), round=0.03, center=(0.08, height + 0.2, 0), paint=cap),
+            cylinder(neck * 0.8, 0.12, center=(0, height + 0.1, 0), paint=cap),
+            capsule((0.12, height + 0.15, 0), (0.22, height - 0.12, 0), 0.045, paint=cap),
+        ]
     return parts
 
 
@@ -134,9 +173,15 @@ def vase(rng: np.random.Generator) -> list[Part]:
             spread, rise = u(0.1, 0.5), height * u(1.25, 1.7)
             tip = (spread * cos(angle), rise, spread * sin(angle))
             size = u(0.12, 0.2)
-            parts += [tube(bezier((0, floor - 0.03, 0), (0, height * 1.1, 0), tip, 5), 0.052, paint=leaf),
-                      ellipsoid((size, size * u(0.5, 1.2), size), center=tip, paint=bloom,
-                                rotate=(30 * sin(angle), 0, -30 * cos(angle)))]
+            parts += [
+                tube(bezier((0, floor - 0.03, 0), (0, height * 1.1, 0), tip, 5), 0.052, paint=leaf),
+                ellipsoid(
+                    (size, size * u(0.5, 1.2), size),
+                    center=tip,
+                    paint=bloom,
+                    rotate=(30 * sin(angle), 0, -30 * cos(angle)),
+                ),
+            ]
     return parts
 
 
@@ -150,8 +195,16 @@ def kettle(rng: np.random.Generator) -> list[Part]:
     wide = u(0.4, 0.52)
     height = wide * (u(1.9, 2.7) if tall else u(1.0, 1.5))
     lid = wide * (u(0.45, 0.75) if tall else u(0.3, 0.5))
-    body = smooth([(wide * u(0.85, 1.0), 0), (wide, 0.05), (wide, height * u(0.15, 0.5)),
-                   (wide * u(0.75, 1.0) if tall else wide * u(0.8, 1.0), height * 0.7), (lid, height)], 11)
+    body = smooth(
+        [
+            (wide * u(0.85, 1.0), 0),
+            (wide, 0.05),
+            (wide, height * u(0.15, 0.5)),
+            (wide * u(0.75, 1.0) if tall else wide * u(0.8, 1.0), height * 0.7),
+            (lid, height),
+        ],
+        11,
+    )
     dome = height + lid * u(0.15, 0.5)
     parts = [revolve([(0, 0), *body, (lid * 0.6, dome - 0.03), (0, dome)], paint=paint)]
     if rng.random() < 0.5:
@@ -173,13 +226,21 @@ def kettle(rng: np.random.Generator) -> list[Part]:
         root = min(root, height * 0.93) - 0.04
         angle = np.linspace(0, pi, 8)
         square = u(0.4, 1.0)
-        arch = [(-span * np.sign(cos(a)) * abs(cos(a)) ** square, root + rise * max(sin(a), 0.0) ** square,
-                 0) for a in angle]
+        arch = [
+            (-span * np.sign(cos(a)) * abs(cos(a)) ** square, root + rise * max(sin(a), 0.0) ** square, 0)
+            for a in angle
+        ]
         radius = u(0.04, 0.055)
         parts.append(tube(arch, radius, paint=paint if rng.random() < 0.4 else grip))
         if rng.random() < 0.5:
-            parts.append(capsule((-span * 0.45, root + rise * 0.98, 0), (span * 0.45, root + rise * 0.98, 0),
-                                 radius * 1.6, paint=grip))
+            parts.append(
+                capsule(
+                    (-span * 0.45, root + rise * 0.98, 0),
+                    (span * 0.45, root + rise * 0.98, 0),
+                    radius * 1.6,
+                    paint=grip,
+                )
+            )
     else:
         high, low = height * u(0.78, 0.95), height * u(0.1, 0.4)
         parts.append(_handle(body, high, low, u(0.2, 0.4), u(0.045, 0.075), u(0.4, 1.0), 0.1, grip))
@@ -194,17 +255,28 @@ def jug(rng: np.random.Generator) -> list[Part]:
     height, wall, wide = u(0.9, 1.6), u(0.05, 0.08), u(0.32, 0.5)
     neck = wide * u(0.6, 0.95)
     rim = neck * u(1.0, 1.3)
-    outline = smooth([(wide * u(0.6, 0.9), 0), (wide, height * u(0.2, 0.4)), (neck, height * u(0.65, 0.8)),
-                      (rim, height)], 7)
+    outline = smooth(
+        [(wide * u(0.6, 0.9), 0), (wide, height * u(0.2, 0.4)), (neck, height * u(0.65, 0.8)), (rim, height)], 7
+    )
     lip = u(0.12, 0.25)
     lean = u(25, 45)
-    spout = ellipsoid((lip * 0.75, lip * 1.5, lip * 0.75), center=(-rim * 0.97, height - lip * 0.6, 0),
-                      rotate=(0, 0, lean), blend=0.06, paint=paint)
+    spout = ellipsoid(
+        (lip * 0.75, lip * 1.5, lip * 0.75),
+        center=(-rim * 0.97, height - lip * 0.6, 0),
+        rotate=(0, 0, lean),
+        blend=0.06,
+        paint=paint,
+    )
     floor = wall * 1.3 if rng.random() < 0.5 else height * u(0.5, 0.85)
     inside = hollow(outline, wall, floor)[len(outline) + 1 :]
     mouth = [(0, height + 0.4), (inside[0][0], height + 0.4), *inside]
-    hole = ellipsoid((lip * 0.75 - wall * 0.8, lip * 1.4, lip * 0.75 - wall * 0.8), rotate=(0, 0, lean), op="subtract",
-                     center=(-rim * 0.97 + wall * 0.3, height - lip * 0.4, 0), paint=paint)
+    hole = ellipsoid(
+        (lip * 0.75 - wall * 0.8, lip * 1.4, lip * 0.75 - wall * 0.8),
+        rotate=(0, 0, lean),
+        op="subtract",
+        center=(-rim * 0.97 + wall * 0.3, height - lip * 0.4, 0),
+        paint=paint,
+    )
     trim = box((3, 0.5, 3), center=(0, height + 0.5, 0), op="subtract", paint=paint)
     parts = [revolve(solid(outline), paint=paint), spout, revolve(mouth, op="subtract", paint=paint), hole, trim]
     high, low = height * u(0.8, 0.94), height * u(0.2, 0.4)
@@ -223,17 +295,28 @@ def goblet(rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.25:
         cup = np.array([(thin, stem), (rim, stem + bowl * 0.6)])
     else:
-        cup = smooth([(thin, stem), (wide * u(0.6, 1.0), stem + 0.02), (wide, stem + bowl * u(0.3, 0.6)),
-                      (rim, stem + bowl)], 4)
+        cup = smooth(
+            [(thin, stem), (wide * u(0.6, 1.0), stem + 0.02), (wide, stem + bowl * u(0.3, 0.6)), (rim, stem + bowl)], 4
+        )
     filled = rng.random() < 0.35
     floor = stem + bowl * u(0.3, 0.55) if filled else stem + max(2 * wall, 0.15 * bowl)
     profile = hollow(cup, wall, floor)[1:]
-    parts = [revolve([(0, 0), (foot, 0), (foot, 0.04), (foot * 0.4, 0.09), (thin, 0.09 + foot * u(0.1, 0.4)), *profile],
-                     paint=paint)]
+    parts = [
+        revolve(
+            [(0, 0), (foot, 0), (foot, 0.04), (foot * 0.4, 0.09), (thin, 0.09 + foot * u(0.1, 0.4)), *profile],
+            paint=paint,
+        )
+    ]
     if filled:
         level = floor + 0.02
-        parts.append(cylinder(max(radius_at(cup, floor) - wall * 0.7, wall), 0.05, center=(0, level - 0.05, 0),
-                              paint=contrasting(rng, paint)))
+        parts.append(
+            cylinder(
+                max(radius_at(cup, floor) - wall * 0.7, wall),
+                0.05,
+                center=(0, level - 0.05, 0),
+                paint=contrasting(rng, paint),
+            )
+        )
     if rng.random() < 0.3:
         knot = thin * u(1.6, 2.6)
         parts.append(ellipsoid((knot, knot * u(0.5, 1.2), knot), center=(0, stem * u(0.4, 0.8), 0), paint=paint))
@@ -253,20 +336,39 @@ def bucket_or_basket(rng: np.random.Generator) -> list[Part]:
         bulge = (rim + foot) / 2 * u(0.98, 1.15)
         parts = [revolve(hollow(smooth([(foot, 0), (bulge, height / 2), (rim, height)], 5), wall, floor), paint=paint)]
         if rng.random() < 0.6:
-            parts.append(torus(rim - wall * 0.4, wall * 0.7, center=(0, height - wall * 0.3, 0),
-                               paint=paint if rng.random() < 0.5 else contrasting(rng, paint)))
+            parts.append(
+                torus(
+                    rim - wall * 0.4,
+                    wall * 0.7,
+                    center=(0, height - wall * 0.3, 0),
+                    paint=paint if rng.random() < 0.5 else contrasting(rng, paint),
+                )
+            )
     else:
         deep = rim * u(0.5, 1.0)
         taper = (rim - foot) / (rim + foot)
         middle, half = (rim + foot) / 2, height / 2
-        parts = [box((middle, half, deep * middle / rim), round=0.06, taper=taper, center=(0, half, 0), paint=paint),
-                 box((middle - wall, half, deep * middle / rim - wall), round=0.04, taper=taper,
-                     center=(0, half + floor, 0),
-                     op="subtract", paint=paint)]
+        parts = [
+            box((middle, half, deep * middle / rim), round=0.06, taper=taper, center=(0, half, 0), paint=paint),
+            box(
+                (middle - wall, half, deep * middle / rim - wall),
+                round=0.04,
+                taper=taper,
+                center=(0, half + floor, 0),
+                op="subtract",
+                paint=paint,
+            ),
+        ]
         if rng.random() < 0.4:
-            parts.append(capsule((-rim * 0.97, height * 0.98, deep * 0.96), (rim * 0.97, height * 0.98, deep * 0.96),
-                                 wall * 0.7,
-                                 mirror="z", paint=paint))
+            parts.append(
+                capsule(
+                    (-rim * 0.97, height * 0.98, deep * 0.96),
+                    (rim * 0.97, height * 0.98, deep * 0.96),
+                    wall * 0.7,
+                    mirror="z",
+                    paint=paint,
+                )
+            )
     handle = rng.choice(("bail", "ears", "none"), p=(0.5, 0.25, 0.25))
     grip = paint if rng.random() < 0.4 else contrasting(rng, paint)
     if handle == "bail":
@@ -274,14 +376,30 @@ def bucket_or_basket(rng: np.random.Generator) -> list[Part]:
         arch = [((rim - wall * 0.5) * -cos(a), height - 0.1 + rise * sin(a), 0) for a in np.linspace(0, pi, 8)]
         parts.append(tube(arch, thick, paint=grip))
     elif handle == "ears":
-        parts.append(torus(u(0.13, 0.2), 0.05, center=(rim * 0.97, height * 0.88, 0), rotate=(u(0, 90), 0, 0),
-                           mirror="x",
-                           paint=grip))
+        parts.append(
+            torus(
+                u(0.13, 0.2),
+                0.05,
+                center=(rim * 0.97, height * 0.88, 0),
+                rotate=(u(0, 90), 0, 0),
+                mirror="x",
+                paint=grip,
+            )
+        )
     return parts
 
 
-def _handle(outline: np.ndarray, high: float, low: float, reach: float, thick: float, square: float, wall: float,
-            paint: Paint, mirror: str = "") -> Part:
+def _handle(
+    outline: np.ndarray,
+    high: float,
+    low: float,
+    reach: float,
+    thick: float,
+    square: float,
+    wall: float,
+    paint: Paint,
+    mirror: str = "",
+) -> Part:
     """A handle towards +x from height `high` to `low`; `square` of 1 is a half-ellipse, smaller ones grow corners."""
     sink = min(wall, 0.8 * thick)
     top, bottom = (radius_at(outline, high) - sink, high), (radius_at(outline, low) - sink, low)
@@ -289,6 +407,7 @@ def _handle(outline: np.ndarray, high: float, low: float, reach: float, thick: f
     for angle in np.linspace(0, pi, 8):
         share = 0.5 + 0.5 * np.sign(cos(angle)) * abs(cos(angle)) ** square
         out = max(sin(angle), 0.0) ** square if 0 < angle < pi - 1e-6 else 0.0
-        points.append((share * top[0] + (1 - share) * bottom[0] + reach * out, share * top[1] + (1 - share) * bottom[1],
-                       0))
+        points.append(
+            (share * top[0] + (1 - share) * bottom[0] + reach * out, share * top[1] + (1 - share) * bottom[1], 0)
+        )
     return tube(points, thick, end_radius=thick * 0.9, mirror=mirror, paint=paint)
