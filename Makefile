@@ -25,7 +25,7 @@ finished = test -d $(RUNS)/$(1) || { echo "this stage is not at its end: give th
 help:
 	@echo "make demo        install, then turn $(PHOTO) into $(MESH) and demo/turntable.webp"
 	@echo "make test        install what tests need, then lint, check types and run all tests"
-	@echo "make lint        ruff"
+	@echo "make lint        ruff: rules and format"
 	@echo "make typecheck   mypy"
 	@echo "make benchmark   speed and validity of the shape generator, quality of pipelines/mini"
 	@echo "make recipe      train pipelines/mini anew, every stage, on one large GPU (docs/recipe.md)"
@@ -61,6 +61,7 @@ test: lint typecheck
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
 
 typecheck: $(VENV)/installed-test
 	$(VENV)/bin/mypy
