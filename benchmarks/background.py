@@ -6,7 +6,7 @@
 
 Forty rendered objects, of eight kinds, stand before backdrops of five kinds (`background_scenes.py`); every photo,
 shape and noise comes from `--number`, which is 0 for the table in docs/photos.md. The weights of
-triplane3d/pipelines/background/segmentation.py were fitted on other numbers. A mask is wrong where its intersection
+triplane3d/images/background/segmentation.py were fitted on other numbers. A mask is wrong where its intersection
 over union with the object is below 0.85. `--photos` takes a folder of photos that are cut out already (RGBA) and sets
 each of them before each kind of backdrop.
 """
@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from triplane3d.geometry.render import contact_sheet
-from triplane3d.pipelines.background import Matte, remove_background
+from triplane3d.images.background import Matte, remove_background
 
 WRONG = 0.85
 SEE_THROUGH = "show through"

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from PIL import Image
 from scipy import ndimage
 
-from triplane3d.data.shapes import FAMILIES, HELD_OUT_SEED, Views, draw_shapes, render_views, sample_surface
+from triplane3d.data.procedural import FAMILIES, HELD_OUT_SEED, Views, draw_shapes, render_views, sample_surface
 from triplane3d.geometry.color import lab_from_srgb
 
 BACKDROPS = ("plain", "gradient", "shadow", "grain", "texture")

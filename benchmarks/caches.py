@@ -17,7 +17,7 @@ from diffusers.hooks.taylorseer_cache import TaylorSeerCacheConfig
 from pipeline import grids, inside, load, mean_iou, seed
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.data.shapes import FAMILIES
+from triplane3d.data.procedural import FAMILIES
 from triplane3d.evaluation.benchmark import time_calls
 from triplane3d.evaluation.cases import held_out_cases
 from triplane3d.models.attention import TriplaneAttnProcessor

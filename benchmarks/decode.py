@@ -34,10 +34,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.data.shapes import FAMILIES
+from triplane3d.data.procedural import FAMILIES
 from triplane3d.evaluation.cases import held_out_cases
-from triplane3d.geometry.isosurface import Samples, evaluate_grid, extract_surface
-from triplane3d.geometry.marching import surface_of_grid
+from triplane3d.geometry.isosurface.extraction import Samples, evaluate_grid, extract_surface
+from triplane3d.geometry.isosurface.marching import surface_of_grid
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.models.embeddings import PLANE_AXES
 from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder

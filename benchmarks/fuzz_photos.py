@@ -29,8 +29,8 @@ import torch
 import typer
 from PIL import Image, ImageCms
 
-from triplane3d.pipelines.image_processor import Triplane3DImageProcessor
-from triplane3d.pipelines.photo import DAMAGE
+from triplane3d.images.image_processor import Triplane3DImageProcessor
+from triplane3d.images.reading import DAMAGE
 
 # Seconds of processor time, which another program on the machine does not stretch; and a limit on the clock's.
 SECONDS, PATIENCE = 10.0, 60.0

@@ -21,7 +21,7 @@ import torch
 import typer
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.data.shapes import FAMILIES
+from triplane3d.data.procedural import FAMILIES
 from triplane3d.evaluation.benchmark import time_calls
 from triplane3d.evaluation.cases import Case, held_out_cases
 from triplane3d.geometry.isosurface import extract_surface

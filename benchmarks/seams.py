@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.data.shapes import FAMILIES
+from triplane3d.data.procedural import FAMILIES
 from triplane3d.evaluation.cases import Case, held_out_cases
 from triplane3d.models.triplane import TriplaneField
 

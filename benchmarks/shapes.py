@@ -19,7 +19,14 @@ import typer
 from einops import repeat
 from scipy import ndimage
 
-from triplane3d.data.shapes import FAMILIES, HOLDOUT_FAMILIES, ShapeBatch, draw_shapes, sample_labels, sample_surface
+from triplane3d.data.procedural import (
+    FAMILIES,
+    HOLDOUT_FAMILIES,
+    ShapeBatch,
+    draw_shapes,
+    sample_labels,
+    sample_surface,
+)
 
 FILL = (0.002, 0.5)
 REACH = 1.05

@@ -24,7 +24,7 @@ from triplane3d.data.shards import write_shard
 from triplane3d.evaluation.benchmark import time_calls
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.training import autoencoder, denoiser
-from triplane3d.training.encode import encode
+from triplane3d.training.latents import encode
 
 Lines = dict[str, list[dict[str, float]]]
 REUSE = 8

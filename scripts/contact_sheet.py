@@ -17,13 +17,13 @@ import typer
 from PIL import Image
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.durable import writing_file
 from triplane3d.errors import errors_as_sentences
 from triplane3d.evaluation.cases import TWO_SIDES, mesh_cases
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES
 from triplane3d.geometry.cameras import Camera, orbit
 from triplane3d.geometry.render import contact_sheet, framing_distance, render
 from triplane3d.pipelines.loading import check_saved
+from triplane3d.storage.durable import writing_file
 
 
 def main(

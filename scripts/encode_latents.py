@@ -2,7 +2,7 @@
 
 from triplane3d.config import LatentsConfig, parse_config
 from triplane3d.errors import errors_as_sentences
-from triplane3d.training.encode import encode
+from triplane3d.training.latents import encode
 
 if __name__ == "__main__":
     with errors_as_sentences():

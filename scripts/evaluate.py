@@ -23,8 +23,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.data.shapes import HELD_OUT_SEED
-from triplane3d.durable import write_file
+from triplane3d.data.procedural import HELD_OUT_SEED
 from triplane3d.errors import errors_as_sentences
 from triplane3d.evaluation.cases import MESH_SUFFIXES, TWO_SIDES, Case, family_groups, held_out_cases, mesh_cases
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES, photo_suite, worst_photo
@@ -36,6 +35,7 @@ from triplane3d.evaluation.summary import generalization
 from triplane3d.evaluation.variety import variety_suite
 from triplane3d.evaluation.views import COUNTS, photos_around_meshes, photos_around_shapes, views_suite
 from triplane3d.pipelines.loading import check_saved
+from triplane3d.storage.durable import write_file
 
 OF_ALL = ("selftest", "autoencoder", "retrieval", "variety", "steps")
 SUITES = ("selftest", "autoencoder", "image", "retrieval", "variety", "steps", "views", "all")

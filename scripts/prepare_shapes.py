@@ -19,13 +19,13 @@ import torch
 
 from triplane3d.config import ShapesConfig, parse_config, save_config
 from triplane3d.config.loading import defaults, flatten, read_saved
-from triplane3d.data.shapes import FAMILIES, HELD_OUT_SEED, HOLDOUT_FAMILIES
+from triplane3d.data.procedural import FAMILIES, HELD_OUT_SEED, HOLDOUT_FAMILIES
 from triplane3d.data.shards import write_shard
-from triplane3d.data.tensor_files import open_tensors
-from triplane3d.durable import remove_temporaries
 from triplane3d.errors import errors_as_sentences
-from triplane3d.locks import lock_folder
 from triplane3d.signals import SIGNALS, Stopped, ignore_signals
+from triplane3d.storage.durable import remove_temporaries
+from triplane3d.storage.locks import lock_folder
+from triplane3d.storage.tensor_files import open_tensors
 
 # Evaluation draws its seeds from HELD_OUT_SEED on; validation must not be chosen on them.
 VALIDATION_SEED = HELD_OUT_SEED + 500_000_000

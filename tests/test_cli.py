@@ -94,7 +94,7 @@ def test_a_printable_file_has_the_size_axis_pieces_and_faces_asked_for(model: st
 
 
 def test_fewer_faces_without_libigl_are_refused_before_work(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triplane3d.geometry.simplify.igl", None)
+    monkeypatch.setattr("triplane3d.geometry.mesh.simplification.igl", None)
     result = run("generate", image, "--faces", 1000)
     assert result.exit_code == 2 and "loading" not in result.stderr
     assert result.stderr.startswith("error: --faces 1000: fewer faces need libigl: pip install 'triplane3d[mesh]'")
@@ -272,7 +272,7 @@ def test_a_stop_leaves_no_half_file(model: str, image: Path, tmp_path: Path, mon
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("triplane3d.durable.os.replace", stop)
+    monkeypatch.setattr("triplane3d.storage.durable.os.replace", stop)
     result = run("generate", image, "--model", model, "-o", tmp_path / "out" / "block.glb")
     assert result.exit_code == 130 and "stopped at" in result.stderr
     assert not list((tmp_path / "out").iterdir())

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from triplane3d import durable
-from triplane3d.durable import write_file, writing_file, writing_folder
+from triplane3d.storage import durable
+from triplane3d.storage.durable import write_file, writing_file, writing_folder
 
 STEPS = ["replace", "fsync", "chmod", "rename"]
 
@@ -101,7 +101,7 @@ def test_a_killed_writer_leaves_the_old_file_and_the_next_one_cleans_up(tmp_path
     target.write_bytes(b"old")
     program = (
         "import os, signal, sys\n"
-        "from triplane3d.durable import writing_file\n"
+        "from triplane3d.storage.durable import writing_file\n"
         "with writing_file(sys.argv[1]) as partial:\n"
         "    partial.write_bytes(b'half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -118,7 +118,7 @@ def test_a_folder_whose_replacement_was_killed_gets_its_name_back(tmp_path: Path
     program = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from triplane3d.durable import writing_folder\n"
+        "from triplane3d.storage.durable import writing_folder\n"
         "rename = Path.rename\n"
         "def rename_and_die(path, target):\n"
         "    rename(path, target)\n"

@@ -15,6 +15,7 @@ from PIL import Image
 from triplane3d import TriplaneReconstructor, TriplaneTransformer
 from triplane3d.config import RunConfig, load_config
 from triplane3d.convert.checkpoint import read_settings
+from triplane3d.images.reading import decode_photo
 from triplane3d.limits import (
     LIMITS,
     check_config,
@@ -24,7 +25,6 @@ from triplane3d.limits import (
     read_weights_header,
     read_yaml,
 )
-from triplane3d.pipelines.photo import decode_photo
 
 ROOT = Path(__file__).parents[1]
 

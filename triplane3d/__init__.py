@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from triplane3d.geometry.cameras import Camera
     from triplane3d.geometry.isosurface import extract_surface
     from triplane3d.geometry.mesh import Mesh
+    from triplane3d.images.image_processor import Triplane3DImageProcessor
     from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
     from triplane3d.models.radiance import TriplaneRadianceField
     from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
     from triplane3d.models.transformer_triplane import TriplaneTransformer
     from triplane3d.models.triplane import TriplaneField
-    from triplane3d.pipelines.image_processor import Triplane3DImageProcessor
     from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
     from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
     from triplane3d.pipelines.pipeline_triplane_reconstruction import (
@@ -50,7 +50,7 @@ _HOMES = {
     "AutoencoderKLTriplane": "triplane3d.models.autoencoder_kl_triplane",
     "Camera": "triplane3d.geometry.cameras",
     "Mesh": "triplane3d.geometry.mesh",
-    "Triplane3DImageProcessor": "triplane3d.pipelines.image_processor",
+    "Triplane3DImageProcessor": "triplane3d.images.image_processor",
     "Triplane3DPipeline": "triplane3d.pipelines.pipeline_triplane3d",
     "Triplane3DPipelineOutput": "triplane3d.pipelines.pipeline_output",
     "TriplaneField": "triplane3d.models.triplane",

@@ -17,7 +17,7 @@ from pipelines.tiny_pipeline import photo
 from triplane3d.cli import generate, main
 from triplane3d.errors import is_out_of_memory
 from triplane3d.geometry.isosurface import extract_surface
-from triplane3d.pipelines.photo import decode_photo
+from triplane3d.images.reading import decode_photo
 
 ROOT = Path(__file__).parents[2]
 CPU_ALLOCATION = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
@@ -134,7 +134,7 @@ def test_a_full_disk(script: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path
         path.parent.mkdir(exist_ok=True)
         path.touch()
 
-    monkeypatch.setattr("triplane3d.geometry.mesh.write_file", write)
+    monkeypatch.setattr("triplane3d.geometry.mesh.mesh.write_file", write)
     result = script(None, None)
     assert result.exit_code == 1
     place = Path("meshes") / "0.glb"
@@ -193,7 +193,7 @@ def test_memory_that_runs_out_while_a_photo_is_unpacked_is_not_damage(
     def refuse(*_: object) -> None:
         raise RuntimeError(CPU_ALLOCATION)
 
-    monkeypatch.setattr("triplane3d.pipelines.photo._bytes_to_rgba", refuse)
+    monkeypatch.setattr("triplane3d.images.reading._bytes_to_rgba", refuse)
     with pytest.raises(ValueError, match="block.png cannot be unpacked in the memory that is free"):
         decode_photo(image)
 

@@ -36,7 +36,7 @@ from transformers import CLIPVisionModel, Dinov2Model
 
 from triplane3d import AutoencoderKLTriplane, Triplane3DPipeline, TriplaneTransformer
 from triplane3d.convert.direct3d import convert_direct3d
-from triplane3d.pipelines.image_processor import IMAGE_STATISTICS
+from triplane3d.images.image_processor import IMAGE_STATISTICS
 
 Converted = tuple[AutoencoderKLTriplane, TriplaneTransformer]
 

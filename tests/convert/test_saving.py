@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from triplane3d.convert.saving import Entry, save_weights
-from triplane3d.durable import writing_folder
 from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.storage.durable import writing_folder
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from triplane3d.data.shapes import draw_shapes
+from triplane3d.data.procedural import draw_shapes
 from triplane3d.data.shards import ShardDataset, write_shard
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from triplane3d.data.shapes import HELD_OUT_SEED
+from triplane3d.data.procedural import HELD_OUT_SEED
 from triplane3d.data.streams import Programs, ShapeStream, pick, some
 
 FAMILIES = ("rocket", "car")

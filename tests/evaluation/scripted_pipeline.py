@@ -9,7 +9,7 @@ from PIL import Image
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.evaluation.cases import Case
-from triplane3d.geometry.field import Field
+from triplane3d.geometry.fields import Field
 from triplane3d.pipelines.calls import Calls, DenoisingState
 
 Answer = Callable[..., Field]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from triplane3d.evaluation.bars import BARS, Bar, format_verdicts, judge_bars
+from triplane3d.evaluation.criteria import BARS, Bar, format_verdicts, judge_bars
 from triplane3d.evaluation.self_test import Agreement
 from triplane3d.evaluation.summary import Estimate, Row
 

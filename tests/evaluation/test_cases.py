@@ -7,7 +7,7 @@ import pytest
 import torch
 import trimesh
 
-from triplane3d.data.shapes import FAMILIES, HELD_OUT_SEED
+from triplane3d.data.procedural import FAMILIES, HELD_OUT_SEED
 from triplane3d.evaluation.baselines import inflated_silhouette
 from triplane3d.evaluation.cases import Case, family_groups, held_out_cases, in_frame, mesh_cases
 from triplane3d.evaluation.shape_metrics import uniform_points, volume_iou

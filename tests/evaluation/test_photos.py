@@ -12,7 +12,7 @@ from triplane3d.evaluation.photos import photo_suite, silhouette_iou, touches_wa
 from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.render import render
-from triplane3d.pipelines.image_processor import frame_foreground
+from triplane3d.images.image_processor import frame_foreground
 
 
 def test_a_mesh_fits_its_own_silhouette_and_not_that_of_another() -> None:

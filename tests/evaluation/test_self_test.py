@@ -5,9 +5,9 @@ import pytest
 import trimesh
 from evaluation.scripted_pipeline import ball
 
-from triplane3d.evaluation.bars import judge_bars
 from triplane3d.evaluation.baselines import on_grid
 from triplane3d.evaluation.cases import Case, mesh_cases
+from triplane3d.evaluation.criteria import judge_bars
 from triplane3d.evaluation.self_test import TABLE, agreements, self_test
 from triplane3d.evaluation.shape_metrics import Solid, compare_surfaces, volume_iou
 from triplane3d.evaluation.suites import score

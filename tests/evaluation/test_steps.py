@@ -3,9 +3,9 @@
 import pytest
 from evaluation.scripted_pipeline import ScriptedPipeline, ball
 
-from triplane3d.data.shapes import FAMILIES
-from triplane3d.evaluation.bars import judge_bars
+from triplane3d.data.procedural import FAMILIES
 from triplane3d.evaluation.cases import Case, held_out_cases
+from triplane3d.evaluation.criteria import judge_bars
 from triplane3d.evaluation.steps import steps_suite
 
 

@@ -5,7 +5,7 @@ import torch
 from pipelines.tiny_pipeline import build_tiny
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.data.shapes import FAMILIES
+from triplane3d.data.procedural import FAMILIES
 from triplane3d.evaluation.cases import Case, held_out_cases, procedural_cases
 from triplane3d.evaluation.suites import Bank, autoencoder_suite, generate, image_features, image_suite, others
 from triplane3d.evaluation.summary import format_table

@@ -6,13 +6,13 @@ import pytest
 import torch
 from evaluation.scripted_pipeline import ScriptedPipeline, ball
 
-from triplane3d.data.shapes import FAMILIES
+from triplane3d.data.procedural import FAMILIES
 from triplane3d.evaluation.cases import Case, held_out_cases
 from triplane3d.evaluation.shape_metrics import Solid
 from triplane3d.evaluation.summary import Estimate
 from triplane3d.evaluation.variety import variety_suite
 from triplane3d.geometry.cameras import Camera
-from triplane3d.geometry.field import Field
+from triplane3d.geometry.fields import Field
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import trimesh
 from evaluation.scripted_pipeline import ScriptedPipeline, ball
 from PIL import Image
 
-from triplane3d.data.shapes import FAMILIES
+from triplane3d.data.procedural import FAMILIES
 from triplane3d.evaluation.cases import Case, held_out_cases, mesh_cases
 from triplane3d.evaluation.views import AZIMUTHS, photos_around_meshes, photos_around_shapes, views_suite
 

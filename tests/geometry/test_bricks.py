@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from triplane3d.geometry.bricks import Bricks, Lattice, _ask_nodes
-from triplane3d.geometry.isosurface import Samples, extract_surface, extract_surfaces
+from triplane3d.geometry.isosurface.bricks import Bricks, Lattice, _ask_nodes
+from triplane3d.geometry.isosurface.extraction import Samples, extract_surface, extract_surfaces
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder
 

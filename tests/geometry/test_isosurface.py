@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from triplane3d.geometry.isosurface import evaluate_grid, extract_surface, surface_of_grid
+from triplane3d.geometry.isosurface.extraction import evaluate_grid, extract_surface, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
 
 CENTER = torch.tensor([0.13, -0.21, 0.08])

@@ -7,8 +7,8 @@ import pytest
 import trimesh
 from geometry.independent_readers import read_file, read_glb
 
-from triplane3d.geometry.mesh import SUFFIXES, Mesh
-from triplane3d.geometry.surface import normalize
+from triplane3d.geometry.mesh.mesh import SUFFIXES, Mesh
+from triplane3d.geometry.mesh.queries import normalize
 
 Y_UP, Z_UP = np.eye(3), np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # (x, y, z) → (x, -z, y)
 COLORED = (".glb", ".obj", ".ply")

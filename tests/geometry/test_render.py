@@ -11,8 +11,8 @@ from PIL import Image
 from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.color import linear_from_srgb
 from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.mesh.queries import normalize
 from triplane3d.geometry.render import contact_sheet, framing_distance, render, save_turntable, turntable
-from triplane3d.geometry.surface import normalize
 
 
 def ball(radius: float = 1.0, center=(0.0, 0.0, 0.0), color=None, subdivisions: int = 5) -> Mesh:

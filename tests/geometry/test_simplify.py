@@ -5,10 +5,10 @@ import pytest
 import torch
 import trimesh
 
-from triplane3d.geometry import simplify as module
 from triplane3d.geometry.isosurface import extract_surface
 from triplane3d.geometry.mesh import Mesh
-from triplane3d.geometry.simplify import simplify
+from triplane3d.geometry.mesh import simplification as module
+from triplane3d.geometry.mesh.simplification import simplify
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from triplane3d.geometry import surface
 from triplane3d.geometry.mesh import Mesh
-from triplane3d.geometry.surface import normalize, occupancy, sample_surface
+from triplane3d.geometry.mesh import queries as surface
+from triplane3d.geometry.mesh.queries import normalize, occupancy, sample_surface
 
 
 @pytest.fixture

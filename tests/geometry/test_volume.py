@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from triplane3d.geometry.cameras import Camera
-from triplane3d.geometry.volume import RadianceField, VolumeRendering, box_interval, march_rays, render_volume
+from triplane3d.geometry.render.volume import RadianceField, VolumeRendering, box_interval, march_rays, render_volume
 
 FIXTURE = Path(__file__).parent / "fixtures/triposr_render.safetensors"
 RED, BLUE = (1.0, 0.2, 0.0), (0.0, 0.1, 1.0)

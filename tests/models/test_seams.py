@@ -5,7 +5,7 @@ import torch
 from seams import autoencoded, contrast, smoothed
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.data.shapes import FAMILIES
+from triplane3d.data.procedural import FAMILIES
 from triplane3d.evaluation.cases import held_out_cases
 from triplane3d.models.seams import smooth_seams
 from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder

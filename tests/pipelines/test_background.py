@@ -23,7 +23,7 @@ from transformers import (
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 from transformers.models.vitmatte.image_processing_pil_vitmatte import VitMatteImageProcessorPil
 
-from triplane3d.pipelines.background import (
+from triplane3d.images.background import (
     MATTING_VARIABLE,
     check_background_removal,
     networks,

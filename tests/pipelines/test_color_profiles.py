@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageCms
 from pipelines.icc import decode, display_p3, encode, grey_gamma, press, profile, srgb_of_p3
 
-from triplane3d.pipelines import photo
-from triplane3d.pipelines.photo import decode_photo
+from triplane3d.images import reading as photo
+from triplane3d.images.reading import decode_photo
 
 VALUES = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
 EXPECTED = srgb_of_p3(VALUES / 255)

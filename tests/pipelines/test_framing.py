@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from triplane3d.pipelines.framing import frame_direct3d, frame_triposr
-from triplane3d.pipelines.image_processor import Triplane3DImageProcessor
+from triplane3d.images.framing import frame_direct3d, frame_triposr
+from triplane3d.images.image_processor import Triplane3DImageProcessor
 
 FIXTURES = Path(__file__).parents[1] / "convert" / "fixtures"
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from triplane3d.pipelines.image_processor import (
+from triplane3d.images.image_processor import (
     IMAGE_STATISTICS,
     Triplane3DImageProcessor,
     frame_foreground,

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from triplane3d.pipelines import photo
-from triplane3d.pipelines.photo import decode_photo, split_batch
+from triplane3d.images import reading as photo
+from triplane3d.images.reading import decode_photo, split_batch
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

@@ -11,7 +11,7 @@ from diffusers.guiders import ClassifierFreeGuidance
 from pipelines.tiny_pipeline import build_tiny_for_views, grids, photo, seeded
 
 from triplane3d import Camera, Triplane3DPipeline, TriplaneTransformer
-from triplane3d.pipelines.views import Views
+from triplane3d.images.views import Views
 
 FRONT, LEFT, BACK = photo(0), photo(1, size=60), photo(2, size=33)
 

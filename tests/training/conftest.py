@@ -30,7 +30,7 @@ def autoencoder(work) -> Path:
 
 @pytest.fixture(scope="session")
 def latents(work, autoencoder) -> Path:
-    from triplane3d.training.encode import encode
+    from triplane3d.training.latents import encode
 
     return encode(latents_config(work))
 

@@ -3,7 +3,7 @@
 import torch
 
 from triplane3d.config import AugmentConfig
-from triplane3d.training.augment import augment_views, premultiply
+from triplane3d.images.augmentation import augment_views, premultiply
 
 NONE = AugmentConfig(brightness=0, contrast=0, color=0, scale=0, shift=0, blur=0, noise=0)
 

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from test_run import config, fit
 
 from triplane3d.config import AutoencoderConfig, load_config
-from triplane3d.training.checkpoints import changed_settings, checkpoints
-from triplane3d.training.run import start
+from triplane3d.training.checkpointing import changed_settings, checkpoints
+from triplane3d.training.trainer import start
 
 
 def with_rate(settings: AutoencoderConfig, lr: float) -> AutoencoderConfig:

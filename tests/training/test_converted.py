@@ -12,7 +12,7 @@ from tiny_stages import ROOT
 from triplane3d.config import DenoiserConfig, LatentsConfig, load_config
 from triplane3d.convert.direct3d import convert_direct3d
 from triplane3d.training.denoiser import train
-from triplane3d.training.encode import encode
+from triplane3d.training.latents import encode
 
 CONFIGS = ROOT / "configs" / "direct3d"
 

@@ -15,7 +15,7 @@ from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.training.denoiser import DenoiserObjective, train
-from triplane3d.training.encode import Latents
+from triplane3d.training.latents import Latents
 from triplane3d.training.sources import LatentPhotos
 
 

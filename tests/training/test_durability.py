@@ -21,11 +21,11 @@ from safetensors.torch import load_file
 from test_run import Plane, begin, config, fit
 from tiny_stages import ROOT, latents_config
 
-from triplane3d import locks
 from triplane3d.config import ShapesConfig, load_config
-from triplane3d.training.checkpoints import checkpoints, chosen_checkpoint
-from triplane3d.training.encode import encode
-from triplane3d.training.run import start
+from triplane3d.storage import locks
+from triplane3d.training.checkpointing import checkpoints, chosen_checkpoint
+from triplane3d.training.latents import encode
+from triplane3d.training.trainer import start
 
 NAMES = (
     "custom_checkpoint_0.pkl", "custom_checkpoint_1.pkl", "random_states_0.pkl", "optimizer.bin", "optimizer.pt",

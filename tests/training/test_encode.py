@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import save_file
 from tiny_stages import latents_config
 
-from triplane3d.data.shapes import draw_shapes, sample_surface
+from triplane3d.data.procedural import draw_shapes, sample_surface
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
-from triplane3d.training.encode import Latents, encode, latent_statistics
+from triplane3d.training.latents import Latents, encode, latent_statistics
 from triplane3d.training.losses import occupancy_iou
 from triplane3d.training.sources import LatentPhotos
 

@@ -14,7 +14,7 @@ from tiny_stages import latents_config
 from triplane3d import Triplane3DPipeline
 from triplane3d.config import DenoiserConfig, parse_config
 from triplane3d.training.denoiser import train
-from triplane3d.training.run import Run
+from triplane3d.training.trainer import Run
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "encoders.md").read_text()
@@ -24,7 +24,7 @@ SECTIONS = {heading: text for heading, text in re.findall(r"^## (.+?)\n(.*?)(?=^
 @pytest.fixture(scope="session")
 def mini(work, tmp_path_factory) -> Path:
     """A checkout's `pipelines/mini` and `configs/mini`, and a few shapes as mini's autoencoder sees them."""
-    from triplane3d.training.encode import encode
+    from triplane3d.training.latents import encode
 
     checkout = tmp_path_factory.mktemp("checkout")
     for folder in ("pipelines", "configs"):

@@ -13,7 +13,7 @@ from tiny_stages import autoencoder_config, denoiser_config, distill_config
 from torch import nn
 from torch.nn import functional
 
-from triplane3d.training import run as run_module
+from triplane3d.training import trainer as run_module
 from triplane3d.training.autoencoder import train as train_autoencoder
 from triplane3d.training.denoiser import train as train_denoiser
 from triplane3d.training.distill import train as train_distilled

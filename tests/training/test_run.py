@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from triplane3d.config import AutoencoderConfig, OptimConfig, RunConfig, ShapeDataConfig
-from triplane3d.training.run import Batches, Run, checkpoints, learning_rate, start
+from triplane3d.training.trainer import Batches, Run, checkpoints, learning_rate, start
 
 
 class Line(nn.Module):

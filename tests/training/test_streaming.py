@@ -8,12 +8,12 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from tiny_stages import autoencoder_config, denoiser_config
 
-from triplane3d.data.shapes import draw_shapes, sample_surface
+from triplane3d.data.procedural import draw_shapes, sample_surface
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.training import autoencoder as stage1
 from triplane3d.training import denoiser as stage3
-from triplane3d.training.run import checkpoints
 from triplane3d.training.sources import check_source, streamed_photos, streamed_surfaces
+from triplane3d.training.trainer import checkpoints
 
 STREAM = {"data.stream": True, "data.folder": None, "data.drawn": 4, "data.pool": 8, "data.validation": None,
           "run.batch_size": 4, "run.log_every": 1}  # fmt: skip

@@ -130,7 +130,7 @@ def generate(
         scratch = Path(resources.enter_context(TemporaryDirectory(prefix="triplane3d-")))
         cameras: list[Any] = []
         if views:
-            from triplane3d.pipelines.views import Views, split_view
+            from triplane3d.images.views import Views, split_view
 
             with errors_are_sentences():
                 cameras, images = map(list, zip(*map(split_view, images), strict=True))
@@ -150,12 +150,12 @@ def generate(
 
         import torch
 
-        from triplane3d.pipelines.background import check_background_removal
+        from triplane3d.images.background import check_background_removal
 
         with errors_are_sentences():
             check_mesh_options(up, size, faces)
             check_background_removal(background_removal)
-        doubts = logging.getLogger("triplane3d.pipelines.background")  # printed below, once
+        doubts = logging.getLogger("triplane3d.images.background")  # printed below, once
         resources.callback(doubts.setLevel, doubts.level)
         doubts.setLevel(logging.ERROR)
         pipe = load(model, device, dtype, variant=variant, revision=revision)

@@ -34,8 +34,8 @@ KeepLargest = Annotated[
 
 def check_mesh_options(up: Axis | None, size: float | None, faces: int | None) -> None:
     """Raise ValueError for options that cannot be met, before a mesh is made."""
-    from triplane3d.geometry.mesh_files import check_placement
-    from triplane3d.geometry.simplify import check_simplify
+    from triplane3d.geometry.mesh.files import check_placement
+    from triplane3d.geometry.mesh.simplification import check_simplify
 
     check_placement(up, size)
     if faces is not None:
@@ -47,7 +47,7 @@ def check_mesh_options(up: Axis | None, size: float | None, faces: int | None) -
 
 def finish_mesh(mesh: "Mesh", faces: int | None, keep_largest: bool) -> "Mesh":
     """The mesh with the pieces and the number of faces that were asked for."""
-    from triplane3d.geometry.simplify import simplify
+    from triplane3d.geometry.mesh.simplification import simplify
 
     mesh = mesh.remove_floaters(1.0) if keep_largest else mesh
     return mesh if faces is None else simplify(mesh, faces)

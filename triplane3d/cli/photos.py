@@ -59,7 +59,7 @@ def check_photos(photos: Sequence[Path]) -> None:
         fail("- is named twice, but standard input can be read once: save the photo as a file")
     for photo in photos:
         if photo != STANDARD_INPUT and not os.path.isfile(photo):
-            from triplane3d.pipelines.photo import find_photo
+            from triplane3d.images.reading import find_photo
 
             with errors_are_sentences():
                 find_photo(photo)  # says what is there instead

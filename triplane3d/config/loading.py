@@ -17,9 +17,9 @@ import yaml
 
 from triplane3d.config.schema import SCRIPTS
 from triplane3d.config.values import convert, describe
-from triplane3d.durable import write_file
 from triplane3d.errors import fail, not_there, sentence
 from triplane3d.limits import read_yaml
+from triplane3d.storage.durable import write_file
 
 T = TypeVar("T")
 

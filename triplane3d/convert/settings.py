@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from triplane3d.arguments import check_number, check_whole
 from triplane3d.limits import LIMITS
-from triplane3d.pipelines.arguments import check_number, check_whole
 
 MOST, MOST_LAYERS = LIMITS["width"].most, LIMITS["layers"].most
 

@@ -20,10 +20,10 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from triplane3d.data.shapes import ShapeBatch, Views, draw_shapes, render_views, sample_labels, sample_surface
-from triplane3d.data.tensor_files import open_tensors
-from triplane3d.durable import writing_file
+from triplane3d.data.procedural import ShapeBatch, Views, draw_shapes, render_views, sample_labels, sample_surface
 from triplane3d.models.pixels import resize_square
+from triplane3d.storage.durable import writing_file
+from triplane3d.storage.tensor_files import open_tensors
 
 Sample = dict[str, Tensor]
 

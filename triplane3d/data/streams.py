@@ -15,8 +15,8 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from triplane3d.data.procedural import HELD_OUT_SEED, ShapeBatch, draw_unframed
 from triplane3d.data.seeds import stream
-from triplane3d.data.shapes import HELD_OUT_SEED, ShapeBatch, draw_unframed
 from triplane3d.data.shards import Sample
 from triplane3d.signals import ignore_signals
 

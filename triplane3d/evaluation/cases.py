@@ -18,7 +18,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from triplane3d.data.shapes import (
+from triplane3d.data.procedural import (
     FAMILIES,
     HELD_OUT_SEED,
     HOLDOUT_FAMILIES,

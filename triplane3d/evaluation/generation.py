@@ -10,7 +10,7 @@ from PIL import Image
 
 from triplane3d.evaluation.cases import Case, batches
 from triplane3d.evaluation.shape_metrics import Solid
-from triplane3d.geometry.field import Field
+from triplane3d.geometry.fields import Field
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 
 Progress = Callable[[str], object]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from triplane3d.evaluation.bars import format_verdicts, judge_bars
+from triplane3d.evaluation.criteria import format_verdicts, judge_bars
 from triplane3d.evaluation.self_test import Agreement
 from triplane3d.evaluation.summary import Estimate, Row, format_table, margins
 

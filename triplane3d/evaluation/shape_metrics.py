@@ -33,7 +33,7 @@ from scipy.spatial import cKDTree
 
 from triplane3d.evaluation.visibility import visible
 from triplane3d.geometry.cameras import Camera
-from triplane3d.geometry.isosurface import Field, evaluate_grid, surface_of_grid
+from triplane3d.geometry.isosurface.extraction import Field, evaluate_grid, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
 
 Occupancy = Callable[[Float[np.ndarray, "points 3"]], Bool[np.ndarray, " points"]]

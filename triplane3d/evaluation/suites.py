@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from triplane3d.data.shapes import draw_shapes
+from triplane3d.data.procedural import draw_shapes
 from triplane3d.evaluation.alignment import aligned_scores
 from triplane3d.evaluation.baselines import (
     bounding_ellipsoid,

@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from PIL import Image
 
-from triplane3d.data.shapes import HELD_OUT_SEED, Views, draw_shapes, render_views, sample_surface
+from triplane3d.data.procedural import HELD_OUT_SEED, Views, draw_shapes, render_views, sample_surface
 from triplane3d.evaluation.cases import BATCH, Case, as_picture
 from triplane3d.evaluation.generation import Pose, Progress, solids
 from triplane3d.evaluation.shape_metrics import intersection_over_union, uniform_points

@@ -12,7 +12,7 @@ from torch import Tensor
 from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.render import render, save_turntable, turntable
-from triplane3d.pipelines.background import Matte
+from triplane3d.images.background import Matte
 
 VIEWS = ("turntable", "still", "depth", "normal")
 

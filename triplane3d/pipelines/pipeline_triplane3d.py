@@ -17,13 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from triplane3d.geometry.isosurface import evaluate_grid, extract_surfaces
-from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
-from triplane3d.models.image_encoder import check_width, image_tokens, own_image_size
-from triplane3d.models.transformer_triplane import TriplaneTransformer
-from triplane3d.models.triplane import TriplaneField
-from triplane3d.models.weights import check_encoder
-from triplane3d.pipelines.arguments import (
+from triplane3d.arguments import (
     check_attention_kwargs,
     check_callback,
     check_changed,
@@ -32,10 +26,17 @@ from triplane3d.pipelines.arguments import (
     check_tensor,
     check_whole,
 )
-from triplane3d.pipelines.background import check_background_removal
+from triplane3d.geometry.isosurface import evaluate_grid, extract_surfaces
+from triplane3d.images.background import check_background_removal
+from triplane3d.images.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
+from triplane3d.images.views import View, Views, in_order
+from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.image_encoder import check_width, image_tokens, own_image_size
+from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.models.triplane import TriplaneField
+from triplane3d.models.weights import check_encoder
 from triplane3d.pipelines.calls import Calls, DenoisingState, DenoisingStateMixin
 from triplane3d.pipelines.guidance import GuidedPrediction, scheduler_manners
-from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
 from triplane3d.pipelines.loading import absent_components, embedded_pipeline
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
 from triplane3d.pipelines.noise_levels import check_noise_levels, check_spacing, ends_of_steps, set_noise_levels
@@ -43,7 +44,6 @@ from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_MESHES, MAX_RESOLUTION, PRESETS, check_presets
 from triplane3d.pipelines.saved import saved_variant
 from triplane3d.pipelines.sharing import SharedByCard
-from triplane3d.pipelines.views import View, Views, in_order
 
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "latent")
 

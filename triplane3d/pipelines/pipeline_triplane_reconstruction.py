@@ -12,18 +12,18 @@ from diffusers import DiffusionPipeline
 from jaxtyping import Float
 from torch import Tensor
 
+from triplane3d.arguments import check_number, check_tensor, check_whole
 from triplane3d.geometry.cameras import Camera, orbit
 from triplane3d.geometry.color import linear_from_srgb
-from triplane3d.geometry.field import BrickValues
+from triplane3d.geometry.fields import BrickValues
 from triplane3d.geometry.isosurface import evaluate_grid, extract_surface
 from triplane3d.geometry.mesh import Mesh
-from triplane3d.geometry.volume import VolumeRendering, render_volume
+from triplane3d.geometry.render.volume import VolumeRendering, render_volume
+from triplane3d.images.background import check_background_removal
+from triplane3d.images.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
 from triplane3d.models.radiance import TriplaneRadianceField
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
-from triplane3d.pipelines.arguments import check_number, check_tensor, check_whole
-from triplane3d.pipelines.background import check_background_removal
 from triplane3d.pipelines.calls import Calls, ReconstructionState
-from triplane3d.pipelines.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_RESOLUTION, check_presets
 from triplane3d.pipelines.saved import saved_variant

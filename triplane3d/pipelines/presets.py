@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from triplane3d.pipelines.arguments import check_number, check_whole
+from triplane3d.arguments import check_number, check_whole
 
 # The largest grid a mesh may come from, in cells along an edge, and the largest handed out itself: its values are 4 GB.
 MAX_RESOLUTION = 2048

@@ -9,7 +9,7 @@ import torch
 from diffusers.configuration_utils import FrozenDict
 from huggingface_hub import ModelCard
 
-from triplane3d.durable import write_file
+from triplane3d.storage.durable import write_file
 
 logger = logging.getLogger(__name__)
 

@@ -20,13 +20,13 @@ from triplane3d.data.shards import ShardDataset
 from triplane3d.data.streams import ShapeStream
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.triplane import TriplaneField
-from triplane3d.training.checkpoints import warn
+from triplane3d.training.checkpointing import warn
 from triplane3d.training.growth import grown_autoencoder
 from triplane3d.training.inputs import check_model, check_pipeline
 from triplane3d.training.losses import normal_loss, occupancy_iou, occupancy_loss, tetrahedra
 from triplane3d.training.pictures import contact_sheet
-from triplane3d.training.run import Run, gather, start
 from triplane3d.training.sources import check_source, streamed_surfaces
+from triplane3d.training.trainer import Run, gather, start
 
 SLOPE = 2 / 128
 """How far about a point its slope is asked for, in world units: a voxel of a 128³ grid."""

@@ -22,26 +22,26 @@ from transformers import AutoConfig, PreTrainedModel
 
 from triplane3d.config import DenoiserConfig, FlowConfig, LatentDataConfig, ViewsConfig
 from triplane3d.data.shards import ShardDataset
+from triplane3d.images.augmentation import augment_views, premultiply
+from triplane3d.images.image_processor import (
+    FOREGROUND_RATIO,
+    Triplane3DImageProcessor,
+    normalize_framed,
+)
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens, freeze_unused, image_tokens, token_width
 from triplane3d.models.pixels import resize_square
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.weights import check_finite, load_encoder
-from triplane3d.pipelines.image_processor import (
-    FOREGROUND_RATIO,
-    Triplane3DImageProcessor,
-    normalize_framed,
-)
 from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
-from triplane3d.training.augment import augment_views, premultiply
 from triplane3d.training.growth import grown_transformer
 from triplane3d.training.inputs import check_model, check_pipeline
 from triplane3d.training.losses import drop_condition, occupancy_iou
 from triplane3d.training.noise import noise_path
 from triplane3d.training.pictures import contact_sheet
-from triplane3d.training.run import Run, gather, start
 from triplane3d.training.sources import check_source, held_out_photos, latents_and_photos
+from triplane3d.training.trainer import Run, gather, start
 
 PIPELINE_SETTINGS = (
     "foreground_ratio",

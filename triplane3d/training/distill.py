@@ -21,21 +21,21 @@ from torch.func import functional_call
 
 from triplane3d.config import DistillConfig
 from triplane3d.data.shards import ShardDataset
-from triplane3d.durable import writing_folder
+from triplane3d.images.augmentation import augment_views
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.weights import load_encoder
 from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
-from triplane3d.training.augment import augment_views
+from triplane3d.storage.durable import writing_folder
 from triplane3d.training.denoiser import PIPELINE_SETTINGS, check_views, choose_views, normalize, validate
 from triplane3d.training.flow_map import Conditions, Lecturer, Lessons, Velocity, guided_velocity
 from triplane3d.training.growth import grown_transformer
 from triplane3d.training.inputs import check_model, check_pipeline
 from triplane3d.training.precision import check_precision
-from triplane3d.training.run import Run, start
 from triplane3d.training.sources import check_source, held_out_photos, latents_and_photos
+from triplane3d.training.trainer import Run, start
 
 
 class FlowMapObjective(nn.Module):

@@ -6,12 +6,12 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from triplane3d.config import LatentDataConfig, ShapeDataConfig, StreamConfig
-from triplane3d.data.shapes import FAMILIES, HOLDOUT_FAMILIES, ShapeBatch
+from triplane3d.data.procedural import FAMILIES, HOLDOUT_FAMILIES, ShapeBatch
 from triplane3d.data.shards import Sample, ShardDataset, sample_shapes
 from triplane3d.data.streams import Make, ShapeStream, Visit, pick, some
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
-from triplane3d.training.encode import Latents, encode_surface, latent_statistics
 from triplane3d.training.inputs import check_files
+from triplane3d.training.latents import Latents, encode_surface, latent_statistics
 
 
 def check_source(data: ShapeDataConfig | LatentDataConfig, *folders: str) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from triplane3d.data.shapes.parts import Part, box, capsule, cylinder, ellipsoid, prism, revolve, torus, tube
-from triplane3d.data.shapes.program import ShapeBatch
+from triplane3d.data.procedural.parts import Part, box, capsule, cylinder, ellipsoid, prism, revolve, torus, tube
+from triplane3d.data.procedural.program import ShapeBatch
 
 STAR = [
     (0, 1),

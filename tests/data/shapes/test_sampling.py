@@ -5,7 +5,7 @@ from math import pi
 import pytest
 import torch
 
-from triplane3d.data.shapes import (
+from triplane3d.data.procedural import (
     FAMILIES,
     HOLDOUT_FAMILIES,
     ShapeBatch,
@@ -16,7 +16,7 @@ from triplane3d.data.shapes import (
     sample_labels,
     sample_surface,
 )
-from triplane3d.data.shapes.parts import Paint, box, capsule, ellipsoid
+from triplane3d.data.procedural.parts import Paint, box, capsule, ellipsoid
 from triplane3d.geometry.cameras import fit_distance
 
 

@@ -1,0 +1,41 @@
+"""The same surface with fewer faces, by quadric error metrics (Garland and Heckbert, 1997; libigl's `qslim`)."""
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from triplane3d.geometry.mesh.mesh import Mesh
+
+try:
+    import igl
+except ImportError:  # the `mesh` extra
+    igl = None
+
+
+def check_simplify(faces: int) -> None:
+    """Raise ValueError where `faces` cannot be reached, ImportError where libigl is not installed."""
+    if faces < 4:
+        raise ValueError(f"faces must be at least 4, those of a tetrahedron; got {faces}")
+    if igl is None:
+        raise ImportError("fewer faces need libigl: pip install 'triplane3d[mesh]'")
+
+
+def simplify(mesh: Mesh, faces: int) -> Mesh:
+    """A mesh of at most `faces` faces: edges are collapsed where that moves the surface least.
+
+    The surface stays closed, wound outwards and in as many pieces, so a mesh of many pieces may keep more faces: each
+    piece needs four, one with handles more. A vertex takes the colour of the nearest vertex of `mesh`. A mesh that has
+    no more than `faces` faces is returned as it is.
+
+    Errors: ValueError for fewer than 4 faces or a surface that is not closed; ImportError without libigl.
+    """
+    check_simplify(faces)
+    if len(mesh.faces) <= faces:
+        return mesh
+    report = mesh.check()
+    if not (report.watertight and report.winding_consistent):  # libigl may never return from such a mesh
+        raise ValueError(f"only a closed, consistently wound surface can be simplified, this one has {report}")
+    vertices, corners, *_ = igl.qslim(mesh.vertices.astype(np.float64), np.asarray(mesh.faces), faces)
+    colors = None
+    if mesh.vertex_colors is not None:
+        colors = mesh.vertex_colors[cKDTree(mesh.vertices).query(vertices)[1]]
+    return Mesh(vertices, corners.astype(np.int64), colors)

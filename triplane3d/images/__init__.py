@@ -1,0 +1,1 @@
+"""Photos become pixel tensors: reading, background removal, framing, colour statistics."""

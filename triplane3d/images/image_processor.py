@@ -1,0 +1,224 @@
+"""A photo becomes what the image encoder sees: background removed, object centred in a square, resized, normalised.
+
+`prepare_rgba` is the one implementation; the pipeline sends decoded photos through it and the trainer rendered views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from triplane3d.arguments import check_number, check_whole
+from triplane3d.images.background import Matte, remove_background
+from triplane3d.images.framing import DIRECT3D_MARGIN, frame_direct3d, frame_triposr
+from triplane3d.images.reading import decode_photo, find_photo, split_batch
+from triplane3d.models.pixels import IMAGE_STATISTICS, resize_square
+
+FOREGROUND_RATIO = 0.85
+"""Share of the square that the object's longer side fills, unless a pipeline says otherwise; the shards' too."""
+
+FRAMINGS = ("centered", "direct3d", "triposr")
+"""Ways to make a square of a cut-out photo: `frame_foreground`, or exactly as a public checkpoint was trained."""
+
+Photo = str | PathLike | Image.Image | np.ndarray | Tensor
+
+
+def frame_foreground(
+    rgba: Float[Tensor, "batch 4 height width"], size: int, *, foreground_ratio: float = FOREGROUND_RATIO
+) -> Float[Tensor, "batch 4 size size"]:
+    """A square crop of `size` pixels about each object, premultiplied by alpha.
+
+    The longer side of the alpha's bounding box fills `foreground_ratio` of the square, its centre is the square's.
+    Whatever the square takes from beyond the photo is transparent. An alpha of zeros keeps the whole photo.
+    """
+    if not 0 < foreground_ratio <= 1:
+        raise ValueError(f"foreground_ratio is a share of the square in (0, 1], got {foreground_ratio}")
+    alpha = rgba[:, 3:4]
+    peak = alpha.amax(dim=(1, 2, 3), keepdim=True)
+    solid = (alpha > 0.5 * peak) | (peak == 0)
+    top, bottom = _extent(solid.any(dim=3)[:, 0])
+    left, right = _extent(solid.any(dim=2)[:, 0])
+
+    side = torch.maximum(bottom - top, right - left) / foreground_ratio
+    premultiplied = torch.cat([rgba[:, :3] * alpha, alpha], dim=1)
+    rows = _resampling_weights((top + bottom - side) / 2, side, rgba.shape[2], size, rgba.dtype)
+    columns = _resampling_weights((left + right - side) / 2, side, rgba.shape[3], size, rgba.dtype)
+    return rows[:, None] @ (premultiplied @ columns[:, None].mT)
+
+
+def prepare_rgba(
+    rgba: Float[Tensor, "batch 4 height width"],
+    image_size: int,
+    *,
+    foreground_ratio: float = FOREGROUND_RATIO,
+    background: float = 0.5,
+    statistics: str = "imagenet",
+    mask_channel: bool = True,
+) -> Float[Tensor, "batch channels image_size image_size"]:
+    """`pixel_values` for the image encoder from straight RGBA in 0..1: normalised RGB and, if asked for, the mask."""
+    framed = frame_foreground(rgba, image_size, foreground_ratio=foreground_ratio)
+    return normalize_framed(framed, background=background, statistics=statistics, mask_channel=mask_channel)
+
+
+def normalize_framed(
+    framed: Float[Tensor, "batch 4 size size"],
+    *,
+    background: float = 0.5,
+    statistics: str = "imagenet",
+    mask_channel: bool = True,
+) -> Float[Tensor, "batch channels size size"]:
+    """Premultiplied RGBA over a grey `background`, normalised; the mask, in 0..1, is the fourth channel."""
+    if statistics not in IMAGE_STATISTICS:
+        raise ValueError(f"statistics must be one of {sorted(IMAGE_STATISTICS)}, got {statistics!r}")
+    mean, std = (framed.new_tensor(values).view(3, 1, 1) for values in IMAGE_STATISTICS[statistics])
+    mask = framed[:, 3:4]
+    rgb = (framed[:, :3] + (1 - mask) * background - mean) / std
+    return torch.cat([rgb, mask], dim=1) if mask_channel else rgb
+
+
+@dataclass(frozen=True)
+class PreparedPhotos:
+    """What the encoder sees (`pixel_values`), the same squares as RGBA pictures, and how each mask came to be.
+
+    Framings of public checkpoints lay the object over their background: those pictures are opaque.
+    """
+
+    pixel_values: Float[Tensor, "batch channels size size"]
+    images: list[Image.Image]
+    mattes: list[Matte]
+
+
+class Triplane3DImageProcessor:
+    """Photos of any kind in, `pixel_values` out. Holds settings only, so it is rebuilt rather than saved."""
+
+    def __init__(
+        self,
+        image_size: int,
+        *,
+        foreground_ratio: float = FOREGROUND_RATIO,
+        background: float = 0.5,
+        statistics: str = "imagenet",
+        mask_channel: bool = True,
+        framing: str = "centered",
+    ) -> None:
+        check_whole("image_size", image_size, 1)
+        check_number("foreground_ratio", foreground_ratio, 0)
+        check_number("background", background, 0)
+        if not 0 < foreground_ratio <= 1 or background > 1:
+            raise ValueError(
+                f"foreground_ratio is a share in (0, 1] and background a grey in 0..1, got {foreground_ratio} and "
+                f"{background}"
+            )
+        if statistics not in IMAGE_STATISTICS:
+            raise ValueError(f"image_statistics must be one of {sorted(IMAGE_STATISTICS)}, got {statistics!r}")
+        if framing not in FRAMINGS:
+            raise ValueError(f"framing must be one of {FRAMINGS}, got {framing!r}")
+        self.framing = framing
+        self.image_size = image_size
+        self.foreground_ratio = foreground_ratio
+        self.background = background
+        self.statistics = statistics
+        self.mask_channel = mask_channel
+
+    @property
+    def filled(self) -> float:
+        """Share of the square that the object's longer side fills."""
+        return 1 / (1 + 2 * DIRECT3D_MARGIN) if self.framing == "direct3d" else self.foreground_ratio
+
+    def load(self, image: Photo | Sequence[Photo]) -> list[Float[Tensor, "4 height width"]]:
+        """Every photo of `image` (one, a list, or a batched array) as straight RGBA in 0..1, upright."""
+        return [decode_photo(photo) for photo in split_batch(image)]
+
+    def preprocess(self, image: Photo | Sequence[Photo], background_removal: str = "auto") -> PreparedPhotos:
+        """Load, find the object, frame it and normalise. Photos may differ in size and kind.
+
+        `background_removal` is the method of `remove_background`.
+        """
+        return self.prepare(self.cut_out(image, background_removal))
+
+    def cut_out(
+        self, image: Photo | Sequence[Photo], background_removal: str = "auto"
+    ) -> Iterator[tuple[Float[Tensor, "4 _ _"], Matte]]:
+        """Each photo, loaded when its turn comes, with the object's mask as its alpha."""
+        for index, photo in enumerate(split_batch(image)):
+            if isinstance(photo, str | PathLike):
+                name, rgba = str(photo), decode_photo(photo)
+            else:
+                name = f"image {index}"
+                try:
+                    rgba = decode_photo(photo)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from None
+            yield remove_background(rgba, method=background_removal, name=name)
+
+    def prepare(self, cutouts: Iterable[tuple[Float[Tensor, "4 _ _"], Matte]]) -> PreparedPhotos:
+        """Frame cut-out photos and normalise them."""
+        framed, mattes = [], []
+        for rgba, matte in cutouts:
+            framed.append(self._frame(rgba))
+            mattes.append(matte)
+        squares = torch.cat(framed)
+        pixel_values = normalize_framed(
+            squares, background=self.background, statistics=self.statistics, mask_channel=self.mask_channel
+        )
+        return PreparedPhotos(pixel_values, [_to_picture(square) for square in squares], mattes)
+
+    def _frame(self, rgba: Float[Tensor, "4 height width"]) -> Float[Tensor, "1 4 size size"]:
+        """The square, premultiplied; ways that lay the object over a background leave nothing clear."""
+        if self.framing == "centered":
+            return frame_foreground(rgba[None], self.image_size, foreground_ratio=self.foreground_ratio)
+        if self.framing == "direct3d":
+            square = frame_direct3d(rgba, background=self.background)
+        else:
+            square = frame_triposr(rgba, foreground_ratio=self.foreground_ratio, background=self.background)
+        size = (self.image_size, self.image_size)
+        return F.pad(resize_square(square[None], size), (0, 0, 0, 0, 0, 1), value=1.0)
+
+
+def check_photos(image: Photo | Sequence[Photo]) -> int:
+    """How many photos there are, each of a known kind and, where it is a path, there to be read."""
+    entries = split_batch(image)
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, Photo):
+            raise TypeError(f"image {index} must be a path, PIL image, array or tensor, got {type(entry).__name__}")
+        if isinstance(entry, str | PathLike):
+            find_photo(entry)
+    return len(entries)
+
+
+def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
+    """First and one past the last true entry of each row, as (batch, 1) floats."""
+    positions = torch.arange(occupied.shape[1], device=occupied.device)
+    first = torch.where(occupied, positions, occupied.shape[1]).amin(dim=1, keepdim=True)
+    last = torch.where(occupied, positions, -1).amax(dim=1, keepdim=True)
+    return first.float(), last.float() + 1
+
+
+def _resampling_weights(start: Tensor, side: Tensor, source: int, size: int, dtype: torch.dtype) -> Tensor:
+    """(batch, size, source) weights that resample [start, start + side] of `source` pixels to `size` pixels.
+
+    Each output pixel averages a window as wide as itself, but at least one source pixel: the area average when
+    shrinking (so nothing aliases), linear interpolation when growing. Pixels beyond the photo count as zero.
+    """
+    step = side / size
+    center = start + (torch.arange(size, device=start.device) + 0.5) * step
+    width = step.clamp_min(1.0)[..., None]
+    low, high = center[..., None] - width / 2, center[..., None] + width / 2
+    pixel = torch.arange(source, device=start.device, dtype=start.dtype)
+    overlap = torch.minimum(high, pixel + 1) - torch.maximum(low, pixel)
+    return (overlap.clamp_min(0) / width).to(dtype)
+
+
+def _to_picture(square: Float[Tensor, "4 size size"]) -> Image.Image:
+    """A premultiplied square as an ordinary straight-alpha RGBA picture."""
+    alpha = square[3:]
+    straight = torch.cat([square[:3] / alpha.clamp_min(1e-4), alpha]).clamp(0, 1)
+    return Image.fromarray((straight * 255).round().byte().permute(1, 2, 0).cpu().numpy(), mode="RGBA")
