@@ -25,7 +25,7 @@ from torch import Tensor
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from trimesh import Trimesh
 
-from triplane3d.evaluation.benchmark import time_calls
+from triplane3d.evaluation.timing import time_calls
 from triplane3d.geometry.isosurface.extraction import Found, Samples, color_at, evaluate_grid
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.models.image_encoder import image_tokens
