@@ -3,11 +3,13 @@
     python tests/attack --count 1000
     python tests/attack --only pipeline --number 17
 
-For every kind of file in `targets.py`, valid files are damaged by seeded chance (`damage.py`): values of other types and
-sizes, missing keys, classes of other libraries, flipped bits, cut and spliced files, headers of weights, planted pickles
-and modules, YAML that multiplies itself, folders and link loops in the place of files. A process reads each copy. The
-exit code is 1 where a reading ended in a traceback, a hang, another result, or ran code. Photos have an attack of their
-own (`benchmarks/fuzz_photos.py`), and so have kills (`tests/training/test_durability.py`); `make attack` runs all three.
+For every kind of file in `targets.py`, valid files are damaged by seeded chance (`damage.py`): values of other types
+and sizes, missing keys, classes of other libraries, flipped bits, cut and spliced files, headers of weights, planted
+pickles and modules, YAML that multiplies itself, folders and link loops in the place of files. A process reads each
+copy. The exit code is 1 where a reading ended in a traceback, a hang, another result, or ran code.
+
+Photos have an attack of their own (`benchmarks/fuzz_photos.py`), and so have kills
+(`tests/training/test_durability.py`); `make attack` runs all three.
 """
 
 import shutil
@@ -15,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +46,7 @@ def main(
     chosen = TARGETS if only is None else {only: TARGETS[only]}
     rows: dict[str, Counter[str]] = {}
     for name, target in chosen.items():
-        numbers = [number] if number is not None else range(max(1, round(count * target.share)))
+        numbers: Sequence[int] = [number] if number is not None else range(max(1, round(count * target.share)))
         rows |= attack(name, target, numbers, seed, verbose=number is not None)
     print_table(rows)
     total = sum(rows.values(), Counter())
@@ -52,7 +55,7 @@ def main(
     raise typer.Exit(1 if faults else 0)
 
 
-def attack(name: str, target: Target, numbers, seed: int, *, verbose: bool) -> dict[str, Counter[str]]:
+def attack(name: str, target: Target, numbers: Sequence[int], seed: int, *, verbose: bool) -> dict[str, Counter[str]]:
     """Counts how the readings of damaged copies ended, for each way of reading; prints the faults."""
     rows = {f"{name}, {way}": Counter() for way in target.reads}
     begun = time.perf_counter()
@@ -83,7 +86,10 @@ def attack(name: str, target: Target, numbers, seed: int, *, verbose: bool) -> d
                     marker.unlink()
                 rows[f"{name}, {way}"][kind] += 1
                 if kind in FAULTS or verbose:
-                    print(f"{name} number {number}, {way}, {what}: {kind}: {ending.text[0 if verbose else -400:]}", flush=True)
+                    print(
+                        f"{name} number {number}, {way}, {what}: {kind}: {ending.text[0 if verbose else -400 :]}",
+                        flush=True,
+                    )
                 for path in Path(place).glob(f"copy-{number}*"):
                     shutil.rmtree(path)
             shutil.rmtree(damaged)

@@ -32,6 +32,7 @@ from triplane3d.convert.triposr import convert_triposr
 from triplane3d.data.shards import ShardDataset, write_shard
 from triplane3d.geometry.isosurface import extract_surface
 
+
 @dataclass(frozen=True)
 class Target:
     """A kind of files.
@@ -112,7 +113,9 @@ def make_adapter(folder: Path) -> None:
     from peft import LoraConfig
 
     pipe = build_tiny()
-    pipe.transformer.add_adapter(LoraConfig(r=2, lora_alpha=4, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    pipe.transformer.add_adapter(
+        LoraConfig(r=2, lora_alpha=4, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    )
     pipe.save_lora_weights(folder, pipe.transformer)
 
 
@@ -236,4 +239,3 @@ TARGETS: dict[str, Target] = {
     "Direct3D pickle": Target(make_direct3d_pickle, {"convert": read_direct3d}, settings=(".yaml",), share=0.5),
     "mesh": Target(make_meshes, {"Mesh.load": read_meshes}, settings=(".glb", ".obj", ".ply", ".stl")),
 }
-
