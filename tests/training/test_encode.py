@@ -10,7 +10,8 @@ from tiny_stages import latents_config
 from triplane3d.data.procedural import draw_shapes, sample_surface
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
-from triplane3d.training.latents import Latents, encode, latent_statistics
+from triplane3d.models.latent_statistics import LatentStatistics
+from triplane3d.training.latents import Latents, encode
 from triplane3d.training.losses import occupancy_iou
 from triplane3d.training.sources import LatentPhotos
 
@@ -86,7 +87,7 @@ def test_without_shards_the_statistics_are_those_of_fresh_shapes(work, autoencod
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae")
     overrides = {"data": None, "output": None, "vae": tmp_path / "vae", "fresh_shapes": 8, "surface_points": 512}
     assert encode(latents_config(work, **overrides)) == tmp_path / "vae"
-    mean, std = latent_statistics(AutoencoderKLTriplane.load_config(tmp_path / "vae"))
+    mean, std = LatentStatistics.from_config(AutoencoderKLTriplane.load_config(tmp_path / "vae"))
 
     shapes = draw_shapes(range(8), azimuths="random")
     points, normals = sample_surface(shapes, 512, torch.Generator().manual_seed(3))

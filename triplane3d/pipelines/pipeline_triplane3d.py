@@ -12,7 +12,7 @@ from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.guiders import BaseGuidance
 from diffusers.schedulers import SchedulerMixin
 from diffusers.utils.torch_utils import randn_tensor
-from einops import rearrange, repeat
+from einops import repeat
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -286,12 +286,7 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
 
     def decode_latents(self, latents: Float[Tensor, "batch channels height width"]) -> TriplaneField:
         """The batch of fields that normalised latents stand for."""
-        if self.vae.config.latents_mean is not None:
-            mean, std = (
-                rearrange(torch.tensor(values).to(latents), "channel -> 1 channel 1 1")
-                for values in (self.vae.config.latents_mean, self.vae.config.latents_std)
-            )
-            latents = latents * std + mean
+        latents = self.vae.denormalize_latents(latents)
         return self.vae.field(self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0])
 
     @torch.no_grad()
