@@ -31,7 +31,7 @@ def test_each_row_decodes_to_the_shape_of_its_seed(work, autoencoder, latents):
     shapes = ShardDataset(work / "data", keys=("labels",), label_points=2048)
     assert stored.seeds == shapes.seeds == list(range(8))
 
-    values = torch.stack([stored[index] * stored.std + stored.mean for index in range(8)])
+    values = torch.stack([stored.statistics.denormalize(stored[index]) for index in range(8)])
     labels = [shapes[index] for index in range(8)]
     with torch.no_grad():
         field = vae.field(vae.decode(values).planes)
@@ -54,7 +54,7 @@ def test_mirrored_latents_are_of_the_mirror_image(work, autoencoder, tmp_path):
     distance = torch.stack([one["label_distance"] for one in labels])
     ious = []
     for side in (False, True):
-        values = torch.stack([stored.read(index, side) for index in range(8)]) * stored.std + stored.mean
+        values = stored.statistics.denormalize(torch.stack([stored.read(index, side) for index in range(8)]))
         with torch.no_grad():
             ious.append(occupancy_iou(vae.field(vae.decode(values).planes).occupancy(points), distance).mean())
     assert ious[1] > ious[0] + 0.02

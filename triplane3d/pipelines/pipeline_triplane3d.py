@@ -34,8 +34,8 @@ from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_width, image_tokens, own_image_size
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.triplane import TriplaneField
-from triplane3d.models.weights import check_encoder
 from triplane3d.pipelines.calls import Calls, DenoisingState, DenoisingStateMixin
+from triplane3d.pipelines.encoder_weights import check_encoder
 from triplane3d.pipelines.guidance import GuidedPrediction, scheduler_manners
 from triplane3d.pipelines.loading import absent_components, embedded_pipeline
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
