@@ -21,7 +21,7 @@ import typer
 
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, LatentsConfig, build
 from triplane3d.data.shards import write_shard
-from triplane3d.evaluation.benchmark import time_calls
+from triplane3d.evaluation.timing import time_calls
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.training import autoencoder, denoiser
 from triplane3d.training.latents import encode
