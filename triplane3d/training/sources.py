@@ -10,8 +10,9 @@ from triplane3d.data.procedural import FAMILIES, HOLDOUT_FAMILIES, ShapeBatch
 from triplane3d.data.shards import Sample, ShardDataset, sample_shapes
 from triplane3d.data.streams import Make, ShapeStream, Visit, pick, some
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.latent_statistics import LatentStatistics
 from triplane3d.training.inputs import check_files
-from triplane3d.training.latents import Latents, encode_surface, latent_statistics
+from triplane3d.training.latents import Latents, encode_surface
 
 
 def check_source(data: ShapeDataConfig | LatentDataConfig, *folders: str) -> None:
@@ -38,14 +39,14 @@ def streamed_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStrea
     """For the autoencoder: a batch has the keys and types of `ShardDataset`'s surface and labels."""
 
     def make(shapes: ShapeBatch, generator: Generator) -> Sample:
-        return sample_shapes(shapes, surface_points=data.held_surface_points, label_points=data.held_label_points,
+        return sample_shapes(shapes, surface_points=data.pool_surface_points, label_points=data.pool_label_points,
                              views=0, image_size=0, generator=generator)  # fmt: skip
 
     def visit(held: Sample, generator: Generator) -> Sample:
         batch = len(held["surface_points"])
-        on_surface = some(batch, data.held_surface_points, data.surface_points, generator)
+        on_surface = some(batch, data.pool_surface_points, data.surface_points, generator)
         # As in a shard, the first half of the labels is uniform, the other near the surface.
-        middle = data.held_label_points // 2
+        middle = data.pool_label_points // 2
         uniform, near = (some(batch, middle, data.label_points // 2, generator) for _ in range(2))
         labels = torch.cat([uniform, middle + near], dim=1)
         points, normals = pick(held["surface_points"], on_surface).float(), pick(held["surface_normals"], on_surface)
@@ -62,7 +63,7 @@ def streamed_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStrea
             "label_distance": pick(held["label_distance"], labels).float(),
         }
 
-    for shown, kept in (("surface_points", "held_surface_points"), ("label_points", "held_label_points")):
+    for shown, kept in (("surface_points", "pool_surface_points"), ("label_points", "pool_label_points")):
         if getattr(data, shown) > getattr(data, kept):
             raise ValueError(
                 f"data.{shown}={getattr(data, shown)} of a shape cannot be taken from data.{kept}="
@@ -148,13 +149,13 @@ def streamed_photos(
 
     Batches are as those of `LatentPhotos`; with `labels` they hold so many, the same at every visit.
     """
-    mean, std = (values.to(accelerator.device) for values in latent_statistics(vae.config))
+    statistics = LatentStatistics.from_config(vae.config)
     sides = (False, True) if data.mirror else (False,)
 
     @torch.no_grad()
     def make(shapes: ShapeBatch, generator: Generator) -> Sample:
         sample = sample_shapes(shapes, surface_points=data.surface_points, label_points=labels, views=data.views,
-                               around=data.around, around_size=data.around_size, image_size=data.image_size,
+                               around=data.random_views, around_size=data.random_view_size, image_size=data.image_size,
                                generator=generator)  # fmt: skip
         surface = [sample["surface_points"].float(), sample["surface_normals"].float() / 127,
                    sample["surface_colors"].float() / 255]  # fmt: skip
@@ -164,7 +165,7 @@ def streamed_photos(
             [torch.cat([encode_surface(accelerator, vae, *one, mirror=side) for one in few]) for side in sides], dim=1
         )
         kept = ("views", "cameras", *(("label_points", "label_distance") if labels else ()))
-        return {"latents": ((latents - mean) / std).half(), **{name: sample[name] for name in kept}}
+        return {"latents": statistics.normalize(latents).half(), **{name: sample[name] for name in kept}}
 
     def visit(held: Sample, generator: Generator) -> Sample:
         batch, views = held["views"].shape[:2]
@@ -184,5 +185,5 @@ def streamed_photos(
 
 
 def _stream(data: StreamConfig, make: Make, visit: Visit, device: torch.device) -> ShapeStream:
-    return ShapeStream(make=make, visit=visit, drawn=data.drawn, pool=data.pool, reuse=data.reuse,
+    return ShapeStream(make=make, visit=visit, drawn=data.group_size, pool=data.pool, reuse=data.reuse,
                        families=data.families, device=device)  # fmt: skip
