@@ -17,15 +17,15 @@ from converted import LEVELS, SIZES, Size, converted_direct3d, converted_triposr
 from decode import overlap
 from diffusers.utils.logging import disable_progress_bar
 from jaxtyping import Float, UInt8
-from originals import Direct3DVAE, TripoSR, direct3d_preprocess, foreground
-from originals_direct3d import PLANE_AXES as DIRECT3D_AXES
-from originals_triposr import IMAGENET_MEAN, IMAGENET_STD
-from originals_triposr import PLANE_AXES as TRIPOSR_AXES
+from reference import Direct3DVAE, TripoSR, direct3d_preprocess, foreground
+from reference.direct3d import PLANE_AXES as DIRECT3D_AXES
+from reference.triposr import IMAGENET_MEAN, IMAGENET_STD
+from reference.triposr import PLANE_AXES as TRIPOSR_AXES
 from torch import Tensor
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from trimesh import Trimesh
 
-from triplane3d.evaluation.benchmark import time_calls
+from triplane3d.evaluation.timing import time_calls
 from triplane3d.geometry.isosurface.extraction import Found, Samples, color_at, evaluate_grid
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.models.image_encoder import image_tokens

@@ -37,19 +37,19 @@ class EncodeSurface(Protocol):
 def stream_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStream:
     """Stream for the autoencoder: surface points with normals and colours, and labelled points.
 
-    The pool keeps `held_surface_points` and `held_label_points` of each shape; every visit takes a random subset.
+    The pool keeps `pool_surface_points` and `pool_label_points` of each shape; every visit takes a random subset.
     Raises `ValueError` if a visit needs more points than the pool keeps.
     """
 
     def make(shapes: ShapeBatch, generator: Generator) -> Sample:
-        return sample_shapes(shapes, surface_points=data.held_surface_points, label_points=data.held_label_points,
+        return sample_shapes(shapes, surface_points=data.pool_surface_points, label_points=data.pool_label_points,
                              views=0, image_size=0, generator=generator)  # fmt: skip
 
     def visit(pooled: Sample, generator: Generator) -> Sample:
         batch = len(pooled["surface_points"])
-        on_surface = some(batch, data.held_surface_points, data.surface_points, generator)
+        on_surface = some(batch, data.pool_surface_points, data.surface_points, generator)
         # As in a shard, the first half of the labels is uniform, the second half near the surface.
-        middle = data.held_label_points // 2
+        middle = data.pool_label_points // 2
         uniform, near = (some(batch, middle, data.label_points // 2, generator) for _ in range(2))
         labels = torch.cat([uniform, middle + near], dim=1)
         points, normals = (
@@ -69,7 +69,7 @@ def stream_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStream:
             "label_distance": pick(pooled["label_distance"], labels).float(),
         }
 
-    for visited, kept in (("surface_points", "held_surface_points"), ("label_points", "held_label_points")):
+    for visited, kept in (("surface_points", "pool_surface_points"), ("label_points", "pool_label_points")):
         if getattr(data, visited) > getattr(data, kept):
             raise ValueError(
                 f"data.{visited}={getattr(data, visited)} is more than the pool keeps of each shape, data.{kept}="
@@ -97,7 +97,7 @@ def stream_latents_and_photos(
     @torch.no_grad()
     def make(shapes: ShapeBatch, generator: Generator) -> Sample:
         sample = sample_shapes(shapes, surface_points=data.surface_points, label_points=label_points, views=data.views,
-                               around=data.around, around_size=data.around_size, image_size=data.image_size,
+                               around=data.random_views, around_size=data.random_view_size, image_size=data.image_size,
                                generator=generator)  # fmt: skip
         surface = [sample["surface_points"].float(), sample["surface_normals"].float() / 127,
                    sample["surface_colors"].float() / 255]  # fmt: skip
@@ -124,5 +124,5 @@ def stream_latents_and_photos(
 
 
 def _stream(data: StreamConfig, make: Make, visit: Visit, device: torch.device) -> ShapeStream:
-    return ShapeStream(make=make, visit=visit, drawn=data.drawn, pool=data.pool, reuse=data.reuse,
+    return ShapeStream(make=make, visit=visit, drawn=data.group_size, pool=data.pool, reuse=data.reuse,
                        families=data.families, device=device)  # fmt: skip

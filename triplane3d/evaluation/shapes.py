@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Case:
+class EvaluationShape:
     """One shape. `surface_*` are what an autoencoder encodes, `near` is what S-IoU's points are drawn around.
 
     `camera` is where the picture `image` is taken from; `mesh` is the mesh that the shape was read from, if any.
@@ -88,14 +88,14 @@ def family_groups() -> dict[str, list[str]]:
     }
 
 
-def procedural_cases(
+def procedural_shapes(
     seeds: Sequence[int],
     families: Sequence[str] | None,
     *,
     surface_points: int = 4096,
     image_size: int | None = 128,
     resolution: int = 128,
-) -> list[Case]:
+) -> list[EvaluationShape]:
     """One case per seed, in a random azimuth, seen from one random camera as in training (if `image_size` is given).
 
     The family of each is drawn from `families`; from all that are trained on where that is None.
@@ -117,7 +117,7 @@ def procedural_cases(
                 for elevation, angle in zip(views.elevation.tolist(), views.field_of_view.tolist())
             ]
         cases += [
-            Case(
+            EvaluationShape(
                 f"seed {seed}",
                 name,
                 shape_solid(shape, resolution),
@@ -135,10 +135,12 @@ def procedural_cases(
     return cases
 
 
-def held_out_cases(count: int, families: Sequence[str], *, seed: int = 0, resolution: int = 128) -> list[Case]:
+def held_out_shapes(
+    count: int, families: Sequence[str], *, seed: int = 0, resolution: int = 128
+) -> list[EvaluationShape]:
     """`count` shapes with seeds that training never draws."""
     first = HELD_OUT_SEED + 1_000_000 * seed
-    return procedural_cases(range(first, first + count), families, resolution=resolution)
+    return procedural_shapes(range(first, first + count), families, resolution=resolution)
 
 
 def shape_solid(shape: ShapeBatch, resolution: int = 128) -> Solid:
@@ -146,14 +148,14 @@ def shape_solid(shape: ShapeBatch, resolution: int = 128) -> Solid:
     return Solid.from_field(lambda points: -shape.distance(points[None])[0], resolution=resolution)
 
 
-def mesh_cases(
+def mesh_shapes(
     folder: Path,
     *,
     azimuths: Sequence[float] = (0.0,),
     surface_points: int = 4096,
     image_size: int | None = None,
     seed: int = 0,
-) -> list[Case]:
+) -> list[EvaluationShape]:
     """Every mesh file of a folder, as it stands before a camera at each of the `azimuths` (degrees).
 
     With `image_size` each has the picture of that camera, 20 degrees up, with a field of view of 40 degrees.
@@ -175,7 +177,7 @@ def mesh_cases(
             if image_size is not None:
                 image = rearrange(render(mesh, camera, image_size).color, "row column rgba -> rgba row column")
             cases.append(
-                Case(
+                EvaluationShape(
                     path.stem,
                     path.stem,
                     solid,

@@ -6,7 +6,7 @@ from math import cos, radians, sin
 
 import numpy as np
 
-from triplane3d.data.procedural.families.turning import smooth
+from triplane3d.data.procedural.components.profiles import smooth
 from triplane3d.data.procedural.parts import Paint, Part, bezier, box, capsule, revolve, tube
 
 

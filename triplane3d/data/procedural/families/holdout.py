@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from triplane3d.data.procedural.families import holdout
-from triplane3d.data.procedural.families.posing import posed
-from triplane3d.data.procedural.paint import any_paint, ceramic, contrasting, metal, plastic, wood
+from triplane3d.data.procedural.components.posing import posed
+from triplane3d.data.procedural.materials import DARK, any_paint, ceramic, contrasting, metal, plastic, wood
 from triplane3d.data.procedural.parts import (
     Paint,
     Part,
@@ -24,10 +23,7 @@ from triplane3d.data.procedural.parts import (
     tube,
 )
 
-DARK = Paint((0.02, 0.02, 0.022), gloss=0.6)
 
-
-@holdout
 def teapot(rng: np.random.Generator) -> list[Part]:
     """Pot with lid, knob, spout to one side and handle to the other."""
     paint = ceramic(rng) if rng.random() < 0.7 else metal(rng)
@@ -64,7 +60,6 @@ def teapot(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@holdout
 def scissors(rng: np.random.Generator) -> list[Part]:
     """Two crossed blades with ring grips."""
     steel, paint = metal(rng), plastic(rng)
@@ -90,7 +85,6 @@ def scissors(rng: np.random.Generator) -> list[Part]:
     return posed(rng, parts, upright=0.4)
 
 
-@holdout
 def giraffe_like_animal(rng: np.random.Generator) -> list[Part]:
     """Long-necked, long-legged animal: giraffe, camel, llama or long-necked dinosaur."""
     second = tuple(rng.uniform((0.2, 0.08, 0.02), (0.4, 0.2, 0.08)))
@@ -177,7 +171,6 @@ def giraffe_like_animal(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@holdout
 def bicycle_or_scooter(rng: np.random.Generator) -> list[Part]:
     """Bicycle, kick scooter or motor scooter, riding towards +z."""
     paint, steel, tyre = plastic(rng), metal(rng), Paint((0.03, 0.03, 0.03))
@@ -237,7 +230,6 @@ def bicycle_or_scooter(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@holdout
 def eyeglasses(rng: np.random.Generator) -> list[Part]:
     """Spectacles or sunglasses with open temples."""
     paint = plastic(rng) if rng.random() < 0.7 else metal(rng)
@@ -295,7 +287,6 @@ def eyeglasses(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@holdout
 def spiral_or_helix(rng: np.random.Generator) -> list[Part]:
     """Coil spring, flat spiral, corkscrew or spiral stair."""
     paint = any_paint(rng)
@@ -327,7 +318,6 @@ def spiral_or_helix(rng: np.random.Generator) -> list[Part]:
     return parts if rng.random() < 0.5 else posed(rng, parts, upright=0.0)
 
 
-@holdout
 def windmill(rng: np.random.Generator) -> list[Part]:
     """Windmill, wind turbine or pinwheel with three to six sails."""
     paint, trim = ceramic(rng) if rng.random() < 0.6 else wood(rng), contrasting(rng, any_paint(rng))

@@ -45,6 +45,9 @@ CERAMICS = (
 )
 
 
+DARK = Paint((0.02, 0.02, 0.022), gloss=0.6)
+
+
 def linear(srgb: np.ndarray) -> np.ndarray:
     """The sRGB transfer curve undone (IEC 61966-2-1)."""
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
@@ -99,6 +102,57 @@ def any_paint(rng: np.random.Generator) -> Paint:
 def tinted(rng: np.random.Generator, srgb: tuple[float, float, float]) -> Paint:
     """A named colour, a little varied, at times shading off: for what has one natural colour."""
     return _maybe_patterned(rng, _near(rng, srgb, 0.12), ("gradient",), 0.2, (0.1, 0.5))
+
+
+def dark(rng: np.random.Generator) -> Paint:
+    """Eyes and noses."""
+    return Paint((rng.uniform(0.005, 0.04),) * 3, gloss=0.7)
+
+
+def hide(rng: np.random.Generator) -> Paint:
+    """Fur or skin: browns, greys, white, black, or any toy's colour."""
+    if rng.random() < 0.3:
+        return any_paint(rng)
+    tone = rng.uniform(0.03, 0.8)
+    warm = rng.uniform(0, 0.7)
+    color = (tone, tone * (1 - 0.5 * warm), tone * (1 - 0.85 * warm))
+    if rng.random() < 0.25:
+        second = tuple(np.clip(np.array(color) * rng.choice([0.3, 2.5]), 0.01, 0.9))
+        return Paint(
+            color, second, str(rng.choice(["spots", "stripes"])), int(rng.integers(3)), rng.uniform(0.2, 0.5), 0.1
+        )
+    return Paint(color, gloss=rng.uniform(0, 0.3))
+
+
+def rubber(rng: np.random.Generator) -> Paint:
+    """Tyre black."""
+    return Paint((rng.uniform(0.01, 0.07),) * 3, gloss=0.1)
+
+
+def window_glass(rng: np.random.Generator) -> Paint:
+    """Opaque window: dark or sky-blue, shiny."""
+    low, high = ((0.01, 0.02, 0.03), (0.1, 0.12, 0.15)) if rng.random() < 0.6 else ((0.2, 0.35, 0.5), (0.5, 0.7, 0.85))
+    return Paint(tuple(rng.uniform(low, high)), gloss=0.8)
+
+
+def lamp_light(rng: np.random.Generator) -> Paint:
+    """Headlamp white or warm yellow."""
+    return Paint((rng.uniform(0.75, 0.95), rng.uniform(0.7, 0.9), rng.uniform(0.3, 0.85)), gloss=0.7)
+
+
+def pane(rng: np.random.Generator) -> Paint:
+    """Window: dark, sky-blue or lit."""
+    low, high = (
+        ((0.01, 0.02, 0.03), (0.08, 0.1, 0.13)),
+        ((0.2, 0.35, 0.5), (0.5, 0.7, 0.85)),
+        ((0.7, 0.5, 0.15), (0.95, 0.8, 0.4)),
+    )[rng.integers(3)]
+    return Paint(tuple(rng.uniform(low, high)), gloss=0.7)
+
+
+def wall_paint(rng: np.random.Generator) -> Paint:
+    """Plaster, brick, timber or lacquer."""
+    return (ceramic, ceramic, wood, plastic)[rng.integers(4)](rng)
 
 
 def contrasting(rng: np.random.Generator, paint: Paint) -> Paint:

@@ -1,12 +1,13 @@
 """Both public triplane checkpoints' own computations, restated plainly: models to measure against and to test with.
 
-Written from formulas and names alone, and equal to outputs of the published codes (`tests/convert/test_originals.py`).
+Written from formulas and names alone, and equal to outputs of the published codes (`tests/convert/test_reference.py`).
 """
 
 import torch
-from originals_direct3d import Direct3DTransformer, Direct3DVAE, direct3d_preprocess
-from originals_triposr import TripoSR, foreground, resize_foreground
 from torch import Tensor
+
+from reference.direct3d import Direct3DTransformer, Direct3DVAE, direct3d_preprocess
+from reference.triposr import TripoSR, foreground, resize_foreground
 
 __all__ = [
     "Direct3DTransformer",

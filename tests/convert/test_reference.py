@@ -8,7 +8,7 @@ import pytest
 import torch
 from convert.tiny_checkpoints import FIXTURES, agrees, arrays, lies_on_the_surface
 from einops import rearrange
-from originals import (
+from reference import (
     Direct3DTransformer,
     Direct3DVAE,
     TripoSR,
@@ -17,8 +17,8 @@ from originals import (
     random_checkpoint,
     resize_foreground,
 )
-from originals_direct3d import PLANE_AXES, position_table, sample_planes
-from originals_triposr import PUBLISHED
+from reference.direct3d import PLANE_AXES, position_table, sample_planes
+from reference.triposr import PUBLISHED
 from safetensors.torch import load_file
 from torch import nn
 

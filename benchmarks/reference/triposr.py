@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from diffusers.models.attention import FeedForward
 from einops import rearrange, repeat
 from jaxtyping import Float, UInt8
-from originals_direct3d import Attention, attend, composite, pad_to_square, sample_planes
 from torch import Tensor, nn
+
+from reference.direct3d import Attention, attend, composite, pad_to_square, sample_planes
 
 PLANE_AXES = ((0, 1), (0, 2), (1, 2))
 """The coordinates that run along each plane's width and height: xy, xz, yz."""

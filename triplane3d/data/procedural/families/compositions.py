@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from triplane3d.data.procedural.families import family
-from triplane3d.data.procedural.paint import any_paint
+from triplane3d.data.procedural.materials import any_paint
 from triplane3d.data.procedural.parts import (
     Paint,
     Part,
@@ -121,7 +120,6 @@ def compose(
     return pieces
 
 
-@family
 def primitives(rng: np.random.Generator) -> list[Part]:
     """One to nine primitives, turned and scaled at random."""
     count = int(rng.integers(1, 10))
@@ -215,7 +213,6 @@ def _dents(rng: np.random.Generator, kind: str, half: np.ndarray) -> list[Part]:
 CUTS = {"holes": _holes, "notches": _notches, "hollow": _hollow, "grooves": _grooves, "dents": _dents}
 
 
-@family
 def carved(rng: np.random.Generator) -> list[Part]:
     """A block, cylinder or ball with holes, notches, grooves or a hollow, then further pieces fixed to it."""
     paint = any_paint(rng)
@@ -246,7 +243,6 @@ def carved(rng: np.random.Generator) -> list[Part]:
     return [replace(part, center=tuple((turn @ part.center).tolist()), rotation=turn @ part.rotation) for part in parts]
 
 
-@family
 def superquadrics(rng: np.random.Generator) -> list[Part]:
     """One to five superellipsoids, from boxes through ellipsoids to octahedra."""
 
@@ -273,7 +269,6 @@ def turned_profile(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.stack([radius, y], 1)
 
 
-@family
 def revolutions(rng: np.random.Generator) -> list[Part]:
     """A random turned profile, solid or hollow, sometimes two of them or with handles."""
     paint = any_paint(rng)
@@ -332,7 +327,6 @@ def revolutions(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def wires(rng: np.random.Generator) -> list[Part]:
     """Bent rods, linked rings, box frames, prism frames, cages and stars of rods."""
     style = rng.choice(["curves", "rings", "frame", "cage", "star", "ladder"])
@@ -413,7 +407,6 @@ def wires(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def blobs(rng: np.random.Generator) -> list[Part]:
     """Two to eight ellipsoids melted into one another."""
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from triplane3d.data.procedural.parts import Part, box, capsule, cylinder, ellipsoid, prism, revolve, torus, tube
-from triplane3d.data.procedural.program import ShapeBatch
+from triplane3d.data.procedural.shape_batch import ShapeBatch
 
 STAR = [
     (0, 1),

@@ -4,7 +4,7 @@ from time import sleep
 
 import pytest
 
-from triplane3d.evaluation.benchmark import time_calls
+from triplane3d.evaluation.timing import time_calls
 
 
 def test_a_call_that_sleeps_longer_takes_longer() -> None:

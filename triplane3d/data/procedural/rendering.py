@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from triplane3d.data.procedural.program import ShapeBatch
+from triplane3d.data.procedural.shape_batch import ShapeBatch
 from triplane3d.geometry.cameras import camera_axes, fit_distance
 
 ELEVATION = (-10.0, 40.0)

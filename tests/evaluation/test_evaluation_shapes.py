@@ -9,14 +9,14 @@ import trimesh
 
 from triplane3d.data.procedural import FAMILIES, HELD_OUT_SEED
 from triplane3d.evaluation.baselines import inflated_silhouette
-from triplane3d.evaluation.cases import Case, family_groups, held_out_cases, in_frame, mesh_cases
 from triplane3d.evaluation.shape_metrics import uniform_points, volume_iou
+from triplane3d.evaluation.shapes import EvaluationShape, family_groups, held_out_shapes, in_frame, mesh_shapes
 from triplane3d.geometry.mesh import Mesh
 
 
 @pytest.fixture(scope="module")
-def cases() -> list[Case]:
-    return held_out_cases(2, sorted(FAMILIES)[:3], resolution=32)
+def cases() -> list[EvaluationShape]:
+    return held_out_shapes(2, sorted(FAMILIES)[:3], resolution=32)
 
 
 def test_the_side_that_the_camera_sees_comes_to_the_front() -> None:
@@ -32,22 +32,22 @@ def test_the_side_that_the_camera_sees_comes_to_the_front() -> None:
     assert (mesh.vertices.max(0) - mesh.vertices.min(0)).max() == pytest.approx(2)
 
 
-def test_surface_points_lie_where_inside_meets_outside(cases: list[Case]) -> None:
+def test_surface_points_lie_where_inside_meets_outside(cases: list[EvaluationShape]) -> None:
     for case in cases:
         points, normals = case.surface_points.numpy(), case.surface_normals.numpy()
         inside, outside = (case.solid.occupancy(points + side * 0.01 * normals) for side in (-1, 1))
         assert inside.mean() > 0.95 and outside.mean() < 0.05
 
 
-def test_the_view_is_that_of_the_solid(cases: list[Case]) -> None:
+def test_the_view_is_that_of_the_solid(cases: list[EvaluationShape]) -> None:
     """Its inflated silhouette, which stands in the camera's frame, overlaps the solid."""
     for case in cases:
         assert case.picture.mode == "RGBA" and 0.05 < case.mask.mean() < 0.9
         assert volume_iou(case.solid.occupancy, inflated_silhouette(case.mask).occupancy, count=10_000) > 0.05
 
 
-def test_the_same_seed_is_the_same_case(cases: list[Case]) -> None:
-    again = held_out_cases(2, sorted(FAMILIES)[:3], resolution=32)
+def test_the_same_seed_is_the_same_case(cases: list[EvaluationShape]) -> None:
+    again = held_out_shapes(2, sorted(FAMILIES)[:3], resolution=32)
     assert [case.name for case in again] == [f"seed {HELD_OUT_SEED}", f"seed {HELD_OUT_SEED + 1}"]
     for one, other in zip(cases, again):
         assert torch.equal(one.image, other.image)
@@ -65,7 +65,7 @@ def test_families_are_judged_apart_by_whether_training_saw_them() -> None:
 def test_meshes_are_read_from_a_folder_and_seen_from_every_side(tmp_path: Path) -> None:
     cone = trimesh.creation.cone(radius=1, height=4)  # along z: towards the camera of azimuth 0
     cone.export(tmp_path / "cone.ply")
-    front, side = mesh_cases(tmp_path, azimuths=(0, 90), surface_points=200, image_size=64)
+    front, side = mesh_shapes(tmp_path, azimuths=(0, 90), surface_points=200, image_size=64)
     assert front.name == side.name == "cone"
     # From +x, what pointed at the first camera points left... to the right hand of one who looks along -x.
     base, beside = np.array([[0, 0.3, -0.95]]), np.array([[0.95, 0.3, 0]])
@@ -77,4 +77,4 @@ def test_meshes_are_read_from_a_folder_and_seen_from_every_side(tmp_path: Path) 
 
 def test_a_folder_without_meshes_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no meshes"):
-        mesh_cases(tmp_path)
+        mesh_shapes(tmp_path)
