@@ -11,31 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from triplane3d.data.shards import Sample, ShardDataset
+from triplane3d.models.latent_statistics import LatentStatistics
 from triplane3d.storage.tensor_files import open_tensors
 
 SCRIPT = "scripts/encode_latents.py"
-
-
-def latent_statistics(
-    vae_config: Mapping[str, Any],
-) -> tuple[Float[Tensor, "channels 1 1"], Float[Tensor, "channels 1 1"]]:
-    """Mean and standard deviation of each latent channel, from the config of the autoencoder.
-
-    Raises `ValueError` if stage 2 has not measured them yet.
-    """
-    if vae_config["latents_mean"] is None:
-        raise ValueError(
-            f"the autoencoder's config has no latents_mean: run {SCRIPT}, which measures mean and standard deviation"
-        )
-    mean, std = (
-        rearrange(torch.tensor(vae_config[key]), "channel -> channel 1 1") for key in ("latents_mean", "latents_std")
-    )
-    return mean, std
 
 
 class LatentDataset:
@@ -53,7 +36,7 @@ class LatentDataset:
             open_tensors(path, ("seeds", "latents"), noun="file of latents", script=SCRIPT) for path in paths
         ]
         self._ends = list(accumulate(len(file.get_tensor("seeds")) for file in self._files))
-        self.mean, self.std = latent_statistics(vae_config)
+        self.statistics = LatentStatistics.from_config(vae_config)
 
     @property
     def seeds(self) -> list[int]:
@@ -76,7 +59,7 @@ class LatentDataset:
         file = next(number for number, end in enumerate(self._ends) if index < end)
         row = index - (self._ends[file - 1] if file else 0)
         stored = self._files[file].get_slice("mirrored" if mirrored else "latents")[row : row + 1][0]
-        return (stored.float() - self.mean) / self.std
+        return self.statistics.normalize(stored.float())
 
 
 class LatentPhotoDataset:

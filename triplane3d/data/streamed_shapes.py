@@ -22,7 +22,7 @@ ENCODED_AT_ONCE = 64
 
 @runtime_checkable
 class EncodeSurface(Protocol):
-    """Surface points, normals and colours → latents, as the encoder returns them (not normalized)."""
+    """Surface points, normals and colours → latents of zero mean and unit variance per channel."""
 
     def __call__(
         self,
@@ -81,17 +81,15 @@ def stream_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStream:
 def stream_latents_and_photos(
     data: LatentDataConfig,
     encode: EncodeSurface,
-    statistics: tuple[Float[Tensor, "channels 1 1"], Float[Tensor, "channels 1 1"]],
     device: torch.device,
     *,
     label_points: int = 0,
 ) -> ShapeStream:
     """Stream for the denoiser: normalized latents and photos of each shape, as a `LatentPhotoDataset` returns them.
 
-    `encode` is the frozen autoencoder's encoder, `statistics` mean and standard deviation of its latents. With
-    `label_points` > 0 a batch also holds that many labelled points, the same at every visit of a shape.
+    `encode` calls the frozen encoder and normalizes its latents. With `label_points` > 0 a batch also holds that many
+    labelled points, the same at every visit of a shape.
     """
-    mean, std = (values.to(device) for values in statistics)
     sides = (False, True) if data.mirror else (False,)
 
     @torch.no_grad()
@@ -104,7 +102,7 @@ def stream_latents_and_photos(
         parts = list(zip(*(values.split(ENCODED_AT_ONCE) for values in surface)))
         latents = torch.stack([torch.cat([encode(*part, mirror=side) for part in parts]) for side in sides], dim=1)
         kept = ("views", "cameras", *(("label_points", "label_distance") if label_points else ()))
-        return {"latents": ((latents - mean) / std).half(), **{name: sample[name] for name in kept}}
+        return {"latents": latents.half(), **{name: sample[name] for name in kept}}
 
     def visit(pooled: Sample, generator: Generator) -> Sample:
         batch, views = pooled["views"].shape[:2]

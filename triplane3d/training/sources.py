@@ -1,16 +1,18 @@
 """The data of the training stages, as their configurations name them: stored in folders, or streamed."""
 
-from functools import partial
+from typing import Any
 
 from accelerate import Accelerator
+from torch import Tensor
 
 from triplane3d.config import LatentDataConfig, ShapeDataConfig
-from triplane3d.data.latents import LatentDataset, LatentPhotoDataset, latent_statistics
+from triplane3d.data.latents import LatentDataset, LatentPhotoDataset
 from triplane3d.data.procedural import FAMILIES, HOLDOUT_FAMILIES
 from triplane3d.data.shards import ShardDataset
 from triplane3d.data.streamed_shapes import stream_latents_and_photos
 from triplane3d.data.streams import ShapeStream
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.latent_statistics import LatentStatistics
 from triplane3d.training.inputs import check_files
 from triplane3d.training.latents import encode_surface
 
@@ -46,8 +48,12 @@ def latents_and_photos(
     `vae` encodes streamed shapes; for stored latents it supplies their statistics.
     """
     if data.stream:
-        encode, device = partial(encode_surface, accelerator, vae), accelerator.device
-        return stream_latents_and_photos(data, encode, latent_statistics(vae.config), device, label_points=label_points)
+        statistics = LatentStatistics.from_config(vae.config)
+
+        def encode(points: Tensor, normals: Tensor, colors: Tensor, **options: Any) -> Tensor:
+            return statistics.normalize(encode_surface(accelerator, vae, points, normals, colors, **options))
+
+        return stream_latents_and_photos(data, encode, accelerator.device, label_points=label_points)
     assert data.folder is not None and data.latents is not None, "see check_source"
     keys = ("views", "labels") if label_points else ("views",)
     photos = ShardDataset(data.folder, keys, label_points=label_points)
