@@ -23,7 +23,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.data.procedural import HELD_OUT_SEED
+from triplane3d.data.procedural import FIRST_EVALUATION_SEED
 from triplane3d.errors import errors_as_sentences
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES, photo_suite, worst_photo
 from triplane3d.evaluation.report import Report
@@ -93,7 +93,7 @@ def main(
     pipe.set_progress_bar_config(disable=True)
     if "views" in wanted and max(views) > 1 and not pipe.transformer.config.camera_condition:
         raise ValueError(f"--suite views: {pipeline} reads one photo of each object; --view-counts 1 is all it can do")
-    report = Report(f"{pipeline}, seed {seed}, shapes from {HELD_OUT_SEED + 1_000_000 * seed} on", settings)
+    report = Report(f"{pipeline}, seed {seed}, shapes from {FIRST_EVALUATION_SEED + 1_000_000 * seed} on", settings)
     own = {"steps": steps, "guidance": guidance, "seed": seed, "progress": tell}
 
     names = family_groups() if {"autoencoder", "image", "retrieval"} & set(wanted) else {HOME: family_groups()[HOME]}
