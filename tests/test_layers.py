@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = [
-    {"signals", "limits", "arguments"},
+    {"signals", "limits", "arguments", "diffusers_compat"},
     {"errors", "storage"},
     {"geometry", "models", "config"},
     {"images"},
