@@ -18,8 +18,8 @@ from pipeline import grids, inside, load, mean_iou, seed
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.procedural import FAMILIES
-from triplane3d.evaluation.benchmark import time_calls
-from triplane3d.evaluation.cases import held_out_cases
+from triplane3d.evaluation.shapes import held_out_shapes
+from triplane3d.evaluation.timing import time_calls
 from triplane3d.models.attention import TriplaneAttnProcessor
 from triplane3d.pipelines.presets import DEFAULT_QUALITY
 
@@ -36,7 +36,7 @@ def main(
     """What diffusers' five caches save on our transformer, and what they change."""
     torch.set_num_threads(threads)
     pipe = load(model)
-    cases = held_out_cases(shapes, list(FAMILIES), seed=0, resolution=32)
+    cases = held_out_shapes(shapes, list(FAMILIES), seed=0, resolution=32)
     truth = [inside(case) for case in cases]
     rows = AttentionRows()
 

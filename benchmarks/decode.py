@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.procedural import FAMILIES
-from triplane3d.evaluation.cases import held_out_cases
+from triplane3d.evaluation.shapes import held_out_shapes
 from triplane3d.geometry.isosurface.extraction import Samples, evaluate_grid, extract_surface
 from triplane3d.geometry.isosurface.marching import surface_of_grid
 from triplane3d.geometry.mesh import Mesh
@@ -156,7 +156,7 @@ def fitted(name: str, folder: Path) -> TriplaneField:
 def outputs_of_mini(count: int) -> Iterator[tuple[str, TriplaneField]]:
     pipe = Triplane3DPipeline.from_pretrained("mini")
     pipe.set_progress_bar_config(disable=True)
-    for number, case in enumerate(held_out_cases(count, list(FAMILIES), seed=0, resolution=16)):
+    for number, case in enumerate(held_out_shapes(count, list(FAMILIES), seed=0, resolution=16)):
         latents = pipe(case.picture, output_type="latent", generator=torch.Generator().manual_seed(0)).meshes
         yield f"mini's output {number + 1}", pipe.decode_latents(latents)[0]
 

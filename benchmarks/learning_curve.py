@@ -26,7 +26,7 @@ from triplane3d.config import AutoencoderConfig, DenoiserConfig, LatentsConfig, 
 from triplane3d.data.procedural import HELD_OUT_SEED
 from triplane3d.data.shards import ShardDataset, write_shard
 from triplane3d.evaluation.report import Report
-from triplane3d.evaluation.summary import Estimate, Row, share
+from triplane3d.evaluation.summary import Estimate, Row, ratio_of_means
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.assembly import component_class
@@ -119,7 +119,7 @@ def measure(
     for method, values in (("denoiser", generated), ("its autoencoder", reconstructed)):
         report.rows.append(Row("learning", f"{data}, by heart", method, [{"volume_iou": value} for value in values]))
     report.estimates.append(
-        Estimate("learning", f"{data}, by heart", "denoiser / autoencoder", *share(generated, reconstructed))
+        Estimate("learning", f"{data}, by heart", "denoiser / autoencoder", *ratio_of_means(generated, reconstructed))
     )
     return report
 

@@ -22,8 +22,8 @@ import typer
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.procedural import FAMILIES
-from triplane3d.evaluation.benchmark import time_calls
-from triplane3d.evaluation.cases import Case, held_out_cases
+from triplane3d.evaluation.shapes import EvaluationShape, held_out_shapes
+from triplane3d.evaluation.timing import time_calls
 from triplane3d.geometry.isosurface import extract_surface
 
 GRID = 64
@@ -38,7 +38,7 @@ def main(
     """What the pipeline costs beside its bare modules, at import, in half precision, and at each quality."""
     torch.set_num_threads(threads)
     pipe = load(model)
-    cases = held_out_cases(shapes, list(FAMILIES), seed=0, resolution=GRID)
+    cases = held_out_shapes(shapes, list(FAMILIES), seed=0, resolution=GRID)
 
     print("The pipeline at its default quality beside the same modules called by hand, one photo:")
     pixel_values = pipe.image_processor.preprocess(cases[0].picture).pixel_values
@@ -119,7 +119,7 @@ def starts(repeats: int) -> dict[str, tuple[float, float]]:
     return {name: (timing.seconds, timing.ratio) for name, timing in timings.items()}
 
 
-def grids(pipe: Triplane3DPipeline, cases: list[Case], **options: object) -> list[np.ndarray]:
+def grids(pipe: Triplane3DPipeline, cases: list[EvaluationShape], **options: object) -> list[np.ndarray]:
     """Occupancy of every case as the pipeline sees it, one grid each."""
     answers = []
     for number, case in enumerate(cases):
@@ -128,7 +128,7 @@ def grids(pipe: Triplane3DPipeline, cases: list[Case], **options: object) -> lis
     return answers
 
 
-def inside(case: Case) -> np.ndarray:
+def inside(case: EvaluationShape) -> np.ndarray:
     axis = torch.linspace(-1, 1, GRID + 1)
     nodes = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
     return np.asarray(case.solid.occupancy(nodes.numpy())).reshape([GRID + 1] * 3)

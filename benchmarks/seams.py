@@ -18,7 +18,7 @@ from torch import Tensor
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.procedural import FAMILIES
-from triplane3d.evaluation.cases import Case, held_out_cases
+from triplane3d.evaluation.shapes import EvaluationShape, held_out_shapes
 from triplane3d.models.triplane import TriplaneField
 
 
@@ -31,7 +31,7 @@ def main(
     pipe = Triplane3DPipeline.from_pretrained(model)
     pipe.set_progress_bar_config(disable=True)
     patch, reach = pipe.vae.decoder.plane_patch, pipe.vae.config.color_seam_reach
-    cases = held_out_cases(shapes, list(FAMILIES), seed=seed, resolution=32)
+    cases = held_out_shapes(shapes, list(FAMILIES), seed=seed, resolution=32)
     decoded = [autoencoded(pipe, case) for case in cases]
     generated = [generate(pipe, case, number) for number, case in enumerate(cases)]
     print("reach  contrast, decoded  contrast, generated  color error  edge error")
@@ -50,14 +50,14 @@ def main(
 
 
 @torch.no_grad()
-def autoencoded(pipe: Triplane3DPipeline, case: Case) -> TriplaneField:
+def autoencoded(pipe: Triplane3DPipeline, case: EvaluationShape) -> TriplaneField:
     surface = (case.surface_points, case.surface_normals, case.surface_colors)
     latents = pipe.vae.encode(*(values[None] for values in surface)).latent_dist.mode()
     return pipe.vae.field(pipe.vae.decode(latents).planes)
 
 
 @torch.no_grad()
-def generate(pipe: Triplane3DPipeline, case: Case, number: int) -> TriplaneField:
+def generate(pipe: Triplane3DPipeline, case: EvaluationShape, number: int) -> TriplaneField:
     """The field of the case's photo; its colours are read at the true surface, near which its own should lie."""
     generator = torch.Generator().manual_seed(number)
     return pipe.decode_latents(pipe(case.picture, generator=generator, output_type="latent").meshes)
@@ -68,7 +68,7 @@ def smoothed(field: TriplaneField, seams: tuple[int, int] | None) -> TriplaneFie
 
 
 @torch.no_grad()
-def contrast(field: TriplaneField, case: Case) -> float:
+def contrast(field: TriplaneField, case: EvaluationShape) -> float:
     """Mean over the axes of the change of colour at the seams, divided by that in the middle of the patches."""
     pixel = 2 / field.planes.shape[-1]
     patch = field.seams[0] * pixel if field.seams else 2 / 8
@@ -86,13 +86,13 @@ def contrast(field: TriplaneField, case: Case) -> float:
 
 
 @torch.no_grad()
-def color_errors(field: TriplaneField, case: Case) -> tuple[float, float]:
+def color_errors(field: TriplaneField, case: EvaluationShape) -> tuple[float, float]:
     """Mean absolute error of colour, at all surface points and at those beside an edge of the true colour."""
     error = (field.color(case.surface_points[None])[0] - case.surface_colors).abs().mean(dim=-1)
     return float(error.mean()), float(error[beside_edges(case, 2 / field.planes.shape[-1])].mean())
 
 
-def beside_edges(case: Case, within: float) -> Float[Tensor, " points"]:
+def beside_edges(case: EvaluationShape, within: float) -> Float[Tensor, " points"]:
     """Which surface points have another within the distance whose true colour differs by more than 0.1."""
     near = torch.cdist(case.surface_points, case.surface_points) < within
     differs = torch.cdist(case.surface_colors, case.surface_colors, p=1) / 3 > 0.1

@@ -21,7 +21,7 @@ import typer
 
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, LatentsConfig, build
 from triplane3d.data.shards import write_shard
-from triplane3d.evaluation.benchmark import time_calls
+from triplane3d.evaluation.timing import time_calls
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.training import autoencoder, denoiser
 from triplane3d.training.latents import encode
@@ -82,7 +82,7 @@ def source(stage: str, mode: str, folder: Path, batch_size: int, image_size: int
     if mode.startswith("shards"):
         data["folder"] = str(folder / "data")
         return data | ({"latents": str(folder / "latents")} if stage == "denoiser" else {})
-    data |= {"stream": True, "drawn": max(1, batch_size // 4), "pool": 4 * max(1, batch_size // 4), "reuse": REUSE}
+    data |= {"stream": True, "group_size": max(1, batch_size // 4), "pool": 4 * max(1, batch_size // 4), "reuse": REUSE}
     return data | ({"views": 1, "image_size": image_size} if stage == "denoiser" else {})
 
 

@@ -18,8 +18,8 @@ from PIL import Image
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.errors import errors_as_sentences
-from triplane3d.evaluation.cases import TWO_SIDES, mesh_cases
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES
+from triplane3d.evaluation.shapes import TWO_SIDES, mesh_shapes
 from triplane3d.geometry.cameras import Camera, orbit
 from triplane3d.geometry.render import contact_sheet, framing_distance, render
 from triplane3d.pipelines.saved import find_saved
@@ -72,7 +72,7 @@ def mesh_rows(
 ) -> list[Image.Image]:
     """Five pictures a view of a mesh: itself, then what was made of it and the truth, from its side and from behind."""
     pictures = []
-    for case in mesh_cases(folder, azimuths=TWO_SIDES, image_size=256):
+    for case in mesh_shapes(folder, azimuths=TWO_SIDES, image_size=256):
         made = pipe(case.picture, generator=torch.Generator().manual_seed(seed), resolution=resolution)
         pictures.append(made.images[0].resize((size, size)))
         for azimuth in (0, 180):

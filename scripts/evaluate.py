@@ -25,10 +25,17 @@ import typer
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.procedural import HELD_OUT_SEED
 from triplane3d.errors import errors_as_sentences
-from triplane3d.evaluation.cases import MESH_SUFFIXES, TWO_SIDES, Case, family_groups, held_out_cases, mesh_cases
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES, photo_suite, worst_photo
 from triplane3d.evaluation.report import Report
 from triplane3d.evaluation.self_test import agreements, self_test
+from triplane3d.evaluation.shapes import (
+    MESH_SUFFIXES,
+    TWO_SIDES,
+    EvaluationShape,
+    family_groups,
+    held_out_shapes,
+    mesh_shapes,
+)
 from triplane3d.evaluation.steps import STEPS, steps_suite
 from triplane3d.evaluation.suites import Bank, autoencoder_suite, image_suite
 from triplane3d.evaluation.summary import generalization
@@ -90,14 +97,14 @@ def main(
     own = {"steps": steps, "guidance": guidance, "seed": seed, "progress": tell}
 
     names = family_groups() if {"autoencoder", "image", "retrieval"} & set(wanted) else {HOME: family_groups()[HOME]}
-    groups: dict[str, list[Case]] = {}
+    groups: dict[str, list[EvaluationShape]] = {}
     for name, families in names.items():
         if families:
             tell(f"drawing {shapes} of {name}")
-            groups[name] = held_out_cases(shapes, families, seed=seed, resolution=resolution)
+            groups[name] = held_out_shapes(shapes, families, seed=seed, resolution=resolution)
     pictured = {"image", "retrieval", "variety", "steps", "views"} & set(wanted)
-    seen = mesh_cases(meshes, azimuths=TWO_SIDES, image_size=256) if meshes and pictured else []
-    standing = mesh_cases(meshes, image_size=256) if meshes and {"selftest", "autoencoder"} & set(wanted) else []
+    seen = mesh_shapes(meshes, azimuths=TWO_SIDES, image_size=256) if meshes and pictured else []
+    standing = mesh_shapes(meshes, image_size=256) if meshes and {"selftest", "autoencoder"} & set(wanted) else []
 
     if "selftest" in wanted:
         report.add(self_test(HOME, groups[HOME], surfaces=surfaces, progress=tell))

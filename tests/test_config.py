@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import yaml
 
 from triplane3d.config import (
     AugmentConfig,
@@ -19,7 +20,8 @@ from triplane3d.config import (
     parse_config,
     save_config,
 )
-from triplane3d.config.loading import leaves
+from triplane3d.config.loader import flatten, leaves, read_saved
+from triplane3d.config.stages import RENAMED
 from triplane3d.config.values import convert
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -82,12 +84,13 @@ def test_no_number_of_any_stage_may_be_endless_or_far_below_zero(stage):
     "key, value",
     [
         ("run.steps", 0), ("run.batch_size", 0), ("run.accumulation", 0), ("run.workers", -1), ("run.log_every", 0),
-        ("run.validate_every", 0), ("run.checkpoint_every", 0), ("run.checkpoint_limit", 0), ("run.minutes", 0),
+        ("run.validate_every", 0), ("run.checkpoint_every", 0), ("run.checkpoint_limit", 0), ("run.max_minutes", 0),
         ("run.nonfinite_limit", -1), ("run.seed", 2**32), ("run.mixed_precision", "fp16"), ("run.output", ""),
         ("optim.lr", 0), ("optim.final_lr", 1.1), ("optim.warmup_steps", -1), ("optim.betas", (0.9, 1)),
         ("optim.betas", 0.9), ("optim.weight_decay", -0.1), ("optim.clip_norm", 0), ("optim.ema_decay", 1),
         ("data.surface_points", 0), ("data.label_points", 1), ("data.validation_pictures", 0), ("data.reuse", 0),
-        ("loss.band", 0), ("loss.near", 1.1), ("loss.kl", -1), ("loss.color_points", 0), ("loss.normal_points", 0),
+        ("loss.band", 0), ("loss.near_surface_share", 1.1), ("loss.kl", -1), ("loss.color_points", 0),
+        ("loss.normal_points", 0),
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_refused_with_its_key_and_its_range(key, value):
@@ -190,3 +193,37 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, text, sentence, ca
         parse_config(AutoencoderConfig, [str(path), "--run.steps", "5"])
     (line,) = capsys.readouterr().err.splitlines()
     assert stopped.value.code == 2 and line.startswith(f"error: {path}") and sentence in line
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_a_renamed_key_is_read_under_its_former_name(old: str, tmp_path: Path) -> None:
+    """In a file, in `--set` and as a flag; a saved configuration is compared by the present names."""
+    new = RENAMED[old]
+    stage = next(name for name, cls in STAGES.items() if new in dict(leaves(cls)))
+    values = flatten(load_config(STAGES[stage], CONFIGS / "tiny" / f"{stage}.yaml"))
+    number = 0.25 if "near" in old else 3
+    path = tmp_path / "stage.yaml"
+    path.write_text(yaml.safe_dump(nested({**values, new: number}, {new: old})))
+    with pytest.warns(FutureWarning, match=f"{path}: the key '{old}' is now called '{new}'"):
+        assert flatten(load_config(STAGES[stage], path))[new] == number
+    assert read_saved(path)[new] == number
+    other = 0.75 if "near" in old else 2
+    for flags in ([f"--{old}", str(other)], [f"--{old}={other}"], ["--set", f"{old}={other}"]):
+        with pytest.warns(FutureWarning, match="command line, --"):
+            config = parse_config(STAGES[stage], [str(CONFIGS / "tiny" / f"{stage}.yaml"), *flags])
+        assert flatten(config)[new] == other
+    path.write_text(yaml.safe_dump(nested({**values, new: number, old: number}, {})))
+    with pytest.raises(ValueError, match="both are given"):
+        load_config(STAGES[stage], path)
+
+
+def nested(flat: dict, names: dict[str, str]) -> dict:
+    """Dotted keys as sections, some of them under other names."""
+    result: dict = {}
+    for key, value in flat.items():
+        *sections, name = names.get(key, key).split(".")
+        section = result
+        for part in sections:
+            section = section.setdefault(part, {})
+        section[name] = value
+    return result

@@ -23,9 +23,9 @@ from convert.tiny_checkpoints import (
 )
 from diffusers.models.attention import FeedForward
 from einops import rearrange
-from originals import TripoSR, foreground
-from originals_direct3d import Attention, sample_planes
-from originals_triposr import PLANE_AXES
+from reference import TripoSR, foreground
+from reference.direct3d import Attention, sample_planes
+from reference.triposr import PLANE_AXES
 from safetensors.torch import load_file
 from torch import Tensor, nn
 

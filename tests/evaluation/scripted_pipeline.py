@@ -8,7 +8,7 @@ from diffusers.configuration_utils import FrozenDict
 from PIL import Image
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.evaluation.cases import Case
+from triplane3d.evaluation.shapes import EvaluationShape
 from triplane3d.geometry.fields import Field
 from triplane3d.pipelines.calls import Calls, DenoisingState
 
@@ -21,7 +21,7 @@ class ScriptedPipeline(Triplane3DPipeline):
     `asked` keeps what it was called with.
     """
 
-    def __init__(self, cases: Sequence[Case], answer: Answer) -> None:
+    def __init__(self, cases: Sequence[EvaluationShape], answer: Answer) -> None:
         self._internal_dict = FrozenDict({"level": 0.0})
         self._calls = Calls(DenoisingState)
         self.cases = {case.picture.tobytes(): case for case in cases}

@@ -6,27 +6,27 @@ import trimesh
 from evaluation.scripted_pipeline import ball
 
 from triplane3d.evaluation.baselines import on_grid
-from triplane3d.evaluation.cases import Case, mesh_cases
 from triplane3d.evaluation.criteria import judge_bars
 from triplane3d.evaluation.self_test import TABLE, agreements, self_test
 from triplane3d.evaluation.shape_metrics import Solid, compare_surfaces, volume_iou
+from triplane3d.evaluation.shapes import EvaluationShape, mesh_shapes
 from triplane3d.evaluation.suites import score
 from triplane3d.evaluation.summary import Row
 
 
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
+def cases(tmp_path_factory: pytest.TempPathFactory) -> list[EvaluationShape]:
     folder = tmp_path_factory.mktemp("meshes")
     trimesh.creation.torus(0.75, 0.25).export(folder / "ring.ply")
     trimesh.creation.cone(radius=1, height=1.5).export(folder / "cone.ply")
-    return mesh_cases(folder, surface_points=500, image_size=48)
+    return mesh_shapes(folder, surface_points=500, image_size=48)
 
 
 def silent(message: str) -> None:
     pass
 
 
-def test_the_truth_is_perfect_and_every_row_of_the_table_is_measured(cases: list[Case]) -> None:
+def test_the_truth_is_perfect_and_every_row_of_the_table_is_measured(cases: list[EvaluationShape]) -> None:
     rows = self_test("meshes", cases, points=4000, surfaces=2, table=True, resolution=32, progress=silent)
     assert {row.method for row in rows} == {"truth", *TABLE}
     found = agreements(rows)
@@ -41,10 +41,10 @@ def test_the_truth_is_perfect_and_every_row_of_the_table_is_measured(cases: list
     }
 
 
-def test_a_ruler_that_is_off_is_found_out(cases: list[Case]) -> None:
+def test_a_ruler_that_is_off_is_found_out(cases: list[EvaluationShape]) -> None:
     """A truth of which one in a hundred places is lost."""
 
-    def worn(case: Case) -> Solid:
+    def worn(case: EvaluationShape) -> Solid:
         return Solid(
             lambda points: case.solid.occupancy(points) & (np.arange(len(points)) % 100 > 0), case.solid.make_surface
         )
@@ -64,7 +64,7 @@ def test_a_finer_grid_holds_more_and_a_bare_inside_or_outside_less() -> None:
     assert normals[0] > 0.99 > 0.97 > normals[1]
 
 
-def test_the_grid_of_a_mesh_holds_its_exact_distance(cases: list[Case]) -> None:
+def test_the_grid_of_a_mesh_holds_its_exact_distance(cases: list[EvaluationShape]) -> None:
     for case in cases:
         scores = compare_surfaces(case.solid.surface, on_grid(case.solid, 48).surface)
         assert scores["f_score_02"] > 0.97 and scores["point_to_surface"] < 0.004

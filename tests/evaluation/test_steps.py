@@ -4,21 +4,21 @@ import pytest
 from evaluation.scripted_pipeline import ScriptedPipeline, ball
 
 from triplane3d.data.procedural import FAMILIES
-from triplane3d.evaluation.cases import Case, held_out_cases
 from triplane3d.evaluation.criteria import judge_bars
+from triplane3d.evaluation.shapes import EvaluationShape, held_out_shapes
 from triplane3d.evaluation.steps import steps_suite
 
 
 @pytest.fixture(scope="module")
-def cases() -> list[Case]:
-    return held_out_cases(3, sorted(FAMILIES)[:4], resolution=16)
+def cases() -> list[EvaluationShape]:
+    return held_out_shapes(3, sorted(FAMILIES)[:4], resolution=16)
 
 
 def silent(message: str) -> None:
     pass
 
 
-def test_answers_that_do_not_change_are_worth_all_of_them(cases: list[Case]) -> None:
+def test_answers_that_do_not_change_are_worth_all_of_them(cases: list[EvaluationShape]) -> None:
     pipe = ScriptedPipeline(cases, lambda case, *, seed, **_: ball(0.4 + 0.1 * seed))
     rows, estimates = steps_suite(pipe, "made up", cases, points=4000, progress=silent)
     shares = [found for found in estimates if "/" in found.name]
@@ -28,10 +28,10 @@ def test_answers_that_do_not_change_are_worth_all_of_them(cases: list[Case]) -> 
     assert met == {"V-IoU of 4 steps / 50": True, "V-IoU of 1 step / 50": True}
 
 
-def test_a_step_that_loses_half_is_worth_half(cases: list[Case]) -> None:
+def test_a_step_that_loses_half_is_worth_half(cases: list[EvaluationShape]) -> None:
     """With one step half of the truth is empty."""
 
-    def answer(case: Case, *, steps: int, **_):
+    def answer(case: EvaluationShape, *, steps: int, **_):
         return lambda points: case.solid.field(points).where((points[:, 1] > 0) | (steps > 1), -1.0)
 
     _, estimates = steps_suite(
@@ -41,7 +41,7 @@ def test_a_step_that_loses_half_is_worth_half(cases: list[Case]) -> None:
     assert 0 < found.low <= found.value <= found.high < 1
 
 
-def test_guidance_takes_two_looks_a_step(cases: list[Case]) -> None:
+def test_guidance_takes_two_looks_a_step(cases: list[EvaluationShape]) -> None:
     pipe = ScriptedPipeline(cases, lambda case, **_: case.solid.field)
     rows, estimates = steps_suite(
         pipe, "made up", cases, steps=(1, 4), guidances=(1.0, 3.0), points=1000, progress=silent
@@ -58,10 +58,10 @@ def test_guidance_takes_two_looks_a_step(cases: list[Case]) -> None:
     assert (without.data, without.value) == ("made up, guidance 1", 1)
 
 
-def test_a_student_is_held_against_its_teacher(cases: list[Case]) -> None:
+def test_a_student_is_held_against_its_teacher(cases: list[EvaluationShape]) -> None:
     """The student loses half of every shape at any number of steps, its guided teacher nothing."""
 
-    def halved(case: Case, **_):
+    def halved(case: EvaluationShape, **_):
         return lambda points: case.solid.field(points).where(points[:, 1] > 0, -1.0)
 
     teacher = ScriptedPipeline(cases, lambda case, **_: case.solid.field)

@@ -6,7 +6,7 @@ from pipelines.tiny_pipeline import build_tiny
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.procedural import FAMILIES
-from triplane3d.evaluation.cases import Case, held_out_cases, procedural_cases
+from triplane3d.evaluation.shapes import EvaluationShape, held_out_shapes, procedural_shapes
 from triplane3d.evaluation.suites import Bank, autoencoder_suite, generate, image_features, image_suite, others
 from triplane3d.evaluation.summary import format_table
 
@@ -17,15 +17,17 @@ def pipe() -> Triplane3DPipeline:
 
 
 @pytest.fixture(scope="module")
-def cases() -> list[Case]:
-    return held_out_cases(3, sorted(FAMILIES)[:3], resolution=24)
+def cases() -> list[EvaluationShape]:
+    return held_out_shapes(3, sorted(FAMILIES)[:3], resolution=24)
 
 
 def silent(message: str) -> None:
     pass
 
 
-def test_the_truth_scores_one_and_the_hull_beats_the_ellipsoid(pipe: Triplane3DPipeline, cases: list[Case]) -> None:
+def test_the_truth_scores_one_and_the_hull_beats_the_ellipsoid(
+    pipe: Triplane3DPipeline, cases: list[EvaluationShape]
+) -> None:
     rows = autoencoder_suite(pipe.vae, "trained", cases, points=4000, surfaces=1, resolution=12, progress=silent)
     scores = {row.method: {name: summary.mean for name, summary in row.summaries().items()} for row in rows}
     assert set(scores) == {"autoencoder", "exact, on the grid", "truth", "convex hull", "bounding ellipsoid"}
@@ -36,7 +38,7 @@ def test_the_truth_scores_one_and_the_hull_beats_the_ellipsoid(pipe: Triplane3DP
     assert "truth" in format_table(rows, {"volume_iou": "V-IoU"})
 
 
-def test_every_trivial_answer_stands_beside_the_model(pipe: Triplane3DPipeline, cases: list[Case]) -> None:
+def test_every_trivial_answer_stands_beside_the_model(pipe: Triplane3DPipeline, cases: list[EvaluationShape]) -> None:
     bank = Bank.of_training_shapes(pipe, 4, image_size=32, progress=silent)
     rows = image_suite(
         pipe,
@@ -66,7 +68,7 @@ def test_every_trivial_answer_stands_beside_the_model(pipe: Triplane3DPipeline, 
 
 def test_a_training_shape_is_retrieved_by_its_own_picture(pipe: Triplane3DPipeline) -> None:
     bank = Bank.of_training_shapes(pipe, 4, image_size=32, progress=silent)
-    shapes = procedural_cases(range(4), None, surface_points=1024, image_size=32, resolution=12)
+    shapes = procedural_shapes(range(4), None, surface_points=1024, image_size=32, resolution=12)
     for name, values in image_features(pipe, shapes).items():
         assert torch.allclose(values, bank.features[name], atol=1e-5)
     found = bank.retrieve(pipe, shapes, 12)["retrieval by thumbnail"]
@@ -74,7 +76,7 @@ def test_a_training_shape_is_retrieved_by_its_own_picture(pipe: Triplane3DPipeli
     assert (found[2].occupancy(points) == shapes[2].solid.occupancy(points)).all()
 
 
-def test_what_is_generated_does_not_depend_on_the_batch(pipe: Triplane3DPipeline, cases: list[Case]) -> None:
+def test_what_is_generated_does_not_depend_on_the_batch(pipe: Triplane3DPipeline, cases: list[EvaluationShape]) -> None:
     options = {"steps": 1, "guidance": 2.0, "seed": 3, "resolution": 12}
     points = cases[0].surface_points.double().numpy()
     together = generate(pipe, cases, batch_size=3, **options)

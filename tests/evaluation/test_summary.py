@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from triplane3d.evaluation.summary import Row, Summary, format_table, gap, generalization, margins, share
+from triplane3d.evaluation.summary import Row, Summary, format_table, gap, generalization, margins, ratio_of_means
 
 
 def test_the_interval_is_that_of_the_mean() -> None:
@@ -63,11 +63,11 @@ def test_a_gap_between_different_shapes_is_as_uncertain_as_both() -> None:
 
 def test_a_share_of_the_same_shapes_does_not_mind_how_they_differ() -> None:
     whole = np.random.default_rng(0).random(20)
-    assert share((whole / 2).tolist(), whole.tolist()) == pytest.approx((0.5, 0.5, 0.5))
-    assert share([0.0, 0.0], [0.0, 0.0]) == (1, 1, 1)
-    assert share([1.0], [0.0])[0] == np.inf
+    assert ratio_of_means((whole / 2).tolist(), whole.tolist()) == pytest.approx((0.5, 0.5, 0.5))
+    assert ratio_of_means([0.0, 0.0], [0.0, 0.0]) == (1, 1, 1)
+    assert ratio_of_means([1.0], [0.0])[0] == np.inf
     with pytest.raises(ValueError, match="same shapes"):
-        share([1.0, 1.0], [1.0])
+        ratio_of_means([1.0, 1.0], [1.0])
 
 
 def test_two_scores_of_one_shape_tell_no_more_than_one() -> None:
@@ -76,7 +76,7 @@ def test_two_scores_of_one_shape_tell_no_more_than_one() -> None:
     once, together, apart = Summary.of(values), Summary.of(twice, names), Summary.of(twice)
     assert together.high - together.low == pytest.approx(once.high - once.low, rel=0.05)
     assert apart.high - apart.low < 0.8 * (once.high - once.low)
-    _, low, high = share(twice, [1.0] * 40, names)
+    _, low, high = ratio_of_means(twice, [1.0] * 40, names)
     assert (low, high) == pytest.approx((together.low, together.high), abs=0.01)
     row = Row("image", "meshes", "model", [{"volume_iou": value} for value in twice], shapes=names)
     assert row.summaries()["volume_iou"] == together

@@ -6,7 +6,7 @@ from seams import autoencoded, contrast, smoothed
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.procedural import FAMILIES
-from triplane3d.evaluation.cases import held_out_cases
+from triplane3d.evaluation.shapes import held_out_shapes
 from triplane3d.models.seams import smooth_seams
 from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder
 
@@ -58,7 +58,7 @@ def test_colours_read_smooth_planes_and_occupancy_the_others() -> None:
 def test_minis_colours_do_not_jump_between_patches() -> None:
     """Over held-out shapes benchmarks/seams.py prints 2.3 to 2.5 without smoothing and 0.8 to 0.9 with it."""
     pipe = Triplane3DPipeline.from_pretrained("mini")
-    cases = held_out_cases(3, list(FAMILIES), seed=2, resolution=32)
+    cases = held_out_shapes(3, list(FAMILIES), seed=2, resolution=32)
     fields = [autoencoded(pipe, case) for case in cases]
     plain = [contrast(smoothed(field, None), case) for field, case in zip(fields, cases)]
     smooth = [contrast(field, case) for field, case in zip(fields, cases)]

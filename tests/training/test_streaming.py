@@ -15,9 +15,9 @@ from triplane3d.training import denoiser as stage3
 from triplane3d.training.sources import check_source, streamed_photos, streamed_surfaces
 from triplane3d.training.trainer import checkpoints
 
-STREAM = {"data.stream": True, "data.folder": None, "data.drawn": 4, "data.pool": 8, "data.validation": None,
+STREAM = {"data.stream": True, "data.folder": None, "data.group_size": 4, "data.pool": 8, "data.validation": None,
           "run.batch_size": 4, "run.log_every": 1}  # fmt: skip
-SURFACES = {**STREAM, "data.held_surface_points": 300, "data.held_label_points": 600}
+SURFACES = {**STREAM, "data.pool_surface_points": 300, "data.pool_label_points": 600}
 PHOTOS = {**STREAM, "data.latents": None, "data.image_size": 32, "data.surface_points": 300, "data.mirror": True}
 STAGES = {
     "autoencoder": (stage1, autoencoder_config, SURFACES, "vae/diffusion_pytorch_model.safetensors"),
@@ -28,13 +28,13 @@ STAGES = {
 @pytest.mark.parametrize("streamed", [True, False], ids=["stream", "shards"])
 @pytest.mark.parametrize("name", STAGES)
 def test_stages_of_no_time_at_all_end_with_the_weights_of_one_run(name, streamed, work, latents, tmp_path, capsys):
-    """A `run.minutes` that has passed at once makes one update; the checkpoints in between are all that is carried."""
+    """A `run.max_minutes` that has passed at once makes one update; only checkpoints are carried."""
     stage, config, options, weights = STAGES[name]
     quick = {"run.steps": 3, "run.accumulation": 2, "data.reuse": 1}
     quick |= options if streamed else {"data.validation": None}
     whole = stage.train(config(work, **quick, **{"run.output": tmp_path / "whole"}))
 
-    part = config(work, **quick, **{"run.output": tmp_path / "parts", "run.minutes": 1e-9})
+    part = config(work, **quick, **{"run.output": tmp_path / "parts", "run.max_minutes": 1e-9})
     for step in (1, 2):
         stage.train(part)
         assert [folder.name for folder in checkpoints(tmp_path / "parts")][-1] == f"checkpoint-{step}"
@@ -99,7 +99,7 @@ def test_streamed_latents_are_what_stage_2_would_have_written(work, latents, aut
 def test_streamed_photos_are_what_their_cameras_say(work, latents, autoencoder):
     """Photos from around come after one from the front, each with its own camera; mirrored, all of it is."""
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae").eval()
-    views = {"data.views": 2, "data.around": 3, "data.around_size": 16, "data.mirror": True}
+    views = {"data.views": 2, "data.random_views": 3, "data.random_view_size": 16, "data.mirror": True}
     data = denoiser_config(work, **{**PHOTOS, "data.surface_points": 512, **views}).data
     source = streamed_photos(data, vae, Accelerator(mixed_precision="no"), labels=64)
     held = source.make(draw_shapes(range(8), azimuths="random"), torch.Generator().manual_seed(0))
@@ -127,6 +127,6 @@ def test_a_folder_or_a_stream_but_not_both_nor_neither(work, tmp_path):
     check_source(data, "folder")
     with pytest.raises(ValueError, match="data.families: there is no family dragon of shapes"):
         check_source(autoencoder_config(work, **SURFACES, **{"data.families": "car,dragon"}).data, "folder")
-    with pytest.raises(ValueError, match="raise data.held_surface_points"):
+    with pytest.raises(ValueError, match="raise data.pool_surface_points"):
         data = autoencoder_config(tmp_path, **SURFACES, **{"data.surface_points": 301}).data
         streamed_surfaces(data, torch.device("cpu"))

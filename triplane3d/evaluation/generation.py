@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from triplane3d.evaluation.cases import Case, batches
 from triplane3d.evaluation.shape_metrics import Solid
+from triplane3d.evaluation.shapes import EvaluationShape, batches
 from triplane3d.geometry.fields import Field
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 
@@ -20,7 +20,7 @@ Pose = tuple[float, float | None]
 
 def generate(
     pipe: Triplane3DPipeline,
-    cases: Sequence[Case],
+    cases: Sequence[EvaluationShape],
     *,
     steps: int | None,
     guidance: float | None,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from triplane3d.evaluation.baselines import inflated_silhouette, on_grid
-from triplane3d.evaluation.cases import Case
 from triplane3d.evaluation.generation import Progress
+from triplane3d.evaluation.shapes import EvaluationShape
 from triplane3d.evaluation.suites import Predict, judge, known_answers, others
 from triplane3d.evaluation.summary import Row
 
@@ -89,7 +89,7 @@ class Agreement:
 
 def self_test(
     data: str,
-    cases: Sequence[Case],
+    cases: Sequence[EvaluationShape],
     *,
     points: int = 40_000,
     surfaces: int = 16,

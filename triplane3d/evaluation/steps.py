@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from triplane3d.evaluation.cases import Case
 from triplane3d.evaluation.generation import Progress, solids
 from triplane3d.evaluation.shape_metrics import intersection_over_union, uniform_points
-from triplane3d.evaluation.summary import Estimate, Row, share
+from triplane3d.evaluation.shapes import EvaluationShape
+from triplane3d.evaluation.summary import Estimate, Row, ratio_of_means
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 
 STEPS = (1, 2, 4, 8, 20, 50)
@@ -18,7 +18,7 @@ STEPS = (1, 2, 4, 8, 20, 50)
 def steps_suite(
     pipe: Triplane3DPipeline,
     data: str,
-    cases: Sequence[Case],
+    cases: Sequence[EvaluationShape],
     *,
     steps: Sequence[int] = STEPS,
     guidances: Sequence[float | None] = (None,),
@@ -72,7 +72,7 @@ def steps_suite(
                     "steps",
                     row.data,
                     f"{row.method} / {reference.method}",
-                    *share(row.values("volume_iou"), reference.values("volume_iou"), shapes),
+                    *ratio_of_means(row.values("volume_iou"), reference.values("volume_iou"), shapes),
                 )
                 for row in of_guidance.values()
                 if row is not reference
@@ -86,7 +86,7 @@ def steps_suite(
                 "steps",
                 row.data,
                 "one network call a step / guided",
-                *share(row.values("volume_iou"), of_guided, shapes),
+                *ratio_of_means(row.values("volume_iou"), of_guided, shapes),
             )
             for row in longest[1]
         ]

@@ -24,7 +24,6 @@ from triplane3d.evaluation.baselines import (
     on_grid,
     thumbnail_features,
 )
-from triplane3d.evaluation.cases import Case, batches, procedural_cases, shape_solid
 from triplane3d.evaluation.generation import Progress, generate
 from triplane3d.evaluation.shape_metrics import (
     Solid,
@@ -33,6 +32,7 @@ from triplane3d.evaluation.shape_metrics import (
     surface_iou,
     uniform_points,
 )
+from triplane3d.evaluation.shapes import EvaluationShape, batches, procedural_shapes, shape_solid
 from triplane3d.evaluation.summary import Row
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
@@ -42,7 +42,7 @@ BANK_BATCH = 64
 
 
 def score(
-    cases: Sequence[Case],
+    cases: Sequence[EvaluationShape],
     predictions: Sequence[Solid],
     *,
     points: int,
@@ -77,7 +77,7 @@ def score(
 def judge(
     suite: str,
     data: str,
-    cases: Sequence[Case],
+    cases: Sequence[EvaluationShape],
     methods: dict[str, Predict],
     *,
     points: int,
@@ -98,7 +98,7 @@ def judge(
     return rows
 
 
-def known_answers(cases: Sequence[Case]) -> dict[str, Predict]:
+def known_answers(cases: Sequence[EvaluationShape]) -> dict[str, Predict]:
     """The truth itself (the self-test: 1.000), and what is left of it without detail."""
     return {
         "truth": lambda: [case.solid for case in cases],
@@ -110,7 +110,7 @@ def known_answers(cases: Sequence[Case]) -> dict[str, Predict]:
 def autoencoder_suite(
     vae: AutoencoderKLTriplane,
     data: str,
-    cases: Sequence[Case],
+    cases: Sequence[EvaluationShape],
     *,
     points: int = 40_000,
     surfaces: int = 16,
@@ -130,7 +130,9 @@ def autoencoder_suite(
 
 
 @torch.no_grad()
-def reconstruct(vae: AutoencoderKLTriplane, cases: Sequence[Case], resolution: int, batch_size: int = 8) -> list[Solid]:
+def reconstruct(
+    vae: AutoencoderKLTriplane, cases: Sequence[EvaluationShape], resolution: int, batch_size: int = 8
+) -> list[Solid]:
     solids = []
     for batch in batches(cases, batch_size):
         points, normals, colors = (
@@ -146,7 +148,7 @@ def reconstruct(vae: AutoencoderKLTriplane, cases: Sequence[Case], resolution: i
 def image_suite(
     pipe: Triplane3DPipeline,
     data: str,
-    cases: Sequence[Case],
+    cases: Sequence[EvaluationShape],
     *,
     steps: int | None = None,
     guidance: float | None = None,
@@ -220,7 +222,7 @@ class Bank:
         found: dict[str, list[Tensor]] = {}
         for start in range(0, size, BANK_BATCH):
             progress(f"image: training shapes to retrieve from: {start} of {size}")
-            shapes = procedural_cases(
+            shapes = procedural_shapes(
                 range(start, min(start + BANK_BATCH, size)), None, surface_points=1024, image_size=image_size
             )
             for name, values in image_features(pipe, shapes).items():
@@ -228,7 +230,7 @@ class Bank:
         return cls({name: torch.cat(values) for name, values in found.items()})
 
     def retrieve(
-        self, pipe: Triplane3DPipeline, cases: Sequence[Case], resolution: int = 128
+        self, pipe: Triplane3DPipeline, cases: Sequence[EvaluationShape], resolution: int = 128
     ) -> dict[str, list[Solid]]:
         """The training shape whose picture is most like each case's, in the frame of the camera that saw it."""
         queries = [image_features(pipe, batch) for batch in batches(cases, BANK_BATCH)]
@@ -241,7 +243,9 @@ class Bank:
 
 
 @torch.no_grad()
-def image_features(pipe: Triplane3DPipeline, cases: Sequence[Case]) -> dict[str, Float[Tensor, "cases features"]]:
+def image_features(
+    pipe: Triplane3DPipeline, cases: Sequence[EvaluationShape]
+) -> dict[str, Float[Tensor, "cases features"]]:
     if pipe.image_processor is None:
         raise ValueError("retrieval by image features needs a pipeline with an image_encoder")
     photos = pipe.image_processor.preprocess([case.picture for case in cases])

@@ -81,7 +81,7 @@ def gap(of: Sequence[float], minus: Sequence[float], *, draws: int = 2000, seed:
     return float(np.mean(of) - np.mean(minus)), float(low), float(high)
 
 
-def share(
+def ratio_of_means(
     of: Sequence[float], whole: Sequence[float], shapes: Sequence[str] = (), *, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
     """Ratio of two means over the same shapes, and its interval: the shapes are drawn together.

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from triplane3d.evaluation.cases import Case
 from triplane3d.evaluation.generation import Progress, solids
 from triplane3d.evaluation.shape_metrics import Solid, intersection_over_union, uniform_points
+from triplane3d.evaluation.shapes import EvaluationShape
 from triplane3d.evaluation.suites import others
-from triplane3d.evaluation.summary import Estimate, Row, Summary, share
+from triplane3d.evaluation.summary import Estimate, Row, Summary, ratio_of_means
 from triplane3d.evaluation.visibility import visible
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 
@@ -26,7 +26,7 @@ AROUND = 0.05
 def variety_suite(
     pipe: Triplane3DPipeline,
     data: str,
-    cases: Sequence[Case],
+    cases: Sequence[EvaluationShape],
     *,
     seeds: int = 8,
     steps: int | None = None,
@@ -69,7 +69,7 @@ def variety_suite(
             }
         )
     row = Row("variety", data, f"model, {seeds} seeds", scores, [case.category for case in cases])
-    ratio = share(row.values("variance_hidden"), row.values("variance_visible"))
+    ratio = ratio_of_means(row.values("variance_hidden"), row.values("variance_visible"))
     return [row], [
         Estimate("variety", data, "hidden / visible variance", *ratio),
         _difference(row, f"best of {seeds} - mean", "best_volume_iou", "volume_iou"),
@@ -77,7 +77,7 @@ def variety_suite(
     ]
 
 
-def _variances(case: Case, answers: Sequence[Solid]) -> dict[str, float]:
+def _variances(case: EvaluationShape, answers: Sequence[Solid]) -> dict[str, float]:
     """Mean variance of being inside, around what the camera sees of the true surface and around the rest."""
     surface, camera = case.solid.surface, case.camera
     if surface is None or camera is None:

@@ -9,9 +9,9 @@ from einops import rearrange
 from PIL import Image
 
 from triplane3d.data.procedural import HELD_OUT_SEED, Views, draw_shapes, render_views, sample_surface
-from triplane3d.evaluation.cases import BATCH, Case, as_picture
 from triplane3d.evaluation.generation import Pose, Progress, solids
 from triplane3d.evaluation.shape_metrics import intersection_over_union, uniform_points
+from triplane3d.evaluation.shapes import BATCH, EvaluationShape, as_picture
 from triplane3d.evaluation.summary import Estimate, Row, Summary
 from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.render import render
@@ -25,7 +25,7 @@ COUNTS = (1, 2, 3, 4, 6)
 def views_suite(
     pipe: Triplane3DPipeline,
     data: str,
-    cases: Sequence[Case],
+    cases: Sequence[EvaluationShape],
     photos: Sequence[Sequence[Image.Image]],
     *,
     counts: Sequence[int] = COUNTS,
@@ -82,9 +82,14 @@ def views_suite(
 
 
 def photos_around_shapes(
-    cases: Sequence[Case], families: Sequence[str], *, count: int = max(COUNTS), seed: int = 0, size: int = 128
+    cases: Sequence[EvaluationShape],
+    families: Sequence[str],
+    *,
+    count: int = max(COUNTS),
+    seed: int = 0,
+    size: int = 128,
 ) -> list[list[Image.Image]]:
-    """Photos of the shapes of `held_out_cases(len(cases), families, seed=seed)`: the case's own, then those at the
+    """Photos of the shapes of `held_out_shapes(len(cases), families, seed=seed)`: the case's own, then those at the
     next of `AZIMUTHS`, each from an elevation and with a lens and light of its own."""
     first = HELD_OUT_SEED + 1_000_000 * seed
     photos = [[case.picture] for case in cases]
@@ -107,16 +112,16 @@ def photos_around_shapes(
 
 
 def photos_around_meshes(
-    cases: Sequence[Case],
+    cases: Sequence[EvaluationShape],
     *,
     count: int = max(COUNTS),
     size: int = 256,
 ) -> list[list[Image.Image]]:
-    """Photos of the meshes of `mesh_cases`, all from the elevation of the case's own picture."""
+    """Photos of the meshes of `mesh_shapes`, all from the elevation of the case's own picture."""
     photos = []
     for case in cases:
         if case.mesh is None or case.camera is None:
-            raise ValueError(f"{case.name} has no mesh to take photos of: use `mesh_cases`")
+            raise ValueError(f"{case.name} has no mesh to take photos of: use `mesh_shapes`")
         around = [Camera(azimuth, case.camera.elevation, case.camera.field_of_view) for azimuth in AZIMUTHS[1:count]]
         photos.append(
             [

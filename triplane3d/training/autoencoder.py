@@ -61,7 +61,7 @@ class AutoencoderObjective(nn.Module):
         labels, _, slopes = logits.split([points.shape[1] for points in asked], dim=1)
 
         losses = {
-            "occupancy": occupancy_loss(labels, label_distance, band=weights.band, near=weights.near),
+            "occupancy": occupancy_loss(labels, label_distance, band=weights.band, near=weights.near_surface_share),
             "kl": posterior.kl().mean() / posterior.mean[0].numel(),  # nats per latent number
         }
         loss = losses["occupancy"] + kl_share * weights.kl * losses["kl"]

@@ -38,14 +38,14 @@ def streamed_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStrea
     """For the autoencoder: a batch has the keys and types of `ShardDataset`'s surface and labels."""
 
     def make(shapes: ShapeBatch, generator: Generator) -> Sample:
-        return sample_shapes(shapes, surface_points=data.held_surface_points, label_points=data.held_label_points,
+        return sample_shapes(shapes, surface_points=data.pool_surface_points, label_points=data.pool_label_points,
                              views=0, image_size=0, generator=generator)  # fmt: skip
 
     def visit(held: Sample, generator: Generator) -> Sample:
         batch = len(held["surface_points"])
-        on_surface = some(batch, data.held_surface_points, data.surface_points, generator)
+        on_surface = some(batch, data.pool_surface_points, data.surface_points, generator)
         # As in a shard, the first half of the labels is uniform, the other near the surface.
-        middle = data.held_label_points // 2
+        middle = data.pool_label_points // 2
         uniform, near = (some(batch, middle, data.label_points // 2, generator) for _ in range(2))
         labels = torch.cat([uniform, middle + near], dim=1)
         points, normals = pick(held["surface_points"], on_surface).float(), pick(held["surface_normals"], on_surface)
@@ -62,7 +62,7 @@ def streamed_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStrea
             "label_distance": pick(held["label_distance"], labels).float(),
         }
 
-    for shown, kept in (("surface_points", "held_surface_points"), ("label_points", "held_label_points")):
+    for shown, kept in (("surface_points", "pool_surface_points"), ("label_points", "pool_label_points")):
         if getattr(data, shown) > getattr(data, kept):
             raise ValueError(
                 f"data.{shown}={getattr(data, shown)} of a shape cannot be taken from data.{kept}="
@@ -154,7 +154,7 @@ def streamed_photos(
     @torch.no_grad()
     def make(shapes: ShapeBatch, generator: Generator) -> Sample:
         sample = sample_shapes(shapes, surface_points=data.surface_points, label_points=labels, views=data.views,
-                               around=data.around, around_size=data.around_size, image_size=data.image_size,
+                               around=data.random_views, around_size=data.random_view_size, image_size=data.image_size,
                                generator=generator)  # fmt: skip
         surface = [sample["surface_points"].float(), sample["surface_normals"].float() / 127,
                    sample["surface_colors"].float() / 255]  # fmt: skip
@@ -184,5 +184,5 @@ def streamed_photos(
 
 
 def _stream(data: StreamConfig, make: Make, visit: Visit, device: torch.device) -> ShapeStream:
-    return ShapeStream(make=make, visit=visit, drawn=data.drawn, pool=data.pool, reuse=data.reuse,
+    return ShapeStream(make=make, visit=visit, drawn=data.group_size, pool=data.pool, reuse=data.reuse,
                        families=data.families, device=device)  # fmt: skip

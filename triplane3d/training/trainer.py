@@ -377,7 +377,7 @@ class Run:
         signum, step, steps = self.stop.signum, self.step, self.config.steps
         name = "" if signum is None else signal.Signals(signum).name
         if step < steps:
-            why = f"by {name}" if name else f"after {self.config.minutes:g} minutes"
+            why = f"by {name}" if name else f"after {self.config.max_minutes:g} minutes"
             folder = self.output / f"checkpoint-{step}" if self._saved == step else self.save()
             again = "" if self.config.resume == "latest" else " with --run.resume latest"
             return (
@@ -415,8 +415,8 @@ class Run:
             sync(log)
 
     def _must_stop(self) -> bool:
-        """Whether a signal or `run.minutes` ends the run; true on all processes if it is on one."""
-        minutes = self.config.minutes
+        """Whether a signal or `run.max_minutes` ends the run; true on all processes if it is on one."""
+        minutes = self.config.max_minutes
         late = minutes is not None and time.perf_counter() - self._begun > 60 * minutes
         if self.accelerator.num_processes > 1:
             told = torch.tensor([[self.stop.signum or 0, int(late)]], device=self.accelerator.device)

@@ -2,9 +2,9 @@
 
 from triplane3d.data.procedural.families import FAMILIES, HOLDOUT_FAMILIES
 from triplane3d.data.procedural.parts import Paint, Part
-from triplane3d.data.procedural.program import HELD_OUT_SEED, ShapeBatch, draw_shapes, draw_unframed
+from triplane3d.data.procedural.rendering import Views, render_views
 from triplane3d.data.procedural.sampling import occupancy_grid, sample_labels, sample_surface
-from triplane3d.data.procedural.trace import Views, render_views
+from triplane3d.data.procedural.shape_batch import HELD_OUT_SEED, ShapeBatch, draw_shapes, draw_unframed
 
 __all__ = [
     "FAMILIES",

@@ -7,7 +7,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from triplane3d.data.procedural.program import ShapeBatch
+from triplane3d.data.procedural.shape_batch import ShapeBatch
 
 
 def sample_surface(

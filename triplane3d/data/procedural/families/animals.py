@@ -6,20 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from triplane3d.data.procedural.families import family
-from triplane3d.data.procedural.families.creatures import dark, ears, eyes, hide
-from triplane3d.data.procedural.paint import any_paint, contrasting
-from triplane3d.data.procedural.parts import (
-    Paint,
-    Part,
-    bezier,
-    capsule,
-    cylinder,
-    ellipsoid,
-    prism,
-    torus,
-    tube,
-)
+from triplane3d.data.procedural.components.faces import ears, eyes
+from triplane3d.data.procedural.materials import any_paint, contrasting, dark, hide
+from triplane3d.data.procedural.parts import Paint, Part, bezier, capsule, cylinder, ellipsoid, prism, torus, tube
 
 
 @dataclass(frozen=True)
@@ -80,7 +69,6 @@ def _tail(rng: np.random.Generator, kind: str, root: np.ndarray, girth: float, p
     ]
 
 
-@family
 def quadruped(rng: np.random.Generator) -> list[Part]:
     """Dog, cat, fox, cow, horse, pig, sheep, elephant or lizard, standing, walking or sitting."""
     species = str(rng.choice(list(BEASTS)))
@@ -259,7 +247,6 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def bird(rng: np.random.Generator) -> list[Part]:
     """Duck, penguin, chicken, owl, wading bird or a bird with spread wings."""
     style = rng.choice(["duck", "penguin", "chicken", "owl", "wader", "gull"])
@@ -364,7 +351,6 @@ def bird(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def fish(rng: np.random.Generator) -> list[Part]:
     """Fish, shark or whale, swimming towards +z."""
     paint = any_paint(rng)

@@ -6,12 +6,10 @@ from math import cos, radians, sin
 
 import numpy as np
 
-from triplane3d.data.procedural.families import family
-from triplane3d.data.procedural.paint import contrasting, metal, plastic, tinted, wood
+from triplane3d.data.procedural.materials import contrasting, metal, plastic, tinted, wood
 from triplane3d.data.procedural.parts import Paint, Part, bezier, box, capsule, cylinder, ellipsoid, torus, tube
 
 
-@family
 def appliance(rng: np.random.Generator) -> list[Part]:
     """A television, radio, camera, toaster, telephone, loudspeaker or washing machine."""
     return (_television, _radio, _camera, _toaster, _telephone)[rng.integers(5)](rng)

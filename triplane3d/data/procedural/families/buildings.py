@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from triplane3d.data.procedural.families import family
-from triplane3d.data.procedural.paint import any_paint, ceramic, contrasting, foliage, metal, plastic, wood
+from triplane3d.data.procedural.materials import any_paint, contrasting, foliage, metal, pane, wall_paint, wood
 from triplane3d.data.procedural.parts import (
     Paint,
     Part,
@@ -20,22 +19,6 @@ from triplane3d.data.procedural.parts import (
 )
 
 
-def pane(rng: np.random.Generator) -> Paint:
-    """Window: dark, sky-blue or lit."""
-    low, high = (
-        ((0.01, 0.02, 0.03), (0.08, 0.1, 0.13)),
-        ((0.2, 0.35, 0.5), (0.5, 0.7, 0.85)),
-        ((0.7, 0.5, 0.15), (0.95, 0.8, 0.4)),
-    )[rng.integers(3)]
-    return Paint(tuple(rng.uniform(low, high)), gloss=0.7)
-
-
-def wall_paint(rng: np.random.Generator) -> Paint:
-    """Plaster, brick, timber or lacquer."""
-    return (ceramic, ceramic, wood, plastic)[rng.integers(4)](rng)
-
-
-@family
 def house(rng: np.random.Generator) -> list[Part]:
     """House, hut, barn, shop or church with gable, hipped, round or flat roof."""
     paint, tiles, glass, trim = wall_paint(rng), wall_paint(rng), pane(rng), any_paint(rng)
@@ -168,7 +151,6 @@ def house(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def tower_or_castle(rng: np.random.Generator) -> list[Part]:
     """Castle with corner towers, single keep, lighthouse, pagoda, skyscraper, pyramid or water tower."""
     style = rng.choice(["castle", "keep", "lighthouse", "pagoda", "skyscraper", "pyramid", "water"])
@@ -335,7 +317,6 @@ def tower_or_castle(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def bridge_or_arch(rng: np.random.Generator) -> list[Part]:
     """Arched or suspension bridge, triumphal arch, temple front or gate."""
     style = rng.choice(["arches", "hump", "suspension", "arch", "temple", "gate"])

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from triplane3d.data.procedural.families import family
-from triplane3d.data.procedural.families.turning import radius_at, smooth, solid
-from triplane3d.data.procedural.paint import contrasting, fabric, plastic
+from triplane3d.data.procedural.components.profiles import radius_at, smooth, solid
+from triplane3d.data.procedural.materials import contrasting, fabric, plastic
 from triplane3d.data.procedural.parts import Part, box, capsule, cylinder, ellipsoid, prism, revolve, torus, tube
 
 
-@family
 def hat(rng: np.random.Generator) -> list[Part]:
     """A top, bowler, straw, cowboy, baseball, woollen or witch's hat, or a helmet."""
     u = rng.uniform
@@ -85,7 +83,6 @@ def hat(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def shoe(rng: np.random.Generator) -> list[Part]:
     """A trainer, boot, clog, slipper or high-heeled shoe, its toe towards +z."""
     u = rng.uniform

@@ -6,13 +6,11 @@ from math import pi
 
 import numpy as np
 
-from triplane3d.data.procedural.families import family
-from triplane3d.data.procedural.families.legs import four_legs, pedestal
-from triplane3d.data.procedural.paint import any_paint, contrasting, fabric, metal, plastic, wood
+from triplane3d.data.procedural.components.legs import four_legs, pedestal
+from triplane3d.data.procedural.materials import any_paint, contrasting, fabric, metal, plastic, wood
 from triplane3d.data.procedural.parts import Part, box, capsule, cylinder, ellipsoid, prism, tube
 
 
-@family
 def table(rng: np.random.Generator) -> list[Part]:
     """A table: round, oval or rectangular top on four legs, a turned pedestal, trestles, slabs or crossed legs."""
     u = rng.uniform
@@ -74,7 +72,6 @@ def table(rng: np.random.Generator) -> list[Part]:
     return parts + four_legs(rng, height, x, z, leg, frame)
 
 
-@family
 def desk(rng: np.random.Generator) -> list[Part]:
     """A writing desk: legs or panels, drawers on one or both sides, sometimes a hutch or a screen."""
     u = rng.uniform
@@ -141,7 +138,6 @@ def desk(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def shelf(rng: np.random.Generator) -> list[Part]:
     """A bookcase, open rack, chest of drawers or cupboard."""
     u = rng.uniform
@@ -212,7 +208,6 @@ def shelf(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def bed(rng: np.random.Generator) -> list[Part]:
     """A bed with head- and footboard, mattress, pillows and blanket; at times a bunk or a cot."""
     u = rng.uniform

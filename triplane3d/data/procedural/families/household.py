@@ -6,9 +6,8 @@ from math import cos, pi, radians, sin
 
 import numpy as np
 
-from triplane3d.data.procedural.families import family
-from triplane3d.data.procedural.families.turning import smooth, solid
-from triplane3d.data.procedural.paint import any_paint, contrasting, fabric, metal, plastic, tinted, wood
+from triplane3d.data.procedural.components.profiles import smooth, solid
+from triplane3d.data.procedural.materials import any_paint, contrasting, fabric, metal, plastic, tinted, wood
 from triplane3d.data.procedural.parts import (
     Paint,
     Part,
@@ -24,7 +23,6 @@ from triplane3d.data.procedural.parts import (
 )
 
 
-@family
 def clock(rng: np.random.Generator) -> list[Part]:
     """An alarm clock with bells, a mantel, wall or long-case clock, or an hourglass."""
     u = rng.uniform
@@ -115,7 +113,6 @@ def clock(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def book_stack(rng: np.random.Generator) -> list[Part]:
     """Books: a pile, a row standing between ends, one standing, or one lying open."""
     u = rng.uniform
@@ -179,7 +176,6 @@ def book_stack(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def tank(rng: np.random.Generator) -> list[Part]:
     """A fire extinguisher with valve, levers, gauge and hose; a gas bottle; a vacuum flask; a spray can."""
     u = rng.uniform
@@ -276,7 +272,6 @@ def tank(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def hydrant(rng: np.random.Generator) -> list[Part]:
     """A fire hydrant, pillar box, bollard or standpipe: flanges, bonnet, side outlets, chains."""
     u = rng.uniform

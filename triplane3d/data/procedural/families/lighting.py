@@ -6,9 +6,8 @@ from math import cos, pi, sin
 
 import numpy as np
 
-from triplane3d.data.procedural.families import family
-from triplane3d.data.procedural.families.turning import smooth, solid
-from triplane3d.data.procedural.paint import ceramic, contrasting, fabric, metal, plastic, tinted, wood
+from triplane3d.data.procedural.components.profiles import smooth, solid
+from triplane3d.data.procedural.materials import ceramic, contrasting, fabric, metal, plastic, tinted, wood
 from triplane3d.data.procedural.parts import (
     Paint,
     Part,
@@ -23,7 +22,6 @@ from triplane3d.data.procedural.parts import (
 )
 
 
-@family
 def lamp(rng: np.random.Generator) -> list[Part]:
     """A table lamp on a turned base, a floor lamp, or a jointed or gooseneck desk lamp."""
     u = rng.uniform
@@ -57,7 +55,6 @@ def lamp(rng: np.random.Generator) -> list[Part]:
     return parts + [_shade(rng, shade_wide, shade_half, top, shade_paint)]
 
 
-@family
 def candle(rng: np.random.Generator) -> list[Part]:
     """A candle on a dish, a turned stick or a candelabrum; a pillar candle; a torch on a stand."""
     u = rng.uniform
@@ -127,7 +124,6 @@ def candle(rng: np.random.Generator) -> list[Part]:
     return parts + (lit(0, rise) if rng.random() < 0.7 else [])
 
 
-@family
 def lantern(rng: np.random.Generator) -> list[Part]:
     """A lantern: storm lamp, caged glass with a roof, ribbed paper globe or a street lamp on its post."""
     u = rng.uniform

@@ -6,12 +6,10 @@ from math import cos, pi, radians, sin
 
 import numpy as np
 
-from triplane3d.data.procedural.families import family
-from triplane3d.data.procedural.paint import contrasting, fabric, metal, plastic, tinted, wood
+from triplane3d.data.procedural.materials import contrasting, fabric, metal, plastic, tinted, wood
 from triplane3d.data.procedural.parts import Part, bezier, box, cylinder, ellipsoid, torus, tube
 
 
-@family
 def box_or_case(rng: np.random.Generator) -> list[Part]:
     """A suitcase, briefcase, toolbox, treasure chest, rucksack, gift box or an open carton."""
     kinds = (_suitcase, _suitcase, _briefcase, _chest, _rucksack, _gift, _carton)

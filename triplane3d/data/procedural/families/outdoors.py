@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from triplane3d.data.procedural.families import family
-from triplane3d.data.procedural.families.buildings import pane
-from triplane3d.data.procedural.paint import ceramic, contrasting, foliage, metal, plastic, wood
+from triplane3d.data.procedural.materials import ceramic, contrasting, foliage, metal, pane, plastic, wood
 from triplane3d.data.procedural.parts import (
     Paint,
     Part,
@@ -45,7 +43,6 @@ STROKES = {
 }
 
 
-@family
 def sign_or_post(rng: np.random.Generator) -> list[Part]:
     """Road sign, signpost, traffic light, mailbox, street lamp or letters on a stand."""
     style = rng.choice(["sign", "arrows", "light", "mailbox", "lamp", "letters", "letters"])
@@ -170,7 +167,6 @@ def _letters(rng: np.random.Generator, paint: Paint, trim: Paint) -> list[Part]:
     return parts
 
 
-@family
 def hydrant_or_bollard(rng: np.random.Generator) -> list[Part]:
     """Fire hydrant with nozzles, bollard, pump or traffic cone."""
     paint = plastic(rng) if rng.random() < 0.7 else metal(rng)
@@ -246,7 +242,6 @@ def hydrant_or_bollard(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def tree(rng: np.random.Generator) -> list[Part]:
     """Round-crowned tree, fir, poplar, palm, bare tree or shaped hedge."""
     style = rng.choice(["round", "round", "fir", "palm", "bare", "topiary"])

@@ -6,13 +6,11 @@ from math import cos, pi, radians, sin
 
 import numpy as np
 
-from triplane3d.data.procedural.families import family
-from triplane3d.data.procedural.families.turning import hollow, radius_at, smooth
-from triplane3d.data.procedural.paint import any_paint, ceramic, contrasting, foliage, wood
+from triplane3d.data.procedural.components.profiles import hollow, radius_at, smooth
+from triplane3d.data.procedural.materials import any_paint, ceramic, contrasting, foliage, wood
 from triplane3d.data.procedural.parts import Paint, Part, bezier, capsule, cylinder, ellipsoid, revolve, tube
 
 
-@family
 def cactus(rng: np.random.Generator) -> list[Part]:
     """A cactus in a pot: a column with arms, a ribbed barrel, a cluster of balls or pads of a prickly pear."""
     u = rng.uniform
@@ -90,7 +88,6 @@ def cactus(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def potted_plant(rng: np.random.Generator) -> list[Part]:
     """A plant in a pot: a bush, a clipped little tree, broad leaves on stalks, blades, a rosette or a palm."""
     u = rng.uniform

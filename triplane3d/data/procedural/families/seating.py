@@ -6,13 +6,11 @@ from math import cos, pi, radians, sin
 
 import numpy as np
 
-from triplane3d.data.procedural.families import family
-from triplane3d.data.procedural.families.legs import cantilever, four_legs, pedestal
-from triplane3d.data.procedural.paint import contrasting, fabric, metal, plastic, wood
+from triplane3d.data.procedural.components.legs import cantilever, four_legs, pedestal
+from triplane3d.data.procedural.materials import contrasting, fabric, metal, plastic, wood
 from triplane3d.data.procedural.parts import Paint, Part, bezier, box, capsule, cylinder, ellipsoid, prism, torus, tube
 
 
-@family
 def chair(rng: np.random.Generator) -> list[Part]:
     """A dining, office or café chair: many backs, four legs or a pedestal or a cantilever, sometimes arms."""
     u = rng.uniform
@@ -35,7 +33,6 @@ def chair(rng: np.random.Generator) -> list[Part]:
     return parts + _chair_back(rng, half_width, half_depth, seat, back, lean, leg, round_seat, frame, cover)
 
 
-@family
 def armchair(rng: np.random.Generator) -> list[Part]:
     """An easy chair: upholstered, a tub, a wooden frame with cushions, or bentwood with one hoop for back and arms."""
     style = rng.choice(("upholstered", "tub", "frame", "bentwood"), p=(0.45, 0.2, 0.15, 0.2))
@@ -46,14 +43,12 @@ def armchair(rng: np.random.Generator) -> list[Part]:
     return _frame_chair(rng) if style == "frame" else _bentwood(rng)
 
 
-@family
 def sofa(rng: np.random.Generator) -> list[Part]:
     """A sofa of two to four seats, sometimes with a chaise, or a backless or one-armed daybed."""
     seats = int(rng.integers(2, 5))
     return _upholstery(rng, seats * rng.uniform(0.26, 0.34), seats)
 
 
-@family
 def stool(rng: np.random.Generator) -> list[Part]:
     """A stool: three or four legs, a bar stool with a ring, a piano stool, a block or a soft pouf."""
     u = rng.uniform

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from triplane3d.data.procedural.families import family
-from triplane3d.data.procedural.families.posing import posed, turned
-from triplane3d.data.procedural.paint import any_paint, contrasting, fabric, metal, plastic, wood
+from triplane3d.data.procedural.components.handles import grip
+from triplane3d.data.procedural.components.posing import posed, turned
+from triplane3d.data.procedural.materials import DARK, any_paint, contrasting, fabric, metal, plastic, wood
 from triplane3d.data.procedural.parts import (
-    Paint,
     Part,
     bezier,
     box,
@@ -22,39 +21,7 @@ from triplane3d.data.procedural.parts import (
     tube,
 )
 
-DARK = Paint((0.02, 0.02, 0.022), gloss=0.6)
 
-
-def grip(rng: np.random.Generator, radius: float, low: float, high: float, paint: Paint) -> Part:
-    """A handle along y: turned, boxy or plain."""
-    middle, half = (low + high) / 2, (high - low) / 2
-    style = rng.integers(3)
-    if style == 0:
-        bulge = radius * rng.uniform(0.7, 1.0)
-        profile = [
-            (0, low),
-            (radius * 0.8, low),
-            (radius * 1.1, low + half * 0.25),
-            (bulge, middle - half * 0.1),
-            (radius, middle + half * 0.4),
-            (radius * 0.7, high),
-            (0, high),
-        ]
-        return revolve(profile, paint=paint)
-    if style == 1:
-        return box(
-            (radius * 1.2, half, radius * 0.8),
-            round=radius * rng.uniform(0.2, 0.7),
-            center=(0, middle, 0),
-            taper=rng.uniform(-0.15, 0.15),
-            paint=paint,
-        )
-    return cylinder(
-        radius, half, top_radius=radius * rng.uniform(0.7, 1.0), round=radius * 0.3, center=(0, middle, 0), paint=paint
-    )
-
-
-@family
 def hammer(rng: np.random.Generator) -> list[Part]:
     """Claw hammer, sledge, mallet, axe or pickaxe."""
     style = rng.choice(["claw", "sledge", "mallet", "axe", "pick"])
@@ -114,7 +81,6 @@ def hammer(rng: np.random.Generator) -> list[Part]:
     return posed(rng, parts, upright=0.5)
 
 
-@family
 def screwdriver_or_knife(rng: np.random.Generator) -> list[Part]:
     """Screwdriver, chisel, knife, dagger, spatula, paint brush or torch."""
     style = rng.choice(["screwdriver", "knife", "dagger", "brush", "spatula", "torch"])
@@ -172,7 +138,6 @@ def screwdriver_or_knife(rng: np.random.Generator) -> list[Part]:
     return posed(rng, parts, upright=0.4)
 
 
-@family
 def wrench_or_spanner(rng: np.random.Generator) -> list[Part]:
     """Open, ring, combination or adjustable spanner; pliers."""
     steel, grips = metal(rng), plastic(rng)
@@ -238,7 +203,6 @@ def wrench_or_spanner(rng: np.random.Generator) -> list[Part]:
     return posed(rng, parts, upright=0.4)
 
 
-@family
 def power_drill_like(rng: np.random.Generator) -> list[Part]:
     """Pistol-shaped device: drill, hair dryer, glue gun or water pistol; the muzzle points to +z."""
     paint, grips = plastic(rng), DARK if rng.random() < 0.5 else plastic(rng)
@@ -324,7 +288,6 @@ def power_drill_like(rng: np.random.Generator) -> list[Part]:
     )
 
 
-@family
 def gear_or_bolt(rng: np.random.Generator) -> list[Part]:
     """Gear wheel, bolt, nut, wing nut, screw or washer."""
     style = rng.choice(["gear", "bolt", "nut", "wing", "spool"])

@@ -6,9 +6,8 @@ from math import cos, pi, sin
 
 import numpy as np
 
-from triplane3d.data.procedural.families import family
-from triplane3d.data.procedural.families.turning import hollow, radius_at, smooth, solid
-from triplane3d.data.procedural.paint import any_paint, ceramic, contrasting, fabric, foliage, metal, plastic, wood
+from triplane3d.data.procedural.components.profiles import hollow, radius_at, smooth, solid
+from triplane3d.data.procedural.materials import any_paint, ceramic, contrasting, fabric, foliage, metal, plastic, wood
 from triplane3d.data.procedural.parts import (
     Paint,
     Part,
@@ -23,7 +22,6 @@ from triplane3d.data.procedural.parts import (
 )
 
 
-@family
 def mug(rng: np.random.Generator) -> list[Part]:
     """A mug, cup, beer stein or beaker: hollow, with a round, square or ear-shaped handle, at times on a saucer."""
     u = rng.uniform
@@ -61,7 +59,6 @@ def mug(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def bowl_or_plate(rng: np.random.Generator) -> list[Part]:
     """A bowl, dish or plate, from flat to deep, with or without a foot ring, empty or filled with fruit or soup."""
     u = rng.uniform
@@ -98,7 +95,6 @@ def bowl_or_plate(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def bottle(rng: np.random.Generator) -> list[Part]:
     """A wine, beer, soda, medicine, spray or squeeze bottle, a flask, jar or can, with cap, cork or pump."""
     u = rng.uniform
@@ -162,7 +158,6 @@ def bottle(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def vase(rng: np.random.Generator) -> list[Part]:
     """A vase, urn or amphora: any turned outline, sometimes two handles, sometimes flowers."""
     u = rng.uniform
@@ -196,7 +191,6 @@ def vase(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def kettle(rng: np.random.Generator) -> list[Part]:
     """A stove-top kettle with an arched handle, a tall electric or coffee pot with a side handle, a watering can."""
     u = rng.uniform
@@ -258,7 +252,6 @@ def kettle(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def jug(rng: np.random.Generator) -> list[Part]:
     """An open pitcher, measuring jug or milk can, with a lip towards -x and a handle towards +x."""
     u = rng.uniform
@@ -295,7 +288,6 @@ def jug(rng: np.random.Generator) -> list[Part]:
     return [*parts, _handle(outline, high, low, u(0.2, 0.4), u(0.045, 0.07), u(0.45, 1.0), wall, grip)]
 
 
-@family
 def goblet(rng: np.random.Generator) -> list[Part]:
     """A wine, cocktail or champagne glass, a chalice or an egg cup: bowl, stem and foot in one turned piece."""
     u = rng.uniform
@@ -334,7 +326,6 @@ def goblet(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-@family
 def bucket_or_basket(rng: np.random.Generator) -> list[Part]:
     """A pail, laundry or picnic basket, waste bin or planter: round or square, open, often with a bail."""
     u = rng.uniform
