@@ -113,7 +113,7 @@ def procedural_shapes(
             views = Views.draw(len(batch), generator)
             images, _ = render_views(batch, views, points, image_size, generator=generator)
             cameras = [
-                Camera(elevation=elevation, field_of_view=angle)
+                Camera.orbit(elevation=elevation, field_of_view=angle)
                 for elevation, angle in zip(views.elevation.tolist(), views.field_of_view.tolist())
             ]
         cases += [
@@ -173,7 +173,7 @@ def mesh_shapes(
             points, normals = (
                 torch.from_numpy(array[pick]).float() for array in (solid.surface.points, solid.surface.normals)
             )
-            image, camera = None, Camera(elevation=20, field_of_view=40)
+            image, camera = None, Camera.orbit(elevation=20, field_of_view=40)
             if image_size is not None:
                 image = rearrange(render(mesh, camera, image_size).color, "row column rgba -> rgba row column")
             cases.append(

@@ -122,7 +122,10 @@ def photos_around_meshes(
     for case in cases:
         if case.mesh is None or case.camera is None:
             raise ValueError(f"{case.name} has no mesh to take photos of: use `mesh_shapes`")
-        around = [Camera(azimuth, case.camera.elevation, case.camera.field_of_view) for azimuth in AZIMUTHS[1:count]]
+        around = [
+            Camera.orbit(azimuth, case.camera.elevation, field_of_view=case.camera.field_of_view)
+            for azimuth in AZIMUTHS[1:count]
+        ]
         photos.append(
             [
                 case.picture,

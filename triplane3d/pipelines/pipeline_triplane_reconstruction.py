@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from triplane3d.arguments import check_number, check_tensor, check_whole
-from triplane3d.geometry.cameras import Camera, orbit
+from triplane3d.geometry.cameras import Camera, orbit_cameras
 from triplane3d.geometry.color import linear_from_srgb
 from triplane3d.geometry.fields import BrickValues
 from triplane3d.geometry.isosurface import evaluate_grid, extract_surface
@@ -221,7 +221,7 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
         self._check_planes(planes)
         if isinstance(views, Integral) and not isinstance(views, bool):
             check_whole("views", views, 1)
-            views = orbit(int(views), elevation=0.0, field_of_view=FIELD_OF_VIEW, distance=DISTANCE)
+            views = orbit_cameras(int(views), elevation=0.0, field_of_view=FIELD_OF_VIEW, distance=DISTANCE)
         cameras = [views] if isinstance(views, Camera) else views
         if not isinstance(cameras, Sequence) or not cameras or not all(isinstance(each, Camera) for each in cameras):
             raise ValueError(f"views must be a Camera, a list of them, or a number of views; got {views!r}")
