@@ -29,7 +29,7 @@ from triplane3d.evaluation.report import Report
 from triplane3d.evaluation.summary import Estimate, Row, ratio_of_means
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
-from triplane3d.pipelines.loading import component_class
+from triplane3d.pipelines.assembly import component_class
 from triplane3d.training import autoencoder, denoiser
 from triplane3d.training.latents import encode
 from triplane3d.training.losses import occupancy_iou

@@ -41,7 +41,7 @@ from triplane3d.evaluation.suites import Bank, autoencoder_suite, image_suite
 from triplane3d.evaluation.summary import generalization
 from triplane3d.evaluation.variety import variety_suite
 from triplane3d.evaluation.views import COUNTS, photos_around_meshes, photos_around_shapes, views_suite
-from triplane3d.pipelines.loading import check_saved
+from triplane3d.pipelines.saved import find_saved
 from triplane3d.storage.durable import write_file
 
 OF_ALL = ("selftest", "autoencoder", "retrieval", "variety", "steps")
@@ -82,7 +82,7 @@ def main(
     counts = numbers("--step-counts", step_counts, int, least=1)
     views = numbers("--view-counts", view_counts, int, least=1)
     for saved in (pipeline, *([] if teacher is None else [teacher])):
-        check_saved(saved)
+        find_saved(saved)
     check_folder("--meshes", meshes, MESH_SUFFIXES)
     check_folder("--photos", photos, PHOTO_SUFFIXES)
     if output:
