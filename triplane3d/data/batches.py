@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from triplane3d.data.seeds import stream
+from triplane3d.data.seeds import derive_seed
 
 
 @runtime_checkable
@@ -53,13 +53,13 @@ class NumberedBatches(Dataset):
         first = (number * self.processes + self.rank) * self.batch_size
         indices = [self._order(place // len(self.source))[place % len(self.source)]
                    for place in range(first, first + self.batch_size)]  # fmt: skip
-        generator = torch.Generator().manual_seed(stream(self.seed, number, self.rank))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, number, self.rank))
         return gather(self.source, indices, generator)
 
     def _order(self, epoch: int) -> list[int]:
         """The shuffled indices of an epoch; those of the previous epoch are kept, since a batch can span both."""
         if epoch not in self._orders:
-            generator = torch.Generator().manual_seed(stream(self.seed, epoch, -1))
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch, -1))
             self._orders = {old: order for old, order in self._orders.items() if old == epoch - 1}
             self._orders[epoch] = torch.randperm(len(self.source), generator=generator).tolist()
         return self._orders[epoch]

@@ -14,7 +14,7 @@ from triplane3d.config import LatentDataConfig, ShapeDataConfig, StreamConfig
 from triplane3d.data.latents import mirror
 from triplane3d.data.procedural import ShapeBatch
 from triplane3d.data.shards import Sample, sample_shapes
-from triplane3d.data.streams import Make, ShapeStream, Visit, pick, some
+from triplane3d.data.streams import MakeBatch, MakeSamples, ShapeStream, random_rows, take_rows
 
 ENCODED_AT_ONCE = 64
 """Shapes per call of the autoencoder: encoding takes more memory per shape than making the shape."""
@@ -41,22 +41,22 @@ def stream_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStream:
     Raises `ValueError` if a visit needs more points than the pool keeps.
     """
 
-    def make(shapes: ShapeBatch, generator: Generator) -> Sample:
+    def make_samples(shapes: ShapeBatch, generator: Generator) -> Sample:
         return sample_shapes(shapes, surface_points=data.pool_surface_points, label_points=data.pool_label_points,
                              views=0, image_size=0, generator=generator)  # fmt: skip
 
-    def visit(pooled: Sample, generator: Generator) -> Sample:
+    def make_batch(pooled: Sample, generator: Generator) -> Sample:
         batch = len(pooled["surface_points"])
-        on_surface = some(batch, data.pool_surface_points, data.surface_points, generator)
+        on_surface = random_rows(batch, data.pool_surface_points, data.surface_points, generator)
         # As in a shard, the first half of the labels is uniform, the second half near the surface.
         middle = data.pool_label_points // 2
-        uniform, near = (some(batch, middle, data.label_points // 2, generator) for _ in range(2))
+        uniform, near = (random_rows(batch, middle, data.label_points // 2, generator) for _ in range(2))
         labels = torch.cat([uniform, middle + near], dim=1)
         points, normals = (
-            pick(pooled["surface_points"], on_surface).float(),
-            pick(pooled["surface_normals"], on_surface),
+            take_rows(pooled["surface_points"], on_surface).float(),
+            take_rows(pooled["surface_normals"], on_surface),
         )
-        label_points = pick(pooled["label_points"], labels).float()
+        label_points = take_rows(pooled["label_points"], labels).float()
         if data.mirror:
             sides = points.new_ones(batch, 1, 3)
             sides[..., 0] -= 2 * torch.randint(2, (batch, 1), generator=generator, device=generator.device)
@@ -64,9 +64,9 @@ def stream_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStream:
         return {
             "surface_points": points,
             "surface_normals": normals.float() / 127,
-            "surface_colors": pick(pooled["surface_colors"], on_surface).float() / 255,
+            "surface_colors": take_rows(pooled["surface_colors"], on_surface).float() / 255,
             "label_points": label_points,
-            "label_distance": pick(pooled["label_distance"], labels).float(),
+            "label_distance": take_rows(pooled["label_distance"], labels).float(),
         }
 
     for visited, kept in (("surface_points", "pool_surface_points"), ("label_points", "pool_label_points")):
@@ -75,7 +75,7 @@ def stream_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStream:
                 f"data.{visited}={getattr(data, visited)} is more than the pool keeps of each shape, data.{kept}="
                 f"{getattr(data, kept)}: raise data.{kept}"
             )
-    return _stream(data, make, visit, device)
+    return _stream(data, make_samples, make_batch, device)
 
 
 def stream_latents_and_photos(
@@ -93,7 +93,7 @@ def stream_latents_and_photos(
     sides = (False, True) if data.mirror else (False,)
 
     @torch.no_grad()
-    def make(shapes: ShapeBatch, generator: Generator) -> Sample:
+    def make_samples(shapes: ShapeBatch, generator: Generator) -> Sample:
         sample = sample_shapes(shapes, surface_points=data.surface_points, label_points=label_points, views=data.views,
                                around=data.random_views, around_size=data.random_view_size, image_size=data.image_size,
                                generator=generator)  # fmt: skip
@@ -104,7 +104,7 @@ def stream_latents_and_photos(
         kept = ("views", "cameras", *(("label_points", "label_distance") if label_points else ()))
         return {"latents": latents.half(), **{name: sample[name] for name in kept}}
 
-    def visit(pooled: Sample, generator: Generator) -> Sample:
+    def make_batch(pooled: Sample, generator: Generator) -> Sample:
         batch, views = pooled["views"].shape[:2]
         rows = torch.arange(batch, device=generator.device)
         side = torch.randint(len(sides), (batch,), generator=generator, device=generator.device)
@@ -112,15 +112,15 @@ def stream_latents_and_photos(
         place = torch.rand(batch, views, generator=generator, device=generator.device)
         place[:, : data.views].scatter_(1, place[:, : data.views].argmin(dim=1, keepdim=True), -1.0)
         order = place.argsort(dim=1)
-        photos, cameras = pick(pooled["views"], order).float() / 255, pick(pooled["cameras"], order)
+        photos, cameras = take_rows(pooled["views"], order).float() / 255, take_rows(pooled["cameras"], order)
         sample = {"views": photos, "cameras": cameras}
         if label_points:
             sample |= {name: pooled[name].float() for name in ("label_points", "label_distance")}
         return {"latents": pooled["latents"][rows, side].float(), **mirror(sample, side == 1)}
 
-    return _stream(data, make, visit, device)
+    return _stream(data, make_samples, make_batch, device)
 
 
-def _stream(data: StreamConfig, make: Make, visit: Visit, device: torch.device) -> ShapeStream:
-    return ShapeStream(make=make, visit=visit, drawn=data.group_size, pool=data.pool, reuse=data.reuse,
+def _stream(data: StreamConfig, make_samples: MakeSamples, make_batch: MakeBatch, device: torch.device) -> ShapeStream:
+    return ShapeStream(make_samples=make_samples, make_batch=make_batch, group_size=data.group_size, pool=data.pool, reuse=data.reuse,
                        families=data.families, device=device)  # fmt: skip

@@ -26,7 +26,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, DistillConfig, OptimConfig, save_config
 from triplane3d.data.batches import NumberedBatches, SampleSource
-from triplane3d.data.seeds import stream
+from triplane3d.data.seeds import derive_seed
 from triplane3d.data.streams import ShapeStream
 from triplane3d.signals import Stopped, StopRequest, ignore_signals
 from triplane3d.storage.durable import (
@@ -190,8 +190,8 @@ class Run:
                 read = next(loader)
                 batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in read.items()}
                 self._waiting += time.perf_counter() - self._clock
-                torch.manual_seed(stream(self.config.seed, number, rank, 1))
-                self.common.manual_seed(stream(self.config.seed, number, 0, 2))
+                torch.manual_seed(derive_seed(self.config.seed, number, rank, 1))
+                self.common.manual_seed(derive_seed(self.config.seed, number, 0, 2))
                 with accelerator.accumulate(self.objective):
                     yield batch
         finally:
