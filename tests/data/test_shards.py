@@ -13,15 +13,16 @@ import pytest
 import torch
 
 from triplane3d.data.procedural import generate_shapes
-from triplane3d.data.shards import ShardDataset, write_shard
+from triplane3d.data.procedural.samples import write_shape_shard
+from triplane3d.data.shards import ShardDataset
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shards")
     sizes = {"surface_points": 256, "label_points": 512, "views": 1, "image_size": 32}
-    write_shard(folder / "00000.safetensors", range(3), **sizes)
-    write_shard(folder / "00003.safetensors", range(3, 5), **sizes)
+    write_shape_shard(folder / "00000.safetensors", range(3), **sizes)
+    write_shape_shard(folder / "00003.safetensors", range(3, 5), **sizes)
     return folder
 
 
@@ -47,7 +48,9 @@ def test_points_are_drawn_anew_and_half_of_the_labels_are_uniform(folder: Path) 
 
 
 def test_the_same_seeds_give_the_same_file(folder: Path, tmp_path: Path) -> None:
-    write_shard(tmp_path / "again.safetensors", range(3), surface_points=256, label_points=512, views=1, image_size=32)
+    write_shape_shard(
+        tmp_path / "again.safetensors", range(3), surface_points=256, label_points=512, views=1, image_size=32
+    )
     assert (tmp_path / "again.safetensors").read_bytes() == (folder / "00000.safetensors").read_bytes()
 
 
@@ -60,7 +63,7 @@ def test_a_truncated_shard_and_an_empty_folder_are_named(folder: Path, tmp_path:
 
 
 def test_a_shard_that_lacks_what_is_asked_of_it_is_named(folder: Path, tmp_path: Path) -> None:
-    write_shard(tmp_path / "blind.safetensors", range(2), surface_points=64, label_points=64, views=0)
+    write_shape_shard(tmp_path / "blind.safetensors", range(2), surface_points=64, label_points=64, views=0)
     assert len(ShardDataset(tmp_path, keys=("surface", "labels"))) == 2
     with pytest.raises(ValueError, match="blind.safetensors lacks views, which this stage reads.*prepare_shapes.py"):
         ShardDataset(tmp_path)

@@ -7,7 +7,9 @@ from torch import Generator, Tensor
 
 from triplane3d.config import LatentDataConfig, ShapeDataConfig, StreamConfig
 from triplane3d.data.procedural import FAMILIES, HOLDOUT_FAMILIES, ShapeBatch
-from triplane3d.data.shards import Sample, ShardDataset, sample_shapes
+from triplane3d.data.procedural.samples import sample_shapes
+from triplane3d.data.sample import Sample
+from triplane3d.data.shards import ShardDataset
 from triplane3d.data.streams import MakeBatch, MakeSamples, ShapeStream, random_rows, take_rows
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.latent_statistics import LatentStatistics
@@ -158,8 +160,8 @@ def streamed_photos(
     @torch.no_grad()
     def make(shapes: ShapeBatch, generator: Generator) -> Sample:
         sample = sample_shapes(shapes, surface_points=data.surface_points, label_points=labels, views=data.views,
-                               around=data.random_views, around_size=data.random_view_size, image_size=data.image_size,
-                               generator=generator)  # fmt: skip
+                               random_views=data.random_views, random_view_size=data.random_view_size,
+                               image_size=data.image_size, generator=generator)  # fmt: skip
         surface = [sample["surface_points"].float(), sample["surface_normals"].float() / 127,
                    sample["surface_colors"].float() / 255]  # fmt: skip
         # A few shapes at a time: drawing asks little memory of a device, encoding may not.
