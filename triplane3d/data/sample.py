@@ -56,6 +56,9 @@ FIELDS: dict[str, Field] = {
     "cameras": Field(("views", 2), torch.float32),
 }
 
+SURFACE_FIELDS = ("surface_points", "surface_normals", "surface_colors")
+LABEL_FIELDS = ("label_points", "label_distance")
+
 
 def pack(values: Mapping[str, Tensor]) -> ShapeSample:
     """The fields `values` in their stored types."""

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from triplane3d.data.sample import ShapeSample, check_batch, unpack
+from triplane3d.data.sample import LABEL_FIELDS, SURFACE_FIELDS, ShapeSample, check_batch, unpack
 from triplane3d.storage.durable import writing_file
 from triplane3d.storage.tensor_files import open_tensors
 
@@ -25,8 +25,8 @@ SCRIPT = "scripts/prepare_shapes.py"
 
 # The fields of a shard that each key of `ShardDataset` reads.
 FIELDS_OF_KEY = {
-    "surface": ("surface_points", "surface_normals", "surface_colors"),
-    "labels": ("label_points", "label_distance"),
+    "surface": SURFACE_FIELDS,
+    "labels": LABEL_FIELDS,
     "view": ("views",),
     "views": ("views",),
 }
