@@ -98,7 +98,8 @@ def check_batch(batch: Mapping[str, Tensor]) -> int:
         for axis, size in zip(axes, tensor.shape, strict=True):
             expected = axis if isinstance(axis, int) else sizes.setdefault(axis, size)
             if size != expected:
-                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, but the axis {axis} must be {expected}")
+                place = f"axis {axis}" if isinstance(axis, str) else f"axis after {axes[axes.index(axis) - 1]}"
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, but the {place} must be {expected}")
     if not sizes.get("shapes"):
         raise ValueError("a batch without shapes")
     return sizes["shapes"]
