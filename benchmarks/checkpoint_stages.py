@@ -28,6 +28,8 @@ from trimesh import Trimesh
 from triplane3d.evaluation.timing import time_calls
 from triplane3d.geometry.isosurface.extraction import Found, Samples, color_at, evaluate_grid
 from triplane3d.geometry.mesh import Mesh
+from triplane3d.images.image_processor import prepare_photos
+from triplane3d.images.photo_batch import PhotoBatch
 from triplane3d.models.image_encoder import image_tokens
 from triplane3d.pipelines.guidance import GuidedPrediction
 from triplane3d.pipelines.pipeline_triplane_reconstruction import _Surface
@@ -192,8 +194,8 @@ def direct3d_pictures(setting: Setting, dtype: torch.dtype, who: str) -> Call:
     pipe = converted_direct3d(setting.folder, setting.size_name, dtype, setting.device, with_encoders=True)
 
     def prepare_ours() -> list[Tensor]:
-        cutouts = list(pipe.image_processor.cut_out(rgba))
-        return [processor.prepare(cutouts).pixel_values for processor in (pipe.image_processor, pipe.pixel_processor)]
+        photos = prepare_photos(PhotoBatch.parse(rgba), [pipe.image_processor, pipe.pixel_processor])
+        return [each.pixel_values for each in photos]
 
     return prepare_ours
 

@@ -28,8 +28,10 @@ from triplane3d.arguments import (
 )
 from triplane3d.geometry.isosurface import evaluate_grid, extract_surfaces
 from triplane3d.images.background import check_background_removal
-from triplane3d.images.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
-from triplane3d.images.views import View, Views, in_order
+from triplane3d.images.image_processor import PreparedPhotos, Triplane3DImageProcessor, prepare_photos
+from triplane3d.images.photo_batch import PhotoBatch
+from triplane3d.images.reading import Photo
+from triplane3d.images.viewpoints import Viewpoint
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_width, image_tokens, own_image_size
 from triplane3d.models.transformer_triplane import TriplaneTransformer
@@ -197,9 +199,9 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
         callback_on_step_end_tensor_inputs: Sequence[str],
         background_removal: str = "auto",
         pixel_embeds: Tensor | None = None,
-        cameras: Sequence[Sequence[View]] | None = None,
-    ) -> None:
-        """Everything that can be refused before work is done."""
+        cameras: Sequence[Sequence[Viewpoint]] | None = None,
+    ) -> PhotoBatch:
+        """The photos of the call, parsed. Everything that can be refused before work is done is refused here."""
         check_background_removal(background_removal)
         if (image is None) == (image_embeds is None):
             raise ValueError("pass either `image` or `image_embeds`" + (", not both" if image is not None else ""))
@@ -235,9 +237,9 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
             if pixel_embeds is not None:
                 shape = (len(image_embeds), "tokens", pixel_width)
                 check_tensor("pixel_embeds", pixel_embeds, shape, "`encode_image` makes them, given the pixel_encoder")
+            photos = PhotoBatch.of_tokens(image_embeds, cameras)
         else:
-            assert image is not None, "refused above"
-            check_photos(in_order(image))
+            photos = PhotoBatch.parse(image, cameras)
             if pixel_embeds is not None:
                 raise ValueError("`pixel_embeds` go with `image_embeds`, not with `image`")
             if (pixel_width is not None) != (self.pixel_encoder is not None):
@@ -246,13 +248,13 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
                 raise ValueError(
                     f"the {has} is for a second stream of image tokens, but no {lacks} is; load both or none"
                 )
-        views = Views.of(image, image_embeds, cameras)
-        views.check_for(self.transformer.config)
-        count = len(views.counts) * num_images_per_prompt
+        photos.check_for(self.transformer.config)
+        count = len(photos.counts) * num_images_per_prompt
         check_generators(generator, count, self._execution_device)
         if latents is not None:
             shape = self._latents_shape(count)
             check_tensor("latents", latents, shape, "it is noise of unit variance, one entry for each mesh")
+        return photos
 
     def encode_image(
         self, pixel_values: Float[Tensor, "batch channels height width"], encoder: PreTrainedModel | None = None
@@ -314,7 +316,7 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
         quality: str = DEFAULT_QUALITY,
         background_removal: str = "auto",
         pixel_embeds: Tensor | None = None,
-        cameras: Sequence[Sequence[View]] | None = None,
+        cameras: Sequence[Sequence[Viewpoint]] | None = None,
     ) -> Triplane3DPipelineOutput | tuple:
         """One mesh per object, or `num_images_per_prompt` of them.
 
@@ -340,9 +342,10 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
             callback_on_step_end: called as (pipe, step, timestep, tensors) after each step; may return changed tensors.
             callback_on_step_end_tensor_inputs: which tensors it gets, of `latents` and `image_embeds`.
             quality: the name of one of the pipeline's presets: "draft", "balanced" or "high".
-            background_removal: "auto" takes a photo's alpha, or else the best way at hand; "none" takes it as it is;
-                "alpha", "rembg", "matting", "grabcut" or "border" asks for that way; a folder or Hub name is a
-                transformers model for "matting". Nothing is downloaded; `mattes` tells what ran, and how surely.
+            background_removal: "auto" takes a photo's alpha, or else the best method available; "none" takes the photo
+                as it is; "alpha", "rembg", "matting", "grabcut" or "border" is that method; a folder or Hub name is a
+                transformers model for "matting". Nothing is downloaded. `mask_reports` of the output has the method
+                and its confidence.
             pixel_embeds: tokens of the second stream, beside `image_embeds`, for a transformer that reads two.
             cameras: for each object a list with the camera of each photo: "front", "right", "back" or "left", where it
                 stands; an (azimuth, elevation) pair in degrees, either None where unknown; a `Camera`, of which only
@@ -366,7 +369,7 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
         guidance_scale = preset["guidance_scale"] if guidance_scale is None else guidance_scale
         resolution = preset["resolution"] if resolution is None else resolution
         level = self.config.level if level is None else level
-        self.check_inputs(
+        photos = self.check_inputs(
             image,
             image_embeds,
             latents,
@@ -384,7 +387,6 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
             pixel_embeds,
             cameras,
         )
-        views = Views.of(image, image_embeds, cameras)
         # numpy's numbers are welcome; what follows wants Python's.
         num_inference_steps, resolution = int(num_inference_steps), int(resolution)
         device = self._execution_device
@@ -396,16 +398,14 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
             self._attention_kwargs = attention_kwargs
 
             # Photo → tokens, one set for each mesh.
-            photos: PreparedPhotos | None = None
+            prepared: list[PreparedPhotos] = []
             if image is not None:
-                cutouts = self.image_processor.cut_out(in_order(image), background_removal)
+                processors = [self.image_processor, self.pixel_processor]
+                processors = [processor for processor in processors if processor is not None]
+                prepared = prepare_photos(photos, processors, background_removal)
+                image_embeds = photos.arrange(self.encode_image(prepared[0].pixel_values))
                 if self.pixel_encoder is not None:
-                    cutouts = list(cutouts)  # both encoders look at them
-                photos = self.image_processor.prepare(cutouts)
-                image_embeds = views.arrange(self.encode_image(photos.pixel_values))
-                if self.pixel_encoder is not None:
-                    pixel_values = self.pixel_processor.prepare(cutouts).pixel_values
-                    pixel_embeds = self.encode_image(pixel_values, self.pixel_encoder)
+                    pixel_embeds = self.encode_image(prepared[1].pixel_values, self.pixel_encoder)
             image_embeds = self._for_each_mesh(image_embeds.to(device), num_images_per_prompt)
             if pixel_embeds is not None:
                 pixel_embeds = self._for_each_mesh(pixel_embeds.to(device), num_images_per_prompt)
@@ -417,7 +417,7 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
             ends = ends_of_steps(scheduler) if self.transformer.config.get("interval_condition") else None
             latents = self.prepare_latents(len(image_embeds), device, generator, latents, scheduler)
             predict = GuidedPrediction(self)
-            seen_from = views.conditions(image_embeds)
+            viewpoints = photos.conditions(image_embeds)
             scale_input, step_options = scheduler_manners(scheduler, generator)
             self._num_timesteps = len(timesteps)
             with self.progress_bar(total=len(timesteps)) as progress_bar:
@@ -425,7 +425,7 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
                     if self.interrupt:
                         continue
                     self._current_timestep = timestep
-                    conditions = {"encoder_hidden_states": image_embeds, **seen_from}
+                    conditions = {"encoder_hidden_states": image_embeds, **viewpoints}
                     if pixel_embeds is not None:
                         conditions["pixel_hidden_states"] = pixel_embeds
                     end = None if ends is None else ends[step]
@@ -452,8 +452,8 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
             return (meshes,)
         return Triplane3DPipelineOutput(
             meshes=meshes,
-            images=None if photos is None else photos.images,
-            mattes=None if photos is None else photos.mattes,
+            images=prepared[0].images if prepared else None,
+            mask_reports=prepared[0].mask_reports if prepared else None,
         )
 
     @contextmanager

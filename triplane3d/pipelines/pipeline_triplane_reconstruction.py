@@ -20,7 +20,9 @@ from triplane3d.geometry.isosurface import evaluate_grid, extract_surface
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.render.volume import VolumeRendering, render_volume
 from triplane3d.images.background import check_background_removal
-from triplane3d.images.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
+from triplane3d.images.image_processor import PreparedPhotos, Triplane3DImageProcessor, prepare_photos
+from triplane3d.images.photo_batch import PhotoBatch
+from triplane3d.images.reading import Photo
 from triplane3d.models.radiance import TriplaneRadianceField
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
 from triplane3d.pipelines.calls import Calls, ReconstructionState
@@ -121,8 +123,8 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         level: float,
         output_type: str,
         background_removal: str = "auto",
-    ) -> None:
-        """Everything that can be refused before work is done."""
+    ) -> PhotoBatch | None:
+        """The photos of the call, parsed; None with `planes`. All that can be refused before work is refused here."""
         self._check_reconstructor()
         check_background_removal(background_removal)
         if (image is None) == (planes is None):
@@ -132,9 +134,9 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         check_whole("resolution", resolution, 2, MAX_GRID if output_type in ("pt", "np") else MAX_RESOLUTION)
         _check_level(level)
         if image is not None:
-            check_photos(image)
-        else:
-            self._check_planes(planes)
+            return PhotoBatch.of_single_photos(image)
+        self._check_planes(planes)
+        return None
 
     @torch.no_grad()
     def __call__(
@@ -173,12 +175,14 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
             raise ValueError(f"quality must be one of {sorted(self.config.presets)}, got {quality!r}")
         resolution = self.config.presets[quality]["resolution"] if resolution is None else resolution
         level = self.config.level if level is None else level
-        self.check_inputs(image, planes, resolution, level, output_type, background_removal)
+        photos = self.check_inputs(image, planes, resolution, level, output_type, background_removal)
         with self._begin_call():
-            photos: PreparedPhotos | None = None
-            if image is not None:
-                photos = self.image_processor.preprocess(image, background_removal)
-                planes = self.reconstruct(photos.pixel_values)
+            prepared: PreparedPhotos | None = None
+            if photos is not None:
+                processor = self.image_processor
+                assert processor is not None, "check_inputs requires the reconstructor"
+                prepared = prepare_photos(photos, [processor], background_removal)[0]
+                planes = self.reconstruct(prepared.pixel_values)
             assert planes is not None, "check_inputs wants one of them"
             planes = self._where_the_field_is(planes)
             self._calls.current.planes = planes
@@ -189,8 +193,8 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
             return (made,)
         return TriplaneReconstructionPipelineOutput(
             meshes=made,
-            images=None if photos is None else photos.images,
-            mattes=None if photos is None else photos.mattes,
+            images=None if prepared is None else prepared.images,
+            mask_reports=None if prepared is None else prepared.mask_reports,
             planes=planes,
         )
 

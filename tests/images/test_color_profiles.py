@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from images.icc import decode, display_p3, encode, grey_gamma, press, profile, srgb_of_p3
 from PIL import Image, ImageCms
-from pipelines.icc import decode, display_p3, encode, grey_gamma, press, profile, srgb_of_p3
 
 from triplane3d.images import reading as photo
 from triplane3d.images.reading import decode_photo

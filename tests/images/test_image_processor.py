@@ -99,7 +99,7 @@ def test_photos_of_different_kinds_and_sizes_make_one_batch(tmp_path: Path) -> N
     photos = [tmp_path / "a.png", block_picture, block(10, 20, 30, 40)[0], np.array(block_picture)]
     prepared = Triplane3DImageProcessor(32).preprocess(photos)
     assert prepared.pixel_values.shape == (4, 4, 32, 32)
-    assert [matte.method for matte in prepared.mattes] == ["alpha"] * 4
+    assert [report.method for report in prepared.mask_reports] == ["alpha"] * 4
     assert all(picture.mode == "RGBA" and picture.size == (32, 32) for picture in prepared.images)
 
 

@@ -75,11 +75,11 @@ def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 @pytest.mark.parametrize("backdrop", ["white", "ramp", "grain"])
 def test_the_object_is_found_on_plain_backdrops(backdrop: str, method: str) -> None:
     truth = disc()
-    rgba, matte = remove_background(photographed(truth, backdrops()[backdrop]))
+    rgba, report = remove_background(photographed(truth, backdrops()[backdrop]))
     assert overlap(rgba, truth) > 0.95
-    assert matte.method == method and matte.warning is None
-    assert matte.coverage == pytest.approx(float(truth.mean()), rel=0.05)
-    assert 0.95 < matte.confidence <= 1
+    assert report.method == method and report.warning is None
+    assert report.coverage == pytest.approx(float(truth.mean()), rel=0.05)
+    assert 0.95 < report.confidence <= 1
 
 
 def test_the_same_photo_gets_the_same_mask(method: str) -> None:
@@ -101,9 +101,9 @@ def test_confidence_falls_with_the_quality_of_the_mask(method: str) -> None:
 
 def test_alpha_is_believed() -> None:
     photo = torch.cat([torch.rand(3, 160, 160), disc()[None]])
-    rgba, matte = remove_background(photo)
+    rgba, report = remove_background(photo)
     assert torch.equal(rgba, photo)
-    assert matte.method == "alpha" and matte.warning is None and matte.confidence == 1
+    assert report.method == "alpha" and report.warning is None and report.confidence == 1
 
 
 def test_an_opaque_alpha_is_no_mask() -> None:
@@ -117,18 +117,18 @@ def test_none_takes_the_photo_as_it_is() -> None:
     opaque = photographed(disc(), backdrops()["white"])
     clear = torch.cat([torch.rand(3, 160, 160), disc()[None]])
     for photo in (opaque, clear):
-        rgba, matte = remove_background(photo, method="none")
+        rgba, report = remove_background(photo, method="none")
         assert torch.equal(rgba, photo)
-        assert matte.method == "none" and matte.confidence == 1 and matte.warning is None
-        assert matte.coverage == pytest.approx(float(photo[3].mean()))
+        assert report.method == "none" and report.confidence == 1 and report.warning is None
+        assert report.coverage == pytest.approx(float(photo[3].mean()))
 
 
 def test_a_way_asked_for_is_taken_even_where_there_is_alpha() -> None:
     half = torch.ones(1, 160, 160)
     half[:, :, :4] = 0
     photo = torch.cat([photographed(disc(), backdrops()["white"])[:3], half])
-    rgba, matte = remove_background(photo, method="border")
-    assert matte.method == "border"
+    rgba, report = remove_background(photo, method="border")
+    assert report.method == "border"
     assert overlap(rgba, disc()) > 0.9
     assert bool((rgba[3] <= half[0]).all()), "what was transparent stays so"
 
@@ -142,19 +142,19 @@ def test_a_photo_of_nothing_is_refused_by_name(photo: Tensor) -> None:
 def test_a_full_frame_is_kept_whole_and_reported(caplog: pytest.LogCaptureFixture, method: str) -> None:
     noise = torch.from_numpy(np.random.default_rng(0).random((3, 64, 64), dtype=np.float32))
     with caplog.at_level(logging.WARNING):
-        rgba, matte = remove_background(torch.cat([noise, torch.ones(1, 64, 64)]), name="wall.png")
-    assert matte.method == "none" and matte.coverage == 1 and "whole photo" in matte.warning
-    assert matte.confidence == 0
+        rgba, report = remove_background(torch.cat([noise, torch.ones(1, 64, 64)]), name="wall.png")
+    assert report.method == "none" and report.coverage == 1 and "whole photo" in report.warning
+    assert report.confidence == 0
     assert "wall.png" in caplog.text
     assert bool((rgba[3] == 1).all())
 
 
 def test_two_objects_are_reported(method: str) -> None:
     pair = disc(radius=0.3, at=(-0.45, 0)) + disc(radius=0.3, at=(0.45, 0))
-    _, matte = remove_background(photographed(pair, backdrops()["white"]))
-    assert matte.warning.startswith("2 separate objects") and "crop" in matte.warning
-    _, matte = remove_background(torch.cat([torch.rand(3, 160, 160), pair[None]]))
-    assert matte.method == "alpha" and matte.warning.startswith("2 separate objects")
+    _, report = remove_background(photographed(pair, backdrops()["white"]))
+    assert report.warning.startswith("2 separate objects") and "crop" in report.warning
+    _, report = remove_background(torch.cat([torch.rand(3, 160, 160), pair[None]]))
+    assert report.method == "alpha" and report.warning.startswith("2 separate objects")
     speck = disc(radius=0.4) + disc(radius=0.08, at=(0.8, 0.8))
     assert remove_background(photographed(speck, backdrops()["white"]))[1].warning is None
 
@@ -196,8 +196,8 @@ def test_rembg_runs_where_its_model_lies_in_its_cache(tmp_path: Path, monkeypatc
 
     monkeypatch.setenv("U2NET_HOME", str(tmp_path))
     (tmp_path / "u2net.onnx").touch()
-    rgba, matte = remove_background(photo)
-    assert matte.method == "rembg" and asked == ["u2net"]
+    rgba, report = remove_background(photo)
+    assert report.method == "rembg" and asked == ["u2net"]
     assert overlap(rgba, truth) > 0.99
     assert "MODEL_CHECKSUM_DISABLED" not in os.environ
     networks._session.cache_clear()
@@ -233,9 +233,9 @@ def picture_of_the_disc() -> Image.Image:
 
 def test_a_segmentation_model_on_disk_says_what_is_background(segmenter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = photographed(disc(), backdrops()["grain"])
-    rgba, matte = remove_background(photo, method=str(segmenter))
-    assert matte.method == str(segmenter)
-    assert matte.coverage == pytest.approx(0.5, abs=0.05)
+    rgba, report = remove_background(photo, method=str(segmenter))
+    assert report.method == str(segmenter)
+    assert report.coverage == pytest.approx(0.5, abs=0.05)
     # The opacity is the model's own probability of the object.
     inputs = SegformerImageProcessorPil.from_pretrained(segmenter)(images=picture_of_the_disc(), return_tensors="pt")
     with torch.no_grad():
@@ -243,12 +243,12 @@ def test_a_segmentation_model_on_disk_says_what_is_background(segmenter: Path, m
     expected = torch.nn.functional.interpolate(logits, size=(160, 160), mode="bilinear").softmax(dim=1)[0, 1]
     assert float(expected.std()) > 0.05
     assert torch.allclose(rgba[3], expected, atol=1e-3)
-    assert matte.confidence < 0.95 and "hard to tell apart" in matte.warning, "an undecided model is not trusted"
+    assert report.confidence < 0.95 and "hard to tell apart" in report.warning, "an undecided model is not trusted"
     # Named in the environment it is part of "auto", and the one that "matting" means.
     monkeypatch.setenv(MATTING_VARIABLE, str(segmenter))
     for method in ("auto", "matting"):
-        again, matte = remove_background(photo, method=method)
-        assert matte.method == "matting" and torch.equal(again, rgba)
+        again, report = remove_background(photo, method=method)
+        assert report.method == "matting" and torch.equal(again, rgba)
 
 
 def test_vitmatte_decides_the_edge_of_a_mask_and_nothing_else(tmp_path: Path) -> None:
@@ -270,8 +270,8 @@ def test_vitmatte_decides_the_edge_of_a_mask_and_nothing_else(tmp_path: Path) ->
     )
     VitMatteForImageMatting(config).save_pretrained(tmp_path / "vitmatte")
     VitMatteImageProcessorPil().save_pretrained(tmp_path / "vitmatte")
-    rgba, matte = remove_background(photographed(disc(), backdrops()["grain"]), method=str(tmp_path / "vitmatte"))
-    assert matte.method == str(tmp_path / "vitmatte")
+    rgba, report = remove_background(photographed(disc(), backdrops()["grain"]), method=str(tmp_path / "vitmatte"))
+    assert report.method == str(tmp_path / "vitmatte")
     assert bool((rgba[3][disc(radius=0.42).bool()] == 1).all())
     assert bool((rgba[3][~disc(radius=0.58).bool()] == 0).all())
     edge = rgba[3][(disc(radius=0.5) - disc(radius=0.48)).bool()]
@@ -315,8 +315,8 @@ def test_twelve_rows_of_background_below_an_object_are_no_cut(method: str) -> No
     tall = torch.zeros(512, 384)
     tall[150:500, 110:270] = 1
     wall = torch.linspace(0.5, 0.8, 512)[:, None].expand(3, 512, 384)
-    rgba, matte = remove_background(photographed(tall, wall))
-    assert overlap(rgba, tall) > 0.95 and matte.warning is None
+    rgba, report = remove_background(photographed(tall, wall))
+    assert overlap(rgba, tall) > 0.95 and report.warning is None
     tall[500:] = tall[499]
     assert "cut off at the photo's bottom" in remove_background(photographed(tall, wall))[1].warning
 
@@ -331,15 +331,15 @@ def test_half_an_object_in_nearly_the_backdrops_colour_is_found_or_warned_about(
     photo[:3, left] = (wall - contrast)[:, left]
     shaded = left & (torch.linspace(-1, 1, 256)[:, None] > 0.3)
     photo[:3, shaded] -= 0.15
-    rgba, matte = remove_background(photo)
-    assert overlap(rgba, truth) > 0.85 or matte.warning is not None
+    rgba, report = remove_background(photo)
+    assert overlap(rgba, truth) > 0.85 or report.warning is not None
 
 
 def test_what_reaches_into_the_photo_is_no_part_of_the_object(method: str) -> None:
     wall = backdrops()["grain"].clone()
     wall[:, :30, 100:150] = torch.tensor([0.1, 0.5, 0.2])[:, None, None]
-    rgba, matte = remove_background(photographed(disc(), wall))
-    assert overlap(rgba, disc()) > 0.95 and matte.warning is None
+    rgba, report = remove_background(photographed(disc(), wall))
+    assert overlap(rgba, disc()) > 0.95 and report.warning is None
 
 
 def test_a_horizon_and_a_vignette_are_background(method: str) -> None:
@@ -347,8 +347,8 @@ def test_a_horizon_and_a_vignette_are_background(method: str) -> None:
     room = torch.where((axis > 0.2)[:, None], 0.35, 0.75).expand(3, 256, 256)
     corners = (0.75 * (1 - 0.35 * (axis[:, None] ** 2 + axis**2))).expand(3, 256, 256)
     for wall in (room, corners):
-        rgba, matte = remove_background(photographed(disc(256), wall))
-        assert overlap(rgba, disc(256)) > 0.95 and matte.warning is None
+        rgba, report = remove_background(photographed(disc(256), wall))
+        assert overlap(rgba, disc(256)) > 0.95 and report.warning is None
 
 
 def test_the_edge_of_the_mask_is_as_soft_as_the_objects(method: str) -> None:
@@ -368,8 +368,8 @@ def test_masks_of_rendered_objects_are_as_good_as_docs_photos_md_says() -> None:
         overlaps, warned = [], []
         for scene in scenes:
             photo = torch.from_numpy(np.moveaxis(scene.photo, -1, 0).copy())
-            rgba, matte = remove_background(torch.cat([photo, torch.ones_like(photo[:1])]))
+            rgba, report = remove_background(torch.cat([photo, torch.ones_like(photo[:1])]))
             overlaps.append(overlap(rgba, torch.from_numpy(scene.coverage > 0.5)))
-            warned.append(matte.warning is not None)
+            warned.append(report.warning is not None)
         assert np.mean(overlaps) > bar
         assert all(warned[place] for place in range(len(scenes)) if overlaps[place] < 0.85)
