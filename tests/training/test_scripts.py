@@ -98,7 +98,7 @@ def test_a_wrong_flag_is_refused(refused, work, flags, sentence):
     [
         (["--device", "gpu"], "device=gpu cannot be used here"),
         (["--families", "car,dragon"], "families: there is no family dragon of shapes"),
-        (["--views", "0", "--around", "1"], "set views to 1"),
+        (["--views", "0", "--random-views", "1"], "set views to 1"),
         (["--first_seed", 2**31], "are for evaluation: choose a smaller first_seed"),
         (["--workers", "0"], "workers takes a whole number from 1 to 512"),
     ],
