@@ -10,7 +10,8 @@ from tiny_stages import latents_config
 from triplane3d.data.procedural import draw_shapes, sample_surface
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
-from triplane3d.training.latents import Latents, encode, latent_statistics
+from triplane3d.models.latent_statistics import LatentStatistics
+from triplane3d.training.latents import Latents, encode
 from triplane3d.training.losses import occupancy_iou
 from triplane3d.training.sources import LatentPhotos
 
@@ -30,7 +31,7 @@ def test_each_row_decodes_to_the_shape_of_its_seed(work, autoencoder, latents):
     shapes = ShardDataset(work / "data", keys=("labels",), label_points=2048)
     assert stored.seeds == shapes.seeds == list(range(8))
 
-    values = torch.stack([stored[index] * stored.std + stored.mean for index in range(8)])
+    values = torch.stack([stored.statistics.denormalize(stored[index]) for index in range(8)])
     labels = [shapes[index] for index in range(8)]
     with torch.no_grad():
         field = vae.field(vae.decode(values).planes)
@@ -53,7 +54,7 @@ def test_mirrored_latents_are_of_the_mirror_image(work, autoencoder, tmp_path):
     distance = torch.stack([one["label_distance"] for one in labels])
     ious = []
     for side in (False, True):
-        values = torch.stack([stored.read(index, side) for index in range(8)]) * stored.std + stored.mean
+        values = stored.statistics.denormalize(torch.stack([stored.read(index, side) for index in range(8)]))
         with torch.no_grad():
             ious.append(occupancy_iou(vae.field(vae.decode(values).planes).occupancy(points), distance).mean())
     assert ious[1] > ious[0] + 0.02
@@ -86,7 +87,7 @@ def test_without_shards_the_statistics_are_those_of_fresh_shapes(work, autoencod
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae")
     overrides = {"data": None, "output": None, "vae": tmp_path / "vae", "fresh_shapes": 8, "surface_points": 512}
     assert encode(latents_config(work, **overrides)) == tmp_path / "vae"
-    mean, std = latent_statistics(AutoencoderKLTriplane.load_config(tmp_path / "vae"))
+    mean, std = LatentStatistics.from_config(AutoencoderKLTriplane.load_config(tmp_path / "vae"))
 
     shapes = draw_shapes(range(8), azimuths="random")
     points, normals = sample_surface(shapes, 512, torch.Generator().manual_seed(3))

@@ -12,7 +12,7 @@ from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.guiders import BaseGuidance
 from diffusers.schedulers import SchedulerMixin
 from diffusers.utils.torch_utils import randn_tensor
-from einops import rearrange, repeat
+from einops import repeat
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -36,8 +36,8 @@ from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_width, image_tokens, own_image_size
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.triplane import TriplaneField
-from triplane3d.models.weights import check_encoder
 from triplane3d.pipelines.calls import Calls, DenoisingState, DenoisingStateMixin
+from triplane3d.pipelines.encoder_weights import check_encoder
 from triplane3d.pipelines.guidance import GuidedPrediction, scheduler_manners
 from triplane3d.pipelines.loading import absent_components, embedded_pipeline
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
@@ -288,12 +288,7 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
 
     def decode_latents(self, latents: Float[Tensor, "batch channels height width"]) -> TriplaneField:
         """The batch of fields that normalised latents stand for."""
-        if self.vae.config.latents_mean is not None:
-            mean, std = (
-                rearrange(torch.tensor(values).to(latents), "channel -> 1 channel 1 1")
-                for values in (self.vae.config.latents_mean, self.vae.config.latents_std)
-            )
-            latents = latents * std + mean
+        latents = self.vae.denormalize_latents(latents)
         return self.vae.field(self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0])
 
     @torch.no_grad()

@@ -32,7 +32,8 @@ from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens, freeze_unused, image_tokens, token_width
 from triplane3d.models.pixels import resize_square
 from triplane3d.models.transformer_triplane import TriplaneTransformer
-from triplane3d.models.weights import check_finite, load_encoder
+from triplane3d.models.weights import check_finite
+from triplane3d.pipelines.encoder_weights import load_encoder
 from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.training.growth import grown_transformer

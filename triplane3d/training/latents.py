@@ -25,6 +25,7 @@ from triplane3d.config import LatentsConfig
 from triplane3d.data.procedural import draw_shapes, sample_surface
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.latent_statistics import LatentStatistics
 from triplane3d.signals import Stopped
 from triplane3d.storage.durable import remove_temporaries, write_file, writing_file
 from triplane3d.storage.locks import lock_folder
@@ -173,21 +174,6 @@ def rounded(values: Tensor) -> list[float]:
     return [float(f"{value:.5g}") for value in values.tolist()]
 
 
-def latent_statistics(
-    vae_config: FrozenDict | dict,
-) -> tuple[Float[Tensor, "channels 1 1"], Float[Tensor, "channels 1 1"]]:
-    """Mean and deviation of each latent channel, as the vae's config knows them."""
-    if vae_config["latents_mean"] is None:
-        raise ValueError(
-            "the vae's config has no latents_mean: encode latents with it first, or measure them, with "
-            "scripts/encode_latents.py"
-        )
-    mean, std = (
-        rearrange(torch.tensor(vae_config[key]), "channel -> channel 1 1") for key in ("latents_mean", "latents_std")
-    )
-    return mean, std
-
-
 class Latents:
     """The files that `encode` wrote, memory-mapped; one shape's latents at a time, unit variance per channel."""
 
@@ -198,7 +184,7 @@ class Latents:
         names = {"noun": "file of latents", "script": "scripts/encode_latents.py"}
         self._files = [open_tensors(path, ("seeds", "latents"), **names) for path in paths]
         self._ends = list(accumulate(len(file.get_tensor("seeds")) for file in self._files))
-        self.mean, self.std = latent_statistics(vae_config)
+        self.statistics = LatentStatistics.from_config(vae_config)
 
     @property
     def seeds(self) -> list[int]:
@@ -221,4 +207,4 @@ class Latents:
         file = next(number for number, end in enumerate(self._ends) if index < end)
         row = index - (self._ends[file - 1] if file else 0)
         stored = self._files[file].get_slice("mirrored" if mirrored else "latents")[row : row + 1][0]
-        return (stored.float() - self.mean) / self.std
+        return self.statistics.normalize(stored.float())

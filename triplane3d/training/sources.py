@@ -10,8 +10,9 @@ from triplane3d.data.procedural import FAMILIES, HOLDOUT_FAMILIES, ShapeBatch
 from triplane3d.data.shards import Sample, ShardDataset, sample_shapes
 from triplane3d.data.streams import Make, ShapeStream, Visit, pick, some
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.latent_statistics import LatentStatistics
 from triplane3d.training.inputs import check_files
-from triplane3d.training.latents import Latents, encode_surface, latent_statistics
+from triplane3d.training.latents import Latents, encode_surface
 
 
 def check_source(data: ShapeDataConfig | LatentDataConfig, *folders: str) -> None:
@@ -148,7 +149,7 @@ def streamed_photos(
 
     Batches are as those of `LatentPhotos`; with `labels` they hold so many, the same at every visit.
     """
-    mean, std = (values.to(accelerator.device) for values in latent_statistics(vae.config))
+    statistics = LatentStatistics.from_config(vae.config)
     sides = (False, True) if data.mirror else (False,)
 
     @torch.no_grad()
@@ -164,7 +165,7 @@ def streamed_photos(
             [torch.cat([encode_surface(accelerator, vae, *one, mirror=side) for one in few]) for side in sides], dim=1
         )
         kept = ("views", "cameras", *(("label_points", "label_distance") if labels else ()))
-        return {"latents": ((latents - mean) / std).half(), **{name: sample[name] for name in kept}}
+        return {"latents": statistics.normalize(latents).half(), **{name: sample[name] for name in kept}}
 
     def visit(held: Sample, generator: Generator) -> Sample:
         batch, views = held["views"].shape[:2]
