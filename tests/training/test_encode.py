@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from tiny_stages import latents_config
 
-from triplane3d.data.procedural import draw_shapes, sample_surface
+from triplane3d.data.procedural import generate_shapes, sample_surface
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.latent_statistics import LatentStatistics
@@ -89,7 +89,7 @@ def test_without_shards_the_statistics_are_those_of_fresh_shapes(work, autoencod
     assert encode(latents_config(work, **overrides)) == tmp_path / "vae"
     mean, std = LatentStatistics.from_config(AutoencoderKLTriplane.load_config(tmp_path / "vae"))
 
-    shapes = draw_shapes(range(8), azimuths="random")
+    shapes = generate_shapes(range(8), azimuths="random")
     points, normals = sample_surface(shapes, 512, torch.Generator().manual_seed(3))
     with torch.no_grad():
         latents = vae.encode(points, normals, shapes.color(points)).latent_dist.mode()

@@ -123,9 +123,12 @@ def test_shards_of_other_settings_or_seeds_are_not_mixed(refused, tmp_path):
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (["nothing"], "there is no pipeline 'nothing': name one that came along (mini), a folder, or owner/name"),
+        (
+            ["nothing"],
+            "there is no pipeline 'nothing': name one that ships with the library (mini), a folder, or owner/name",
+        ),
         (["."], ". is not a saved pipeline: it has no model_index.json"),
-        ([ROOT / "pipelines" / "base"], "base describes a pipeline but holds no weights: train or convert it first"),
+        ([ROOT / "pipelines" / "base"], "base describes a pipeline but holds no weights: train it"),
         (["mini", "--teacher", "nothing"], "there is no pipeline 'nothing'"),
         (["mini", "--suite", "everything"], "--suite must be one of selftest, autoencoder"),
         (["mini", "--meshes", "nowhere"], "--meshes nowhere is not a folder"),

@@ -25,8 +25,8 @@ from triplane3d.images.augmentation import augment_views
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens
 from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.pipelines.assembly import component_class
 from triplane3d.pipelines.encoder_weights import load_encoder
-from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.storage.durable import writing_folder
 from triplane3d.training.denoiser import PIPELINE_SETTINGS, check_views, choose_views, normalize, validate

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from triplane3d.config import LatentsConfig
-from triplane3d.data.procedural import draw_shapes, sample_surface
+from triplane3d.data.procedural import generate_shapes, sample_surface
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.latent_statistics import LatentStatistics
@@ -113,7 +113,7 @@ def fresh_moments(accelerator: Accelerator, vae: AutoencoderKLTriplane, config: 
     firsts = range(0, config.fresh_shapes, config.batch_size)
     for first in firsts[accelerator.process_index :: accelerator.num_processes]:
         seeds = range(first, min(first + config.batch_size, config.fresh_shapes))
-        shapes = draw_shapes(seeds, azimuths="random", device=accelerator.device)
+        shapes = generate_shapes(seeds, azimuths="random", device=accelerator.device)
         generator = torch.Generator(accelerator.device).manual_seed(first)
         points, normals = sample_surface(shapes, config.surface_points, generator)
         for mirror in (False, True) if config.mirror else (False,):

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from triplane3d.config import LatentDataConfig, ShapeDataConfig, StreamConfig
 from triplane3d.data.procedural import FAMILIES, HOLDOUT_FAMILIES, ShapeBatch
 from triplane3d.data.shards import Sample, ShardDataset, sample_shapes
-from triplane3d.data.streams import Make, ShapeStream, Visit, pick, some
+from triplane3d.data.streams import MakeBatch, MakeSamples, ShapeStream, random_rows, take_rows
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.latent_statistics import LatentStatistics
 from triplane3d.training.inputs import check_files
@@ -44,13 +44,16 @@ def streamed_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStrea
 
     def visit(held: Sample, generator: Generator) -> Sample:
         batch = len(held["surface_points"])
-        on_surface = some(batch, data.pool_surface_points, data.surface_points, generator)
+        on_surface = random_rows(batch, data.pool_surface_points, data.surface_points, generator)
         # As in a shard, the first half of the labels is uniform, the other near the surface.
         middle = data.pool_label_points // 2
-        uniform, near = (some(batch, middle, data.label_points // 2, generator) for _ in range(2))
+        uniform, near = (random_rows(batch, middle, data.label_points // 2, generator) for _ in range(2))
         labels = torch.cat([uniform, middle + near], dim=1)
-        points, normals = pick(held["surface_points"], on_surface).float(), pick(held["surface_normals"], on_surface)
-        asked = pick(held["label_points"], labels).float()
+        points, normals = (
+            take_rows(held["surface_points"], on_surface).float(),
+            take_rows(held["surface_normals"], on_surface),
+        )
+        asked = take_rows(held["label_points"], labels).float()
         if data.mirror:
             sides = points.new_ones(batch, 1, 3)
             sides[..., 0] -= 2 * torch.randint(2, (batch, 1), generator=generator, device=generator.device)
@@ -58,9 +61,9 @@ def streamed_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStrea
         return {
             "surface_points": points,
             "surface_normals": normals.float() / 127,
-            "surface_colors": pick(held["surface_colors"], on_surface).float() / 255,
+            "surface_colors": take_rows(held["surface_colors"], on_surface).float() / 255,
             "label_points": asked,
-            "label_distance": pick(held["label_distance"], labels).float(),
+            "label_distance": take_rows(held["label_distance"], labels).float(),
         }
 
     for shown, kept in (("surface_points", "pool_surface_points"), ("label_points", "pool_label_points")):
@@ -175,7 +178,7 @@ def streamed_photos(
         place = torch.rand(batch, views, generator=generator, device=generator.device)
         place[:, : data.views].scatter_(1, place[:, : data.views].argmin(dim=1, keepdim=True), -1.0)
         order = place.argsort(dim=1)
-        photos, cameras = pick(held["views"], order).float() / 255, pick(held["cameras"], order)
+        photos, cameras = take_rows(held["views"], order).float() / 255, take_rows(held["cameras"], order)
         seen = {"views": photos, "cameras": cameras}
         if labels:
             seen |= {name: held[name].float() for name in ("label_points", "label_distance")}
@@ -184,6 +187,6 @@ def streamed_photos(
     return _stream(data, make, visit, accelerator.device)
 
 
-def _stream(data: StreamConfig, make: Make, visit: Visit, device: torch.device) -> ShapeStream:
-    return ShapeStream(make=make, visit=visit, drawn=data.group_size, pool=data.pool, reuse=data.reuse,
-                       families=data.families, device=device)  # fmt: skip
+def _stream(data: StreamConfig, make: MakeSamples, visit: MakeBatch, device: torch.device) -> ShapeStream:
+    return ShapeStream(make_samples=make, make_batch=visit, group_size=data.group_size, pool=data.pool,
+                       reuse=data.reuse, families=data.families, device=device)  # fmt: skip

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers.utils.logging import disable_progress_bar
 
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, DistillConfig, OptimConfig, save_config
-from triplane3d.data.seeds import stream
+from triplane3d.data.seeds import derive_seed
 from triplane3d.data.streams import ShapeStream
 from triplane3d.signals import Stopped, StopRequest, ignore_signals
 from triplane3d.storage.durable import (
@@ -90,12 +90,12 @@ class Batches(Dataset):
         first = (number * self.processes + self.rank) * self.batch_size
         indices = [self._order(place // len(self.source))[place % len(self.source)]
                    for place in range(first, first + self.batch_size)]  # fmt: skip
-        generator = torch.Generator().manual_seed(stream(self.seed, number, self.rank))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, number, self.rank))
         return gather(self.source, indices, generator)
 
     def _order(self, epoch: int) -> list[int]:
         if epoch not in self._orders:
-            generator = torch.Generator().manual_seed(stream(self.seed, epoch, -1))
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch, -1))
             self._orders = {old: order for old, order in self._orders.items() if old == epoch - 1}
             self._orders[epoch] = torch.randperm(len(self.source), generator=generator).tolist()
         return self._orders[epoch]
@@ -232,8 +232,8 @@ class Run:
                 read = next(loader)
                 batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in read.items()}
                 self._waiting += time.perf_counter() - self._clock
-                torch.manual_seed(stream(self.config.seed, number, rank, 1))
-                self.common.manual_seed(stream(self.config.seed, number, 0, 2))
+                torch.manual_seed(derive_seed(self.config.seed, number, rank, 1))
+                self.common.manual_seed(derive_seed(self.config.seed, number, 0, 2))
                 with accelerator.accumulate(self.objective):
                     yield batch
         finally:
