@@ -22,7 +22,7 @@ from triplane3d.evaluation.photos import PHOTO_SUFFIXES
 from triplane3d.evaluation.shapes import TWO_SIDES, mesh_shapes
 from triplane3d.geometry.cameras import Camera, orbit_cameras
 from triplane3d.geometry.render import framing_distance, image_grid, render
-from triplane3d.pipelines.loading import check_saved
+from triplane3d.pipelines.saved import find_saved
 from triplane3d.storage.durable import writing_file
 
 
@@ -39,7 +39,7 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="Of the noise, the same for every photo.")] = 0,
 ) -> None:
     """Put every photo of a folder beside the mesh that a pipeline makes of it, seen from four sides."""
-    check_saved(pipeline)
+    find_saved(pipeline)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder of {'meshes' if meshes else 'photos'}")
     pipe = Triplane3DPipeline.from_pretrained(pipeline)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import trimesh
 
-from triplane3d.data.procedural import FAMILIES, HELD_OUT_SEED
+from triplane3d.data.procedural import FAMILIES, FIRST_EVALUATION_SEED
 from triplane3d.evaluation.baselines import inflated_silhouette
 from triplane3d.evaluation.shape_metrics import uniform_points, volume_iou
 from triplane3d.evaluation.shapes import EvaluationShape, family_groups, held_out_shapes, mesh_shapes
@@ -49,7 +49,7 @@ def test_the_view_is_that_of_the_solid(cases: list[EvaluationShape]) -> None:
 
 def test_the_same_seed_is_the_same_case(cases: list[EvaluationShape]) -> None:
     again = held_out_shapes(2, sorted(FAMILIES)[:3], resolution=32)
-    assert [case.name for case in again] == [f"seed {HELD_OUT_SEED}", f"seed {HELD_OUT_SEED + 1}"]
+    assert [case.name for case in again] == [f"seed {FIRST_EVALUATION_SEED}", f"seed {FIRST_EVALUATION_SEED + 1}"]
     for one, other in zip(cases, again):
         assert torch.equal(one.image, other.image)
         points = uniform_points(1000)

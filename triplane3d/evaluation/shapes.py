@@ -1,6 +1,6 @@
 """Shapes to be judged on: the true solid, the surface points an autoencoder reads and the picture a pipeline reads.
 
-Held-out shapes have seeds from `HELD_OUT_SEED` on, which training never draws.
+Held-out shapes have seeds from `FIRST_EVALUATION_SEED` on, which training never draws.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from torch import Tensor
 
 from triplane3d.data.procedural import (
     FAMILIES,
-    HELD_OUT_SEED,
+    FIRST_EVALUATION_SEED,
     HOLDOUT_FAMILIES,
+    OrbitCameras,
     ShapeBatch,
-    Views,
-    draw_shapes,
+    generate_shapes,
     render_views,
     sample_surface,
 )
@@ -104,14 +104,14 @@ def procedural_shapes(
     """
     cases = []
     for start in range(0, len(seeds), BATCH):
-        batch = draw_shapes(seeds[start : start + BATCH], families=families, azimuths="random")
+        batch = generate_shapes(seeds[start : start + BATCH], families=families, azimuths="random")
         generator = torch.Generator().manual_seed(int(seeds[start]) % 2**31)
         points, normals = sample_surface(batch, surface_points, generator)
         colors = batch.color(points)
         images: Tensor | list[None] = [None] * len(batch)
         cameras: list[Camera | None] = [None] * len(batch)
         if image_size is not None:
-            views = Views.draw(len(batch), generator)
+            views = OrbitCameras.sample(len(batch), generator)
             images, _ = render_views(batch, views, points, image_size, generator=generator)
             cameras = [
                 Camera.orbit(elevation=elevation, field_of_view=angle)
@@ -140,7 +140,7 @@ def held_out_shapes(
     count: int, families: Sequence[str], *, seed: int = 0, resolution: int = 128
 ) -> list[EvaluationShape]:
     """`count` shapes with seeds that training never draws."""
-    first = HELD_OUT_SEED + 1_000_000 * seed
+    first = FIRST_EVALUATION_SEED + 1_000_000 * seed
     return procedural_shapes(range(first, first + count), families, resolution=resolution)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from os import PathLike
 from typing import Any
 
 import torch
@@ -39,18 +38,16 @@ from triplane3d.models.triplane import TriplaneField
 from triplane3d.pipelines.calls import Calls, DenoisingState, DenoisingStateMixin
 from triplane3d.pipelines.encoder_weights import check_encoder
 from triplane3d.pipelines.guidance import GuidedPrediction, scheduler_manners
-from triplane3d.pipelines.loading import absent_components, embedded_pipeline
+from triplane3d.pipelines.hub import PipelineHubMixin
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
 from triplane3d.pipelines.noise_levels import check_noise_levels, check_spacing, ends_of_steps, set_noise_levels
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_MESHES, MAX_RESOLUTION, PRESETS, check_presets
-from triplane3d.pipelines.saved import saved_variant
-from triplane3d.pipelines.sharing import SharedByCard
 
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "latent")
 
 
-class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, Triplane3DLoraLoaderMixin):
+class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipeline, Triplane3DLoraLoaderMixin):
     """Photos of objects in, meshes out.
 
     ```python
@@ -122,19 +119,6 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
             check_width(image_encoder, transformer)
         # Asked once here, so that settings without sense are refused where they are given.
         _ = self.image_processor, self.pixel_processor
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> "Triplane3DPipeline":
-        """diffusers' `from_pretrained`; a bare name such as "mini" means the pipeline that ships with the library.
-
-        Where `variant` is not given and a folder holds its weights only as one, such as fp16, that one is loaded. A
-        component that was not saved, such as encoders that a converter left out, is None unless it is passed here. A
-        call that needs it then raises a ValueError with its name.
-        """
-        place = embedded_pipeline(str(pretrained_model_name_or_path)) or pretrained_model_name_or_path
-        if kwargs.get("variant") is None:
-            kwargs["variant"] = saved_variant(place)
-        return super().from_pretrained(place, **{**absent_components(cls, place, kwargs), **kwargs})
 
     @property
     def components(self) -> dict[str, Any]:

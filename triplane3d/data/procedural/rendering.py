@@ -22,7 +22,7 @@ REACH = 1.75
 
 
 @dataclass(frozen=True)
-class Views:
+class OrbitCameras:
     """One camera per shape; angles in degrees. Where `azimuth` is None all stand at 0, where the frame's camera is."""
 
     elevation: Float[Tensor, " batch"]
@@ -30,9 +30,9 @@ class Views:
     azimuth: Float[Tensor, " batch"] | None = None
 
     @classmethod
-    def draw(
+    def sample(
         cls, count: int, generator: Generator | None = None, device: str | torch.device = "cpu", *, around: bool = False
-    ) -> Views:
+    ) -> OrbitCameras:
         """Elevations and fields of view uniform over `ELEVATION` and `FIELD_OF_VIEW`; with `around` azimuths too."""
         u = torch.rand((2, count), generator=generator, device=device)
         azimuth = 360 * torch.rand(count, generator=generator, device=device) - 180 if around else None
@@ -57,7 +57,7 @@ class Views:
 
 def render_views(
     batch: ShapeBatch,
-    views: Views,
+    views: OrbitCameras,
     surface: Float[Tensor, "batch points 3"],
     size: int,
     *,

@@ -21,7 +21,7 @@ from triplane3d.data.procedural.parts import PARAMETERS, PATTERNS, Part
 from triplane3d.data.procedural.primitives import PRIMITIVES
 
 KIND_INDEX = {kind: index for index, kind in enumerate(PRIMITIVES)}
-HELD_OUT_SEED = 2**30
+FIRST_EVALUATION_SEED = 2**30
 """Training draws seeds below this one, evaluation from it on."""
 
 FAR = 10.0
@@ -60,7 +60,7 @@ class ShapeBatch:
     sign: Float[Tensor, "batch parts"]
     cut: Bool[Tensor, "batch parts"]
     blend: Float[Tensor, "batch parts"]
-    paint: Float[Tensor, "batch parts 10"]
+    material: Float[Tensor, "batch parts 10"]
     turn: Float[Tensor, "batch 3 3"]
     center: Float[Tensor, "batch 3"]
     scale: Float[Tensor, " batch"]
@@ -76,10 +76,10 @@ class ShapeBatch:
         device: str | torch.device = "cpu",
     ) -> ShapeBatch:
         """Collate part lists; `azimuths` (radians) turn each object about y before it is centred and scaled."""
-        return cls.unframed(shapes, azimuths=azimuths, names=names).to(device).framed()
+        return cls.unnormalized(shapes, azimuths=azimuths, names=names).to(device).normalized()
 
     @classmethod
-    def unframed(
+    def unnormalized(
         cls, shapes: Sequence[Sequence[Part]], *, azimuths: Sequence[float] | None = None, names: Sequence[str] = ()
     ) -> ShapeBatch:
         """Part lists collated and turned, on the CPU, before they are centred and scaled."""
@@ -89,8 +89,8 @@ class ShapeBatch:
         turn = torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], 1).unflatten(1, (3, 3))
         return replace(batch, turn=turn)
 
-    def framed(self) -> ShapeBatch:
-        """An `unframed` batch centred by its bounding box, longest side 2."""
+    def normalized(self) -> ShapeBatch:
+        """An `unnormalized` batch centred by its bounding box, longest side 2."""
         low, high = _bounding_box(self)
         return replace(self, center=(low + high) / 2, scale=2 / (high - low).amax(1))
 
@@ -217,7 +217,7 @@ class ShapeBatch:
         rows = torch.arange(len(self), device=self.device)[:, None]
         local = rearrange(object_points, "batch xyz points -> batch points xyz") - self.part_center[rows, part]
         local = (self.part_rotation[rows, part].mT @ local[..., None])[..., 0]
-        first, second, pattern, axis, scale, _ = self.paint[rows, part].split([3, 3, 1, 1, 1, 1], dim=-1)
+        first, second, pattern, axis, scale, _ = self.material[rows, part].split([3, 3, 1, 1, 1, 1], dim=-1)
         cells = local / scale
         along = cells.gather(-1, axis.long())
         mixes = {
@@ -233,10 +233,10 @@ class ShapeBatch:
     def gloss(self) -> Float[Tensor, " batch"]:
         """Mean gloss of each shape's parts, 0 (matt) to 1."""
         present = (self.kind >= 0).float()
-        return (self.paint[..., 9] * present).sum(1) / present.sum(1)
+        return (self.material[..., 9] * present).sum(1) / present.sum(1)
 
 
-def draw_shapes(
+def generate_shapes(
     seeds: Sequence[int],
     *,
     families: Sequence[str] | None = None,
@@ -247,14 +247,14 @@ def draw_shapes(
 
     `azimuths="random"` turns each shape by an angle drawn from the same seed; the same seed is the same shape for ever.
     """
-    return draw_unframed(seeds, families=families, azimuths=azimuths).to(device).framed()
+    return generate_unnormalized(seeds, families=families, azimuths=azimuths).to(device).normalized()
 
 
-def draw_unframed(
+def generate_unnormalized(
     seeds: Sequence[int], *, families: Sequence[str] | None = None, azimuths: Sequence[float] | str | None = None
 ) -> ShapeBatch:
-    """The part of `draw_shapes` that is Python and no tensors, for another process to do ahead: `.to(device).framed()`
-    does the rest."""
+    """The part of `generate_shapes` that runs in Python without tensors. Worker processes run it ahead of time;
+    `.to(device).normalized()` completes the batch."""
     known = FAMILIES | HOLDOUT_FAMILIES
     names = sorted(FAMILIES) if families is None else list(families)
     unknown = [name for name in names if name not in known]
@@ -268,7 +268,7 @@ def draw_unframed(
         shapes.append(known[drawn[-1]](rng))
     if azimuths is not None and not isinstance(azimuths, str):
         turns = list(azimuths)
-    return ShapeBatch.unframed(shapes, azimuths=None if azimuths is None else turns, names=drawn)
+    return ShapeBatch.unnormalized(shapes, azimuths=None if azimuths is None else turns, names=drawn)
 
 
 def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBatch:
@@ -281,7 +281,7 @@ def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBat
     sign = np.ones((batch, parts), dtype=np.float32)
     cut = np.zeros((batch, parts), dtype=bool)
     blend = np.zeros((batch, parts), dtype=np.float32)
-    paint = np.ones((batch, parts, 10), dtype=np.float32)
+    material = np.ones((batch, parts, 10), dtype=np.float32)
     for i, shape in enumerate(shapes):
         for j, part in enumerate(shape):
             curved = part.kind == "ellipsoid" and tuple(part.parameters[3:5]) != (1.0, 1.0)
@@ -292,9 +292,9 @@ def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBat
             sign[i, j] = 1 if part.op == "union" else -1
             cut[i, j] = part.op == "subtract"
             blend[i, j] = part.blend
-            look = part.paint
+            look = part.material
             second = look.color if look.second is None else look.second
-            paint[i, j] = (*look.color, *second, PATTERNS.index(look.pattern), look.axis, look.scale, look.gloss)
+            material[i, j] = (*look.color, *second, PATTERNS.index(look.pattern), look.axis, look.scale, look.gloss)
     arrays = {
         "kind": kind,
         "parameters": parameters,
@@ -304,7 +304,7 @@ def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBat
         "sign": sign,
         "cut": cut,
         "blend": blend,
-        "paint": paint,
+        "material": material,
     }
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     return ShapeBatch(
