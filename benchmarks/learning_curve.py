@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, LatentsConfig, load_config
+from triplane3d.data.batches import gather
 from triplane3d.data.procedural import FIRST_EVALUATION_SEED
 from triplane3d.data.shards import ShardDataset, write_shard
 from triplane3d.evaluation.report import Report
@@ -33,7 +34,6 @@ from triplane3d.pipelines.assembly import component_class
 from triplane3d.training import autoencoder, denoiser
 from triplane3d.training.latents import encode
 from triplane3d.training.losses import occupancy_iou
-from triplane3d.training.trainer import gather
 
 ROOT = Path(__file__).parents[1]
 BY_HEART = 8
