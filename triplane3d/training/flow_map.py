@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from triplane3d.config import FlowMapConfig
+from triplane3d.pipelines.guidance import guided_prediction
 from triplane3d.training.noise import mix_flow
 
 Conditions = dict[str, Tensor]
@@ -74,7 +75,7 @@ class TimeGrid:
                 )
         self.timesteps = self.sigmas * self.scheduler.config.num_train_timesteps
 
-    def _trailing_sigmas(self, steps: int) -> Float[Tensor, " steps+1"]:
+    def _trailing_sigmas(self, steps: int) -> Float[Tensor, " sigmas"]:
         self.scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps).tolist())
         return self.scheduler.sigmas
 
@@ -196,17 +197,14 @@ def guided_velocity(transformer: nn.Module, guidance: float) -> Velocity:
     """The velocity with classifier-free guidance (Ho & Salimans 2022), as the pipeline uses it. Ends are ignored."""
 
     def velocity(latents: Tensor, timesteps: Tensor, timestep_ends: Tensor, conditions: Conditions) -> Tensor:
-        if guidance in (0, 1):
-            return transformer(latents, timesteps, **conditions, return_dict=False)[0].float()
-        both = transformer(
-            torch.cat([latents, latents]),
-            torch.cat([timesteps, timesteps]),
-            **conditions,
-            num_without_photo=len(latents),
-            return_dict=False,
-        )[0]
-        unconditional, conditional = both.float().chunk(2)
-        return unconditional + guidance * (conditional - unconditional)
+        def predict(latents: Tensor, num_without_photo: int) -> Tensor:
+            if not num_without_photo:
+                return transformer(latents, timesteps, **conditions, return_dict=False)[0]
+            times = torch.cat([timesteps, timesteps])
+            options = {"num_without_photo": num_without_photo, "return_dict": False}
+            return transformer(latents, times, **conditions, **options)[0]
+
+        return guided_prediction(predict, latents, guidance)
 
     return velocity
 
