@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do $$python -c '$
 PIP = $(VENV)/bin/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt
 DESCRIPTION = pyproject.toml setup.py constraints.txt
 
-# The whole recipe, from nothing to a pipeline's weights; FLAGS reach every training stage, such as "--run.minutes 8".
+# The whole recipe, from nothing to a pipeline's weights; FLAGS reach every training stage, such as "--run.max_minutes 8".
 RECIPE ?= configs/mini/gpu
 RUNS ?= runs/mini/gpu
 FLAGS ?=

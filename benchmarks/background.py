@@ -27,8 +27,8 @@ from background_scenes import BACKDROPS, KINDS, Scene, draw_round, photo_scene
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from triplane3d.geometry.render import contact_sheet
-from triplane3d.images.background import Matte, remove_background
+from triplane3d.geometry.render import image_grid
+from triplane3d.images.background import MaskReport, remove_background
 
 WRONG = 0.85
 SEE_THROUGH = "show through"
@@ -38,7 +38,7 @@ SEE_THROUGH = "show through"
 @dataclass(frozen=True)
 class Result:
     scene: Scene
-    matte: Matte
+    report: MaskReport
     found: np.ndarray
     seconds: float
 
@@ -54,7 +54,7 @@ class Result:
     @property
     def doubted(self) -> bool:
         """Warned of anything but that glass is clear."""
-        warning = self.matte.warning or ""
+        warning = self.report.warning or ""
         only_clear = self.scene.kind == "glass" and SEE_THROUGH in warning and "Also" not in warning
         return bool(warning) and not only_clear
 
@@ -84,18 +84,18 @@ def main(
     for result in results:
         if result.wrong or result.doubted:
             print(
-                f"{result.scene.name}: {result.overlap:.2f}, confidence {result.matte.confidence:.2f}, "
-                f"{result.matte.warning}"
+                f"{result.scene.name}: {result.overlap:.2f}, confidence {result.report.confidence:.2f}, "
+                f"{result.report.warning}"
             )
     if sheet is not None:
-        contact_sheet([picture(result) for result in results], len(KINDS)).save(sheet)
+        image_grid([picture(result) for result in results], len(KINDS)).save(sheet)
 
 
 def remove(scene: Scene, method: str) -> Result:
     rgb = torch.from_numpy(np.moveaxis(scene.photo, -1, 0).copy())
     start = time.process_time()
-    rgba, matte = remove_background(torch.cat([rgb, torch.ones_like(rgb[:1])]), method=method, name=scene.name)
-    return Result(scene, matte, rgba[3].numpy() > 0.5, time.process_time() - start)
+    rgba, report = remove_background(torch.cat([rgb, torch.ones_like(rgb[:1])]), method=method, name=scene.name)
+    return Result(scene, report, rgba[3].numpy() > 0.5, time.process_time() - start)
 
 
 def print_table(results: Sequence[Result], groups: Sequence[str], group_of: Callable[[Result], str]) -> None:

@@ -17,10 +17,10 @@ from converted import LEVELS, SIZES, Size, converted_direct3d, converted_triposr
 from decode import overlap
 from diffusers.utils.logging import disable_progress_bar
 from jaxtyping import Float, UInt8
-from originals import Direct3DVAE, TripoSR, direct3d_preprocess, foreground
-from originals_direct3d import PLANE_AXES as DIRECT3D_AXES
-from originals_triposr import IMAGENET_MEAN, IMAGENET_STD
-from originals_triposr import PLANE_AXES as TRIPOSR_AXES
+from reference import Direct3DVAE, TripoSR, direct3d_preprocess, foreground
+from reference.direct3d import PLANE_AXES as DIRECT3D_AXES
+from reference.triposr import IMAGENET_MEAN, IMAGENET_STD
+from reference.triposr import PLANE_AXES as TRIPOSR_AXES
 from torch import Tensor
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from trimesh import Trimesh
@@ -28,6 +28,8 @@ from trimesh import Trimesh
 from triplane3d.evaluation.timing import time_calls
 from triplane3d.geometry.isosurface.extraction import Found, Samples, color_at, evaluate_grid
 from triplane3d.geometry.mesh import Mesh
+from triplane3d.images.image_processor import prepare_photos
+from triplane3d.images.photo_batch import PhotoBatch
 from triplane3d.models.image_encoder import image_tokens
 from triplane3d.pipelines.guidance import GuidedPrediction
 from triplane3d.pipelines.pipeline_triplane_reconstruction import _Surface
@@ -192,8 +194,8 @@ def direct3d_pictures(setting: Setting, dtype: torch.dtype, who: str) -> Call:
     pipe = converted_direct3d(setting.folder, setting.size_name, dtype, setting.device, with_encoders=True)
 
     def prepare_ours() -> list[Tensor]:
-        cutouts = list(pipe.image_processor.cut_out(rgba))
-        return [processor.prepare(cutouts).pixel_values for processor in (pipe.image_processor, pipe.pixel_processor)]
+        photos = prepare_photos(PhotoBatch.parse(rgba), [pipe.image_processor, pipe.pixel_processor])
+        return [each.pixel_values for each in photos]
 
     return prepare_ours
 

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 import yaml
 from jaxtyping import Float
-from originals import Direct3DTransformer, Direct3DVAE, TripoSR, random_checkpoint
-from originals_triposr import PUBLISHED
+from reference import Direct3DTransformer, Direct3DVAE, TripoSR, random_checkpoint
+from reference.triposr import PUBLISHED
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model, PreTrainedModel
 

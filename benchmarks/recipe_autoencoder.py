@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from triplane3d.config import AutoencoderConfig, load_config
+from triplane3d.data.batches import gather
 from triplane3d.data.shards import ShardDataset
 from triplane3d.evaluation.shape_metrics import NEAR_STD
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.triplane import TriplaneField
 from triplane3d.training.autoencoder import SLOPE, train
 from triplane3d.training.losses import descent, occupancy_iou, tetrahedra
-from triplane3d.training.trainer import gather
 
 LABELS_STD = 0.04
 """Of the shards' labels about the surface, which are weighed to stand for the nearer points of S-IoU."""
@@ -35,7 +35,7 @@ LABELS_STD = 0.04
 LR = 1.6e-2
 BEGUN = {
     "optim.lr": LR, "loss.kl": 1e-3, "loss.kl_warmup_steps": 0, "loss.color": 0.2, "loss.band": 2 / 128,
-    "loss.near": 0.5, "data.surface_points": 2048, "data.label_points": 2048,
+    "loss.near_surface_share": 0.5, "data.surface_points": 2048, "data.label_points": 2048,
 }  # fmt: skip
 """The recipe that every line changes at one place."""
 
@@ -48,7 +48,7 @@ CHANGES = {
     "binary occupancy": Change({"loss.band": 1e-4}),
     "half the band": Change({"loss.band": 1 / 128}),
     "twice the band": Change({"loss.band": 4 / 128}),
-    "four fifths of the loss near the surface": Change({"loss.near": 0.8}),
+    "four fifths of the loss near the surface": Change({"loss.near_surface_share": 0.8}),
     "loss of normals": Change({"loss.normal": 0.1}),
     "four times the KL": Change({"loss.kl": 4e-3}),
     "latents 3 x 16 x 16 x 4": Change(architecture={"vae": {"latent_channels": 4}}),

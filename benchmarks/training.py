@@ -82,7 +82,7 @@ def source(stage: str, mode: str, folder: Path, batch_size: int, image_size: int
     if mode.startswith("shards"):
         data["folder"] = str(folder / "data")
         return data | ({"latents": str(folder / "latents")} if stage == "denoiser" else {})
-    data |= {"stream": True, "drawn": max(1, batch_size // 4), "pool": 4 * max(1, batch_size // 4), "reuse": REUSE}
+    data |= {"stream": True, "group_size": max(1, batch_size // 4), "pool": 4 * max(1, batch_size // 4), "reuse": REUSE}
     return data | ({"views": 1, "image_size": image_size} if stage == "denoiser" else {})
 
 

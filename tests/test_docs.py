@@ -25,8 +25,8 @@ from safetensors.torch import load_file
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.config import load_config
-from triplane3d.config.loading import flatten
-from triplane3d.config.schema import SCRIPTS
+from triplane3d.config.loader import flatten
+from triplane3d.config.stages import SCRIPTS
 from triplane3d.convert.direct3d import convert_direct3d
 from triplane3d.convert.triposr import convert_triposr
 from triplane3d.models.attention import TriplaneAttnProcessor

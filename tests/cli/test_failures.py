@@ -46,7 +46,7 @@ class Scripted:
         if error is not None:
             raise error
         mesh = extract_surface(lambda points: 0.8 - points.norm(dim=-1), resolution=8)
-        return SimpleNamespace(meshes=[mesh], mattes=None, save_preview=self.preview)
+        return SimpleNamespace(meshes=[mesh], mask_reports=None, save_preview=self.preview)
 
     def preview(self, path: Path) -> None:
         error = self.errors.pop(0)

@@ -30,7 +30,7 @@ from convert.tiny_checkpoints import (
 from diffusers import EulerDiscreteScheduler
 from diffusers.utils.torch_utils import randn_tensor
 from einops import rearrange
-from originals import Direct3DTransformer, Direct3DVAE, direct3d_preprocess
+from reference import Direct3DTransformer, Direct3DVAE, direct3d_preprocess
 from torch import Tensor
 from transformers import CLIPVisionModel, Dinov2Model
 

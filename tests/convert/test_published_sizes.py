@@ -6,8 +6,8 @@ from math import prod
 import pytest
 import torch
 from convert.published_keys import LISTS, listing, path, published, rows
-from originals import Direct3DTransformer, Direct3DVAE, TripoSR
-from originals_triposr import PUBLISHED
+from reference import Direct3DTransformer, Direct3DVAE, TripoSR
+from reference.triposr import PUBLISHED
 
 from triplane3d.convert.triposr import UNUSED
 

@@ -23,9 +23,9 @@ from convert.tiny_checkpoints import (
 )
 from diffusers.models.attention import FeedForward
 from einops import rearrange
-from originals import TripoSR, foreground
-from originals_direct3d import Attention, sample_planes
-from originals_triposr import PLANE_AXES
+from reference import TripoSR, foreground
+from reference.direct3d import Attention, sample_planes
+from reference.triposr import PLANE_AXES
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -206,7 +206,7 @@ def same_surface_and_pictures(pipe: TriplaneReconstructionPipeline, theirs: Trip
     assert mesh.vertex_colors is not None and mesh.check().watertight
     assert pipe.reconstructor.field(codes).color(at[None]).shape == (1, 50, 3)
     for azimuth, elevation in ((0.0, 0.0), (70.0, 25.0), (-155.0, -40.0)):
-        camera = Camera(azimuth, elevation, 40.0, 1.9)
+        camera = Camera.orbit(azimuth, elevation, field_of_view=40.0, distance=1.9)
         picture = pipe.render(camera, codes, size=14).color[0, 0]
         expected = theirs.render(codes[0], height=14, width=14, azimuth=azimuth, elevation=elevation)
         assert agrees(picture, expected, 1e-4), (azimuth, elevation)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from originals import Direct3DTransformer, Direct3DVAE, TripoSR, random_checkpoint
 from PIL import Image
+from reference import Direct3DTransformer, Direct3DVAE, TripoSR, random_checkpoint
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from triplane3d.data.procedural import draw_shapes
+from triplane3d.data.procedural import generate_shapes
 from triplane3d.data.shards import ShardDataset, write_shard
 
 
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_labels_are_the_signed_distances_of_the_seeds(folder: Path) -> None:
     dataset = ShardDataset(folder, surface_points=256, label_points=512)
-    shapes = draw_shapes(dataset.seeds, azimuths="random")
+    shapes = generate_shapes(dataset.seeds, azimuths="random")
     assert dataset.seeds == [0, 1, 2, 3, 4] and tuple(dataset.families) == shapes.names
     for i in range(len(dataset)):
         sample = dataset[i]

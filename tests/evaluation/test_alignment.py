@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from triplane3d.evaluation.alignment import aligned_scores, rigid_fit, rotation_about_y
+from triplane3d.evaluation.alignment import aligned_scores, rigid_fit
 from triplane3d.evaluation.shape_metrics import NO_SURFACE, Surface, compare_surfaces
 from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.mesh.normalization import rotation_about_y
 
 
 def surface(mesh: trimesh.Trimesh, seed: int = 0) -> Surface:

@@ -48,7 +48,7 @@ def test_variance_of_the_hidden_half_only_gives_a_high_ratio() -> None:
     solid, image = Solid.from_field(ball(0.9), resolution=32), torch.zeros(4, 8, 8)
     points = torch.from_numpy(solid.surface.points[:10]).float()
     balls = [
-        EvaluationShape(name, name, solid, solid.surface, points, points, points, image + shade, Camera())
+        EvaluationShape(name, name, solid, solid.surface, points, points, points, image + shade, Camera.orbit())
         for name, shade in (("one", 0.2), ("other", 0.6))
     ]
     found = measure(balls, true_front_random_back)

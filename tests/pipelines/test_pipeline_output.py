@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from triplane3d import Mesh, Triplane3DPipelineOutput, extract_surface
+from triplane3d.images.background import MaskReport
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +55,9 @@ def test_what_cannot_be_drawn_is_said(meshes: list[Mesh], tmp_path: Path) -> Non
     with pytest.raises(ValueError, match=".webp"):
         Triplane3DPipelineOutput(meshes).save_preview(tmp_path / "box.mp4", frames=1, size=16)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_old_name_of_the_mask_reports_still_works() -> None:
+    reports = [MaskReport("alpha", 0.5, 1.0)]
+    with pytest.warns(FutureWarning, match="mask_reports"):
+        assert Triplane3DPipelineOutput([], mask_reports=reports).mattes == reports

@@ -31,7 +31,7 @@ def test_a_photo_becomes_a_closed_mesh(pipe: Triplane3DPipeline) -> None:
     out = pipe(photo(), generator=seeded(), level=level)
     assert isinstance(out, Triplane3DPipelineOutput) and isinstance(out.meshes[0], Mesh)
     assert out.meshes[0].check().watertight
-    assert out.images[0].mode == "RGBA" and out.mattes[0].method == "alpha"
+    assert out.images[0].mode == "RGBA" and out.mask_reports[0].method == "alpha"
     assert np.abs(out.meshes[0].vertices).max() <= 1
 
 
@@ -112,7 +112,7 @@ def test_image_embeds_stand_in_for_the_photo(pipe: Triplane3DPipeline) -> None:
         tokens = pipe.encode_image(pipe.image_processor.preprocess(photo()).pixel_values)
     assert torch.equal(grids(pipe, image_embeds=tokens), grids(pipe))
     out = pipe(image_embeds=tokens, output_type="latent")
-    assert out.images is None and out.mattes is None
+    assert out.images is None and out.mask_reports is None
 
 
 def test_arrays_and_tensors_are_photos_too(pipe: Triplane3DPipeline) -> None:
@@ -137,7 +137,7 @@ def test_the_way_to_remove_the_background_is_the_callers(pipe: Triplane3DPipelin
     opaque = photo().convert("RGB")
     for method in ("none", "border"):
         out = pipe(opaque, generator=seeded(), output_type="latent", background_removal=method)
-        assert [matte.method for matte in out.mattes] == [method]
+        assert [report.method for report in out.mask_reports] == [method]
 
 
 def test_guidance_extrapolates_from_zeroed_tokens(pipe: Triplane3DPipeline) -> None:

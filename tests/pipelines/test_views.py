@@ -11,7 +11,7 @@ from diffusers.guiders import ClassifierFreeGuidance
 from pipelines.tiny_pipeline import build_tiny_for_views, grids, photo, seeded
 
 from triplane3d import Camera, Triplane3DPipeline, TriplaneTransformer
-from triplane3d.images.views import Views
+from triplane3d.images.photo_batch import PhotoBatch
 
 FRONT, LEFT, BACK = photo(0), photo(1, size=60), photo(2, size=33)
 
@@ -80,20 +80,20 @@ def test_only_differences_to_the_first_camera_count(pipe: Triplane3DPipeline) ->
 
 
 def test_cameras_have_names_angles_and_a_class() -> None:
-    said = [["left", None, (None, -90), (np.float32(5), 0), [1, None], Camera(180.0, 20.0)]]
-    (angles,) = Views.of([[FRONT] * 6], None, said).angles
+    said = [["left", None, (None, -90), (np.float32(5), 0), [1, None], Camera.orbit(180.0, 20.0)]]
+    (angles,) = PhotoBatch.parse([[FRONT] * 6], said).angles
     unknown = math.nan
     expected = [(0, unknown), (unknown, unknown), (unknown, -90), (95, 0), (91, unknown), (270, 20)]
     assert np.allclose(angles, expected, equal_nan=True)
-    (angles,) = Views.of([[FRONT] * 2], None, [[None, "left"]]).angles
+    (angles,) = PhotoBatch.parse([[FRONT] * 2], [[None, "left"]]).angles
     assert np.allclose(angles, [(0, unknown), (270, unknown)], equal_nan=True)
 
 
-def test_photos_and_mattes_come_back_in_order(pipe: Triplane3DPipeline) -> None:
+def test_photos_and_mask_reports_come_back_in_order(pipe: Triplane3DPipeline) -> None:
     opaque = [picture.convert("RGB") for picture in (FRONT, LEFT)]
     options = {"output_type": "latent", "generator": seeded(), "background_removal": "border"}
     out = pipe([opaque, [BACK]], **options)
-    assert len(out.meshes) == 2 and len(out.images) == len(out.mattes) == 3
+    assert len(out.meshes) == 2 and len(out.images) == len(out.mask_reports) == 3
     for index, one in enumerate([*opaque, BACK]):
         assert np.array_equal(out.images[index], pipe(one, **options).images[0])
 

@@ -36,7 +36,7 @@ def test_other_settings_are_refused_with_what_differs_and_the_way_on(stopped, ke
 
 
 def test_how_a_run_is_watched_and_read_may_change(stopped):
-    free = {"log_every": 1, "checkpoint_every": 2, "checkpoint_limit": 3, "minutes": 10, "nonfinite_limit": 1}
+    free = {"log_every": 1, "checkpoint_every": 2, "checkpoint_limit": 3, "max_minutes": 10, "nonfinite_limit": 1}
     assert fit(config(stopped, workers=1, compile=True, compile_backend="eager", **free)).step == 6
 
 

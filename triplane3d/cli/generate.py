@@ -130,11 +130,11 @@ def generate(
         scratch = Path(resources.enter_context(TemporaryDirectory(prefix="triplane3d-")))
         cameras: list[Any] = []
         if views:
-            from triplane3d.images.views import Views, split_view
+            from triplane3d.images.viewpoints import relative_angles, split_viewpoint
 
             with errors_are_sentences():
-                cameras, images = map(list, zip(*map(split_view, images), strict=True))
-                Views.of([images], None, [cameras])
+                cameras, images = map(list, zip(*map(split_viewpoint, images), strict=True))
+                relative_angles(cameras, len(images), 0)
         else:
             images = without_repeats(images)
         check_photos(images)
@@ -203,11 +203,11 @@ def generate(
             if out is None or mesh is None:
                 _free_memory()
                 continue
-            for name, matte in zip(names, out.mattes or [], strict=False):
-                if matte.warning is not None:
-                    tell(f"warning: {name}: {matte.warning}")
+            for name, mask in zip(names, out.mask_reports or [], strict=False):
+                if mask.warning is not None:
+                    tell(f"warning: {name}: {mask.warning}")
             facts = [describe_mesh(mesh), f"{time.perf_counter() - started:.1f} s"]
-            facts += [f"background: {matte.method}, confidence {matte.confidence:.2f}" for matte in out.mattes or []]
+            facts += [f"background: {mask.method}, confidence {mask.confidence:.2f}" for mask in out.mask_reports or []]
             place = "standard output" if piped else target
             report(f"{place}  ({', '.join(facts)})" + (f"  {turntable}" if turntable else ""))
         if codes:

@@ -1,13 +1,10 @@
 """A saved pipeline, written component by component without ever being in memory as one."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import diffusers
 import torch
-from diffusers import ModelMixin, SchedulerMixin
+from diffusers import ModelMixin
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
@@ -43,20 +40,6 @@ def write_model(
     save_weights(folder, entries, max_shard_size=max_shard_size)
     if variant is not None:
         save_weights(folder, entries, variant=variant, dtype=VARIANTS[variant], max_shard_size=max_shard_size)
-
-
-def write_index(folder: Path, class_name: str, components: Mapping[str, Any], **settings: Any) -> None:
-    """`model_index.json`: the pipeline's class, those of its components (None: to be given later), its settings."""
-    index: dict[str, Any] = {"_class_name": class_name, "_diffusers_version": diffusers.__version__, **settings}
-    for name, component in components.items():
-        kind = component if isinstance(component, type) else type(component)
-        if component is None:
-            index[name] = [None, None]
-        elif issubclass(kind, PreTrainedModel):
-            index[name] = ["transformers", kind.__name__]
-        else:
-            index[name] = ["diffusers" if issubclass(kind, SchedulerMixin) else "triplane3d", kind.__name__]
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def write_card(folder: Path, card: str) -> None:

@@ -20,7 +20,14 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from triplane3d.data.procedural import ShapeBatch, Views, draw_shapes, render_views, sample_labels, sample_surface
+from triplane3d.data.procedural import (
+    OrbitCameras,
+    ShapeBatch,
+    generate_shapes,
+    render_views,
+    sample_labels,
+    sample_surface,
+)
 from triplane3d.models.pixels import resize_square
 from triplane3d.storage.durable import writing_file
 from triplane3d.storage.tensor_files import open_tensors
@@ -58,7 +65,7 @@ def sample_shapes(
     for index in range(views + around):
         from_anywhere = index >= views
         size = around_size if from_anywhere and around_size else image_size
-        camera = Views.draw(len(batch), generator, batch.device, around=from_anywhere)
+        camera = OrbitCameras.sample(len(batch), generator, batch.device, around=from_anywhere)
         rgba, _ = render_views(batch, camera, points, size, generator=generator)
         pictures.append(_bytes(resize_square(rgba, (image_size, image_size))))
         azimuth = torch.zeros_like(camera.elevation) if camera.azimuth is None else camera.azimuth
@@ -92,7 +99,7 @@ def write_shard(
     samples: list[Sample] = []
     names: list[str] = []
     for start in range(0, len(seeds), batch_size):
-        batch = draw_shapes(seeds[start : start + batch_size], families=families, azimuths="random", device=device)
+        batch = generate_shapes(seeds[start : start + batch_size], families=families, azimuths="random", device=device)
         names += batch.names
         sample = sample_shapes(
             batch,

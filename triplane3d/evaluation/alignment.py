@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 
 from triplane3d.evaluation.shape_metrics import NO_SURFACE, chamfer_distance, f_score
 from triplane3d.evaluation.solids import Surface
+from triplane3d.geometry.mesh.normalization import normalize_points, rotation_about_y
 
 YAWS = 36
 """Rotations about the vertical axis that are tried."""
@@ -35,7 +36,7 @@ def aligned_scores(
     if prediction is None:
         return {"aligned_chamfer": NO_SURFACE, "aligned_f_score_10": 0.0}
     # The samples are independent, so the first `count` are a valid random subset.
-    target, source = (normalized(surface.points)[:count] for surface in (truth, prediction))
+    target, source = (normalize_points(surface.points)[:count] for surface in (truth, prediction))
     target_tree, sparse = cKDTree(target[:search]), source[:search]
     sparse_tree = cKDTree(sparse)
 
@@ -57,18 +58,6 @@ def aligned_scores(
         "aligned_chamfer": chamfer_distance(accuracy, completeness),
         "aligned_f_score_10": f_score(accuracy, completeness, THRESHOLD),
     }
-
-
-def normalized(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
-    """The points centred by their bounding box, longest side 2."""
-    low, high = points.min(0), points.max(0)
-    return (points - (low + high) / 2) * (2 / (high - low).max())
-
-
-def rotation_about_y(angle: float) -> Float[np.ndarray, "3 3"]:
-    """Rotation by `angle` (radians) about the vertical axis; a positive angle turns +z towards +x."""
-    sin, cos = np.sin(angle), np.cos(angle)
-    return np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
 
 
 def rigid_fit(

@@ -21,7 +21,7 @@ from triplane3d.evaluation.protocol import SURFACE_SAMPLES
 from triplane3d.evaluation.solids import Occupancy, Solid, Surface, mesh_occupancy
 from triplane3d.geometry.isosurface.extraction import evaluate_grid, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
-from triplane3d.geometry.mesh.queries import occupancy as winding_occupancy
+from triplane3d.geometry.mesh.inside import points_inside
 
 COARSE = 32
 """Cells along an edge of the coarse grid that limits where exact distances are computed."""
@@ -65,7 +65,7 @@ def on_grid(solid: Solid, resolution: int, *, binary: bool = False, count: int =
     if not values.min() <= 0 < values.max():
         return Solid(lambda points: np.zeros(len(points), dtype=bool), lambda: None)
     mesh = Mesh(*surface_of_grid(values, 0.0))
-    return _solid(mesh, count, partial(winding_occupancy, mesh))
+    return _solid(mesh, count, partial(points_inside, mesh))
 
 
 def _distance_grid(solid: Solid, resolution: int) -> Float[np.ndarray, "x y z"]:

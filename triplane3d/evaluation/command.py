@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from triplane3d.data.procedural import HELD_OUT_SEED
+from triplane3d.data.procedural import FIRST_EVALUATION_SEED
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES
 from triplane3d.evaluation.protocol import GRID_RESOLUTION, MEASURED_SURFACES, SEED_STRIDE
 from triplane3d.evaluation.report import Report
@@ -16,8 +16,8 @@ from triplane3d.evaluation.runner import ALL, SUITES, Options, run_suites
 from triplane3d.evaluation.shapes import MESH_SUFFIXES
 from triplane3d.evaluation.steps import STEPS
 from triplane3d.evaluation.views import COUNTS
-from triplane3d.pipelines.loading import check_saved
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
+from triplane3d.pipelines.saved import find_saved
 from triplane3d.storage.durable import write_file
 
 CHOICES = (*SUITES, "all")
@@ -79,7 +79,7 @@ def main(
         photos=photos,
     )
     for saved in (pipeline, *([] if teacher is None else [teacher])):
-        check_saved(saved)
+        find_saved(saved)
     check_folder("--meshes", meshes, MESH_SUFFIXES)
     check_folder("--photos", photos, PHOTO_SUFFIXES)
     if output:
@@ -91,7 +91,7 @@ def main(
         raise ValueError(f"--suite views: {pipeline} accepts one photo of each object: use --view-counts 1")
     teacher_pipe = None if teacher is None or "steps" not in options.suites else load(teacher)
 
-    report = Report(f"{pipeline}, seed {seed}, shapes from {HELD_OUT_SEED + SEED_STRIDE * seed} on", settings)
+    report = Report(f"{pipeline}, seed {seed}, shapes from {FIRST_EVALUATION_SEED + SEED_STRIDE * seed} on", settings)
     run_suites(pipe, options, report, teacher=teacher_pipe, log=log)
     print(f"\n{report.text()}")
     if output:

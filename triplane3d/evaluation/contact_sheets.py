@@ -5,7 +5,7 @@ All files of the folder are shown, with one seed; nothing is selected.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 import typer
@@ -14,10 +14,11 @@ from PIL import Image
 from triplane3d.evaluation.photos import photo_paths
 from triplane3d.evaluation.protocol import MESH_IMAGE_SIZE, TWO_SIDES
 from triplane3d.evaluation.shapes import mesh_shapes
-from triplane3d.geometry.cameras import Camera, orbit
-from triplane3d.geometry.render import contact_sheet, framing_distance, render
-from triplane3d.pipelines.loading import check_saved
+from triplane3d.geometry.cameras import Camera, orbit_cameras
+from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.render import framing_distance, image_grid, render
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
+from triplane3d.pipelines.saved import find_saved
 from triplane3d.storage.durable import writing_file
 
 CELLS_PER_ROW = 5
@@ -40,14 +41,14 @@ def main(
 
     With --meshes: every mesh of a folder from two sides, beside the mesh generated from that image.
     """
-    check_saved(pipeline)
+    find_saved(pipeline)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder of {'meshes' if meshes else 'photos'}")
     pipe = Triplane3DPipeline.from_pretrained(pipeline)
     cells = mesh_cells if meshes else photo_cells
     images = list(cells(pipe, folder, size, resolution, seed))
     with writing_file(output) as partial:
-        contact_sheet(images, columns=CELLS_PER_ROW * photos_a_row).save(partial, format="PNG", optimize=True)
+        image_grid(images, columns=CELLS_PER_ROW * photos_a_row).save(partial, format="PNG", optimize=True)
 
 
 def photo_cells(
@@ -55,10 +56,9 @@ def photo_cells(
 ) -> Iterator[Image.Image]:
     """Five images per photo: the framed photo, then its mesh from the photo's side, the right, behind and the left."""
     for path in photo_paths(folder):
-        output = pipe(path, generator=torch.Generator().manual_seed(seed), resolution=resolution)
-        mesh = output.meshes[0]
-        yield output.images[0].resize((size, size))
-        for camera in orbit(4, elevation=15.0, distance=framing_distance(mesh)):
+        framed, mesh = _generate(pipe, path, resolution, seed)
+        yield framed.resize((size, size))
+        for camera in orbit_cameras(4, elevation=15.0, distance=framing_distance(mesh)):
             yield render(mesh, camera, size).image()
         typer.echo(f"{path.name}: {len(mesh.faces):,} faces")
 
@@ -68,11 +68,20 @@ def mesh_cells(
 ) -> Iterator[Image.Image]:
     """Five images per view of a mesh: the image, then the generated and the true mesh from its side and from behind."""
     for shape in mesh_shapes(folder, azimuths=TWO_SIDES, image_size=MESH_IMAGE_SIZE):
-        output = pipe(shape.pil_image, generator=torch.Generator().manual_seed(seed), resolution=resolution)
-        yield output.images[0].resize((size, size))
+        assert shape.mesh is not None and shape.camera is not None, "mesh_shapes sets both"
+        framed, generated = _generate(pipe, shape.pil_image, resolution, seed)
+        yield framed.resize((size, size))
         for azimuth in (0, 180):
             # The same camera for both meshes, so that a difference in size is visible.
-            camera = Camera(azimuth, shape.camera.elevation, distance=framing_distance(shape.mesh))
-            for mesh in (output.meshes[0], shape.mesh):
+            camera = Camera.orbit(azimuth, shape.camera.elevation, distance=framing_distance(shape.mesh))
+            for mesh in (generated, shape.mesh):
                 yield render(mesh, camera, size).image()
-        typer.echo(f"{shape.name}: {len(output.meshes[0].faces):,} faces")
+        typer.echo(f"{shape.name}: {len(generated.faces):,} faces")
+
+
+def _generate(
+    pipe: Triplane3DPipeline, photo: Path | Image.Image, resolution: int | None, seed: int
+) -> tuple[Image.Image, Mesh]:
+    """The photo as the image encoder receives it, and the generated mesh."""
+    output = pipe(photo, generator=torch.Generator().manual_seed(seed), resolution=resolution)
+    return cast(list[Image.Image], output.images)[0], cast(list[Mesh], output.meshes)[0]

@@ -113,7 +113,7 @@ def silhouette_iou(mesh: Mesh, mask: Bool[np.ndarray, "size size"], elevations: 
     scores = []
     for elevation in elevations:
         # Twice the size: framing enlarges the object to fill the mask.
-        color = render(mesh, Camera(elevation=elevation), 2 * MASK_SIZE, supersample=1).color
+        color = render(mesh, Camera.orbit(elevation=elevation), 2 * MASK_SIZE, supersample=1).color
         framed = frame_foreground(rearrange(color, "row column rgba -> 1 rgba row column"), len(mask))
         scores.append(intersection_over_union(mask, framed[0, 3].numpy() > 0.5))
     return max(scores)

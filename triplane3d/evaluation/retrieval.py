@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from triplane3d.data.procedural import draw_shapes
+from triplane3d.data.procedural import generate_shapes
 from triplane3d.evaluation.baselines import nearest_neighbor, thumbnail_features
 from triplane3d.evaluation.prediction import Log
 from triplane3d.evaluation.protocol import GRID_RESOLUTION, IMAGE_SIZE
@@ -52,7 +52,7 @@ class RetrievalIndex:
         retrieved = {}
         for name, stored in self.features.items():
             seeds = nearest_neighbor(torch.cat([query[name] for query in queries]), stored).tolist()
-            found = draw_shapes(seeds, azimuths="random")
+            found = generate_shapes(seeds, azimuths="random")
             retrieved[f"retrieval by {name}"] = [procedural_solid(shape, resolution) for shape in found]
         return retrieved
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from triplane3d.evaluation.photos import photo_suite, worst_photo
 from triplane3d.evaluation.prediction import Log
@@ -132,12 +133,21 @@ def run_suites(
         _run_views(pipe, data, options, report, log)
     if options.photos:
         log("photos")
-        sampling = {"steps": options.steps, "guidance": options.guidance, "seed": options.seed}
-        report.add(photo_suite(pipe, options.photos, resolution=options.resolution, **sampling))
+        report.add(
+            photo_suite(
+                pipe,
+                options.photos,
+                steps=options.steps,
+                guidance=options.guidance,
+                seed=options.seed,
+                resolution=options.resolution,
+            )
+        )
         report.remarks.append(worst_photo(report.rows))
 
 
-def _sampling(options: Options, log: Log) -> dict:
+def _sampling(options: Options, log: Log) -> dict[str, Any]:
+    """The arguments that the suites with a sampled prediction share."""
     return {"steps": options.steps, "guidance": options.guidance, "seed": options.seed, "log": log}
 
 

@@ -1,6 +1,6 @@
 """Shapes that models are evaluated on: the true solid, the autoencoder's input and the pipeline's input image.
 
-Held-out procedural shapes have seeds from `HELD_OUT_SEED` on, which training never uses.
+Held-out procedural shapes have seeds from `FIRST_EVALUATION_SEED` on, which training never uses.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from torch import Tensor
 
 from triplane3d.data.procedural import (
     FAMILIES,
-    HELD_OUT_SEED,
+    FIRST_EVALUATION_SEED,
     HOLDOUT_FAMILIES,
+    OrbitCameras,
     ShapeBatch,
-    Views,
-    draw_shapes,
+    generate_shapes,
     render_views,
     sample_surface,
 )
+from triplane3d.data.procedural.families import compositions
 from triplane3d.evaluation.protocol import (
     ENCODED_POINTS,
     FREE,
@@ -42,7 +43,7 @@ from triplane3d.evaluation.protocol import (
 from triplane3d.evaluation.solids import Solid, Surface
 from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.mesh import Mesh
-from triplane3d.geometry.mesh.queries import normalize
+from triplane3d.geometry.mesh.normalization import normalize_mesh
 from triplane3d.geometry.render import render
 
 MESH_SUFFIXES = (".glb", ".obj", ".off", ".ply", ".stl")
@@ -103,7 +104,7 @@ def render_image(mesh: Mesh, camera: Camera, size: int) -> Float[Tensor, "4 size
 
 def family_groups() -> dict[str, list[str]]:
     """Names of the families in each procedural data set: trained on, never seen, free compositions of primitives."""
-    free = [name for name, family in FAMILIES.items() if family.__module__.endswith(".free")]
+    free = [name for name, family in FAMILIES.items() if family.__module__ == compositions.__name__]
     return {TRAINED: sorted(set(FAMILIES) - set(free)), UNSEEN: sorted(HOLDOUT_FAMILIES), FREE: sorted(free)}
 
 
@@ -122,17 +123,17 @@ def procedural_shapes(
     """
     shapes = []
     for start in range(0, len(seeds), BATCH):
-        batch = draw_shapes(seeds[start : start + BATCH], families=families, azimuths="random")
+        batch = generate_shapes(seeds[start : start + BATCH], families=families, azimuths="random")
         generator = torch.Generator().manual_seed(int(seeds[start]) % 2**31)
         points, normals = sample_surface(batch, surface_points, generator)
         colors = batch.color(points)
         images: Tensor | list[None] = [None] * len(batch)
         cameras: list[Camera | None] = [None] * len(batch)
         if image_size is not None:
-            views = Views.draw(len(batch), generator)
+            views = OrbitCameras.sample(len(batch), generator)
             images, _ = render_views(batch, views, points, image_size, generator=generator)
             cameras = [
-                Camera(elevation=elevation, field_of_view=angle)
+                Camera.orbit(elevation=elevation, field_of_view=angle)
                 for elevation, angle in zip(views.elevation.tolist(), views.field_of_view.tolist())
             ]
         shapes += [
@@ -154,7 +155,7 @@ def procedural_shapes(
 
 def held_out_seeds(count: int, seed: int) -> range:
     """Seeds of `count` shapes that training never uses; `seed` is the seed of the evaluation."""
-    first = HELD_OUT_SEED + SEED_STRIDE * seed
+    first = FIRST_EVALUATION_SEED + SEED_STRIDE * seed
     return range(first, first + count)
 
 
@@ -189,13 +190,13 @@ def mesh_shapes(
         color_space = "linear" if path.suffix.lower() == ".glb" else "srgb"
         loaded = Mesh.from_trimesh(trimesh.load_scene(path), color_space=color_space)
         for azimuth in azimuths:
-            mesh = normalize(loaded, -azimuth)
+            mesh = normalize_mesh(loaded, -azimuth)
             solid = Solid.from_mesh(mesh)
             if solid.surface is None:
                 raise ValueError(f"{path.name} encloses no volume")
             subset = np.random.default_rng(seed).choice(len(solid.surface.points), surface_points, replace=False)
             points = torch.from_numpy(solid.surface.points[subset]).float()
-            camera = Camera(elevation=MESH_ELEVATION, field_of_view=MESH_FIELD_OF_VIEW)
+            camera = Camera.orbit(elevation=MESH_ELEVATION, field_of_view=MESH_FIELD_OF_VIEW)
             shapes.append(
                 EvaluationShape(
                     name=path.stem,

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from triplane3d.evaluation.protocol import GRID_RESOLUTION, SURFACE_SAMPLES
 from triplane3d.geometry.isosurface.extraction import Field, evaluate_grid, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
-from triplane3d.geometry.mesh.queries import occupancy
+from triplane3d.geometry.mesh.inside import points_inside
 
 Occupancy = Callable[[Float[np.ndarray, "points 3"]], Bool[np.ndarray, " points"]]
 """Maps points to True where they lie inside the solid."""
@@ -48,7 +48,7 @@ class Surface:
             # The vertices stay as they are: the baselines read the bounding box from them.
             mesh = Mesh(mesh.vertices, np.asarray(mesh.faces)[is_outer])
 
-        # Independent samples, unlike the stratified ones of `geometry.mesh.queries.sample_surface`. The Chamfer
+        # Independent samples, unlike the stratified ones of `geometry.mesh.sampling.sample_mesh`. The Chamfer
         # distance depends on how samples are spread, so this sampling is part of the protocol.
         rng = np.random.default_rng(seed)
         areas = mesh.face_areas
@@ -152,7 +152,7 @@ def mesh_occupancy(mesh: Mesh) -> Occupancy:
     """
     welded = trimesh.Trimesh(mesh.vertices, mesh.faces, process=True)
     trimesh.repair.fix_normals(welded, multibody=True)
-    return partial(occupancy, Mesh(np.asarray(welded.vertices), np.asarray(welded.faces)))
+    return partial(points_inside, Mesh(np.asarray(welded.vertices), np.asarray(welded.faces)))
 
 
 def _unit_normals(mesh: Mesh) -> Float[np.ndarray, "faces 3"]:

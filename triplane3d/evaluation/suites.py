@@ -6,7 +6,7 @@ the same shapes and points as the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -144,7 +144,7 @@ def image_suite(
     points: int = OCCUPANCY_POINTS,
     surfaces: int = MEASURED_SURFACES,
     resolution: int = GRID_RESOLUTION,
-    retrievals: dict[str, Sequence[Solid]] | None = None,
+    retrievals: Mapping[str, Sequence[Solid]] | None = None,
     align: bool = False,
     log: Log = print,
 ) -> list[Row]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from triplane3d.data.procedural import Views, draw_shapes, render_views, sample_surface
+from triplane3d.data.procedural import OrbitCameras, generate_shapes, render_views, sample_surface
 from triplane3d.evaluation.prediction import Log, Pose, predict_solids
 from triplane3d.evaluation.protocol import ENCODED_POINTS, IMAGE_SIZE, MESH_IMAGE_SIZE, OCCUPANCY_POINTS
 from triplane3d.evaluation.shape_metrics import intersection_over_union, uniform_points
@@ -93,17 +93,17 @@ def photos_around_shapes(
     photos = [[shape.pil_image] for shape in shapes]
     for start in range(0, len(shapes), BATCH):
         batch_seeds = seeds[start : start + BATCH]
-        batch = draw_shapes(batch_seeds, families=families, azimuths="random")
+        batch = generate_shapes(batch_seeds, families=families, azimuths="random")
         generator = torch.Generator().manual_seed(batch_seeds[0] % 2**31 + 1)
         surface, _ = sample_surface(batch, ENCODED_POINTS, generator)
         for azimuth in AZIMUTHS[1:count]:
-            random_views = Views.draw(len(batch), generator)
-            views = Views(
-                elevation=random_views.elevation,
-                field_of_view=random_views.field_of_view,
-                azimuth=torch.full_like(random_views.elevation, azimuth),
+            random_cameras = OrbitCameras.sample(len(batch), generator)
+            cameras = OrbitCameras(
+                elevation=random_cameras.elevation,
+                field_of_view=random_cameras.field_of_view,
+                azimuth=torch.full_like(random_cameras.elevation, azimuth),
             )
-            images, _ = render_views(batch, views, surface, size, generator=generator)
+            images, _ = render_views(batch, cameras, surface, size, generator=generator)
             for of_shape, image in zip(photos[start : start + BATCH], images):
                 of_shape.append(to_pil(image))
     return photos
@@ -121,7 +121,7 @@ def photos_around_meshes(
         if shape.mesh is None or shape.camera is None:
             raise ValueError(f"{shape.name} has no mesh to render: create it with mesh_shapes")
         elevation, field_of_view = shape.camera.elevation, shape.camera.field_of_view
-        cameras = [Camera(azimuth, elevation, field_of_view) for azimuth in AZIMUTHS[1:count]]
+        cameras = [Camera.orbit(azimuth, elevation, field_of_view=field_of_view) for azimuth in AZIMUTHS[1:count]]
         further = [to_pil(render_image(shape.mesh, camera, size)) for camera in cameras]
         photos.append([shape.pil_image, *further])
     return photos

@@ -37,7 +37,7 @@ def visible(
 
     # The depth map holds the depth at the pixel's centre. Within one pixel the depth of a slanted surface changes by
     # the width of the pixel at that depth times the tangent of the slant.
-    origin = camera.rays(1)[0][0].numpy()
+    origin = np.asarray(camera.position)
     towards = (origin - points) / np.linalg.norm(origin - points, axis=1, keepdims=True)
     cosine = np.abs((towards * normals).sum(1)).clip(MIN_COSINE, 1)
     pixel_width = 2 * np.tan(np.deg2rad(camera.field_of_view) / 2) / size * depths

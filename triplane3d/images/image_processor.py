@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -17,9 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 from triplane3d.arguments import check_number, check_whole
-from triplane3d.images.background import Matte, remove_background
+from triplane3d.images.background import MaskReport
 from triplane3d.images.framing import DIRECT3D_MARGIN, frame_direct3d, frame_triposr
-from triplane3d.images.reading import decode_photo, find_photo, split_batch
+from triplane3d.images.photo_batch import PhotoBatch
+from triplane3d.images.reading import Photo
 from triplane3d.models.pixels import IMAGE_STATISTICS, resize_square
 
 FOREGROUND_RATIO = 0.85
@@ -27,8 +26,6 @@ FOREGROUND_RATIO = 0.85
 
 FRAMINGS = ("centered", "direct3d", "triposr")
 """Ways to make a square of a cut-out photo: `frame_foreground`, or exactly as a public checkpoint was trained."""
-
-Photo = str | PathLike | Image.Image | np.ndarray | Tensor
 
 
 def frame_foreground(
@@ -86,14 +83,14 @@ def normalize_framed(
 
 @dataclass(frozen=True)
 class PreparedPhotos:
-    """What the encoder sees (`pixel_values`), the same squares as RGBA pictures, and how each mask came to be.
-
-    Framings of public checkpoints lay the object over their background: those pictures are opaque.
-    """
+    """Photos as an encoder takes them."""
 
     pixel_values: Float[Tensor, "batch channels size size"]
+    """Normalised RGB, and the mask as fourth channel where the encoder takes one."""
     images: list[Image.Image]
-    mattes: list[Matte]
+    """The same squares as RGBA pictures. Framings of public checkpoints composite the object: those are opaque."""
+    mask_reports: list[MaskReport]
+    """How each photo's mask was found."""
 
 
 class Triplane3DImageProcessor:
@@ -133,45 +130,14 @@ class Triplane3DImageProcessor:
         """Share of the square that the object's longer side fills."""
         return 1 / (1 + 2 * DIRECT3D_MARGIN) if self.framing == "direct3d" else self.foreground_ratio
 
-    def load(self, image: Photo | Sequence[Photo]) -> list[Float[Tensor, "4 height width"]]:
-        """Every photo of `image` (one, a list, or a batched array) as straight RGBA in 0..1, upright."""
-        return [decode_photo(photo) for photo in split_batch(image)]
-
     def preprocess(self, image: Photo | Sequence[Photo], background_removal: str = "auto") -> PreparedPhotos:
-        """Load, find the object, frame it and normalise. Photos may differ in size and kind.
+        """Read photos, find their objects, frame and normalise them. Photos may differ in size and type.
 
         `background_removal` is the method of `remove_background`.
         """
-        return self.prepare(self.cut_out(image, background_removal))
+        return prepare_photos(PhotoBatch.of_single_photos(image), [self], background_removal)[0]
 
-    def cut_out(
-        self, image: Photo | Sequence[Photo], background_removal: str = "auto"
-    ) -> Iterator[tuple[Float[Tensor, "4 _ _"], Matte]]:
-        """Each photo, loaded when its turn comes, with the object's mask as its alpha."""
-        for index, photo in enumerate(split_batch(image)):
-            if isinstance(photo, str | PathLike):
-                name, rgba = str(photo), decode_photo(photo)
-            else:
-                name = f"image {index}"
-                try:
-                    rgba = decode_photo(photo)
-                except ValueError as error:
-                    raise ValueError(f"{name}: {error}") from None
-            yield remove_background(rgba, method=background_removal, name=name)
-
-    def prepare(self, cutouts: Iterable[tuple[Float[Tensor, "4 _ _"], Matte]]) -> PreparedPhotos:
-        """Frame cut-out photos and normalise them."""
-        framed, mattes = [], []
-        for rgba, matte in cutouts:
-            framed.append(self._frame(rgba))
-            mattes.append(matte)
-        squares = torch.cat(framed)
-        pixel_values = normalize_framed(
-            squares, background=self.background, statistics=self.statistics, mask_channel=self.mask_channel
-        )
-        return PreparedPhotos(pixel_values, [_to_picture(square) for square in squares], mattes)
-
-    def _frame(self, rgba: Float[Tensor, "4 height width"]) -> Float[Tensor, "1 4 size size"]:
+    def frame(self, rgba: Float[Tensor, "4 height width"]) -> Float[Tensor, "1 4 size size"]:
         """The square, premultiplied; ways that lay the object over a background leave nothing clear."""
         if self.framing == "centered":
             return frame_foreground(rgba[None], self.image_size, foreground_ratio=self.foreground_ratio)
@@ -183,15 +149,31 @@ class Triplane3DImageProcessor:
         return F.pad(resize_square(square[None], size), (0, 0, 0, 0, 0, 1), value=1.0)
 
 
-def check_photos(image: Photo | Sequence[Photo]) -> int:
-    """How many photos there are, each of a known kind and, where it is a path, there to be read."""
-    entries = split_batch(image)
-    for index, entry in enumerate(entries):
-        if not isinstance(entry, Photo):
-            raise TypeError(f"image {index} must be a path, PIL image, array or tensor, got {type(entry).__name__}")
-        if isinstance(entry, str | PathLike):
-            find_photo(entry)
-    return len(entries)
+def prepare_photos(
+    photos: PhotoBatch, processors: Sequence[Triplane3DImageProcessor], background_removal: str = "auto"
+) -> list[PreparedPhotos]:
+    """The photos as each of the `processors` prepares them. Every photo is read and cut out once, one at a time.
+
+    Raises:
+        ValueError: a photo cannot be read, or shows no object. The message names the photo.
+    """
+    framed: list[list[Tensor]] = [[] for _ in processors]
+    reports = []
+    for rgba, report in photos.cut_out(background_removal):
+        reports.append(report)
+        for squares, processor in zip(framed, processors, strict=True):
+            squares.append(processor.frame(rgba))
+    prepared = []
+    for squares, processor in zip(framed, processors, strict=True):
+        batch = torch.cat(squares)
+        pixel_values = normalize_framed(
+            batch,
+            background=processor.background,
+            statistics=processor.statistics,
+            mask_channel=processor.mask_channel,
+        )
+        prepared.append(PreparedPhotos(pixel_values, [_to_picture(square) for square in batch], reports))
+    return prepared
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:

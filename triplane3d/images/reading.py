@@ -74,6 +74,9 @@ DAMAGE = (
     RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
 
+Photo = str | PathLike | Image.Image | np.ndarray | Tensor
+"""A path, a PIL image, an array (height, width[, channels]) or a tensor ([channels, ]height, width)."""
+
 
 def split_batch(image: object) -> list:
     """One photo, a list of photos or a batched array as a flat list of single photos."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from triplane3d.limits import check_config
 from triplane3d.models.attention import TriplaneAttentionBlock, cast_for_autocast, through_blocks
 from triplane3d.models.embeddings import fourier_features
+from triplane3d.models.latent_statistics import LatentStatistics
 from triplane3d.models.outputs import TriplaneDecoderOutput
 from triplane3d.models.plane_decoders import ConvDecoder, TokenDecoder
 from triplane3d.models.triplane import DEPTH_AXES, TriplaneField, TriplaneFieldDecoder, project_points
@@ -367,6 +368,25 @@ class AutoencoderKLTriplane(StrictLoading, ModelMixin, AttentionMixin, Autoencod
         else:
             planes = self.decoder(latents)
         return TriplaneDecoderOutput(planes=planes) if return_dict else (planes,)
+
+    def normalize_latents(
+        self, latents: Float[Tensor, "*batch channels height width"]
+    ) -> Float[Tensor, "*batch channels height width"]:
+        """Latents of the posterior as the denoiser sees them: zero mean and unit deviation per channel.
+
+        They stay as they are if the config has no `latents_mean` and `latents_std`.
+        """
+        if self.config.latents_mean is None:
+            return latents
+        return LatentStatistics.from_config(self.config).normalize(latents)
+
+    def denormalize_latents(
+        self, latents: Float[Tensor, "*batch channels height width"]
+    ) -> Float[Tensor, "*batch channels height width"]:
+        """The inverse of `normalize_latents`: the denoiser's latents as `decode` takes them."""
+        if self.config.latents_mean is None:
+            return latents
+        return LatentStatistics.from_config(self.config).denormalize(latents)
 
     @apply_forward_hook
     def field(self, planes: Float[Tensor, "batch 3 channels height width"]) -> TriplaneField:

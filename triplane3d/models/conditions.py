@@ -121,7 +121,7 @@ def sight_lines(cameras: Float[Tensor, "views 2"], height: int, width: int) -> F
     right = torch.stack([azimuth.cos(), torch.zeros_like(azimuth), -azimuth.sin()], dim=-1)
     up = torch.stack(
         [-azimuth.sin() * elevation.sin(), elevation.cos(), -azimuth.cos() * elevation.sin()], dim=-1
-    )  # as `camera_axes` of the geometry has them, which models do not import
+    )  # as `orbit_axes` of the geometry has them, which models do not import
 
     rows, columns = ((torch.arange(count, device=cameras.device) + 0.5) * (2 / count) - 1 for count in (height, width))
     points = rows.new_empty(3, height, width, height, 3)

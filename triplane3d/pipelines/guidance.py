@@ -9,6 +9,7 @@ from diffusers.schedulers import SchedulerMixin
 from jaxtyping import Float
 from torch import Tensor
 
+from triplane3d.diffusers_compat import guider_condition
 from triplane3d.models.attention import ConditionCache
 from triplane3d.models.conditions import UNKNOWN
 
@@ -72,7 +73,7 @@ class GuidedPrediction:
             chosen = {name: getattr(batch, name) for name in conditions}
             guider.prepare_models(self.transformer)
             try:
-                context = getattr(batch, guider._identifier_key)
+                context = guider_condition(guider, batch)
                 batch.noise_pred = self._predict(latents, times, chosen, context, may_cache=False).float()
             finally:
                 guider.cleanup_models(self.transformer)

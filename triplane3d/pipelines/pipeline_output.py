@@ -1,5 +1,6 @@
 """What the pipeline returns: meshes, the photos as it saw them, and pictures of the meshes from any side."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.render import render, save_turntable, turntable
-from triplane3d.images.background import Matte
+from triplane3d.images.background import MaskReport
 
 VIEWS = ("turntable", "still", "depth", "normal")
 
@@ -27,8 +28,14 @@ class Triplane3DPipelineOutput(BaseOutput):
 
     In the order given; where objects have several photos, those of one after those of another, in one flat list.
     """
-    mattes: list[Matte] | None = None
-    """How each photo's object was told from its background, and any doubt about it; in the order of `images`."""
+    mask_reports: list[MaskReport] | None = None
+    """How the mask of each photo was found, its confidence and any warning; in the order of `images`."""
+
+    @property
+    def mattes(self) -> list[MaskReport] | None:
+        """Deprecated name of `mask_reports`."""
+        warnings.warn("`mattes` is now called `mask_reports`", FutureWarning, stacklevel=2)
+        return self.mask_reports
 
     def render(
         self,

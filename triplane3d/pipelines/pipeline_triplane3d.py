@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from os import PathLike
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.guiders import BaseGuidance
 from diffusers.schedulers import SchedulerMixin
 from diffusers.utils.torch_utils import randn_tensor
-from einops import rearrange, repeat
+from einops import repeat
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -28,27 +27,27 @@ from triplane3d.arguments import (
 )
 from triplane3d.geometry.isosurface import evaluate_grid, extract_surfaces
 from triplane3d.images.background import check_background_removal
-from triplane3d.images.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
-from triplane3d.images.views import View, Views, in_order
+from triplane3d.images.image_processor import PreparedPhotos, Triplane3DImageProcessor, prepare_photos
+from triplane3d.images.photo_batch import PhotoBatch
+from triplane3d.images.reading import Photo
+from triplane3d.images.viewpoints import Viewpoint
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_width, image_tokens, own_image_size
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.triplane import TriplaneField
-from triplane3d.models.weights import check_encoder
 from triplane3d.pipelines.calls import Calls, DenoisingState, DenoisingStateMixin
+from triplane3d.pipelines.encoder_weights import check_encoder
 from triplane3d.pipelines.guidance import GuidedPrediction, scheduler_manners
-from triplane3d.pipelines.loading import absent_components, embedded_pipeline
+from triplane3d.pipelines.hub import PipelineHubMixin
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
 from triplane3d.pipelines.noise_levels import check_noise_levels, check_spacing, ends_of_steps, set_noise_levels
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_MESHES, MAX_RESOLUTION, PRESETS, check_presets
-from triplane3d.pipelines.saved import saved_variant
-from triplane3d.pipelines.sharing import SharedByCard
 
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "latent")
 
 
-class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, Triplane3DLoraLoaderMixin):
+class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipeline, Triplane3DLoraLoaderMixin):
     """Photos of objects in, meshes out.
 
     ```python
@@ -121,19 +120,6 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
         # Asked once here, so that settings without sense are refused where they are given.
         _ = self.image_processor, self.pixel_processor
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> "Triplane3DPipeline":
-        """diffusers' `from_pretrained`; a bare name such as "mini" means the pipeline that ships with the library.
-
-        Where `variant` is not given and a folder holds its weights only as one, such as fp16, that one is loaded. A
-        component that was not saved, such as encoders that a converter left out, is None unless it is passed here. A
-        call that needs it then raises a ValueError with its name.
-        """
-        place = embedded_pipeline(str(pretrained_model_name_or_path)) or pretrained_model_name_or_path
-        if kwargs.get("variant") is None:
-            kwargs["variant"] = saved_variant(place)
-        return super().from_pretrained(place, **{**absent_components(cls, place, kwargs), **kwargs})
-
     @property
     def components(self) -> dict[str, Any]:
         """What the pipeline is made of; a `pixel_encoder` or `guider` only where there is one."""
@@ -197,9 +183,9 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
         callback_on_step_end_tensor_inputs: Sequence[str],
         background_removal: str = "auto",
         pixel_embeds: Tensor | None = None,
-        cameras: Sequence[Sequence[View]] | None = None,
-    ) -> None:
-        """Everything that can be refused before work is done."""
+        cameras: Sequence[Sequence[Viewpoint]] | None = None,
+    ) -> PhotoBatch:
+        """The photos of the call, parsed. Everything that can be refused before work is done is refused here."""
         check_background_removal(background_removal)
         if (image is None) == (image_embeds is None):
             raise ValueError("pass either `image` or `image_embeds`" + (", not both" if image is not None else ""))
@@ -235,9 +221,9 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
             if pixel_embeds is not None:
                 shape = (len(image_embeds), "tokens", pixel_width)
                 check_tensor("pixel_embeds", pixel_embeds, shape, "`encode_image` makes them, given the pixel_encoder")
+            photos = PhotoBatch.of_tokens(image_embeds, cameras)
         else:
-            assert image is not None, "refused above"
-            check_photos(in_order(image))
+            photos = PhotoBatch.parse(image, cameras)
             if pixel_embeds is not None:
                 raise ValueError("`pixel_embeds` go with `image_embeds`, not with `image`")
             if (pixel_width is not None) != (self.pixel_encoder is not None):
@@ -246,13 +232,13 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
                 raise ValueError(
                     f"the {has} is for a second stream of image tokens, but no {lacks} is; load both or none"
                 )
-        views = Views.of(image, image_embeds, cameras)
-        views.check_for(self.transformer.config)
-        count = len(views.counts) * num_images_per_prompt
+        photos.check_for(self.transformer.config)
+        count = len(photos.counts) * num_images_per_prompt
         check_generators(generator, count, self._execution_device)
         if latents is not None:
             shape = self._latents_shape(count)
             check_tensor("latents", latents, shape, "it is noise of unit variance, one entry for each mesh")
+        return photos
 
     def encode_image(
         self, pixel_values: Float[Tensor, "batch channels height width"], encoder: PreTrainedModel | None = None
@@ -286,12 +272,7 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
 
     def decode_latents(self, latents: Float[Tensor, "batch channels height width"]) -> TriplaneField:
         """The batch of fields that normalised latents stand for."""
-        if self.vae.config.latents_mean is not None:
-            mean, std = (
-                rearrange(torch.tensor(values).to(latents), "channel -> 1 channel 1 1")
-                for values in (self.vae.config.latents_mean, self.vae.config.latents_std)
-            )
-            latents = latents * std + mean
+        latents = self.vae.denormalize_latents(latents)
         return self.vae.field(self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0])
 
     @torch.no_grad()
@@ -314,7 +295,7 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
         quality: str = DEFAULT_QUALITY,
         background_removal: str = "auto",
         pixel_embeds: Tensor | None = None,
-        cameras: Sequence[Sequence[View]] | None = None,
+        cameras: Sequence[Sequence[Viewpoint]] | None = None,
     ) -> Triplane3DPipelineOutput | tuple:
         """One mesh per object, or `num_images_per_prompt` of them.
 
@@ -340,9 +321,10 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
             callback_on_step_end: called as (pipe, step, timestep, tensors) after each step; may return changed tensors.
             callback_on_step_end_tensor_inputs: which tensors it gets, of `latents` and `image_embeds`.
             quality: the name of one of the pipeline's presets: "draft", "balanced" or "high".
-            background_removal: "auto" takes a photo's alpha, or else the best way at hand; "none" takes it as it is;
-                "alpha", "rembg", "matting", "grabcut" or "border" asks for that way; a folder or Hub name is a
-                transformers model for "matting". Nothing is downloaded; `mattes` tells what ran, and how surely.
+            background_removal: "auto" takes a photo's alpha, or else the best method available; "none" takes the photo
+                as it is; "alpha", "rembg", "matting", "grabcut" or "border" is that method; a folder or Hub name is a
+                transformers model for "matting". Nothing is downloaded. `mask_reports` of the output has the method
+                and its confidence.
             pixel_embeds: tokens of the second stream, beside `image_embeds`, for a transformer that reads two.
             cameras: for each object a list with the camera of each photo: "front", "right", "back" or "left", where it
                 stands; an (azimuth, elevation) pair in degrees, either None where unknown; a `Camera`, of which only
@@ -366,7 +348,7 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
         guidance_scale = preset["guidance_scale"] if guidance_scale is None else guidance_scale
         resolution = preset["resolution"] if resolution is None else resolution
         level = self.config.level if level is None else level
-        self.check_inputs(
+        photos = self.check_inputs(
             image,
             image_embeds,
             latents,
@@ -384,7 +366,6 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
             pixel_embeds,
             cameras,
         )
-        views = Views.of(image, image_embeds, cameras)
         # numpy's numbers are welcome; what follows wants Python's.
         num_inference_steps, resolution = int(num_inference_steps), int(resolution)
         device = self._execution_device
@@ -396,16 +377,14 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
             self._attention_kwargs = attention_kwargs
 
             # Photo → tokens, one set for each mesh.
-            photos: PreparedPhotos | None = None
+            prepared: list[PreparedPhotos] = []
             if image is not None:
-                cutouts = self.image_processor.cut_out(in_order(image), background_removal)
+                processors = [self.image_processor, self.pixel_processor]
+                processors = [processor for processor in processors if processor is not None]
+                prepared = prepare_photos(photos, processors, background_removal)
+                image_embeds = photos.arrange(self.encode_image(prepared[0].pixel_values))
                 if self.pixel_encoder is not None:
-                    cutouts = list(cutouts)  # both encoders look at them
-                photos = self.image_processor.prepare(cutouts)
-                image_embeds = views.arrange(self.encode_image(photos.pixel_values))
-                if self.pixel_encoder is not None:
-                    pixel_values = self.pixel_processor.prepare(cutouts).pixel_values
-                    pixel_embeds = self.encode_image(pixel_values, self.pixel_encoder)
+                    pixel_embeds = self.encode_image(prepared[1].pixel_values, self.pixel_encoder)
             image_embeds = self._for_each_mesh(image_embeds.to(device), num_images_per_prompt)
             if pixel_embeds is not None:
                 pixel_embeds = self._for_each_mesh(pixel_embeds.to(device), num_images_per_prompt)
@@ -417,7 +396,7 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
             ends = ends_of_steps(scheduler) if self.transformer.config.get("interval_condition") else None
             latents = self.prepare_latents(len(image_embeds), device, generator, latents, scheduler)
             predict = GuidedPrediction(self)
-            seen_from = views.conditions(image_embeds)
+            viewpoints = photos.conditions(image_embeds)
             scale_input, step_options = scheduler_manners(scheduler, generator)
             self._num_timesteps = len(timesteps)
             with self.progress_bar(total=len(timesteps)) as progress_bar:
@@ -425,7 +404,7 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
                     if self.interrupt:
                         continue
                     self._current_timestep = timestep
-                    conditions = {"encoder_hidden_states": image_embeds, **seen_from}
+                    conditions = {"encoder_hidden_states": image_embeds, **viewpoints}
                     if pixel_embeds is not None:
                         conditions["pixel_hidden_states"] = pixel_embeds
                     end = None if ends is None else ends[step]
@@ -452,8 +431,8 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
             return (meshes,)
         return Triplane3DPipelineOutput(
             meshes=meshes,
-            images=None if photos is None else photos.images,
-            mattes=None if photos is None else photos.mattes,
+            images=prepared[0].images if prepared else None,
+            mask_reports=prepared[0].mask_reports if prepared else None,
         )
 
     @contextmanager

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
-from os import PathLike
 from typing import Any
 
 import torch
@@ -13,21 +12,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from triplane3d.arguments import check_number, check_tensor, check_whole
-from triplane3d.geometry.cameras import Camera, orbit
+from triplane3d.geometry.cameras import Camera, orbit_cameras
 from triplane3d.geometry.color import linear_from_srgb
 from triplane3d.geometry.fields import BrickValues
 from triplane3d.geometry.isosurface import evaluate_grid, extract_surface
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.render.volume import VolumeRendering, render_volume
 from triplane3d.images.background import check_background_removal
-from triplane3d.images.image_processor import Photo, PreparedPhotos, Triplane3DImageProcessor, check_photos
+from triplane3d.images.image_processor import PreparedPhotos, Triplane3DImageProcessor, prepare_photos
+from triplane3d.images.photo_batch import PhotoBatch
+from triplane3d.images.reading import Photo
 from triplane3d.models.radiance import TriplaneRadianceField
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
 from triplane3d.pipelines.calls import Calls, ReconstructionState
+from triplane3d.pipelines.hub import PipelineHubMixin
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_RESOLUTION, check_presets
-from triplane3d.pipelines.saved import saved_variant
-from triplane3d.pipelines.sharing import SharedByCard
 
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "planes")
 PRESETS = {"draft": {"resolution": 128}, "balanced": {"resolution": 256}, "high": {"resolution": 512}}
@@ -48,7 +48,7 @@ class TriplaneReconstructionPipelineOutput(Triplane3DPipelineOutput):
     planes: Tensor | None = None
 
 
-class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
+class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
     """Photos of objects in, meshes with colours out, in a single pass of the network.
 
     ```python
@@ -87,18 +87,6 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         # Asked once here, so that settings without sense are refused where they are given.
         _ = self.image_processor
 
-    @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any
-    ) -> "TriplaneReconstructionPipeline":
-        """diffusers' `from_pretrained`.
-
-        Where `variant` is not given and a folder holds its weights only as one, such as fp16, that one is loaded.
-        """
-        if kwargs.get("variant") is None:
-            kwargs["variant"] = saved_variant(pretrained_model_name_or_path)
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-
     @property
     def image_processor(self) -> Triplane3DImageProcessor | None:
         """Photos as the network wants them, in 0..1, since it normalises them itself; None without one."""
@@ -121,8 +109,8 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         level: float,
         output_type: str,
         background_removal: str = "auto",
-    ) -> None:
-        """Everything that can be refused before work is done."""
+    ) -> PhotoBatch | None:
+        """The photos of the call, parsed; None with `planes`. All that can be refused before work is refused here."""
         self._check_reconstructor()
         check_background_removal(background_removal)
         if (image is None) == (planes is None):
@@ -132,9 +120,9 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         check_whole("resolution", resolution, 2, MAX_GRID if output_type in ("pt", "np") else MAX_RESOLUTION)
         _check_level(level)
         if image is not None:
-            check_photos(image)
-        else:
-            self._check_planes(planes)
+            return PhotoBatch.of_single_photos(image)
+        self._check_planes(planes)
+        return None
 
     @torch.no_grad()
     def __call__(
@@ -173,12 +161,14 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
             raise ValueError(f"quality must be one of {sorted(self.config.presets)}, got {quality!r}")
         resolution = self.config.presets[quality]["resolution"] if resolution is None else resolution
         level = self.config.level if level is None else level
-        self.check_inputs(image, planes, resolution, level, output_type, background_removal)
+        photos = self.check_inputs(image, planes, resolution, level, output_type, background_removal)
         with self._begin_call():
-            photos: PreparedPhotos | None = None
-            if image is not None:
-                photos = self.image_processor.preprocess(image, background_removal)
-                planes = self.reconstruct(photos.pixel_values)
+            prepared: PreparedPhotos | None = None
+            if photos is not None:
+                processor = self.image_processor
+                assert processor is not None, "check_inputs requires the reconstructor"
+                prepared = prepare_photos(photos, [processor], background_removal)[0]
+                planes = self.reconstruct(prepared.pixel_values)
             assert planes is not None, "check_inputs wants one of them"
             planes = self._where_the_field_is(planes)
             self._calls.current.planes = planes
@@ -189,8 +179,8 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
             return (made,)
         return TriplaneReconstructionPipelineOutput(
             meshes=made,
-            images=None if photos is None else photos.images,
-            mattes=None if photos is None else photos.mattes,
+            images=None if prepared is None else prepared.images,
+            mask_reports=None if prepared is None else prepared.mask_reports,
             planes=planes,
         )
 
@@ -231,7 +221,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         self._check_planes(planes)
         if isinstance(views, Integral) and not isinstance(views, bool):
             check_whole("views", views, 1)
-            views = orbit(int(views), elevation=0.0, field_of_view=FIELD_OF_VIEW, distance=DISTANCE)
+            views = orbit_cameras(int(views), elevation=0.0, field_of_view=FIELD_OF_VIEW, distance=DISTANCE)
         cameras = [views] if isinstance(views, Camera) else views
         if not isinstance(cameras, Sequence) or not cameras or not all(isinstance(each, Camera) for each in cameras):
             raise ValueError(f"views must be a Camera, a list of them, or a number of views; got {views!r}")

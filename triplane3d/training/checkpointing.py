@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from triplane3d.config import RunConfig
-from triplane3d.config.loading import defaults, flatten, read_saved
+from triplane3d.config.loader import defaults, flatten, read_saved
 from triplane3d.signals import is_main_process
 from triplane3d.storage.durable import sync, write_file
 from triplane3d.training.state import check_whole, read_state
 
 FREE = {
-    *(f"run.{name}" for name in ("output", "resume", "minutes", "workers", "log_every", "validate_every")),
+    *(f"run.{name}" for name in ("output", "resume", "max_minutes", "workers", "log_every", "validate_every")),
     *(f"run.{name}" for name in ("checkpoint_every", "checkpoint_limit", "trackers", "nonfinite_limit")),
     *("run.compile", "run.compile_backend", "validate_at"),
 }

@@ -5,6 +5,6 @@ last describes the `backdrop`, draws `candidates`, redraws the best by `grabcut`
 """
 
 from triplane3d.images.background.networks import MATTING_VARIABLE
-from triplane3d.images.background.removal import METHODS, Matte, check_background_removal, remove_background
+from triplane3d.images.background.removal import METHODS, MaskReport, check_background_removal, remove_background
 
-__all__ = ["MATTING_VARIABLE", "METHODS", "Matte", "check_background_removal", "remove_background"]
+__all__ = ["MATTING_VARIABLE", "METHODS", "MaskReport", "check_background_removal", "remove_background"]

@@ -51,7 +51,7 @@ HARD_TO_TELL = (
 
 
 @dataclass(frozen=True)
-class Matte:
+class MaskReport:
     """How an object was told from its background.
 
     `method` is what ran. `coverage` is the object's share of the photo. `confidence`, in 0..1, is 1 for an alpha that
@@ -93,7 +93,7 @@ def check_background_removal(method: str) -> None:
 
 def remove_background(
     rgba: Float[Tensor, "4 height width"], *, method: str = "auto", name: str = "the photo"
-) -> tuple[Float[Tensor, "4 height width"], Matte]:
+) -> tuple[Float[Tensor, "4 height width"], MaskReport]:
     """The photo (straight RGBA in 0..1) with the object's mask as its alpha, and how it was found.
 
     `method` is "auto": the photo's alpha, or else the best way at hand. "none" takes the photo as it is, whole or with
@@ -112,9 +112,9 @@ def remove_background(
     if method == "none" or (transparent and method in ("auto", "alpha")):
         solid = (alpha > 0.5 * alpha.max()).cpu().numpy()
         if method == "none":
-            return rgba, Matte("none", float(solid.mean()), 1.0)
+            return rgba, MaskReport("none", float(solid.mean()), 1.0)
         doubts = shape_doubts(resampled(solid, fitted(solid.shape, WORKING_SIDE)) > 0.5, trimmed=True)
-        return rgba, _told(name, Matte("alpha", float(solid.mean()), 1.0, _warning(doubts)))
+        return rgba, _told(name, MaskReport("alpha", float(solid.mean()), 1.0, _warning(doubts)))
 
     # The colours of clear pixels are arbitrary.
     rgb = rgba[:3] * alpha + 0.5 * (1 - alpha) if transparent else rgba[:3]
@@ -127,14 +127,14 @@ def remove_background(
         mask = found.opacity > 0.5
         if EMPTY < mask.mean() < FULL:
             opacity = torch.from_numpy(resampled(found.opacity, photo.shape[:2]))[None].to(rgba)
-            matte = Matte(way, float(mask.mean()), found.confidence, _warning(found.doubts))
+            report = MaskReport(way, float(mask.mean()), found.confidence, _warning(found.doubts))
             opacity = torch.minimum(opacity, alpha) if transparent else opacity
-            return torch.cat([rgba[:3], opacity]), _told(name, matte)
+            return torch.cat([rgba[:3], opacity]), _told(name, report)
     warning = (
         "no object stands out from the background, so the whole photo is taken for the object; "
         "cut it out first (a PNG with transparency)"
     )
-    return rgba, _told(name, Matte("none", 1.0, 0.0, warning))
+    return rgba, _told(name, MaskReport("none", 1.0, 0.0, warning))
 
 
 def _missing(method: str) -> dict[str, Callable[[], str | None]]:
@@ -190,7 +190,7 @@ def _warning(doubts: list[str]) -> str | None:
     return ". Also, ".join(doubts) or None
 
 
-def _told(name: str, matte: Matte) -> Matte:
-    if matte.warning is not None:
-        logger.warning("%s: %s", name, matte.warning)
-    return matte
+def _told(name: str, report: MaskReport) -> MaskReport:
+    if report.warning is not None:
+        logger.warning("%s: %s", name, report.warning)
+    return report

@@ -1,0 +1,1 @@
+"""Groups of parts, profiles and poses that several families share."""

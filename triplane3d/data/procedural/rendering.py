@@ -1,0 +1,226 @@
+"""Pictures of shapes by sphere tracing: varied camera, light and material, framed as the pipeline frames a photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import isqrt
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from triplane3d.data.procedural.shape_batch import ShapeBatch
+from triplane3d.geometry.cameras import CameraBatch, fit_distance
+
+ELEVATION = (-10.0, 40.0)
+FIELD_OF_VIEW = (20.0, 60.0)
+BLOCKS = (16, 4)
+"""Sides, in pixels, of the squares whose rays are first followed together, as a cone."""
+REACH = 1.75
+"""Radius of a ball that holds the cube [-1.01, 1.01]³."""
+
+
+@dataclass(frozen=True)
+class OrbitCameras:
+    """One camera per shape; angles in degrees. Where `azimuth` is None all stand at 0, where the frame's camera is."""
+
+    elevation: Float[Tensor, " batch"]
+    field_of_view: Float[Tensor, " batch"]
+    azimuth: Float[Tensor, " batch"] | None = None
+
+    @classmethod
+    def sample(
+        cls, count: int, generator: Generator | None = None, device: str | torch.device = "cpu", *, around: bool = False
+    ) -> OrbitCameras:
+        """Elevations and fields of view uniform over `ELEVATION` and `FIELD_OF_VIEW`; with `around` azimuths too."""
+        u = torch.rand((2, count), generator=generator, device=device)
+        azimuth = 360 * torch.rand(count, generator=generator, device=device) - 180 if around else None
+        return cls(
+            ELEVATION[0] + (ELEVATION[1] - ELEVATION[0]) * u[0],
+            FIELD_OF_VIEW[0] + (FIELD_OF_VIEW[1] - FIELD_OF_VIEW[0]) * u[1],
+            azimuth,
+        )
+
+    @property
+    def cameras(self) -> CameraBatch:
+        """The cameras as tensors, with square pictures of the whole field of view."""
+        azimuth = torch.zeros_like(self.elevation) if self.azimuth is None else self.azimuth
+        half = torch.tan(torch.deg2rad(self.field_of_view) / 2)
+        return CameraBatch.orbit(azimuth, self.elevation, self.distance, half[:, None].expand(-1, 2))
+
+    @property
+    def distance(self) -> Float[Tensor, " batch"]:
+        distances = [fit_distance(float(angle)) for angle in self.field_of_view]
+        return torch.tensor(distances, device=self.elevation.device)
+
+
+def render_views(
+    batch: ShapeBatch,
+    views: OrbitCameras,
+    surface: Float[Tensor, "batch points 3"],
+    size: int,
+    *,
+    foreground_ratio: float = 0.85,
+    generator: Generator | None = None,
+) -> tuple[Float[Tensor, "batch 4 size size"], Float[Tensor, "batch size size"]]:
+    """RGBA pictures (sRGB, straight alpha, 0..1) and depth along the axis (infinite where nothing is hit).
+
+    `surface` points frame each picture: their bounding square fills `foreground_ratio` of it, centred, as the
+    pipeline's image processor frames a photo.
+    """
+    cameras = views.cameras
+    axes, origin = cameras.axes, cameras.position
+    seen = cameras.to_camera(surface)
+    plane = seen[..., :2] / -seen[..., 2:]
+    low, high = plane.amin(1), plane.amax(1)
+    half = (high - low).amax(1) / 2 / foreground_ratio
+    cameras = replace(cameras, center=(low + high) / 2, half_extent=half[:, None].expand(-1, 2))
+
+    def rays(count: int) -> tuple[Tensor, Tensor]:
+        """Unit directions through the centres of count × count squares of the picture, and the width of a pixel at
+        distance 1 along each."""
+        direction = cameras.pixel_directions(count, count).flatten(1, 2)
+        length = direction.norm(dim=-1)
+        return direction / length[..., None], (2 * half / size)[:, None] / length
+
+    clear = (views.distance - REACH).clamp(min=0)[:, None].expand(-1, 1)
+    for block in BLOCKS:
+        count = max(1, size // block)
+        clear = _march(batch, origin, *rays(count), size / count, _spread(clear, count), views.distance + REACH)
+    direction, pixel = rays(size)
+    length = (2 * half / size)[:, None] / pixel
+
+    reach, clearance = _trace(batch, origin, direction, pixel, _spread(clear, size))
+    hit = clearance <= 0
+    color = torch.zeros_like(direction)
+    rows, count = hit.nonzero(as_tuple=True)[0], int(hit.sum(1).max())
+    if len(rows):
+        pixels = hit.float().topk(count, dim=1).indices
+        index = pixels[..., None].expand(-1, -1, 3)
+        points = origin[:, None] + direction.gather(1, index) * reach.gather(1, pixels)[..., None]
+        shaded = _shade(batch, points.clamp(-1.05, 1.05), direction.gather(1, index), axes, generator)
+        color = color.scatter(1, index, torch.where(hit.gather(1, pixels)[..., None], shaded, 0.0))
+    # Coverage of pixels the surface only grazes; they take the colour of the nearest hit pixels by a small dilation.
+    alpha = torch.where(hit, 1.0, (0.5 - clearance).clamp(0, 1))
+    rgb = rearrange(color, "batch (row column) rgb -> batch rgb row column", row=size)
+    alpha, solid = (rearrange(a, "batch (row column) -> batch 1 row column", row=size) for a in (alpha, hit.float()))
+    around = torch.nn.functional.avg_pool2d(torch.cat([rgb * solid, solid], 1), 3, stride=1, padding=1)
+    spread = around[:, :3] / around[:, 3:].clamp(min=1e-6)
+    rgb = torch.where(solid > 0, rgb, spread)
+    alpha = torch.where((solid > 0) | (around[:, 3:] > 0), alpha, 0.0)
+    depth = torch.where(hit, reach / length, torch.inf)
+    return torch.cat([rgb, alpha], 1), rearrange(depth, "batch (row column) -> batch row column", row=size)
+
+
+def _spread(values: Float[Tensor, "batch coarse"], count: int) -> Float[Tensor, "batch fine"]:
+    """A square picture's values at count × count, each pixel its nearest's."""
+    side = isqrt(values.shape[1])
+    nearest = torch.arange(count, device=values.device) * side // count
+    return values.unflatten(1, (side, side))[:, nearest][:, :, nearest].flatten(1)
+
+
+def _march(
+    batch: ShapeBatch,
+    origin: Float[Tensor, "batch 3"],
+    direction: Float[Tensor, "batch rays 3"],
+    pixel: Float[Tensor, "batch rays"],
+    block: float,
+    clear: Float[Tensor, "batch rays"],
+    far: Float[Tensor, " batch"],
+    *,
+    steps: int = 24,
+) -> Float[Tensor, "batch rays"]:
+    """How far along a ray the whole cone around it, `block` pixels wide, meets nothing (and a pixel beyond its sides).
+
+    A ball of the distance's radius about a point of the ray is empty, so the cone may advance to where it leaves the
+    ball (cone marching; Hart 1996, "Sphere tracing", section 4). Cones that end beyond `far` are infinite: they are
+    empty.
+    """
+    radius = (0.71 * block + 1.0) * pixel
+    reach = clear.clone()
+    alive = reach < far[:, None]
+    for _ in range(steps):
+        count = int(alive.sum(1).max())
+        if count == 0:
+            break
+        rays = alive.float().topk(count, dim=1).indices
+        t, live = reach.gather(1, rays), alive.gather(1, rays)
+        points = origin[:, None] + direction.gather(1, rays[..., None].expand(-1, -1, 3)) * t[..., None]
+        width = radius.gather(1, rays)
+        advance = (0.9 * batch.distance(points) - width * t) / (1 + width)
+        moves = live & (advance > 0.1 * width * t)
+        reach.scatter_(1, rays, torch.where(moves, t + advance, t))
+        alive.scatter_(1, rays, moves & (t + advance < far[:, None]))
+    return torch.where(reach < far[:, None], reach, torch.inf)
+
+
+def _trace(
+    batch: ShapeBatch,
+    origin: Float[Tensor, "batch 3"],
+    direction: Float[Tensor, "batch rays 3"],
+    pixel: Float[Tensor, "batch rays"],
+    clear: Float[Tensor, "batch rays"],
+    *,
+    steps: int = 56,
+) -> tuple[Float[Tensor, "batch rays"], Float[Tensor, "batch rays"]]:
+    """Distance along each ray and its clearance: 0 where it hits, else its closest miss in pixels (about).
+
+    Up to `clear` along each ray there is known to be nothing.
+    """
+    safe = torch.where(direction.abs() < 1e-6, 1e-6, direction)
+    walls = (torch.tensor([-1.01, 1.01], device=origin.device)[:, None, None, None] - origin[:, None]) / safe
+    near, far = walls.amin(0).amax(-1), walls.amax(0).amin(-1)
+    reach = torch.maximum(near, clear)
+    closest = torch.full_like(reach, torch.inf)
+    hit = torch.zeros_like(reach, dtype=torch.bool)
+    alive = reach < far
+    for _ in range(steps):
+        count = int(alive.sum(1).max())
+        if count == 0:
+            break
+        rays = alive.float().topk(count, dim=1).indices
+        t = reach.gather(1, rays)
+        points = origin[:, None] + direction.gather(1, rays[..., None].expand(-1, -1, 3)) * t[..., None]
+        distance = batch.distance(points)
+        width = pixel.gather(1, rays) * t
+        arrived = distance < 0.1 * width
+        live = alive.gather(1, rays)
+        closest.scatter_(
+            1, rays, torch.minimum(closest.gather(1, rays), torch.where(live, distance / width, torch.inf))
+        )
+        hit.scatter_(1, rays, hit.gather(1, rays) | (arrived & live))
+        t = torch.where(live & ~arrived, t + (0.9 * distance).clamp(min=0.2 * width), t)
+        reach.scatter_(1, rays, t)
+        alive.scatter_(1, rays, live & ~arrived & (t < far.gather(1, rays)))
+    return reach, torch.where(hit, torch.zeros_like(closest), closest.clamp(min=1e-3))
+
+
+def _shade(
+    batch: ShapeBatch,
+    points: Float[Tensor, "batch points 3"],
+    direction: Float[Tensor, "batch points 3"],
+    axes: Float[Tensor, "batch 3 3"],
+    generator: Generator | None,
+) -> Float[Tensor, "batch points 3"]:
+    """Key light, sky, a little occlusion and a highlight; exposure and tints vary by shape."""
+    count, device = len(batch), points.device
+
+    def draw(low: float, high: float, width: int = 1) -> Tensor:
+        return low + (high - low) * torch.rand((count, 1, width), generator=generator, device=device)
+
+    normal = batch.normal(points)
+    albedo = batch.color(points)
+    towards = torch.cat([draw(-1, 1), draw(0.1, 1.2), draw(0.1, 1)], -1)
+    light = torch.nn.functional.normalize(towards @ axes, dim=-1)
+    lambert = (normal * light).sum(-1, keepdim=True)
+    wrap = draw(0, 0.4)
+    key = ((lambert + wrap) / (1 + wrap)).clamp(min=0)
+    sky = 0.6 + 0.4 * normal[..., 1:2]
+    occlusion = (batch.distance((points + 0.08 * normal).clamp(-1.1, 1.1)) / 0.08).clamp(0, 1)[..., None]
+    occlusion = 1 - draw(0.2, 0.7) * (1 - occlusion)
+    halfway = torch.nn.functional.normalize(light - direction, dim=-1)
+    gloss = batch.gloss()[:, None, None]
+    highlight = gloss * (normal * halfway).sum(-1, keepdim=True).clamp(min=1e-4).pow(8 + 60 * gloss) * (lambert > 0)
+    color = albedo * (key * draw(0.5, 1.1) * draw(0.9, 1.0, 3) + sky * occlusion * draw(0.25, 0.6)) + 0.6 * highlight
+    return (color * draw(0.8, 1.3)).clamp(1e-4, 1).pow(1 / 2.2)
