@@ -31,6 +31,7 @@ from triplane3d.data.procedural import (
 from triplane3d.evaluation.shape_metrics import Solid, Surface
 from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.mesh.normalization import normalize_mesh
 from triplane3d.geometry.render import render
 
 MESH_SUFFIXES = (".glb", ".obj", ".off", ".ply", ".stl")
@@ -165,7 +166,7 @@ def mesh_shapes(
         color_space = "linear" if path.suffix.lower() == ".glb" else "srgb"
         loaded = Mesh.from_trimesh(trimesh.load_scene(path), color_space=color_space)  # axes as the file has them
         for azimuth in azimuths:
-            mesh = in_frame(loaded, azimuth)
+            mesh = normalize_mesh(loaded, -azimuth)  # that side comes to +z
             solid = Solid.from_mesh(mesh)
             if solid.surface is None:
                 raise ValueError(f"{path.name} encloses nothing")
@@ -193,15 +194,6 @@ def mesh_shapes(
     if not cases:
         raise FileNotFoundError(f"no meshes ({', '.join(MESH_SUFFIXES)}) in {folder}")
     return cases
-
-
-def in_frame(mesh: Mesh, azimuth: float = 0.0) -> Mesh:
-    """The mesh in the library's frame for a camera at `azimuth` (degrees): that side is turned to +z."""
-    angle = np.deg2rad(-azimuth)
-    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
-    vertices = mesh.vertices @ turn.T
-    low, high = vertices.min(0), vertices.max(0)
-    return Mesh((vertices - (low + high) / 2) * (2 / (high - low).max()), mesh.faces, mesh.vertex_colors)
 
 
 def batches(cases: Sequence[T], size: int) -> Iterable[Sequence[T]]:

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.color import linear_from_srgb
 from triplane3d.geometry.mesh import Mesh
-from triplane3d.geometry.mesh.queries import normalize
+from triplane3d.geometry.mesh.normalization import normalize_mesh
 from triplane3d.geometry.render import framing_distance, image_grid, render, save_turntable, turntable
 
 
@@ -34,7 +34,7 @@ def joined(first: Mesh, second: Mesh) -> Mesh:
 @pytest.fixture(scope="module")
 def tilted() -> Mesh:
     """Something that looks different from everywhere."""
-    return normalize(joined(ball(0.5, (0.3, 0.1, 0.2), (1, 0, 0), 4), ball(0.3, (-0.4, 0.5, -0.3), (0, 0, 1), 4)))
+    return normalize_mesh(joined(ball(0.5, (0.3, 0.1, 0.2), (1, 0, 0), 4), ball(0.3, (-0.4, 0.5, -0.3), (0, 0, 1), 4)))
 
 
 @pytest.mark.parametrize("fov", [20.0, 60.0])
@@ -193,7 +193,7 @@ def test_a_turntable_starts_at_the_photo_and_can_be_a_still(tmp_path, tilted):
 
 
 def test_a_turntable_never_cuts_the_object_and_uses_the_picture():
-    for mesh in (normalize(Mesh.from_trimesh(trimesh.creation.box([2, 0.1, 2]))), ball(0.1)):
+    for mesh in (normalize_mesh(Mesh.from_trimesh(trimesh.creation.box([2, 0.1, 2]))), ball(0.1)):
         coverage = np.stack([np.asarray(image)[..., 3] for image in turntable(mesh, frames=8, size=64)])
         assert not coverage[:, [0, -1]].any() and not coverage[:, :, [0, -1]].any()
         assert coverage.any(axis=(0, 1)).sum() > 0.9 * 64
