@@ -17,7 +17,7 @@ from diffusers.hooks.taylorseer_cache import TaylorSeerCacheConfig
 from tiny_models import DIRECT3D_TRANSFORMER, tiny_transformer
 from torch import Tensor
 
-from triplane3d.models.attention import ConditionCache
+from triplane3d.models.condition_cache import ConditionCache
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 
 MODELS: dict[str, dict[str, Any]] = {

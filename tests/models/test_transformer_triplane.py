@@ -9,7 +9,7 @@ from models.tiny_models import DIRECT3D_TRANSFORMER, PIPELINES, denoiser_inputs,
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
-from triplane3d.models.attention import ConditionCache
+from triplane3d.models.condition_cache import ConditionCache
 from triplane3d.models.transformer_triplane import FrontPlaneCondition, TriplaneTransformer
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from triplane3d.limits import check_config
-from triplane3d.models.attention import TriplaneAttentionBlock, cast_for_autocast, through_blocks
+from triplane3d.models.attention import TriplaneAttentionBlock, cast_for_autocast, run_blocks
 from triplane3d.models.embeddings import fourier_features
 from triplane3d.models.latent_statistics import LatentStatistics
 from triplane3d.models.outputs import TriplaneDecoderOutput
@@ -72,7 +72,7 @@ class ProjectionEncoder(nn.Module):
     ) -> Float[Tensor, "batch moments height width"]:
         pixels = self._pixel_moments(surface_points.float(), normals.float(), colors)
         hidden_states = self.proj_in(cast_for_autocast(pixels.to(dtype))) + self.positions.to(dtype)
-        hidden_states = through_blocks(self, self.blocks, hidden_states)
+        hidden_states = run_blocks(self, self.blocks, hidden_states)
         moments = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
         return rearrange(
             moments,
@@ -161,7 +161,7 @@ class PerceiverEncoder(nn.Module):
         context = self.proj_in(torch.cat(parts, dim=-1).to(dtype))
         hidden_states = self.tokens.to(dtype).expand(len(surface_points), -1, -1)
         hidden_states = self.cross_block(hidden_states, context)
-        hidden_states = through_blocks(self, self.blocks, hidden_states)
+        hidden_states = run_blocks(self, self.blocks, hidden_states)
         moments = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
         return rearrange(
             moments,

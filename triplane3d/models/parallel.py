@@ -92,7 +92,7 @@ def check_tokens(tokens: int, parallel_config: Any) -> None:
         )
 
 
-def own_share(
+def local_part(
     tokens: Float[Tensor, "batch tokens heads dim"], context: ContextParallelConfig
 ) -> Float[Tensor, "batch _ heads dim"]:
     """This process's part of keys or values that every process holds whole.

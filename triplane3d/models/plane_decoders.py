@@ -12,7 +12,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from triplane3d.models.attention import TriplaneAttentionBlock, cast_for_autocast, through_blocks
+from triplane3d.models.attention import TriplaneAttentionBlock, cast_for_autocast, run_blocks
 
 
 class TokenDecoder(nn.Module):
@@ -68,7 +68,7 @@ class TokenDecoder(nn.Module):
             j=self.patch_size,
         )
         hidden_states = self.proj_in(hidden_states) + self.positions.to(latents.dtype)
-        hidden_states = through_blocks(self, self.blocks, hidden_states)
+        hidden_states = run_blocks(self, self.blocks, hidden_states)
         patches = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
         planes = rearrange(
             patches,
@@ -78,7 +78,7 @@ class TokenDecoder(nn.Module):
             i=self.plane_patch,
             j=self.plane_patch,
         )
-        planes = through_blocks(self, self.resnets, planes, None)
+        planes = run_blocks(self, self.resnets, planes, None)
         return rearrange(planes, "(batch plane) channel row column -> batch plane channel row column", plane=3)
 
 

@@ -21,7 +21,7 @@ from triplane3d.models.attention import (
     TriplaneAttention,
     TriplaneAttentionBlock,
     cast_for_autocast,
-    through_blocks,
+    run_blocks,
 )
 from triplane3d.models.convolutions import SafeConvolutions
 from triplane3d.models.outputs import TriplaneReconstructorOutput
@@ -69,7 +69,7 @@ class VisionTransformer(nn.Module):
             patches = rearrange(self.patch_embed(pixel_values), "batch dim row column -> batch (row column) dim")
         class_token = self.class_token.to(patches.dtype).expand(len(patches), -1, -1)
         hidden_states = torch.cat([class_token, patches], dim=1) + self.positions.to(patches.dtype)
-        return self.norm_out(through_blocks(self, self.blocks, hidden_states))
+        return self.norm_out(run_blocks(self, self.blocks, hidden_states))
 
 
 class ReconstructorBlock(nn.Module):
@@ -237,7 +237,7 @@ class TriplaneReconstructor(StrictLoading, ModelMixin, AttentionMixin, ConfigMix
         # Until they read the photo, the tokens of all photos are the same.
         hidden_states = self.proj_in(rearrange(self.norm_in(tokens), "1 channel token -> 1 token channel"))
         hidden_states = hidden_states.expand(len(encoder_hidden_states), -1, -1)
-        hidden_states = through_blocks(self, self.transformer_blocks, hidden_states, encoder_hidden_states)
+        hidden_states = run_blocks(self, self.transformer_blocks, hidden_states, encoder_hidden_states)
         hidden_states = self.proj_out(hidden_states) + tokens.transpose(1, 2)
         planes = rearrange(
             hidden_states,

@@ -9,7 +9,7 @@ from diffusers.schedulers import SchedulerMixin
 from jaxtyping import Float
 from torch import Tensor
 
-from triplane3d.models.attention import ConditionCache
+from triplane3d.models.condition_cache import ConditionCache
 from triplane3d.models.conditions import UNKNOWN
 
 if TYPE_CHECKING:
