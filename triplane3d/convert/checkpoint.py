@@ -233,8 +233,11 @@ def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+            damaged = archive.testzip()  # torch.load compares no checksums
     except (zipfile.BadZipFile, OSError, *DAMAGE) as error:
         raise ValueError(f"{path} is cut short or damaged ({_reason(error)}): download it again") from error
+    if damaged is not None:
+        raise ValueError(f"{path} is damaged (the checksum of {damaged} differs): download it again")
     if any(entry.filename.endswith("/constants.pkl") for entry in entries):
         raise ValueError(f"{path} was refused unread: it is a TorchScript program, not a state dict")
     # Mapped, compressed bytes would be taken for the numbers themselves.

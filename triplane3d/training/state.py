@@ -65,10 +65,15 @@ def load_state(
     """
     load_model(objective, folder / MODEL)
     shadows = load_file(folder / AVERAGES)
-    updates = read_state(folder)["averages"]
+    updates = read_state(folder).get("averages")
+    if not isinstance(updates, dict) or not all(isinstance(updates.get(name), int) for name in components):
+        raise _not_whole(folder, f"{NUMBERS} does not hold how often each average was updated")
     for name, model in components.items():
         for (key, _), shadow in zip(model.named_parameters(), averages[name].shadow_params, strict=True):
-            shadow.copy_(shadows[f"{name}.{key}"])
+            average = shadows.get(f"{name}.{key}")
+            if average is None or average.shape != shadow.shape:
+                raise _not_whole(folder, f"{AVERAGES} does not hold {name}.{key} of shape {tuple(shadow.shape)}")
+            shadow.copy_(average)
         averages[name].optimization_step = updates[name]
 
     kept: dict[str, dict[str, Tensor]] = defaultdict(dict)
@@ -113,7 +118,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     """
     try:
         numbers = json.loads((folder / NUMBERS).read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _not_whole(folder, f"{NUMBERS}: {error}") from error
     if not isinstance(numbers, dict) or not isinstance(numbers.get("step"), int):
         raise _not_whole(folder, f"{NUMBERS} holds no step")

@@ -1,5 +1,6 @@
 """The triangle mesh the library hands out: arrays, what can be said about them, and files."""
 
+import struct
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,9 @@ from triplane3d.geometry.mesh.files import (
 from triplane3d.storage.durable import write_file
 
 SUFFIXES = tuple(FORMATS)
+UNREADABLE = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError,
+              RuntimeError, TypeError, ValueError, struct.error)  # fmt: skip
+"""What trimesh's readers raise for damaged files."""
 
 
 class FaceArray(np.ndarray):
@@ -271,9 +275,15 @@ class Mesh:
         check_placement(up, None)
         if not path.is_file():
             raise FileNotFoundError(f"there is no mesh file {path}: check the path")
-        scene = trimesh.load_scene(path, process=path.suffix.lower() == ".stl")
-        mesh = cls.from_trimesh(scene, color_space=form.color_space)
-        return cls(y_up(mesh.vertices), mesh.faces, mesh.vertex_colors) if (up or form.up) == "z" else mesh
+        try:
+            scene = trimesh.load_scene(path, process=path.suffix.lower() == ".stl")
+            mesh = cls.from_trimesh(scene, color_space=form.color_space)
+            return cls(y_up(mesh.vertices), mesh.faces, mesh.vertex_colors) if (up or form.up) == "z" else mesh
+        except UNREADABLE as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ValueError(
+                f"{path} cannot be read as a {path.suffix} mesh ({reason}): check or rewrite it"
+            ) from error
 
     def save(self, path: str | Path, *, up: str | None = None, size: float | None = None) -> Path:
         """Write a .glb, .obj, .ply or .stl file with normals and (but for .stl) colours; folders on the way are made.
