@@ -179,7 +179,7 @@ TRIPOSR: dict[str, Case] = {
     "section is text": (settings(lambda s: s.update(renderer="fast")), "renderer must hold keys and values"),
     "no photos' size": (settings(lambda s: s.pop("cond_image_size")), "does not say cond_image_size"),
     "photos' size in words": (settings(lambda s: s.update(cond_image_size="large")), "cond_image_size must be a whole"),
-    "photos smaller than patches": (settings(lambda s: s.update(cond_image_size=5)), "holds no patch"),
+    "photos smaller than patches": (settings(lambda s: s.update(cond_image_size=5)), "patch_size must be 1 to image_size=5"),
     "silent about the radius": (settings(lambda s: s["renderer"].pop("radius")), "renderer does not say radius"),
     "radius of nothing": (params("renderer", radius=0), "radius must be above 0"),
     "another reduction": (params("renderer", feature_reduction="sum"), "must be concat or mean, got 'sum'"),

@@ -128,7 +128,7 @@ def test_wrong_shapes_are_named() -> None:
         vae.field(torch.zeros(1, 3, 4, 16, 16))
     with pytest.raises(ValueError, match="set plane_size=32"):
         AutoencoderKLTriplane(**{**DIRECT3D_VAE, "latent_size": 4})
-    with pytest.raises(ValueError, match='decoder_resnet_layers=2 belongs to decoder_type="tokens"'):
+    with pytest.raises(ValueError, match='decoder_resnet_layers=2 is for decoder_type="tokens"'):
         AutoencoderKLTriplane(**{**DIRECT3D_VAE, "decoder_resnet_layers": 2})
 
 

@@ -13,7 +13,7 @@ from models.vision_models import VISION_MODELS, vision_model
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from triplane3d.models.convolutions import TRUSTED_SIDE, SafeConvolutions, safe_conv2d
+from triplane3d.models.convolutions import CORRECT_SIDE, SafeConvolutions, safe_conv2d
 from triplane3d.models.image_encoder import image_tokens
 
 HALF = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -83,7 +83,7 @@ def test_no_encoder_runs_a_wide_convolution_in_half_precision(name: str, autocas
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast), Convolved() as convolved:
         tokens = image_tokens(encoder, pixels)
     assert deviation(tokens, expected) < 0.02
-    assert not [call for call in convolved.calls if call[0] != torch.float32 and call[1] > TRUSTED_SIDE]
+    assert not [call for call in convolved.calls if call[0] != torch.float32 and call[1] > CORRECT_SIDE]
 
 
 def test_modules_are_left_as_they_were() -> None:

@@ -305,7 +305,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
             mesh = extract_surface(
                 _Surface(field),
                 resolution,
-                level=field.answer_at(level),
+                level=field.raw_density_at(level),
                 bounds=(-radius, radius),
                 activation=field.activate,
             )
