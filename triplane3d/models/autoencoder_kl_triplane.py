@@ -446,7 +446,7 @@ class AutoencoderKLTriplane(StrictLoading, ModelMixin, AttentionMixin, Autoencod
         return_dict: bool = True,
         generator: torch.Generator | None = None,
     ) -> TriplaneDecoderOutput | tuple:
-        """Encodes, takes the mode or a sample, and decodes. With `query_points`, also returns the inputs of training losses."""
+        """Encodes, takes the mode or a sample, and decodes. With `query_points`, also returns inputs of the losses."""
         posterior = self.encode(surface_points, normals, colors).latent_dist
         latents = posterior.sample(generator) if sample_posterior else posterior.mode()
         output = TriplaneDecoderOutput(planes=self.decode(latents).planes)
