@@ -24,13 +24,13 @@ from transformers import Dinov2Model
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.config import DenoiserConfig, load_config
+from triplane3d.data.batches import gather
 from triplane3d.data.shards import ShardDataset
 from triplane3d.images.augmentation import premultiply
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import image_tokens
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.training.denoiser import normalize, train
-from triplane3d.training.trainer import gather
 
 SIGMAS = (0.3, 0.5, 0.7, 0.85, 0.95)
 LR = 2e-2

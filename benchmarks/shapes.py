@@ -23,7 +23,7 @@ from triplane3d.data.procedural import (
     FAMILIES,
     HOLDOUT_FAMILIES,
     ShapeBatch,
-    draw_shapes,
+    generate_shapes,
     sample_labels,
     sample_surface,
 )
@@ -86,7 +86,7 @@ def shapes_per_second(first: int, count: int, surface_points: int, labels: int, 
     generator = torch.Generator().manual_seed(0)
     start = time.process_time()
     for low in range(first, first + count, batch_size):
-        batch = draw_shapes(range(low, min(low + batch_size, first + count)), azimuths="random")
+        batch = generate_shapes(range(low, min(low + batch_size, first + count)), azimuths="random")
         points, _ = sample_surface(batch, surface_points, generator)
         sample_labels(batch, labels, points, generator)
     return count / (time.process_time() - start)
@@ -97,7 +97,7 @@ def judged(
 ) -> Iterator[tuple[str, Verdict]]:
     """(family, verdict) of every seed."""
     for low in range(seeds.start, seeds.stop, batch_size):
-        batch = draw_shapes(range(low, min(low + batch_size, seeds.stop)), families=families, azimuths="random")
+        batch = generate_shapes(range(low, min(low + batch_size, seeds.stop)), families=families, azimuths="random")
         for name, distance in zip(batch.names, distances(batch, resolution)):
             yield name, judge(distance.numpy())
 

@@ -20,9 +20,9 @@ from triplane3d import Triplane3DPipeline
 from triplane3d.errors import errors_as_sentences
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES
 from triplane3d.evaluation.shapes import TWO_SIDES, mesh_shapes
-from triplane3d.geometry.cameras import Camera, orbit
-from triplane3d.geometry.render import contact_sheet, framing_distance, render
-from triplane3d.pipelines.loading import check_saved
+from triplane3d.geometry.cameras import Camera, orbit_cameras
+from triplane3d.geometry.render import framing_distance, image_grid, render
+from triplane3d.pipelines.saved import find_saved
 from triplane3d.storage.durable import writing_file
 
 
@@ -39,14 +39,14 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="Of the noise, the same for every photo.")] = 0,
 ) -> None:
     """Put every photo of a folder beside the mesh that a pipeline makes of it, seen from four sides."""
-    check_saved(pipeline)
+    find_saved(pipeline)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder of {'meshes' if meshes else 'photos'}")
     pipe = Triplane3DPipeline.from_pretrained(pipeline)
     rows = mesh_rows if meshes else photo_rows
     pictures = rows(pipe, folder, size, resolution, seed)
     with writing_file(output) as partial:
-        contact_sheet(pictures, columns=5 * photos_a_row).save(partial, format="PNG", optimize=True)
+        image_grid(pictures, columns=5 * photos_a_row).save(partial, format="PNG", optimize=True)
 
 
 def photo_rows(
@@ -60,7 +60,7 @@ def photo_rows(
     for path in paths:
         made = pipe(path, generator=torch.Generator().manual_seed(seed), resolution=resolution)
         mesh = made.meshes[0]
-        cameras = orbit(4, elevation=15.0, distance=framing_distance(mesh))
+        cameras = orbit_cameras(4, elevation=15.0, distance=framing_distance(mesh))
         pictures.append(made.images[0].resize((size, size)))
         pictures += [render(mesh, camera, size).image() for camera in cameras]
         typer.echo(f"{path.name}: {len(mesh.faces):,} faces")
@@ -77,7 +77,7 @@ def mesh_rows(
         pictures.append(made.images[0].resize((size, size)))
         for azimuth in (0, 180):
             # One camera for both, or a wrong size would not be seen.
-            camera = Camera(azimuth, case.camera.elevation, distance=framing_distance(case.mesh))
+            camera = Camera.orbit(azimuth, case.camera.elevation, distance=framing_distance(case.mesh))
             pictures += [render(mesh, camera, size).image() for mesh in (made.meshes[0], case.mesh)]
         typer.echo(f"{case.name}: {len(made.meshes[0].faces):,} faces")
     return pictures

@@ -23,7 +23,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.data.procedural import HELD_OUT_SEED
+from triplane3d.data.procedural import FIRST_EVALUATION_SEED
 from triplane3d.errors import errors_as_sentences
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES, photo_suite, worst_photo
 from triplane3d.evaluation.report import Report
@@ -41,7 +41,7 @@ from triplane3d.evaluation.suites import Bank, autoencoder_suite, image_suite
 from triplane3d.evaluation.summary import generalization
 from triplane3d.evaluation.variety import variety_suite
 from triplane3d.evaluation.views import COUNTS, photos_around_meshes, photos_around_shapes, views_suite
-from triplane3d.pipelines.loading import check_saved
+from triplane3d.pipelines.saved import find_saved
 from triplane3d.storage.durable import write_file
 
 OF_ALL = ("selftest", "autoencoder", "retrieval", "variety", "steps")
@@ -82,7 +82,7 @@ def main(
     counts = numbers("--step-counts", step_counts, int, least=1)
     views = numbers("--view-counts", view_counts, int, least=1)
     for saved in (pipeline, *([] if teacher is None else [teacher])):
-        check_saved(saved)
+        find_saved(saved)
     check_folder("--meshes", meshes, MESH_SUFFIXES)
     check_folder("--photos", photos, PHOTO_SUFFIXES)
     if output:
@@ -93,7 +93,7 @@ def main(
     pipe.set_progress_bar_config(disable=True)
     if "views" in wanted and max(views) > 1 and not pipe.transformer.config.camera_condition:
         raise ValueError(f"--suite views: {pipeline} reads one photo of each object; --view-counts 1 is all it can do")
-    report = Report(f"{pipeline}, seed {seed}, shapes from {HELD_OUT_SEED + 1_000_000 * seed} on", settings)
+    report = Report(f"{pipeline}, seed {seed}, shapes from {FIRST_EVALUATION_SEED + 1_000_000 * seed} on", settings)
     own = {"steps": steps, "guidance": guidance, "seed": seed, "progress": tell}
 
     names = family_groups() if {"autoencoder", "image", "retrieval"} & set(wanted) else {HOME: family_groups()[HOME]}

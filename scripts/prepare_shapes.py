@@ -19,16 +19,16 @@ import torch
 
 from triplane3d.config import ShapesConfig, parse_config, save_config
 from triplane3d.config.loader import defaults, flatten, read_saved
-from triplane3d.data.procedural import FAMILIES, HELD_OUT_SEED, HOLDOUT_FAMILIES
-from triplane3d.data.shards import write_shard
+from triplane3d.data.procedural import FAMILIES, FIRST_EVALUATION_SEED, HOLDOUT_FAMILIES
+from triplane3d.data.procedural.samples import write_shape_shard
 from triplane3d.errors import errors_as_sentences
 from triplane3d.signals import SIGNALS, Stopped, ignore_signals
 from triplane3d.storage.durable import remove_temporaries
 from triplane3d.storage.locks import lock_folder
 from triplane3d.storage.tensor_files import open_tensors
 
-# Evaluation draws its seeds from HELD_OUT_SEED on; validation must not be chosen on them.
-VALIDATION_SEED = HELD_OUT_SEED + 500_000_000
+# Evaluation draws its seeds from FIRST_EVALUATION_SEED on; validation must not be chosen on them.
+VALIDATION_SEED = FIRST_EVALUATION_SEED + 500_000_000
 
 FREE = ("output", "shapes", "validation_shapes", "workers", "device", "batch_size")
 """Keys that may change when shards are added to those that a folder holds."""
@@ -52,9 +52,9 @@ def prepare(config: ShapesConfig) -> None:
     save_config(config, output / "config.yaml")
     print(f"{len(jobs)} shards to write below {output}", flush=True)
 
-    write = partial(write_shard, surface_points=config.surface_points, label_points=config.label_points,
+    write = partial(write_shape_shard, surface_points=config.surface_points, label_points=config.label_points,
                     views=config.views, image_size=config.image_size, families=config.families,
-                    around=config.random_views, around_size=config.random_view_size,
+                    random_views=config.random_views, random_view_size=config.random_view_size,
                     batch_size=config.batch_size, device=config.device)  # fmt: skip
     begun, done = time.perf_counter(), 0
     # Spawned, not forked: a forked copy of an initialised CUDA context or thread pool hangs.
@@ -87,8 +87,8 @@ def check(config: ShapesConfig) -> None:
         raise ValueError(f"families: there is no family {', '.join(unknown)} of shapes")
     if config.random_views and not config.views:
         raise ValueError(f"random_views={config.random_views} needs a view from the front as well: set views to 1")
-    if config.first_seed + config.shapes > HELD_OUT_SEED:
-        raise ValueError(f"seeds from {HELD_OUT_SEED} on are for evaluation: choose a smaller first_seed")
+    if config.first_seed + config.shapes > FIRST_EVALUATION_SEED:
+        raise ValueError(f"seeds from {FIRST_EVALUATION_SEED} on are for evaluation: choose a smaller first_seed")
     try:
         torch.empty(0, device=config.device)
     except (RuntimeError, AssertionError) as error:

@@ -209,7 +209,7 @@ def check_surface_and_images(pipe: TriplaneReconstructionPipeline, theirs: Tripo
     assert mesh.vertex_colors is not None and mesh.check().watertight
     assert pipe.reconstructor.field(codes).color(points[None]).shape == (1, 50, 3)
     for azimuth, elevation in ((0.0, 0.0), (70.0, 25.0), (-155.0, -40.0)):
-        camera = Camera(azimuth, elevation, 40.0, 1.9)
+        camera = Camera.orbit(azimuth, elevation, field_of_view=40.0, distance=1.9)
         picture = pipe.render(camera, codes, size=14).color[0, 0]
         expected = theirs.render(codes[0], height=14, width=14, azimuth=azimuth, elevation=elevation)
         assert agrees(picture, expected, 1e-4), (azimuth, elevation)

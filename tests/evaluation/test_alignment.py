@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from triplane3d.evaluation.alignment import about_vertical, aligned_scores, rigid_fit
+from triplane3d.evaluation.alignment import aligned_scores, rigid_fit
 from triplane3d.evaluation.shape_metrics import NO_SURFACE, Surface, compare_surfaces
 from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.mesh.normalization import rotation_about_y
 
 
 def surface(mesh: trimesh.Trimesh, seed: int = 0) -> Surface:
@@ -23,7 +24,7 @@ def lamp() -> trimesh.Trimesh:
 def test_a_turned_scaled_and_shifted_shape_is_the_same_shape() -> None:
     truth, moved = lamp(), lamp()
     turn = np.eye(4)
-    turn[:3, :3] = 0.7 * about_vertical(2.0)
+    turn[:3, :3] = 0.7 * rotation_about_y(2.0)
     moved.apply_transform(turn)
     moved.apply_translation((0.2, -0.1, 0.1))
     scores = aligned_scores(surface(truth), surface(moved, seed=1))
@@ -39,6 +40,6 @@ def test_another_shape_stays_another_shape() -> None:
 
 def test_a_rigid_motion_is_found_exactly() -> None:
     points = np.random.default_rng(0).standard_normal((20, 3))
-    turn, shift = about_vertical(0.4), np.array([0.1, 0.2, -0.3])
+    turn, shift = rotation_about_y(0.4), np.array([0.1, 0.2, -0.3])
     found_turn, found_shift = rigid_fit(points, points @ turn.T + shift)
     assert found_turn == pytest.approx(turn) and found_shift == pytest.approx(shift)

@@ -18,7 +18,7 @@ from triplane3d.images.image_processor import frame_foreground
 def test_a_mesh_fits_its_own_silhouette_and_not_that_of_another() -> None:
     box = trimesh.creation.box(extents=(2, 0.6, 1))
     mesh = Mesh(np.asarray(box.vertices), np.asarray(box.faces))
-    color = render(mesh, Camera(elevation=20), 200).color
+    color = render(mesh, Camera.orbit(elevation=20), 200).color
     mask = frame_foreground(rearrange(color, "row column rgba -> 1 rgba row column"), 128)[0, 3].numpy() > 0.5
     assert silhouette_iou(mesh, mask) > 0.98
     assert silhouette_iou(mesh, mask.T) < 0.7

@@ -52,7 +52,7 @@ def test_what_varies_only_behind_has_a_high_ratio() -> None:
     solid, picture = Solid.from_field(ball(0.9), resolution=32), torch.zeros(4, 8, 8)
     points = torch.from_numpy(solid.surface.points[:10]).float()
     balls = [
-        EvaluationShape(name, name, solid, solid.surface, points, points, points, picture + shade, Camera())
+        EvaluationShape(name, name, solid, solid.surface, points, points, points, picture + shade, Camera.orbit())
         for name, shade in (("one", 0.2), ("other", 0.6))
     ]
     found = findings(balls, true_front_random_back)

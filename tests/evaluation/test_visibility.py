@@ -9,7 +9,7 @@ from triplane3d.evaluation.visibility import visible
 from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.mesh import Mesh
 
-CAMERA = Camera(azimuth=30, elevation=20, field_of_view=40)
+CAMERA = Camera.orbit(azimuth=30, elevation=20, field_of_view=40)
 
 
 def as_surface(*parts: trimesh.Trimesh) -> Surface:
@@ -43,7 +43,7 @@ def test_what_stands_behind_is_hidden() -> None:
     wall = trimesh.creation.box(extents=(1.6, 1.6, 0.02))
     wall.apply_translation((0, 0, 0.9))
     surface = as_surface(ball(0.4), wall)
-    seen = visible(surface.points, surface.normals, *surface.triangles, Camera())
+    seen = visible(surface.points, surface.normals, *surface.triangles, Camera.orbit())
     of_ball = np.linalg.norm(surface.points, axis=1) < 0.45
     assert not seen[of_ball].any()
     assert seen[surface.points[:, 2] > 0.905].all()
@@ -56,10 +56,10 @@ def test_a_wrong_back_costs_the_hidden_part_alone() -> None:
     vertices = np.array(dented.vertices)
     vertices[vertices[:, 2] < -0.3, 2] = -0.3
     prediction = as_surface(trimesh.Trimesh(vertices, dented.faces, process=False))
-    scores = compare_surfaces(truth, prediction, camera=Camera())
+    scores = compare_surfaces(truth, prediction, camera=Camera.orbit())
     assert scores["f_score_05_visible"] > 0.99
     assert scores["f_score_05_hidden"] < 0.7 < scores["f_score_05"] < 0.95
-    assert compare_surfaces(truth, None, camera=Camera())["f_score_05_visible"] == 0
+    assert compare_surfaces(truth, None, camera=Camera.orbit())["f_score_05_visible"] == 0
 
 
 def test_a_surface_of_samples_alone_is_refused() -> None:

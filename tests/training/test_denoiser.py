@@ -11,12 +11,11 @@ from tiny_stages import denoiser_config
 from transformers import AutoConfig, AutoModel
 
 from triplane3d.config import FlowConfig
+from triplane3d.data.latents import LatentDataset, LatentPhotoDataset
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.training.denoiser import DenoiserObjective, train
-from triplane3d.training.latents import Latents
-from triplane3d.training.sources import LatentPhotos
 
 
 class KnownPath(torch.nn.Module):
@@ -103,7 +102,7 @@ def test_a_killed_run_resumes_exactly(work, latents, tmp_path):
 def test_latents_of_other_shapes_are_refused(work, autoencoder, latents):
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae")
     with pytest.raises(ValueError, match=r"other shapes than the photos \(8 and 7 shapes\)"):
-        LatentPhotos(Latents(latents, vae.config), ShardDataset(work / "data", keys=("views",), limit=7))
+        LatentPhotoDataset(LatentDataset(latents, vae.config), ShardDataset(work / "data", keys=("views",), limit=7))
 
 
 def test_weights_of_another_architecture_to_begin_with_are_refused(work, latents, denoiser, tmp_path):

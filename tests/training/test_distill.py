@@ -16,11 +16,11 @@ from tiny_stages import ROOT, distill_config
 
 from triplane3d import Triplane3DPipeline, TriplaneTransformer
 from triplane3d.config import AugmentConfig
+from triplane3d.data.batches import gather
 from triplane3d.data.shards import ShardDataset
 from triplane3d.training.distill import averaged_flow_map, build_pipeline, sample_error, seen, train
 from triplane3d.training.flow_map import Stops, Velocity, guided_velocity
 from triplane3d.training.growth import grown_transformer
-from triplane3d.training.trainer import gather
 
 assemble = runpy.run_path(str(ROOT / "scripts" / "assemble_pipeline.py"))["assemble"]
 

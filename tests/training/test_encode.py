@@ -7,18 +7,18 @@ import torch
 from safetensors.torch import save_file
 from tiny_stages import latents_config
 
-from triplane3d.data.procedural import draw_shapes, sample_surface
+from triplane3d.data.latents import LatentDataset, LatentPhotoDataset
+from triplane3d.data.procedural import generate_shapes, sample_surface
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.latent_statistics import LatentStatistics
-from triplane3d.training.latents import Latents, encode
+from triplane3d.training.latents import encode
 from triplane3d.training.losses import occupancy_iou
-from triplane3d.training.sources import LatentPhotos
 
 
 def test_latents_are_normalised_per_channel_over_the_data(autoencoder, latents):
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae")
-    stored = Latents(latents, vae.config)
+    stored = LatentDataset(latents, vae.config)
     values = torch.stack([stored[index] for index in range(len(stored))])
     assert len(list(latents.glob("latents-*.safetensors"))) == 2  # eight shapes in files of five
     assert values.mean((0, 2, 3)).abs().max() < 1e-2
@@ -27,7 +27,7 @@ def test_latents_are_normalised_per_channel_over_the_data(autoencoder, latents):
 
 def test_each_row_decodes_to_the_shape_of_its_seed(work, autoencoder, latents):
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae").eval()
-    stored = Latents(latents, vae.config)
+    stored = LatentDataset(latents, vae.config)
     shapes = ShardDataset(work / "data", keys=("labels",), label_points=2048)
     assert stored.seeds == shapes.seeds == list(range(8))
 
@@ -45,8 +45,10 @@ def test_each_row_decodes_to_the_shape_of_its_seed(work, autoencoder, latents):
 def test_mirrored_latents_are_of_the_mirror_image(work, autoencoder, tmp_path):
     shutil.copytree(autoencoder / "vae", tmp_path / "vae")
     overrides = {"mirror": True, "vae": tmp_path / "vae", "output": tmp_path / "latents"}
-    stored = Latents(encode(latents_config(work, **overrides)), AutoencoderKLTriplane.load_config(tmp_path / "vae"))
-    assert stored.mirrored
+    stored = LatentDataset(
+        encode(latents_config(work, **overrides)), AutoencoderKLTriplane.load_config(tmp_path / "vae")
+    )
+    assert stored.has_mirrored
     vae = AutoencoderKLTriplane.from_pretrained(tmp_path / "vae").eval()
     shapes = ShardDataset(work / "data", keys=("labels", "view"), label_points=2048)
     labels = [shapes[index] for index in range(8)]
@@ -59,7 +61,7 @@ def test_mirrored_latents_are_of_the_mirror_image(work, autoencoder, tmp_path):
             ious.append(occupancy_iou(vae.field(vae.decode(values).planes).occupancy(points), distance).mean())
     assert ious[1] > ious[0] + 0.02
 
-    samples = LatentPhotos(stored, ShardDataset(work / "data", keys=("views",)))
+    samples = LatentPhotoDataset(stored, ShardDataset(work / "data", keys=("views",)))
     samples.generator = torch.Generator().manual_seed(0)
     drawn = [samples[0] for _ in range(16)]
     for sample in drawn:
@@ -76,10 +78,10 @@ def test_broken_files_of_latents_are_named(latents, tmp_path):
     (tmp_path / "latents-00000.safetensors").write_bytes(whole[: len(whole) // 2])
     statistics = {"latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
     with pytest.raises(ValueError, match="latents-00000.safetensors is not a whole file of latents.*encode_latents.py"):
-        Latents(tmp_path, statistics)
+        LatentDataset(tmp_path, statistics)
     save_file({"seeds": torch.arange(3)}, tmp_path / "latents-00000.safetensors")
     with pytest.raises(ValueError, match="lacks latents, which this stage reads; it holds seeds"):
-        Latents(tmp_path, statistics)
+        LatentDataset(tmp_path, statistics)
 
 
 def test_without_shards_the_statistics_are_those_of_fresh_shapes(work, autoencoder, tmp_path):
@@ -89,7 +91,7 @@ def test_without_shards_the_statistics_are_those_of_fresh_shapes(work, autoencod
     assert encode(latents_config(work, **overrides)) == tmp_path / "vae"
     mean, std = LatentStatistics.from_config(AutoencoderKLTriplane.load_config(tmp_path / "vae"))
 
-    shapes = draw_shapes(range(8), azimuths="random")
+    shapes = generate_shapes(range(8), azimuths="random")
     points, normals = sample_surface(shapes, 512, torch.Generator().manual_seed(3))
     with torch.no_grad():
         latents = vae.encode(points, normals, shapes.color(points)).latent_dist.mode()
@@ -102,4 +104,4 @@ def test_without_shards_the_statistics_are_those_of_fresh_shapes(work, autoencod
 
 def test_latents_without_statistics_are_refused(latents):
     with pytest.raises(ValueError, match="no latents_mean"):
-        Latents(latents, {"latents_mean": None})
+        LatentDataset(latents, {"latents_mean": None})

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from triplane3d.config import AutoencoderConfig, OptimConfig, RunConfig, ShapeDataConfig
-from triplane3d.training.trainer import Batches, Run, checkpoints, learning_rate, start
+from triplane3d.data.batches import NumberedBatches
+from triplane3d.training.trainer import Run, checkpoints, learning_rate, start
 
 
 class Line(nn.Module):
@@ -137,7 +138,7 @@ def test_an_epoch_visits_every_sample_once_whoever_reads_it():
         def __getitem__(self, index):
             return {"index": torch.tensor(index)}
 
-    halves = [Batches(Numbers(), 3, rank=rank, processes=2) for rank in range(2)]
+    halves = [NumberedBatches(Numbers(), 3, rank=rank, processes=2) for rank in range(2)]
     epochs = [torch.cat([half[n]["index"] for n in pair for half in halves]).tolist() for pair in ((0, 1), (2, 3))]
     assert [sorted(epoch) for epoch in epochs] == [list(range(12))] * 2
     assert epochs[0] != epochs[1]

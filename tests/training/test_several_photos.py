@@ -6,9 +6,9 @@ from tiny_stages import denoiser_config
 from torch import nn
 
 from triplane3d.config import ViewsConfig
+from triplane3d.data.latents import mirror
 from triplane3d.training.denoiser import CoarseOccupancy, choose_views, train, view_tokens
 from triplane3d.training.growth import grown_transformer
-from triplane3d.training.sources import mirror
 
 
 def stored(batch: int = 3, views: int = 4) -> tuple[torch.Tensor, torch.Tensor]:

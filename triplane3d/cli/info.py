@@ -12,8 +12,15 @@ from triplane3d.cli.errors import errors_are_sentences, fail
 from triplane3d.cli.generate import OPTIONS
 from triplane3d.cli.models import find_local, takes_views
 from triplane3d.limits import parse_yaml, read_text
-from triplane3d.pipelines.loading import embedded_names
-from triplane3d.pipelines.saved import INDEX, component_names, files_below, read_json, tensors, variants
+from triplane3d.pipelines.saved import (
+    INDEX,
+    component_names,
+    embedded_names,
+    files_below,
+    read_json,
+    tensors,
+    variants,
+)
 
 FRONT_MATTER = re.compile(r"\s*---\s*?\n(.*?)\n---\s*?\n", re.DOTALL)
 """The YAML at the head of a model card."""

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from triplane3d.cli.console import tell
 from triplane3d.cli.errors import errors_are_sentences, fail
-from triplane3d.pipelines.loading import embedded_names, embedded_pipeline, register_with_diffusers
 from triplane3d.pipelines.saved import (
     INDEX,
-    check_saved,
+    OWN_PIPELINES,
     check_variant,
     component_names,
+    embedded_pipeline,
     files_below,
+    find_saved,
     find_variant,
     read_json,
     variants,
@@ -55,27 +56,20 @@ def load(
     model: str, device: Device, dtype: Dtype, *, variant: str | None = None, revision: str | None = None
 ) -> "DiffusionPipeline":
     """The pipeline on its device. Where weights are there only in a variant, that variant is loaded unasked."""
-    folder = find_local(model)
-    if folder is None:
-        if Path(model).exists():
-            fail(f"{model} is not a saved pipeline: it has no {INDEX}")
-        if model.count("/") != 1 or model.startswith((".", "/", "~")) or model.endswith("/"):
-            fail(
-                f"there is no pipeline {model!r}: name one that came along ({', '.join(embedded_names())}), "
-                "a folder, or owner/name on the Hugging Face Hub"
-            )
-    elif revision is not None:
+    try:
+        folder = find_saved(model)
+    except ValueError as error:
+        fail(str(error))
+    if folder is not None and revision is not None:
         fail(f"--revision {revision} is for a model on the Hugging Face Hub, but {folder} is a folder: leave it out")
-    elif not any(folder.glob("*/*.safetensors")):
-        public = folder.name in ("direct3d", "triposr")
-        way_out = f"convert the public checkpoint (triplane3d convert {folder.name} --help)" if public else "train it"
-        fail(f"{folder} describes a pipeline but holds no weights: {way_out} and name the folder that comes of it")
     import torch
     from diffusers import DiffusionPipeline
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    register_with_diffusers()
+    import triplane3d
+    from triplane3d.pipelines.checks import check_pipeline_folder
+
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
@@ -86,10 +80,10 @@ def load(
         online: list[str] | None = None
         if folder is None:
             folder, online = _find_on_hub(model, revision)
-        if online is None:
-            check_saved(folder)
         index = read_json(folder / INDEX)
         _check_classes(index, model)
+        if online is None:
+            check_pipeline_folder(folder, getattr(triplane3d, index["_class_name"]))
         if absent := [name for name in ("image_encoder", "scheduler") if index.get(name) == [None, None]]:
             fail(f"{model} was saved without its {' and '.join(absent)}: save it whole, or pass them in Python")
         held = variants(online or files_below(folder), component_names(index))
@@ -112,17 +106,10 @@ def load(
 
 def _check_classes(index: dict[str, Any], model: str) -> None:
     """Refuse a pipeline that makes no meshes, and one with parts that the installed libraries do not have."""
-    import diffusers
-
-    from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
-    from triplane3d.pipelines.pipeline_triplane_reconstruction import TriplaneReconstructionPipeline
-
-    names = index.get("_class_name")
-    pipeline = getattr(diffusers, str(names[-1] if isinstance(names, list) and names else names), None)
-    if not (isinstance(pipeline, type) and issubclass(pipeline, Triplane3DPipeline | TriplaneReconstructionPipeline)):
+    name = index.get("_class_name")
+    if name not in OWN_PIPELINES:
         raise ValueError(
-            f"{model} is a pipeline of class {names}, which makes no meshes: expected a Triplane3DPipeline or a "
-            "TriplaneReconstructionPipeline"
+            f"{model} is a pipeline of class {name}, which makes no meshes: expected a {' or a '.join(OWN_PIPELINES)}"
         )
     for component in component_names(index):
         library, name = index[component]

@@ -20,13 +20,14 @@ from transformers import AutoModel, CLIPVisionModel, Dinov2Model, PreTrainedMode
 
 from triplane3d.arguments import check_whole
 from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_settings
-from triplane3d.convert.pipeline import write_card, write_index, write_model
+from triplane3d.convert.pipeline import write_card, write_model
 from triplane3d.convert.positions import resample_positions
 from triplane3d.convert.settings import MOST, check_there, complete, mapping
 from triplane3d.convert.weights import Origin, collect, field_layer, outline, rename
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import own_image_size, token_width
 from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.pipelines.assembly import write_index
 from triplane3d.storage.durable import writing_folder
 
 SECTIONS = ("vae", "dit", "semantic_encoder", "pixel_encoder", "scheduler")

@@ -1,13 +1,10 @@
 """Writing a saved pipeline component by component, so that it is never in memory as a whole."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import diffusers
 import torch
-from diffusers import ModelMixin, SchedulerMixin
+from diffusers import ModelMixin
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
@@ -51,26 +48,6 @@ def write_model(
     save_weights(folder, entries, max_shard_size=max_shard_size)
     if variant is not None:
         save_weights(folder, entries, variant=variant, dtype=VARIANTS[variant], max_shard_size=max_shard_size)
-
-
-def write_index(folder: Path, class_name: str, components: Mapping[str, Any], **settings: Any) -> None:
-    """Writes `model_index.json`: the pipeline's class, those of its components, and its settings.
-
-    A component that is None has to be passed when the pipeline is loaded.
-    """
-    index: dict[str, Any] = {"_class_name": class_name, "_diffusers_version": diffusers.__version__, **settings}
-    for name, component in components.items():
-        component_class = component if isinstance(component, type) else type(component)
-        if component is None:
-            index[name] = [None, None]
-        elif issubclass(component_class, PreTrainedModel):
-            index[name] = ["transformers", component_class.__name__]
-        else:
-            index[name] = [
-                "diffusers" if issubclass(component_class, SchedulerMixin) else "triplane3d",
-                component_class.__name__,
-            ]
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def write_card(folder: Path, card: str) -> None:

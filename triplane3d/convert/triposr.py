@@ -16,12 +16,13 @@ from transformers import ViTConfig
 
 from triplane3d.arguments import check_whole
 from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_settings
-from triplane3d.convert.pipeline import write_card, write_index, write_model
+from triplane3d.convert.pipeline import write_card, write_model
 from triplane3d.convert.positions import resample_positions
 from triplane3d.convert.settings import MOST, check_there, complete, mapping
 from triplane3d.convert.weights import Origin, collect, field_layer, outline, rename
 from triplane3d.limits import check_config, read_json
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
+from triplane3d.pipelines.assembly import write_index
 from triplane3d.pipelines.pipeline_triplane_reconstruction import PRESETS
 from triplane3d.storage.durable import writing_folder
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from triplane3d.evaluation.shape_metrics import NO_SURFACE, Surface
+from triplane3d.geometry.mesh.normalization import normalize_points, rotation_about_y
 
 YAWS = 36
 THRESHOLD = 0.1
@@ -24,14 +25,14 @@ def aligned_scores(
     if prediction is None:
         return {"aligned_chamfer": NO_SURFACE, "aligned_f_score_10": 0.0}
     # Samples are in random order: the first are as good as any.
-    goal, cloud = (normalized(surface.points)[:count] for surface in (truth, prediction))
+    goal, cloud = (normalize_points(surface.points)[:count] for surface in (truth, prediction))
     goal_tree, sparse = cKDTree(goal[:search]), cloud[:search]
     sparse_tree = cKDTree(sparse)
 
     def misfit(turn: Float[np.ndarray, "3 3"]) -> float:
         return goal_tree.query(sparse @ turn.T)[0].mean() + sparse_tree.query(goal[:search] @ turn)[0].mean()
 
-    turn = min((about_vertical(2 * np.pi * step / YAWS) for step in range(YAWS)), key=misfit)
+    turn = min((rotation_about_y(2 * np.pi * step / YAWS) for step in range(YAWS)), key=misfit)
     shift = np.zeros(3)
     for _ in range(iterations):
         moved = sparse @ turn.T + shift
@@ -44,17 +45,6 @@ def aligned_scores(
         "aligned_chamfer": float((accuracy.mean() + completeness.mean()) / 2),
         "aligned_f_score_10": float(2 * precision * recall / max(precision + recall, 1e-12)),
     }
-
-
-def normalized(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
-    """Centred by the bounding box, longest side 2."""
-    low, high = points.min(0), points.max(0)
-    return (points - (low + high) / 2) * (2 / (high - low).max())
-
-
-def about_vertical(angle: float) -> Float[np.ndarray, "3 3"]:
-    sin, cos = np.sin(angle), np.cos(angle)
-    return np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
 
 
 def rigid_fit(

@@ -7,7 +7,6 @@ any model can reach whose surface comes from a grid.
 
 from __future__ import annotations
 
-import igl
 import numpy as np
 import torch
 import trimesh
@@ -18,6 +17,7 @@ from torch import Tensor
 from triplane3d.evaluation.shape_metrics import Occupancy, Solid, Surface, mesh_occupancy
 from triplane3d.geometry.isosurface.extraction import evaluate_grid, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.mesh.inside import points_inside
 
 COARSE = 32
 """Cells of the grid that tells where a surface cannot be."""
@@ -57,12 +57,7 @@ def on_grid(solid: Solid, resolution: int, *, binary: bool = False, count: int =
     if not values.min() <= 0 < values.max():
         return Solid(lambda points: np.zeros(len(points), dtype=bool), lambda: None)
     mesh = Mesh(*surface_of_grid(values, 0.0))
-    vertices, faces = np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64)
-
-    def occupancy(points: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, " points"]:
-        return igl.fast_winding_number(vertices, faces, np.asarray(points, dtype=np.float64)) > 0.5
-
-    return Solid(occupancy, lambda: Surface.of_mesh(mesh, count))
+    return Solid(lambda points: points_inside(mesh, points), lambda: Surface.of_mesh(mesh, count))
 
 
 def _distance_grid(solid: Solid, resolution: int) -> Float[np.ndarray, "x y z"]:

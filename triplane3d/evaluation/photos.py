@@ -97,7 +97,7 @@ def silhouette_iou(mesh: Mesh, mask: Bool[np.ndarray, "size size"], elevations: 
     """Best agreement of the mesh's silhouette with a framed mask over some elevations of the camera."""
     seen = []
     for elevation in elevations:
-        color = render(mesh, Camera(elevation=elevation), 2 * SIZE, supersample=1).color
+        color = render(mesh, Camera.orbit(elevation=elevation), 2 * SIZE, supersample=1).color
         framed = frame_foreground(rearrange(color, "row column rgba -> 1 rgba row column"), len(mask))
         seen.append(intersection_over_union(mask, framed[0, 3].numpy() > 0.5))
     return max(seen)

@@ -35,6 +35,7 @@ from triplane3d.evaluation.visibility import visible
 from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.isosurface.extraction import Field, evaluate_grid, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.mesh.inside import points_inside
 
 Occupancy = Callable[[Float[np.ndarray, "points 3"]], Bool[np.ndarray, " points"]]
 """Which of the points lie inside?"""
@@ -140,13 +141,8 @@ def mesh_occupancy(mesh: Mesh) -> Occupancy:
     """Inside by the generalised winding number, after turning every connected piece of the mesh outwards."""
     welded = trimesh.Trimesh(mesh.vertices, mesh.faces, process=True)
     trimesh.repair.fix_normals(welded, multibody=True)
-    vertices = np.asarray(welded.vertices, dtype=np.float64)
-    faces = np.asarray(welded.faces, dtype=np.int64)
-
-    def occupancy(points: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, " points"]:
-        return igl.fast_winding_number(vertices, faces, np.asarray(points, dtype=np.float64)) > 0.5
-
-    return occupancy
+    outward = Mesh(np.asarray(welded.vertices), np.asarray(welded.faces))
+    return lambda points: points_inside(outward, points)
 
 
 def uniform_points(count: int = 40_000, *, seed: int = 0) -> Float[np.ndarray, "{count} 3"]:

@@ -1,6 +1,6 @@
 """Shapes to be judged on: the true solid, the surface points an autoencoder reads and the picture a pipeline reads.
 
-Held-out shapes have seeds from `HELD_OUT_SEED` on, which training never draws.
+Held-out shapes have seeds from `FIRST_EVALUATION_SEED` on, which training never draws.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from torch import Tensor
 
 from triplane3d.data.procedural import (
     FAMILIES,
-    HELD_OUT_SEED,
+    FIRST_EVALUATION_SEED,
     HOLDOUT_FAMILIES,
+    OrbitCameras,
     ShapeBatch,
-    Views,
-    draw_shapes,
+    generate_shapes,
     render_views,
     sample_surface,
 )
 from triplane3d.evaluation.shape_metrics import Solid, Surface
 from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.mesh.normalization import normalize_mesh
 from triplane3d.geometry.render import render
 
 MESH_SUFFIXES = (".glb", ".obj", ".off", ".ply", ".stl")
@@ -103,17 +104,17 @@ def procedural_shapes(
     """
     cases = []
     for start in range(0, len(seeds), BATCH):
-        batch = draw_shapes(seeds[start : start + BATCH], families=families, azimuths="random")
+        batch = generate_shapes(seeds[start : start + BATCH], families=families, azimuths="random")
         generator = torch.Generator().manual_seed(int(seeds[start]) % 2**31)
         points, normals = sample_surface(batch, surface_points, generator)
         colors = batch.color(points)
         images: Tensor | list[None] = [None] * len(batch)
         cameras: list[Camera | None] = [None] * len(batch)
         if image_size is not None:
-            views = Views.draw(len(batch), generator)
+            views = OrbitCameras.sample(len(batch), generator)
             images, _ = render_views(batch, views, points, image_size, generator=generator)
             cameras = [
-                Camera(elevation=elevation, field_of_view=angle)
+                Camera.orbit(elevation=elevation, field_of_view=angle)
                 for elevation, angle in zip(views.elevation.tolist(), views.field_of_view.tolist())
             ]
         cases += [
@@ -139,7 +140,7 @@ def held_out_shapes(
     count: int, families: Sequence[str], *, seed: int = 0, resolution: int = 128
 ) -> list[EvaluationShape]:
     """`count` shapes with seeds that training never draws."""
-    first = HELD_OUT_SEED + 1_000_000 * seed
+    first = FIRST_EVALUATION_SEED + 1_000_000 * seed
     return procedural_shapes(range(first, first + count), families, resolution=resolution)
 
 
@@ -165,7 +166,7 @@ def mesh_shapes(
         color_space = "linear" if path.suffix.lower() == ".glb" else "srgb"
         loaded = Mesh.from_trimesh(trimesh.load_scene(path), color_space=color_space)  # axes as the file has them
         for azimuth in azimuths:
-            mesh = in_frame(loaded, azimuth)
+            mesh = normalize_mesh(loaded, -azimuth)  # that side comes to +z
             solid = Solid.from_mesh(mesh)
             if solid.surface is None:
                 raise ValueError(f"{path.name} encloses nothing")
@@ -173,7 +174,7 @@ def mesh_shapes(
             points, normals = (
                 torch.from_numpy(array[pick]).float() for array in (solid.surface.points, solid.surface.normals)
             )
-            image, camera = None, Camera(elevation=20, field_of_view=40)
+            image, camera = None, Camera.orbit(elevation=20, field_of_view=40)
             if image_size is not None:
                 image = rearrange(render(mesh, camera, image_size).color, "row column rgba -> rgba row column")
             cases.append(
@@ -193,15 +194,6 @@ def mesh_shapes(
     if not cases:
         raise FileNotFoundError(f"no meshes ({', '.join(MESH_SUFFIXES)}) in {folder}")
     return cases
-
-
-def in_frame(mesh: Mesh, azimuth: float = 0.0) -> Mesh:
-    """The mesh in the library's frame for a camera at `azimuth` (degrees): that side is turned to +z."""
-    angle = np.deg2rad(-azimuth)
-    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
-    vertices = mesh.vertices @ turn.T
-    low, high = vertices.min(0), vertices.max(0)
-    return Mesh((vertices - (low + high) / 2) * (2 / (high - low).max()), mesh.faces, mesh.vertex_colors)
 
 
 def batches(cases: Sequence[T], size: int) -> Iterable[Sequence[T]]:

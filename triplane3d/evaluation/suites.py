@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from triplane3d.data.procedural import draw_shapes
+from triplane3d.data.procedural import generate_shapes
 from triplane3d.evaluation.alignment import aligned_scores
 from triplane3d.evaluation.baselines import (
     bounding_ellipsoid,
@@ -237,7 +237,7 @@ class Bank:
         answers = {}
         for name, stored in self.features.items():
             nearest = nearest_neighbor(torch.cat([query[name] for query in queries]), stored)
-            shapes = draw_shapes(nearest.tolist(), azimuths="random")
+            shapes = generate_shapes(nearest.tolist(), azimuths="random")
             answers[f"retrieval by {name}"] = [shape_solid(shape, resolution) for shape in shapes]
         return answers
 

@@ -8,7 +8,13 @@ import torch
 from einops import rearrange
 from PIL import Image
 
-from triplane3d.data.procedural import HELD_OUT_SEED, Views, draw_shapes, render_views, sample_surface
+from triplane3d.data.procedural import (
+    FIRST_EVALUATION_SEED,
+    OrbitCameras,
+    generate_shapes,
+    render_views,
+    sample_surface,
+)
 from triplane3d.evaluation.generation import Pose, Progress, solids
 from triplane3d.evaluation.shape_metrics import intersection_over_union, uniform_points
 from triplane3d.evaluation.shapes import BATCH, EvaluationShape, as_picture
@@ -91,16 +97,16 @@ def photos_around_shapes(
 ) -> list[list[Image.Image]]:
     """Photos of the shapes of `held_out_shapes(len(cases), families, seed=seed)`: the case's own, then those at the
     next of `AZIMUTHS`, each from an elevation and with a lens and light of its own."""
-    first = HELD_OUT_SEED + 1_000_000 * seed
+    first = FIRST_EVALUATION_SEED + 1_000_000 * seed
     photos = [[case.picture] for case in cases]
     for start in range(0, len(cases), BATCH):
         seeds = range(first + start, first + min(start + BATCH, len(cases)))
-        batch = draw_shapes(seeds, families=families, azimuths="random")
+        batch = generate_shapes(seeds, families=families, azimuths="random")
         generator = torch.Generator().manual_seed(seeds[0] % 2**31 + 1)
         surface, _ = sample_surface(batch, 4096, generator)
         for azimuth in AZIMUTHS[1:count]:
-            drawn = Views.draw(len(batch), generator)
-            views = Views(
+            drawn = OrbitCameras.sample(len(batch), generator)
+            views = OrbitCameras(
                 elevation=drawn.elevation,
                 field_of_view=drawn.field_of_view,
                 azimuth=torch.full_like(drawn.elevation, azimuth),
@@ -122,7 +128,10 @@ def photos_around_meshes(
     for case in cases:
         if case.mesh is None or case.camera is None:
             raise ValueError(f"{case.name} has no mesh to take photos of: use `mesh_shapes`")
-        around = [Camera(azimuth, case.camera.elevation, case.camera.field_of_view) for azimuth in AZIMUTHS[1:count]]
+        around = [
+            Camera.orbit(azimuth, case.camera.elevation, field_of_view=case.camera.field_of_view)
+            for azimuth in AZIMUTHS[1:count]
+        ]
         photos.append(
             [
                 case.picture,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from einops import einsum
 from jaxtyping import Bool, Float, Int
 
-from triplane3d.geometry.cameras import Camera, camera_axes
+from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.render import rasterize
 
 SIZE = 512
@@ -27,23 +26,23 @@ def visible(
 
     Points outside the picture count as hidden.
     """
-    azimuth, elevation, field_of_view, distance = camera.tensors(dtype=torch.float64)
-    axes = camera_axes(azimuth, elevation)[0].numpy()
-    focal = float(1 / torch.tan(torch.deg2rad(field_of_view[0]) / 2))
-    eye = float(distance[0]) * axes[2]
-
-    def in_camera(world: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-        return einsum(world - eye, axes, "point world, own world -> point own")
-
-    _, nearest = rasterize(torch.from_numpy(in_camera(vertices)).float(), torch.from_numpy(faces).long(), focal, size)
-    seen = in_camera(points)
-    depth = -seen[:, 2]
-    column = np.floor((seen[:, 0] / depth * focal + 1) * (size / 2)).astype(int)
-    row = np.floor((1 - seen[:, 1] / depth * focal) * (size / 2)).astype(int)
-    inside = (0 <= row) & (row < size) & (0 <= column) & (column < size)
+    camera = camera.resized(size)
+    batch = camera.batch(dtype=torch.float64)
+    seen = batch.to_camera(torch.from_numpy(np.asarray(vertices, dtype=np.float64))[None])[0].float()
+    center, focal = batch.center[0], batch.focal[0]
+    _, nearest = rasterize(
+        seen, torch.from_numpy(faces).long(), center.float(), focal.float(), camera.width, camera.height
+    )
+    pixels, depths = batch.project(
+        torch.from_numpy(np.asarray(points, dtype=np.float64))[None], camera.width, camera.height
+    )
+    column, row = np.floor(pixels[0].numpy()).astype(int).T
+    depth = depths[0].numpy()
+    inside = (0 <= row) & (row < camera.height) & (0 <= column) & (column < camera.width)
     # Within one pixel a slanted surface falls away by the pixel's width times the tangent of the slant.
+    eye = batch.position[0].numpy()
     towards = (eye - points) / np.linalg.norm(eye - points, axis=1, keepdims=True)
     cosine = np.abs((towards * normals).sum(1)).clip(0.05, 1)
-    allowance = TOLERANCE + depth / focal * (2 / size) * np.sqrt(1 - cosine**2) / cosine
-    first = nearest.numpy()[row.clip(0, size - 1), column.clip(0, size - 1)]
+    allowance = TOLERANCE + depth / float(focal[0]) * (2 / camera.width) * np.sqrt(1 - cosine**2) / cosine
+    first = nearest.numpy()[row.clip(0, camera.height - 1), column.clip(0, camera.width - 1)]
     return inside & (depth <= first + allowance)

@@ -150,7 +150,7 @@ def projection_weights(
     right = torch.stack([azimuth.cos(), torch.zeros_like(azimuth), -azimuth.sin()], dim=-1)
     up = torch.stack(
         [-azimuth.sin() * elevation.sin(), elevation.cos(), -azimuth.cos() * elevation.sin()], dim=-1
-    )  # the axes of `camera_axes` in the geometry package, which models do not import
+    )  # the axes of `orbit_axes` in the geometry package, which models do not import
 
     rows, columns = ((torch.arange(count, device=cameras.device) + 0.5) * (2 / count) - 1 for count in (height, width))
     points = rows.new_empty(3, height, width, height, 3)

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from triplane3d.config import AutoencoderConfig, AutoencoderLossConfig, ShapeDataConfig
+from triplane3d.data.batches import gather
 from triplane3d.data.shards import ShardDataset
+from triplane3d.data.streamed_shapes import stream_surfaces
 from triplane3d.data.streams import ShapeStream
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.triplane import TriplaneField
@@ -25,8 +27,8 @@ from triplane3d.training.growth import grown_autoencoder
 from triplane3d.training.inputs import check_model, check_pipeline
 from triplane3d.training.losses import normal_loss, occupancy_iou, occupancy_loss, tetrahedra
 from triplane3d.training.pictures import contact_sheet
-from triplane3d.training.sources import check_source, streamed_surfaces
-from triplane3d.training.trainer import Run, gather, start
+from triplane3d.training.sources import check_source
+from triplane3d.training.trainer import Run, start
 
 SLOPE = 2 / 128
 """How far about a point its slope is asked for, in world units: a voxel of a 128³ grid."""
@@ -106,7 +108,7 @@ def train(config: AutoencoderConfig) -> Path:
     data = config.data
     shapes: ShapeStream | ShardDataset
     if data.stream:
-        shapes = streamed_surfaces(data, accelerator.device)
+        shapes = stream_surfaces(data, accelerator.device)
     else:
         assert data.folder is not None, "checked above"
         shapes = ShardDataset(

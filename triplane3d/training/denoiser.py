@@ -21,6 +21,7 @@ from torch.nn import functional
 from transformers import AutoConfig, PreTrainedModel
 
 from triplane3d.config import DenoiserConfig, FlowConfig, LatentDataConfig, ViewsConfig
+from triplane3d.data.batches import gather
 from triplane3d.data.shards import ShardDataset
 from triplane3d.images.augmentation import augment_views, premultiply
 from triplane3d.images.image_processor import (
@@ -33,16 +34,16 @@ from triplane3d.models.image_encoder import check_tokens, freeze_unused, image_t
 from triplane3d.models.pixels import resize_square
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.weights import check_finite
+from triplane3d.pipelines.assembly import component_class
 from triplane3d.pipelines.encoder_weights import load_encoder
-from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.training.growth import grown_transformer
 from triplane3d.training.inputs import check_model, check_pipeline
 from triplane3d.training.losses import drop_condition, occupancy_iou
 from triplane3d.training.noise import noise_path
 from triplane3d.training.pictures import contact_sheet
-from triplane3d.training.sources import check_source, held_out_photos, latents_and_photos
-from triplane3d.training.trainer import Run, gather, start
+from triplane3d.training.sources import check_source, latents_and_photos, validation_photos
+from triplane3d.training.trainer import Run, start
 
 PIPELINE_SETTINGS = (
     "foreground_ratio",
@@ -245,9 +246,9 @@ def train(config: DenoiserConfig) -> Path:
     run = Run(accelerator, config, objective, components)
 
     labels = COARSE_LABELS if config.flow.coarse_occupancy else 0
-    photos = latents_and_photos(data, vae, accelerator, labels=labels)
+    photos = latents_and_photos(data, vae, accelerator, label_points=labels)
     measure = None
-    if (held_out := held_out_photos(data)) is not None:
+    if (held_out := validation_photos(data)) is not None:
         measure = accelerator.autocast()(partial(validate, pipeline, held_out, data))
 
     for batch in run.batches(photos):

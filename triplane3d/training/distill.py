@@ -25,8 +25,8 @@ from triplane3d.images.augmentation import augment_views
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens
 from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.pipelines.assembly import component_class
 from triplane3d.pipelines.encoder_weights import load_encoder
-from triplane3d.pipelines.loading import component_class
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.storage.durable import writing_folder
 from triplane3d.training.denoiser import PIPELINE_SETTINGS, check_views, choose_views, normalize, validate
@@ -34,7 +34,7 @@ from triplane3d.training.flow_map import Conditions, Lecturer, Lessons, Velocity
 from triplane3d.training.growth import grown_transformer
 from triplane3d.training.inputs import check_model, check_pipeline
 from triplane3d.training.precision import check_precision
-from triplane3d.training.sources import check_source, held_out_photos, latents_and_photos
+from triplane3d.training.sources import check_source, latents_and_photos, validation_photos
 from triplane3d.training.trainer import Run, start
 
 
@@ -106,7 +106,7 @@ def train(config: DistillConfig) -> Path:
     )
 
     measure = None
-    if config.validate_at and (held_out := held_out_photos(config.data)) is not None:
+    if config.validate_at and (held_out := validation_photos(config.data)) is not None:
         measure = accelerator.autocast()(partial(validate_few, pipeline, held_out, config))
 
     encoders = {"image_encoder": pipeline.image_encoder, "pixel_encoder": pipeline.pixel_encoder}

@@ -10,29 +10,25 @@ that it leaves, measured on fresh shapes: a denoiser that streams encodes its ow
 
 import time
 from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from diffusers.configuration_utils import FrozenDict
 from einops import rearrange
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 
 from triplane3d.config import LatentsConfig
-from triplane3d.data.procedural import draw_shapes, sample_surface
+from triplane3d.data.batches import gather
+from triplane3d.data.procedural import generate_shapes, sample_surface
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
-from triplane3d.models.latent_statistics import LatentStatistics
 from triplane3d.signals import Stopped
 from triplane3d.storage.durable import remove_temporaries, write_file, writing_file
 from triplane3d.storage.locks import lock_folder
-from triplane3d.storage.tensor_files import open_tensors
 from triplane3d.training.inputs import check_files, check_model
 from triplane3d.training.processes import describe_processes, make_accelerator
-from triplane3d.training.trainer import gather
 
 # Per channel: how many numbers, their sum, the sum of their squares.
 Moments = Float[Tensor, "3 channels"]
@@ -113,7 +109,7 @@ def fresh_moments(accelerator: Accelerator, vae: AutoencoderKLTriplane, config: 
     firsts = range(0, config.fresh_shapes, config.batch_size)
     for first in firsts[accelerator.process_index :: accelerator.num_processes]:
         seeds = range(first, min(first + config.batch_size, config.fresh_shapes))
-        shapes = draw_shapes(seeds, azimuths="random", device=accelerator.device)
+        shapes = generate_shapes(seeds, azimuths="random", device=accelerator.device)
         generator = torch.Generator(accelerator.device).manual_seed(first)
         points, normals = sample_surface(shapes, config.surface_points, generator)
         for mirror in (False, True) if config.mirror else (False,):
@@ -172,39 +168,3 @@ def encode_surface(
 
 def rounded(values: Tensor) -> list[float]:
     return [float(f"{value:.5g}") for value in values.tolist()]
-
-
-class Latents:
-    """The files that `encode` wrote, memory-mapped; one shape's latents at a time, unit variance per channel."""
-
-    def __init__(self, folder: str | Path, vae_config: FrozenDict | dict) -> None:
-        paths = sorted(Path(folder).glob("latents-*.safetensors"))
-        if not paths:
-            raise FileNotFoundError(f"no latents-*.safetensors in {folder}; write them with scripts/encode_latents.py")
-        names = {"noun": "file of latents", "script": "scripts/encode_latents.py"}
-        self._files = [open_tensors(path, ("seeds", "latents"), **names) for path in paths]
-        self._ends = list(accumulate(len(file.get_tensor("seeds")) for file in self._files))
-        self.statistics = LatentStatistics.from_config(vae_config)
-
-    @property
-    def seeds(self) -> list[int]:
-        """The seed of each shape, in order."""
-        return [int(seed) for file in self._files for seed in file.get_tensor("seeds")]
-
-    @property
-    def mirrored(self) -> bool:
-        """Whether every shape's mirror image was encoded too."""
-        return all("mirrored" in file.keys() for file in self._files)
-
-    def __len__(self) -> int:
-        return self._ends[-1]
-
-    def __getitem__(self, index: int) -> Float[Tensor, "channels height width"]:
-        return self.read(index)
-
-    def read(self, index: int, mirrored: bool = False) -> Float[Tensor, "channels height width"]:
-        """The latents of shape `index`, or of its mirror image in x."""
-        file = next(number for number, end in enumerate(self._ends) if index < end)
-        row = index - (self._ends[file - 1] if file else 0)
-        stored = self._files[file].get_slice("mirrored" if mirrored else "latents")[row : row + 1][0]
-        return self.statistics.normalize(stored.float())

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +21,12 @@ from accelerate.utils import DistributedType, LoggerType, ProjectConfiguration
 from diffusers.training_utils import EMAModel
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers.utils.logging import disable_progress_bar
 
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, DistillConfig, OptimConfig, save_config
-from triplane3d.data.seeds import stream
+from triplane3d.data.batches import NumberedBatches, SampleSource
+from triplane3d.data.seeds import derive_seed
 from triplane3d.data.streams import ShapeStream
 from triplane3d.signals import Stopped, StopRequest, ignore_signals
 from triplane3d.storage.durable import (
@@ -56,49 +57,6 @@ from triplane3d.training.state import load_state, read_state, save_state
 from triplane3d.training.throughput import count_flops, matmul_ceiling, shapes
 
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
-
-
-@runtime_checkable
-class Samples(Protocol):
-    """A set of samples, each drawn (which points, which photo) with `generator`."""
-
-    generator: torch.Generator | None
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]: ...
-
-
-def gather(source: Samples, indices: Sequence[int], generator: torch.Generator) -> dict[str, Tensor]:
-    """The samples of `indices`, stacked."""
-    source.generator = generator
-    samples = [source[index] for index in indices]
-    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
-
-
-class Batches(Dataset):
-    """Batch n of a run: `source` shuffled anew each epoch, each process its own share."""
-
-    def __init__(self, source: Samples, batch_size: int, *, seed: int = 0, rank: int = 0, processes: int = 1):
-        if len(source) == 0:
-            raise ValueError("there is nothing to train on: the data set is empty")
-        self.source, self.batch_size = source, batch_size
-        self.seed, self.rank, self.processes = seed, rank, processes
-        self._orders: dict[int, list[int]] = {}
-
-    def __getitem__(self, number: int) -> dict[str, Tensor]:
-        first = (number * self.processes + self.rank) * self.batch_size
-        indices = [self._order(place // len(self.source))[place % len(self.source)]
-                   for place in range(first, first + self.batch_size)]  # fmt: skip
-        generator = torch.Generator().manual_seed(stream(self.seed, number, self.rank))
-        return gather(self.source, indices, generator)
-
-    def _order(self, epoch: int) -> list[int]:
-        if epoch not in self._orders:
-            generator = torch.Generator().manual_seed(stream(self.seed, epoch, -1))
-            self._orders = {old: order for old, order in self._orders.items() if old == epoch - 1}
-            self._orders[epoch] = torch.randperm(len(self.source), generator=generator).tolist()
-        return self._orders[epoch]
 
 
 def learning_rate(step: int, steps: int, optim: OptimConfig) -> float:
@@ -204,7 +162,7 @@ class Run:
         self._bare_optimizer = optimizer
         self._resume()
 
-    def batches(self, source: Samples | ShapeStream) -> Iterator[dict[str, Tensor]]:
+    def batches(self, source: SampleSource | ShapeStream) -> Iterator[dict[str, Tensor]]:
         """The batches still to come, each with its own random stream set and its place in the accumulation known."""
         accelerator, accumulation = self.accelerator, self.config.accumulation
         rank, processes = accelerator.process_index, accelerator.num_processes
@@ -215,7 +173,7 @@ class Run:
         else:
             loader = iter(
                 DataLoader(
-                    Batches(source, **share),
+                    NumberedBatches(source, **share),
                     batch_size=None,
                     sampler=numbers,
                     num_workers=self.config.workers,
@@ -232,8 +190,8 @@ class Run:
                 read = next(loader)
                 batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in read.items()}
                 self._waiting += time.perf_counter() - self._clock
-                torch.manual_seed(stream(self.config.seed, number, rank, 1))
-                self.common.manual_seed(stream(self.config.seed, number, 0, 2))
+                torch.manual_seed(derive_seed(self.config.seed, number, rank, 1))
+                self.common.manual_seed(derive_seed(self.config.seed, number, 0, 2))
                 with accelerator.accumulate(self.objective):
                     yield batch
         finally:

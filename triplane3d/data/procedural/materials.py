@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from triplane3d.data.procedural.parts import Paint
+from triplane3d.data.procedural.parts import Material
 
 WOODS = (
     (0.87, 0.72, 0.53),
@@ -45,7 +45,7 @@ CERAMICS = (
 )
 
 
-DARK = Paint((0.02, 0.02, 0.022), gloss=0.6)
+DARK = Material((0.02, 0.02, 0.022), gloss=0.6)
 
 
 def linear(srgb: np.ndarray) -> np.ndarray:
@@ -53,128 +53,130 @@ def linear(srgb: np.ndarray) -> np.ndarray:
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
-def wood(rng: np.random.Generator) -> Paint:
+def wood(rng: np.random.Generator) -> Material:
     """Timber: pale birch to dark walnut, at times with a grain or painted."""
     if rng.random() < 0.15:
         return replace(plastic(rng), gloss=0.2)
     color = _near(rng, WOODS[rng.integers(len(WOODS))], 0.06)
     grain = np.clip(color * rng.uniform(0.7, 0.9), 0, 1)
     pattern = rng.choice(("stripes", "gradient")) if rng.random() < 0.35 else "plain"
-    return _paint(rng, color, grain, pattern, rng.uniform(0.08, 0.25), rng.uniform(0.1, 0.45))
+    return _material(rng, color, grain, pattern, rng.uniform(0.08, 0.25), rng.uniform(0.1, 0.45))
 
 
-def metal(rng: np.random.Generator) -> Paint:
+def metal(rng: np.random.Generator) -> Material:
     """Steel, brass, copper, black iron or enamelled metal; shiny."""
     color = _near(rng, METALS[rng.integers(len(METALS))], 0.05) if rng.random() < 0.75 else _vivid(rng, 0.9)
     return _maybe_patterned(rng, color, ("gradient", "stripes"), 0.25, (0.4, 0.9))
 
 
-def plastic(rng: np.random.Generator) -> Paint:
+def plastic(rng: np.random.Generator) -> Material:
     """Moulded or lacquered: white, black, greys and saturated colours."""
     color = _vivid(rng, 1.0) if rng.random() < 0.7 else np.full(3, rng.choice((0.95, 0.85, 0.5, 0.25, 0.1)))
     return _maybe_patterned(rng, color, ("stripes", "spots", "gradient", "checker"), 0.35, (0.2, 0.7))
 
 
-def fabric(rng: np.random.Generator) -> Paint:
+def fabric(rng: np.random.Generator) -> Material:
     """Cloth, leather or felt: muted colours, often striped, checked or dotted; matt."""
     color = _hsv(rng.random(), rng.uniform(0.05, 0.6), rng.uniform(0.2, 0.95))
     return _maybe_patterned(rng, color, ("stripes", "checker", "spots"), 0.45, (0.0, 0.2))
 
 
-def ceramic(rng: np.random.Generator) -> Paint:
+def ceramic(rng: np.random.Generator) -> Material:
     """Glazed pottery, porcelain and terracotta."""
     color = _near(rng, CERAMICS[rng.integers(len(CERAMICS))], 0.06) if rng.random() < 0.7 else _vivid(rng, 0.8)
     return _maybe_patterned(rng, color, ("stripes", "spots", "gradient", "checker"), 0.4, (0.3, 0.9))
 
 
-def foliage(rng: np.random.Generator) -> Paint:
+def foliage(rng: np.random.Generator) -> Material:
     """Living green, from olive to blue-green, now and then autumnal."""
     hue = rng.uniform(0.20, 0.42) if rng.random() < 0.9 else rng.uniform(0.0, 0.14)
     color = _hsv(hue, rng.uniform(0.35, 0.85), rng.uniform(0.25, 0.7))
     return _maybe_patterned(rng, color, ("gradient", "spots", "stripes"), 0.35, (0.05, 0.35))
 
 
-def any_paint(rng: np.random.Generator) -> Paint:
+def any_material(rng: np.random.Generator) -> Material:
     """One of the materials above, whichever."""
     return (wood, metal, plastic, fabric, ceramic, foliage)[rng.integers(6)](rng)
 
 
-def tinted(rng: np.random.Generator, srgb: tuple[float, float, float]) -> Paint:
+def tinted(rng: np.random.Generator, srgb: tuple[float, float, float]) -> Material:
     """A named colour, a little varied, at times shading off: for what has one natural colour."""
     return _maybe_patterned(rng, _near(rng, srgb, 0.12), ("gradient",), 0.2, (0.1, 0.5))
 
 
-def dark(rng: np.random.Generator) -> Paint:
+def dark(rng: np.random.Generator) -> Material:
     """Eyes and noses."""
-    return Paint((rng.uniform(0.005, 0.04),) * 3, gloss=0.7)
+    return Material((rng.uniform(0.005, 0.04),) * 3, gloss=0.7)
 
 
-def hide(rng: np.random.Generator) -> Paint:
+def hide(rng: np.random.Generator) -> Material:
     """Fur or skin: browns, greys, white, black, or any toy's colour."""
     if rng.random() < 0.3:
-        return any_paint(rng)
+        return any_material(rng)
     tone = rng.uniform(0.03, 0.8)
     warm = rng.uniform(0, 0.7)
     color = (tone, tone * (1 - 0.5 * warm), tone * (1 - 0.85 * warm))
     if rng.random() < 0.25:
         second = tuple(np.clip(np.array(color) * rng.choice([0.3, 2.5]), 0.01, 0.9))
-        return Paint(
+        return Material(
             color, second, str(rng.choice(["spots", "stripes"])), int(rng.integers(3)), rng.uniform(0.2, 0.5), 0.1
         )
-    return Paint(color, gloss=rng.uniform(0, 0.3))
+    return Material(color, gloss=rng.uniform(0, 0.3))
 
 
-def rubber(rng: np.random.Generator) -> Paint:
+def rubber(rng: np.random.Generator) -> Material:
     """Tyre black."""
-    return Paint((rng.uniform(0.01, 0.07),) * 3, gloss=0.1)
+    return Material((rng.uniform(0.01, 0.07),) * 3, gloss=0.1)
 
 
-def window_glass(rng: np.random.Generator) -> Paint:
+def window_glass(rng: np.random.Generator) -> Material:
     """Opaque window: dark or sky-blue, shiny."""
     low, high = ((0.01, 0.02, 0.03), (0.1, 0.12, 0.15)) if rng.random() < 0.6 else ((0.2, 0.35, 0.5), (0.5, 0.7, 0.85))
-    return Paint(tuple(rng.uniform(low, high)), gloss=0.8)
+    return Material(tuple(rng.uniform(low, high)), gloss=0.8)
 
 
-def lamp_light(rng: np.random.Generator) -> Paint:
+def lamp_light(rng: np.random.Generator) -> Material:
     """Headlamp white or warm yellow."""
-    return Paint((rng.uniform(0.75, 0.95), rng.uniform(0.7, 0.9), rng.uniform(0.3, 0.85)), gloss=0.7)
+    return Material((rng.uniform(0.75, 0.95), rng.uniform(0.7, 0.9), rng.uniform(0.3, 0.85)), gloss=0.7)
 
 
-def pane(rng: np.random.Generator) -> Paint:
+def pane(rng: np.random.Generator) -> Material:
     """Window: dark, sky-blue or lit."""
     low, high = (
         ((0.01, 0.02, 0.03), (0.08, 0.1, 0.13)),
         ((0.2, 0.35, 0.5), (0.5, 0.7, 0.85)),
         ((0.7, 0.5, 0.15), (0.95, 0.8, 0.4)),
     )[rng.integers(3)]
-    return Paint(tuple(rng.uniform(low, high)), gloss=0.7)
+    return Material(tuple(rng.uniform(low, high)), gloss=0.7)
 
 
-def wall_paint(rng: np.random.Generator) -> Paint:
+def wall_material(rng: np.random.Generator) -> Material:
     """Plaster, brick, timber or lacquer."""
     return (ceramic, ceramic, wood, plastic)[rng.integers(4)](rng)
 
 
-def contrasting(rng: np.random.Generator, paint: Paint) -> Paint:
+def contrasting(rng: np.random.Generator, material: Material) -> Material:
     """A plain paint that stands out from `paint`: of the candidates drawn, the one furthest from it in sRGB."""
-    candidates = [replace(any_paint(rng), pattern="plain", second=None) for _ in range(4)]
-    gaps = [np.abs(np.sqrt(np.asarray(other.color)) - np.sqrt(np.asarray(paint.color))).sum() for other in candidates]
+    candidates = [replace(any_material(rng), pattern="plain", second=None) for _ in range(4)]
+    gaps = [
+        np.abs(np.sqrt(np.asarray(other.color)) - np.sqrt(np.asarray(material.color))).sum() for other in candidates
+    ]
     return candidates[int(np.argmax(gaps))]
 
 
 def _maybe_patterned(
     rng: np.random.Generator, srgb: np.ndarray, patterns: tuple[str, ...], share: float, gloss: tuple[float, float]
-) -> Paint:
+) -> Material:
     pattern = str(rng.choice(patterns)) if rng.random() < share else "plain"
     other = _vivid(rng, 1.0) if rng.random() < 0.5 else np.clip(srgb * rng.choice((0.45, 0.6, 1.6)) + 0.05, 0, 1)
-    return _paint(rng, srgb, other, pattern, rng.uniform(0.15, 0.5), rng.uniform(*gloss))
+    return _material(rng, srgb, other, pattern, rng.uniform(0.15, 0.5), rng.uniform(*gloss))
 
 
-def _paint(
+def _material(
     rng: np.random.Generator, color: np.ndarray, second: np.ndarray, pattern: str, scale: float, gloss: float
-) -> Paint:
+) -> Material:
     second_linear = None if pattern == "plain" else tuple(linear(second).tolist())
-    return Paint(
+    return Material(
         tuple(linear(color).tolist()), second_linear, pattern, int(rng.integers(3)), float(scale), float(gloss)
     )
 

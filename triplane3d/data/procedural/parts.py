@@ -24,7 +24,7 @@ Vector = Sequence[float | np.number] | np.ndarray
 
 
 @dataclass(frozen=True)
-class Paint:
+class Material:
     """How a part looks. Colours are linear albedo in 0..1; `scale` is the pattern's period in object units."""
 
     color: Vector = (0.7, 0.7, 0.7)
@@ -55,7 +55,7 @@ class Part:
     mirror: str = ""
     op: str = "union"
     blend: float = 0.0
-    paint: Paint = Paint()
+    material: Material = Material()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -84,7 +84,7 @@ def _part(
     mirror: str = "",
     op: str = "union",
     blend: float = 0.0,
-    paint: Paint | None = None,
+    material: Material | None = None,
 ) -> Part:
     return Part(
         kind,
@@ -94,7 +94,7 @@ def _part(
         mirror=mirror,
         op=op,
         blend=float(blend),
-        paint=paint or Paint(),
+        material=material or Material(),
     )
 
 

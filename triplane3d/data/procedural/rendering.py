@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from triplane3d.data.procedural.shape_batch import ShapeBatch
-from triplane3d.geometry.cameras import camera_axes, fit_distance
+from triplane3d.geometry.cameras import CameraBatch, fit_distance
 
 ELEVATION = (-10.0, 40.0)
 FIELD_OF_VIEW = (20.0, 60.0)
@@ -22,7 +22,7 @@ REACH = 1.75
 
 
 @dataclass(frozen=True)
-class Views:
+class OrbitCameras:
     """One camera per shape; angles in degrees. Where `azimuth` is None all stand at 0, where the frame's camera is."""
 
     elevation: Float[Tensor, " batch"]
@@ -30,12 +30,20 @@ class Views:
     azimuth: Float[Tensor, " batch"] | None = None
 
     @classmethod
-    def draw(
-        cls, count: int, generator: Generator | None = None, device: str | torch.device = "cpu", *, around: bool = False
-    ) -> Views:
-        """Elevations and fields of view uniform over `ELEVATION` and `FIELD_OF_VIEW`; with `around` azimuths too."""
+    def sample(
+        cls,
+        count: int,
+        generator: Generator | None = None,
+        device: str | torch.device = "cpu",
+        *,
+        any_azimuth: bool = False,
+    ) -> OrbitCameras:
+        """`count` random cameras, with elevations and fields of view uniform over `ELEVATION` and `FIELD_OF_VIEW`.
+
+        Azimuths are 0, or with `any_azimuth` uniform over the circle.
+        """
         u = torch.rand((2, count), generator=generator, device=device)
-        azimuth = 360 * torch.rand(count, generator=generator, device=device) - 180 if around else None
+        azimuth = 360 * torch.rand(count, generator=generator, device=device) - 180 if any_azimuth else None
         return cls(
             ELEVATION[0] + (ELEVATION[1] - ELEVATION[0]) * u[0],
             FIELD_OF_VIEW[0] + (FIELD_OF_VIEW[1] - FIELD_OF_VIEW[0]) * u[1],
@@ -43,9 +51,11 @@ class Views:
         )
 
     @property
-    def axes(self) -> Float[Tensor, "batch 3 3"]:
-        """Rows are each camera's right, up and back."""
-        return camera_axes(torch.zeros_like(self.elevation) if self.azimuth is None else self.azimuth, self.elevation)
+    def cameras(self) -> CameraBatch:
+        """The cameras as tensors, with square pictures of the whole field of view."""
+        azimuth = torch.zeros_like(self.elevation) if self.azimuth is None else self.azimuth
+        half = torch.tan(torch.deg2rad(self.field_of_view) / 2)
+        return CameraBatch.orbit(azimuth, self.elevation, self.distance, half[:, None].expand(-1, 2))
 
     @property
     def distance(self) -> Float[Tensor, " batch"]:
@@ -55,7 +65,7 @@ class Views:
 
 def render_views(
     batch: ShapeBatch,
-    views: Views,
+    views: OrbitCameras,
     surface: Float[Tensor, "batch points 3"],
     size: int,
     *,
@@ -67,21 +77,18 @@ def render_views(
     `surface` points frame each picture: their bounding square fills `foreground_ratio` of it, centred, as the
     pipeline's image processor frames a photo.
     """
-    axes = views.axes
-    origin = views.distance[:, None] * axes[:, 2]
-    seen = (surface - origin[:, None]) @ axes.mT
+    cameras = views.cameras
+    axes, origin = cameras.axes, cameras.position
+    seen = cameras.to_camera(surface)
     plane = seen[..., :2] / -seen[..., 2:]
     low, high = plane.amin(1), plane.amax(1)
     half = (high - low).amax(1) / 2 / foreground_ratio
-    middle = (low + high) / 2
+    cameras = replace(cameras, center=(low + high) / 2, half_extent=half[:, None].expand(-1, 2))
 
     def rays(count: int) -> tuple[Tensor, Tensor]:
         """Unit directions through the centres of count × count squares of the picture, and the width of a pixel at
         distance 1 along each."""
-        across = (torch.arange(count, device=batch.device) + 0.5) * (2 / count) - 1
-        x = middle[:, 0, None, None] + half[:, None, None] * across[None, None, :].expand(1, count, count)
-        y = middle[:, 1, None, None] - half[:, None, None] * across[None, :, None].expand(1, count, count)
-        direction = torch.stack([x, y, -torch.ones_like(x)], -1).flatten(1, 2) @ axes
+        direction = cameras.pixel_directions(count, count).flatten(1, 2)
         length = direction.norm(dim=-1)
         return direction / length[..., None], (2 * half / size)[:, None] / length
 

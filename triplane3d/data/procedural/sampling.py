@@ -77,7 +77,7 @@ def sample_labels(
     return points, batch.distance(points)
 
 
-def occupancy_grid(batch: ShapeBatch, resolution: int) -> Float[Tensor, "batch x y z"]:
+def distance_grid(batch: ShapeBatch, resolution: int) -> Float[Tensor, "batch x y z"]:
     """Signed distance at the (resolution + 1)³ nodes of a grid over [-1, 1]³."""
     axis = torch.linspace(-1, 1, resolution + 1, device=batch.device)
     grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)

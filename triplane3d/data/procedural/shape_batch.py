@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from math import pi
 
 import numpy as np
 import torch
@@ -16,13 +15,10 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from triplane3d.data.procedural.families import FAMILIES, HOLDOUT_FAMILIES
 from triplane3d.data.procedural.parts import PARAMETERS, PATTERNS, Part
 from triplane3d.data.procedural.primitives import PRIMITIVES
 
 KIND_INDEX = {kind: index for index, kind in enumerate(PRIMITIVES)}
-HELD_OUT_SEED = 2**30
-"""Training draws seeds below this one, evaluation from it on."""
 
 FAR = 10.0
 CHUNK = 65536  # points of the whole batch that are asked at once: buffers that fit a core's cache
@@ -60,7 +56,7 @@ class ShapeBatch:
     sign: Float[Tensor, "batch parts"]
     cut: Bool[Tensor, "batch parts"]
     blend: Float[Tensor, "batch parts"]
-    paint: Float[Tensor, "batch parts 10"]
+    material: Float[Tensor, "batch parts 10"]
     turn: Float[Tensor, "batch 3 3"]
     center: Float[Tensor, "batch 3"]
     scale: Float[Tensor, " batch"]
@@ -76,10 +72,10 @@ class ShapeBatch:
         device: str | torch.device = "cpu",
     ) -> ShapeBatch:
         """Collate part lists; `azimuths` (radians) turn each object about y before it is centred and scaled."""
-        return cls.unframed(shapes, azimuths=azimuths, names=names).to(device).framed()
+        return cls.unnormalized(shapes, azimuths=azimuths, names=names).to(device).normalized()
 
     @classmethod
-    def unframed(
+    def unnormalized(
         cls, shapes: Sequence[Sequence[Part]], *, azimuths: Sequence[float] | None = None, names: Sequence[str] = ()
     ) -> ShapeBatch:
         """Part lists collated and turned, on the CPU, before they are centred and scaled."""
@@ -89,8 +85,8 @@ class ShapeBatch:
         turn = torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], 1).unflatten(1, (3, 3))
         return replace(batch, turn=turn)
 
-    def framed(self) -> ShapeBatch:
-        """An `unframed` batch centred by its bounding box, longest side 2."""
+    def normalized(self) -> ShapeBatch:
+        """An `unnormalized` batch centred by its bounding box, longest side 2."""
         low, high = _bounding_box(self)
         return replace(self, center=(low + high) / 2, scale=2 / (high - low).amax(1))
 
@@ -217,7 +213,7 @@ class ShapeBatch:
         rows = torch.arange(len(self), device=self.device)[:, None]
         local = rearrange(object_points, "batch xyz points -> batch points xyz") - self.part_center[rows, part]
         local = (self.part_rotation[rows, part].mT @ local[..., None])[..., 0]
-        first, second, pattern, axis, scale, _ = self.paint[rows, part].split([3, 3, 1, 1, 1, 1], dim=-1)
+        first, second, pattern, axis, scale, _ = self.material[rows, part].split([3, 3, 1, 1, 1, 1], dim=-1)
         cells = local / scale
         along = cells.gather(-1, axis.long())
         mixes = {
@@ -233,42 +229,7 @@ class ShapeBatch:
     def gloss(self) -> Float[Tensor, " batch"]:
         """Mean gloss of each shape's parts, 0 (matt) to 1."""
         present = (self.kind >= 0).float()
-        return (self.paint[..., 9] * present).sum(1) / present.sum(1)
-
-
-def draw_shapes(
-    seeds: Sequence[int],
-    *,
-    families: Sequence[str] | None = None,
-    azimuths: Sequence[float] | str | None = None,
-    device: str | torch.device = "cpu",
-) -> ShapeBatch:
-    """The shape of each seed: a family drawn from `families` (default: all that are trained on), then its parameters.
-
-    `azimuths="random"` turns each shape by an angle drawn from the same seed; the same seed is the same shape for ever.
-    """
-    return draw_unframed(seeds, families=families, azimuths=azimuths).to(device).framed()
-
-
-def draw_unframed(
-    seeds: Sequence[int], *, families: Sequence[str] | None = None, azimuths: Sequence[float] | str | None = None
-) -> ShapeBatch:
-    """The part of `draw_shapes` that is Python and no tensors, for another process to do ahead: `.to(device).framed()`
-    does the rest."""
-    known = FAMILIES | HOLDOUT_FAMILIES
-    names = sorted(FAMILIES) if families is None else list(families)
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise ValueError(f"unknown shape families {unknown}; choose from {sorted(known)}")
-    drawn, shapes, turns = [], [], []
-    for seed in seeds:
-        rng = np.random.default_rng(int(seed))
-        turns.append(rng.uniform(-pi, pi))
-        drawn.append(names[rng.integers(len(names))])
-        shapes.append(known[drawn[-1]](rng))
-    if azimuths is not None and not isinstance(azimuths, str):
-        turns = list(azimuths)
-    return ShapeBatch.unframed(shapes, azimuths=None if azimuths is None else turns, names=drawn)
+        return (self.material[..., 9] * present).sum(1) / present.sum(1)
 
 
 def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBatch:
@@ -281,7 +242,7 @@ def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBat
     sign = np.ones((batch, parts), dtype=np.float32)
     cut = np.zeros((batch, parts), dtype=bool)
     blend = np.zeros((batch, parts), dtype=np.float32)
-    paint = np.ones((batch, parts, 10), dtype=np.float32)
+    material = np.ones((batch, parts, 10), dtype=np.float32)
     for i, shape in enumerate(shapes):
         for j, part in enumerate(shape):
             curved = part.kind == "ellipsoid" and tuple(part.parameters[3:5]) != (1.0, 1.0)
@@ -292,9 +253,9 @@ def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBat
             sign[i, j] = 1 if part.op == "union" else -1
             cut[i, j] = part.op == "subtract"
             blend[i, j] = part.blend
-            look = part.paint
+            look = part.material
             second = look.color if look.second is None else look.second
-            paint[i, j] = (*look.color, *second, PATTERNS.index(look.pattern), look.axis, look.scale, look.gloss)
+            material[i, j] = (*look.color, *second, PATTERNS.index(look.pattern), look.axis, look.scale, look.gloss)
     arrays = {
         "kind": kind,
         "parameters": parameters,
@@ -304,7 +265,7 @@ def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBat
         "sign": sign,
         "cut": cut,
         "blend": blend,
-        "paint": paint,
+        "material": material,
     }
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     return ShapeBatch(

@@ -25,7 +25,7 @@ def wheels(rng: np.random.Generator, radius: float, width: float, x: float, z: f
             center=center,
             rotate=(0, 0, 90),
             mirror=mirror,
-            paint=rubber(rng),
+            material=rubber(rng),
         )
     ]
     if rng.random() < 0.7:
@@ -37,7 +37,7 @@ def wheels(rng: np.random.Generator, radius: float, width: float, x: float, z: f
                 center=center,
                 rotate=(0, 0, 90),
                 mirror=mirror,
-                paint=hub,
+                material=hub,
             )
         )
     return parts

@@ -5,7 +5,7 @@ code made of them (numbers only).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import erf, exp, pi, sqrt
 from pathlib import Path
 
@@ -124,7 +124,7 @@ def test_an_opaque_cube_is_seen_where_its_face_is_in_its_colour():
     assert found.opacity.tolist() == [1, 1, 0]
     torch.testing.assert_close(found.color, torch.tensor([RED, RED, (1, 1, 1)]))
 
-    half = Camera(0, 0, 40, 3.0)
+    half = Camera.orbit(0, 0, field_of_view=40, distance=3.0)
     picture = render_volume(cube(0.3, 1e4), half, 33, num_samples=1024)
     front = picture.depth[picture.opacity > 0.5]
     # A face across the camera's axis is equally deep all over, though not equally far along each ray.
@@ -270,11 +270,18 @@ def test_a_quarter_turn_sees_another_side():
     field = ball(
         0.6, 1e3, paint=lambda points: torch.where(points[:, :1] > 0, points.new_tensor(RED), points.new_tensor(BLUE))
     )
-    views = [render_volume(field, Camera(azimuth, 0, 40, 3.0), 16) for azimuth in (0, 90, 180, 270)]
+    views = [
+        render_volume(field, Camera.orbit(azimuth, 0, field_of_view=40, distance=3.0), 16)
+        for azimuth in (0, 90, 180, 270)
+    ]
     colors = [view.color[8, [5, 10]] for view in views]
     for found, (left, right) in zip(colors, [(BLUE, RED), (RED, RED), (RED, BLUE), (BLUE, BLUE)]):
         torch.testing.assert_close(found, torch.tensor([left, right]), atol=1e-3, rtol=0)
-    top = render_volume(ball(0.6, 1e3, paint=lambda points: points.gt(0).float()), Camera(0, 0, 40, 3.0), 16)
+    top = render_volume(
+        ball(0.6, 1e3, paint=lambda points: points.gt(0).float()),
+        Camera.orbit(0, 0, field_of_view=40, distance=3.0),
+        16,
+    )
     assert top.color[5, 8, 1] == 1 and top.color[10, 8, 1] == 0
 
 
@@ -309,14 +316,15 @@ class Turned:
 
 def test_triposrs_own_picture_comes_out():
     tensors = load_file(FIXTURE)
-    field, camera = Turned(TripoSR(tensors)), Camera(0, 0, field_of_view=40, distance=1.9)
+    pose = {"azimuth": 0.0, "elevation": 0.0, "field_of_view": 40.0, "distance": 1.9}
+    field, camera = Turned(TripoSR(tensors)), Camera.orbit(**pose)
     with torch.no_grad():
         found = render_volume(field, camera, 16, radius=0.87, step="normalized")
         torch.testing.assert_close(found.color, tensors["render"], atol=1e-5, rtol=0)
 
         # The field has no symmetry: any other reading of the conventions shows.
         for wrong in ({"azimuth": 90.0}, {"elevation": 5.0}, {"distance": 2.0}, {"field_of_view": 39.0}):
-            other = render_volume(field, replace(camera, **wrong), 16, radius=0.87, step="normalized")
+            other = render_volume(field, Camera.orbit(**{**pose, **wrong}), 16, radius=0.87, step="normalized")
             assert (other.color - tensors["render"]).abs().max() > 1e-2
         assert all((found.color.flip(axis) - tensors["render"]).abs().max() > 1e-2 for axis in (0, 1))
         metric = render_volume(field, camera, 16, radius=0.87)
@@ -347,7 +355,7 @@ def test_impossible_arguments_are_refused_in_a_sentence(options, said):
     with pytest.raises(ValueError, match=said):
         march_rays(ball(0.5), *straight_rays([0.0]), **options)
     with pytest.raises(ValueError, match=said):
-        render_volume(ball(0.5), Camera(), 8, **options)
+        render_volume(ball(0.5), Camera.orbit(), 8, **options)
 
 
 def test_rays_without_direction_and_fields_with_other_shapes_are_refused():
@@ -361,4 +369,17 @@ def test_rays_without_direction_and_fields_with_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"densities \(n,\)"):
         march_rays(Column(), origins, directions)
     with pytest.raises(ValueError, match="size counts pixels"):
-        render_volume(ball(0.5), Camera(), 0)
+        render_volume(ball(0.5), Camera.orbit(), 0)
+
+
+def test_a_posed_camera_gives_its_own_picture():
+    """An opaque ball of radius r at distance d covers a disc around the principal point's ray."""
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[2, 3] = 3.0
+    camera = Camera(pose, fx=40.0, cx=20.0, cy=12.0, width=48, height=32)
+    picture = render_volume(ball(0.5, 1e4), camera, num_samples=512)
+    assert picture.color.shape == (32, 48, 3)
+    rows, columns = (picture.opacity > 0.5).nonzero(as_tuple=True)
+    assert (columns + 0.5).mean().item() == pytest.approx(20, abs=0.2)
+    assert (rows + 0.5).mean().item() == pytest.approx(12, abs=0.2)
+    assert len(rows) == pytest.approx(pi * 40**2 * 0.5**2 / (3**2 - 0.5**2), rel=0.05)

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from geometry.independent_readers import read_file, read_glb
+from geometry.mesh.independent_readers import read_file, read_glb
 
 from triplane3d.geometry.mesh.mesh import SUFFIXES, Mesh
-from triplane3d.geometry.mesh.queries import normalize
+from triplane3d.geometry.mesh.normalization import normalize_mesh
 
 Y_UP, Z_UP = np.eye(3), np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # (x, y, z) → (x, -z, y)
 COLORED = (".glb", ".obj", ".ply")
@@ -96,13 +96,13 @@ def test_axes_unit_and_normals(tmp_path: Path, suffix: str, options: dict, axes:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("up", [None, "y", "z"])
 def test_load_undoes_save_but_for_the_size(tmp_path: Path, suffix: str, up: str | None) -> None:
-    mesh = normalize(wedge())
+    mesh = normalize_mesh(wedge())
     path = mesh.save(tmp_path / "new folder" / f"wedge{suffix}", up=up, size=30)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name], "nothing half-written stays"
     loaded = Mesh.load(path, up=up)
     assert np.ptp(loaded.vertices, axis=0).max() == pytest.approx(0.03 if suffix == ".glb" else 30, rel=1e-5)
     assert loaded.check().ok and len(loaded.vertices) == len(mesh.vertices)
-    loaded = normalize(loaded)
+    loaded = normalize_mesh(loaded)
     np.testing.assert_allclose(loaded.vertices[loaded.faces], mesh.vertices[mesh.faces], atol=1e-5)
     if suffix == ".stl":
         assert loaded.vertex_colors is None
