@@ -1,12 +1,11 @@
 """The denoiser on several devices: what diffusers' `enable_parallelism` splits, and checks of what cannot be split.
 
 Context parallelism (`ContextParallelConfig`) gives each process a part of the latent tokens (Jacobs et al. 2023,
-DeepSpeed-Ulysses; Liu et al. 2023, ring attention). Tensor parallelism
-(`TensorParallelConfig`) gives each process a part of the heads and of the feed-forward's width (Shoeybi et al. 2019,
-Megatron-LM).
+DeepSpeed-Ulysses; Liu et al. 2023, ring attention). Tensor parallelism (`TensorParallelConfig`) gives each process a
+part of the heads and of the feed-forward's width (Shoeybi et al. 2019, Megatron-LM).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diffusers import FirstBlockCacheConfig, MagCacheConfig
 from diffusers.hooks.tensor_parallel import PackedColwiseParallel
@@ -16,11 +15,11 @@ from diffusers.models._modeling_parallel import (
     ContextParallelOutput,
     TensorParallelConfig,
 )
+from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.diffusers_compat import cache_config, process_mesh
 
 CONTEXT_PLAN = {
     # Position embeddings and plane tokens are added to all latent tokens before the first block, so the split is there.
@@ -50,7 +49,7 @@ def context_parallel(parallel_config: Any) -> ContextParallelConfig | None:
     return getattr(parallel_config, "context_parallel_config", None)
 
 
-def check_parallelism(model: "TriplaneTransformer", config: Any) -> None:
+def check_parallelism(model: ModelMixin, config: Any) -> None:
     """Checks that the model can be split as `config` describes. Without the check it would fail later, or hang.
 
     Raises:
@@ -69,7 +68,7 @@ def check_parallelism(model: "TriplaneTransformer", config: Any) -> None:
             f"Ulysses attention divides the heads evenly: ulysses_degree={context.ulysses_degree} does not "
             f"divide num_attention_heads={heads}; set ulysses_anything=True, or another degree"
         )
-    check_cache(model._cache_config, context)
+    check_cache(cache_config(model), context)
 
 
 def check_cache(cache: Any, context: ContextParallelConfig | None) -> None:
@@ -90,7 +89,7 @@ def check_tokens(tokens: int, parallel_config: Any) -> None:
     context = context_parallel(parallel_config)
     if context is None or is_uneven(context):
         return
-    count = context._flattened_mesh.size()
+    count = process_mesh(context).size()
     if tokens % count:
         raise ValueError(
             f"{tokens} latent tokens cannot be split evenly among {count} processes: set ulysses_anything=True or "
@@ -109,7 +108,7 @@ def local_part(
     Raises:
         ValueError: if the parts must be even and cannot be.
     """
-    mesh = context._flattened_mesh
+    mesh = process_mesh(context)
     count = tokens.shape[1]
     if count % mesh.size() and not is_uneven(context):
         raise ValueError(

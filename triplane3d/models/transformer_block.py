@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from triplane3d.diffusers_compat import register_transformer_block
 from triplane3d.models.attention import FeedForward, TriplaneAttention, cast_for_autocast
 from triplane3d.models.condition_cache import LayerCache
 
@@ -90,19 +91,4 @@ class TriplaneTransformerBlock(nn.Module):
         return hidden_states + gate_ff * self.ff(normed)
 
 
-def _register_with_caches() -> None:
-    """Registers the block with diffusers' block caches, which look up in this table what a block returns.
-
-    The table is private to diffusers. Where it is missing, only the block caches are unavailable.
-    """
-    try:
-        from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
-    except ImportError:
-        return
-    TransformerBlockRegistry.register(
-        TriplaneTransformerBlock,
-        TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=None),
-    )
-
-
-_register_with_caches()
+register_transformer_block(TriplaneTransformerBlock)
