@@ -14,6 +14,8 @@ LEVELS = [
     {"images"},
     {"data", "pipelines"},
     {"training", "evaluation", "convert"},
+    {"model_loading"},
+    {"generation"},
     {"cli", "app"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
