@@ -172,7 +172,7 @@ def contrasting(rng: np.random.Generator, material: Material) -> Material:
 def _maybe_patterned(
     rng: np.random.Generator, srgb: np.ndarray, patterns: tuple[str, ...], share: float, gloss: tuple[float, float]
 ) -> Material:
-    """A material of colour `srgb`. With probability `share` it has one of `patterns`; its gloss is uniform in `gloss`."""
+    """A material of colour `srgb` and random gloss in `gloss`. With probability `share` it has one of `patterns`."""
     pattern = str(rng.choice(patterns)) if rng.random() < share else "plain"
     other = _vivid(rng, 1.0) if rng.random() < 0.5 else np.clip(srgb * rng.choice((0.45, 0.6, 1.6)) + 0.05, 0, 1)
     return _material(rng, srgb, other, pattern, rng.uniform(0.15, 0.5), rng.uniform(*gloss))

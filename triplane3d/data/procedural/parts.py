@@ -105,8 +105,8 @@ def _part(
 
 
 def box(half: Vector, *, round: float = 0.0, taper: float = 0.0, **place: Any) -> Part:
-    """Box with half-edges `half` and edges rounded by `round`. At height y, relative to the centre, the half-edges along
-    x and z are multiplied by 1 + taper · y / half[1]."""
+    """Box with half-edges `half` and edges rounded by `round`. At height y above the centre, the half-edges along x
+    and z are multiplied by 1 + taper · y / half[1]."""
     return _part("box", (*half, round, taper), **place)
 
 

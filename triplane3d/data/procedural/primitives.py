@@ -61,8 +61,8 @@ def ellipsoid(points: Points, parameters: Parameters) -> Distance:
 
 
 def superellipsoid(points: Points, parameters: Parameters) -> Distance:
-    """(f - 1) / |∇f| as for `ellipsoid`, with the norm of Barr's superquadrics (1981, "Superquadrics and angle-preserving
-    transformations"):
+    """(f - 1) / |∇f| as for `ellipsoid`, with the norm of Barr's superquadrics ("Superquadrics and angle-preserving
+    transformations", 1981):
 
         f = ((|x/a|^(2/e₂) + |z/c|^(2/e₂))^(e₂/e₁) + |y/b|^(2/e₁))^(e₁/2),    e₁ vertical, e₂ horizontal exponent.
     """

@@ -130,8 +130,8 @@ def render_views(
         points = origin[:, None] + direction.gather(1, index) * reach.gather(1, pixels)[..., None]
         shaded = _shade(batch, points.clamp(-1.05, 1.05), direction.gather(1, index), axes, generator)
         color = color.scatter(1, index, torch.where(hit.gather(1, pixels)[..., None], shaded, 0.0))
-    # A ray that misses the surface by less than half a pixel covers its pixel in part. Such a pixel has no colour of its
-    # own; it gets the mean colour of the neighbours that are hit.
+    # A ray that misses the surface by less than half a pixel covers its pixel in part. Such a pixel gets the mean colour
+    # of the neighbours that are hit.
     alpha = torch.where(hit, 1.0, (0.5 - clearance).clamp(0, 1))
     rgb = rearrange(color, "batch (row column) rgb -> batch rgb row column", row=size)
     alpha, solid = (rearrange(a, "batch (row column) -> batch 1 row column", row=size) for a in (alpha, hit.float()))
@@ -260,8 +260,6 @@ def _shade(
     halfway = torch.nn.functional.normalize(light - direction, dim=-1)
     gloss = batch.gloss()[:, None, None]
     highlight = gloss * (normal * halfway).sum(-1, keepdim=True).clamp(min=1e-4).pow(8 + 60 * gloss) * (lambert > 0)
-    color = (
-        albedo * (key * uniform(0.5, 1.1) * uniform(0.9, 1.0, 3) + sky * occlusion * uniform(0.25, 0.6))
-        + 0.6 * highlight
-    )
+    diffuse = key * uniform(0.5, 1.1) * uniform(0.9, 1.0, 3) + sky * occlusion * uniform(0.25, 0.6)
+    color = albedo * diffuse + 0.6 * highlight
     return (color * uniform(0.8, 1.3)).clamp(1e-4, 1).pow(1 / 2.2)

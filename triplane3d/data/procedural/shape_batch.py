@@ -1,8 +1,8 @@
 """`ShapeBatch`: many different shapes as padded tensors, evaluated together on any device.
 
-Shapes have different numbers and kinds of parts. To evaluate a batch, all parts of one kind, of all shapes, are grouped:
-each primitive's formula runs once for its group. The distances of the parts are then combined part by part, in the order
-of the program, for all shapes at once.
+Shapes have different numbers and kinds of parts. To evaluate a batch, all parts of one kind, of all shapes, form a
+group: the formula of each primitive runs once for its group. The distances of the parts are then combined part by part,
+in the order of the program, for all shapes at once.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class ShapeBatch:
         names: Sequence[str] = (),
         device: str | torch.device = "cpu",
     ) -> ShapeBatch:
-        """The shapes that lists of parts describe. `azimuths`, in radians, turn each object about y before it is centred
-        and scaled. `names` are the families."""
+        """The shapes that lists of parts describe. `azimuths`, in radians, turn the objects about y before they are
+        centred and scaled. `names` are the families."""
         return cls.unnormalized(shapes, azimuths=azimuths, names=names).to(device).normalized()
 
     @classmethod
@@ -304,8 +304,8 @@ def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBat
 
 
 def _reach(batch: ShapeBatch) -> Float[Tensor, " batch"]:
-    """Radius of a ball around the object's origin that contains every part: the largest distance of a part's centre plus
-    the extent that follows from its parameters."""
+    """Radius of a ball around the object's origin that contains every part: the largest distance of a part's centre
+    plus the extent that follows from its parameters."""
     size = torch.zeros_like(batch.sign)
     for group in batch._groups:
         values = group.parameters.abs()

@@ -9,7 +9,7 @@ from triplane3d.data.procedural.parts import Material, Part, cylinder, ellipsoid
 
 
 def eyes(rng: np.random.Generator, center: np.ndarray, radii: np.ndarray, *, size: float) -> Part:
-    """A pair of eyes half sunk into the front of a head, given as an ellipsoid."""
+    """A pair of eyes half sunk into the front of a head, which is an ellipsoid with `center` and `radii`."""
     aside, up = rng.uniform(0.35, 0.5), rng.uniform(0.05, 0.3)
     ahead = np.sqrt(1 - aside**2 - up**2)
     at = center + radii * (aside, up, ahead * 0.97)
@@ -17,7 +17,10 @@ def eyes(rng: np.random.Generator, center: np.ndarray, radii: np.ndarray, *, siz
 
 
 def ears(rng: np.random.Generator, kind: str, center: np.ndarray, radii: np.ndarray, material: Material) -> list[Part]:
-    """Round, pointed, hanging, upright (rabbit) or fan-shaped (elephant) ears on a head given as an ellipsoid."""
+    """Ears on a head that is an ellipsoid with `center` and `radii`.
+
+    `kind` is "round", "pointed", "hanging", "upright" (a rabbit's) or "fan" (an elephant's).
+    """
     size = float(radii[0])
     if kind == "round":
         at = center + radii * (0.72, 0.72, 0)
