@@ -130,8 +130,8 @@ def render_views(
         points = origin[:, None] + direction.gather(1, index) * reach.gather(1, pixels)[..., None]
         shaded = _shade(batch, points.clamp(-1.05, 1.05), direction.gather(1, index), axes, generator)
         color = color.scatter(1, index, torch.where(hit.gather(1, pixels)[..., None], shaded, 0.0))
-    # A ray that misses the surface by less than half a pixel covers its pixel in part. Such a pixel gets the mean colour
-    # of the neighbours that are hit.
+    # A ray that misses the surface by less than half a pixel covers its pixel in part. Such a pixel gets the mean
+    # colour of the neighbours that are hit.
     alpha = torch.where(hit, 1.0, (0.5 - clearance).clamp(0, 1))
     rgb = rearrange(color, "batch (row column) rgb -> batch rgb row column", row=size)
     alpha, solid = (rearrange(a, "batch (row column) -> batch 1 row column", row=size) for a in (alpha, hit.float()))

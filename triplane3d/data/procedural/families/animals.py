@@ -1,4 +1,4 @@
-"""Animals on four legs, on two and in the water, from smooth unions; they face +z."""
+"""Mammals and lizards, birds, fish and whales, made of smooth unions; they face +z."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from triplane3d.data.procedural.parts import Material, Part, bezier, capsule, cy
 
 @dataclass(frozen=True)
 class Beast:
-    """Ranges that make a species, in units of the trunk's half-length (0.5); angles in degrees above level."""
+    """Ranges of the dimensions of a species, and the kinds of its ears and tail.
+
+    The trunk has a half-length of 0.5. `lift` is the angle of the neck above the horizontal in degrees; `snout` is
+    relative to the head.
+    """
 
     girth: tuple[float, float]
     legs: tuple[float, float]

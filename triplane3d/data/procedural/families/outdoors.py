@@ -1,4 +1,4 @@
-"""Signs, letters, hydrants and trees: what stands on a street."""
+"""Objects of a street: signs, letters, hydrants and trees."""
 
 from __future__ import annotations
 

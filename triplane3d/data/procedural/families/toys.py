@@ -97,7 +97,7 @@ def teddy_or_plush(rng: np.random.Generator) -> list[Part]:
 
 
 def snowman_or_blob(rng: np.random.Generator) -> list[Part]:
-    """Snowman, skittle figure, ghost or one-eyed monster."""
+    """Snowman, skittle, ghost or monster with one eye."""
     material = Material((0.88, 0.9, 0.93)) if rng.random() < 0.5 else any_material(rng)
     trim = contrasting(rng, material)
     if rng.random() < 0.55:
