@@ -43,7 +43,7 @@ def _core(reach: np.ndarray) -> np.ndarray:
 
 
 def slimmed(radii: np.ndarray, most: float) -> np.ndarray:
-    """Half-edges of a box. The shortest is reduced so that the box fills at most a share `most` of the cube around it."""
+    """Half-edges of a box, the shortest reduced until the box fills at most a share `most` of the cube around it."""
     share = radii.prod() / radii.max() ** 3
     return np.where(radii == radii.min(), radii * min(1.0, most / share), radii)
 

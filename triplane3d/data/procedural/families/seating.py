@@ -23,7 +23,7 @@ from triplane3d.data.procedural.parts import (
 
 
 def chair(rng: np.random.Generator) -> list[Part]:
-    """A dining, office or café chair on four legs, a pedestal or a cantilever, with varied backs, sometimes with arms."""
+    """A dining, office or café chair on four legs, a pedestal or a cantilever, sometimes with arms."""
     u = rng.uniform
     frame = (wood, metal, plastic, wood)[rng.integers(4)](rng)
     cover = frame if rng.random() < 0.5 else fabric(rng)
