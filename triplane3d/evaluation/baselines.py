@@ -15,7 +15,7 @@ from scipy.ndimage import binary_dilation, distance_transform_edt, generate_bina
 from torch import Tensor
 
 from triplane3d.evaluation.shape_metrics import Occupancy, Solid, Surface, mesh_occupancy
-from triplane3d.geometry.isosurface.extraction import evaluate_grid, surface_of_grid
+from triplane3d.geometry.isosurface import evaluate_grid, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.mesh.inside import points_inside
 

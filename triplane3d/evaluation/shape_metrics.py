@@ -33,7 +33,8 @@ from scipy.spatial import cKDTree
 
 from triplane3d.evaluation.visibility import visible
 from triplane3d.geometry.cameras import Camera
-from triplane3d.geometry.isosurface.extraction import Field, evaluate_grid, surface_of_grid
+from triplane3d.geometry.fields import Field
+from triplane3d.geometry.isosurface import evaluate_grid, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.mesh.inside import points_inside
 
