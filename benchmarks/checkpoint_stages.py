@@ -107,16 +107,14 @@ def guided_step(setting: Setting, dtype: torch.dtype, who: str) -> Call:
         return lambda: transformer.guided_step(latents.to(dtype), TIME, *tokens.values(), GUIDANCE).float()
 
     pipe = converted_direct3d(setting.folder, setting.size_name, dtype, setting.device)
-    pipe._guidance_scale, pipe._attention_kwargs = GUIDANCE, None
-    predict = GuidedPrediction(pipe)
-    if who == "ours, fused projections":
-        predict.transformer = fused(pipe.transformer)
+    transformer = fused(pipe.transformer) if who == "ours, fused projections" else pipe.transformer
+    predict = GuidedPrediction(transformer, num_steps=1)
     timestep = torch.tensor(TIME, device=setting.device)
 
     def step() -> Tensor:
         if who == "ours, first step":
-            predict.forget()
-        return predict(latents, 0, timestep, tokens)
+            predict.clear_caches()
+        return predict(latents, 0, timestep, tokens, guidance_scale=GUIDANCE)
 
     return step
 

@@ -20,7 +20,6 @@ LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 # Imports that close a cycle and stay for now, with the reason. Imports inside functions and for type checkers count.
 ALLOWED_CYCLES = {
-    ("triplane3d.pipelines.guidance", "triplane3d.pipelines.pipeline_triplane3d"): "for type checkers only",
     ("triplane3d.models.parallel", "triplane3d.models.transformer_triplane"): "for type checkers only",
 }
 

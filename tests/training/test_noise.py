@@ -11,7 +11,7 @@ from diffusers import (
 )
 
 from triplane3d.config import FlowConfig
-from triplane3d.pipelines.guidance import scheduler_manners
+from triplane3d.pipelines.noise_levels import input_scaling, step_kwargs
 from triplane3d.training.noise import noise_path
 
 SCHEDULERS = {
@@ -36,7 +36,7 @@ def test_a_network_that_learnt_it_is_led_to_the_data(name: str) -> None:
 
     scheduler.set_timesteps(20)
     latents = torch.randn_like(data) * getattr(scheduler, "init_noise_sigma", 1.0)
-    scale_input, options = scheduler_manners(scheduler, torch.Generator())
+    scale_input, options = input_scaling(scheduler), step_kwargs(scheduler, torch.Generator())
     for timestep in scheduler.timesteps:
         seen = scale_input(latents, timestep)
         # The noise that, mixed with the data, gives what is seen; the path then says what the answer is.

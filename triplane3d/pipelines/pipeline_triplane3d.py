@@ -37,10 +37,17 @@ from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.triplane import TriplaneField
 from triplane3d.pipelines.calls import Calls, DenoisingState, DenoisingStateMixin
 from triplane3d.pipelines.encoder_weights import check_encoder
-from triplane3d.pipelines.guidance import GuidedPrediction, scheduler_manners
+from triplane3d.pipelines.guidance import GuidedPrediction, is_guided
 from triplane3d.pipelines.hub import PipelineHubMixin
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
-from triplane3d.pipelines.noise_levels import check_noise_levels, check_spacing, ends_of_steps, set_noise_levels
+from triplane3d.pipelines.noise_levels import (
+    check_noise_levels,
+    check_spacing,
+    input_scaling,
+    set_noise_levels,
+    step_ends,
+    step_kwargs,
+)
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_MESHES, MAX_RESOLUTION, PRESETS, check_presets
 
@@ -164,7 +171,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
 
     @property
     def do_classifier_free_guidance(self) -> bool:
-        return self._guidance_scale not in (0, 1) if self.guider is None else self.guider.num_conditions > 1
+        return is_guided(self._guidance_scale) if self.guider is None else self.guider.num_conditions > 1
 
     def check_inputs(
         self,
@@ -393,11 +400,11 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
             scheduler = deepcopy(self.scheduler)
             set_noise_levels(scheduler, num_inference_steps, device, self.config.timestep_spacing)
             timesteps = scheduler.timesteps
-            ends = ends_of_steps(scheduler) if self.transformer.config.get("interval_condition") else None
+            ends = step_ends(scheduler) if self.transformer.config.get("interval_condition") else None
             latents = self.prepare_latents(len(image_embeds), device, generator, latents, scheduler)
-            predict = GuidedPrediction(self)
+            predict = GuidedPrediction(self.transformer, len(timesteps))
             viewpoints = photos.conditions(image_embeds)
-            scale_input, step_options = scheduler_manners(scheduler, generator)
+            scale_input, step_options = input_scaling(scheduler), step_kwargs(scheduler, generator)
             self._num_timesteps = len(timesteps)
             with self.progress_bar(total=len(timesteps)) as progress_bar:
                 for step, timestep in enumerate(timesteps):
@@ -407,8 +414,16 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
                     conditions = {"encoder_hidden_states": image_embeds, **viewpoints}
                     if pixel_embeds is not None:
                         conditions["pixel_hidden_states"] = pixel_embeds
-                    end = None if ends is None else ends[step]
-                    prediction = predict(scale_input(latents, timestep), step, timestep, conditions, end)
+                    prediction = predict(
+                        scale_input(latents, timestep),
+                        step,
+                        timestep,
+                        conditions,
+                        guidance_scale=self._guidance_scale,
+                        guider=self.guider,
+                        timestep_end=None if ends is None else ends[step],
+                        attention_kwargs=self._attention_kwargs,
+                    )
                     latents = scheduler.step(prediction, timestep, latents, **step_options)[0]
 
                     if callback_on_step_end is not None:
@@ -418,10 +433,10 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
                         latents = changed.get("latents", latents)
                         image_embeds = changed.get("image_embeds", image_embeds)
                         if "image_embeds" in tensors or getattr(self.transformer, "peft_config", None):
-                            predict.forget()
+                            predict.clear_caches()
                     progress_bar.update()
 
-            predict.forget()
+            predict.clear_caches()
 
             # Latents → field → what was asked for.
             meshes = latents

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from triplane3d.config import FlowMapConfig
+from triplane3d.pipelines.guidance import guided_prediction
 
 Conditions = dict[str, Tensor]
 """What the transformer knows of each sample's photos, by the names of its arguments."""
@@ -180,17 +181,14 @@ def guided_velocity(transformer: nn.Module, guidance: float) -> Velocity:
     """What a pipeline steps along at that guidance scale: the velocity at a timestep, wherever the step will end."""
 
     def velocity(latents: Tensor, timesteps: Tensor, timestep_ends: Tensor, conditions: Conditions) -> Tensor:
-        if guidance in (0, 1):
-            return transformer(latents, timesteps, **conditions, return_dict=False)[0].float()
-        both = transformer(
-            torch.cat([latents, latents]),
-            torch.cat([timesteps, timesteps]),
-            **conditions,
-            num_without_photo=len(latents),
-            return_dict=False,
-        )[0]
-        without, given = both.float().chunk(2)
-        return without + guidance * (given - without)
+        def predict(latents: Tensor, num_without_photo: int) -> Tensor:
+            if not num_without_photo:
+                return transformer(latents, timesteps, **conditions, return_dict=False)[0]
+            times = torch.cat([timesteps, timesteps])
+            options = {"num_without_photo": num_without_photo, "return_dict": False}
+            return transformer(latents, times, **conditions, **options)[0]
+
+        return guided_prediction(predict, latents, guidance)
 
     return velocity
 
