@@ -291,9 +291,8 @@ class ConstantSampler:
 
 
 def test_a_node_without_an_owner_is_sampled_once_for_all_bricks_that_store_it():
-    origins = torch.tensor(
-        [[0, 0, 2], [1, 0, 2], [0, 1, 2]], dtype=torch.int32
-    )  # the owner of their common edge would be (1, 1, 2)
+    # The owner of their common edge would be the brick at (1, 1, 2).
+    origins = torch.tensor([[0, 0, 2], [1, 0, 2], [0, 1, 2]], dtype=torch.int32)
     bricks = Bricks(Lattice(128, 1), origins, torch.zeros(3, 9, 9, 9), torch.zeros(3, 8, 8, 8, dtype=torch.bool), None)
     needed = torch.zeros(3, 9, 9, 9, dtype=torch.bool)
     needed[0, 8, 8, 3] = True

@@ -120,8 +120,8 @@ def _march(
     vertices = np.concatenate([vertices for vertices, _ in pieces])
 
     ends, axes = _move_off_samples(vertices)
-    # A vertex lies on a side of its brick if its edge runs within the side. Along the edge's own axis a multiple of 8 is
-    # only where the edge begins.
+    # A vertex lies on a side of its brick if its edge runs within the side. A multiple of 8 along the edge's own axis
+    # means only that the edge begins there.
     across = ends % 8 == 0
     across[np.arange(len(axes)), axes] = False
     shift = 8 * origins[brick] - 1

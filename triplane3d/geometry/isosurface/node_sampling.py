@@ -92,8 +92,11 @@ def sample_nodes(bricks: Bricks, needed: Bool[Tensor, "bricks 9 9 9"], sampler: 
 def _unowned_nodes(
     bricks: Bricks, needed: Bool[Tensor, "bricks 9 9 9"]
 ) -> tuple[Int[Tensor, "nodes 3"], Int[Tensor, " nodes"]]:
-    """The needed nodes on upper sides whose owner is not among the bricks, by their numbers on the lattice, and the flat
-    index at which each is sampled: of several bricks that need it, one keeps it in `needed`."""
+    """The needed nodes on upper sides whose owner is not among the bricks.
+
+    Returns their numbers on the lattice and the flat index at which each is sampled: of several bricks that need a
+    node, one keeps it in `needed`.
+    """
     unowned = needed.clone()
     unowned[:, :8, :8, :8] = False
     places = unowned.flatten().nonzero()[:, 0]

@@ -5,13 +5,13 @@ all other nodes the values are trilinear predictions from the coarser level. Thi
 octree marching cubes (Wilhelms and Van Gelder 1992, Octrees for Faster Isosurface Generation) and of MISE (Mescheder et
 al. 2019, Occupancy Networks, section 3.3), with two additions.
 
-1. *A measured error bound* (`_error_bound`). Wherever the field was sampled, the error of the prediction is known. A cell
-   is refined if an error of `margin` times the errors measured there, or of those that are typical near the surface,
-   could bring the surface into it. The trilinear error of a smooth field falls by a factor of four from level to level,
-   so smooth regions are refined only close to the surface. The bound scales with the field's values.
-2. *Surface following* (`_follow_surface`), as in continuation methods (Wyvill et al. 1986; Bloomenthal 1988). Cells that
-   the values cross but that were not sampled are sampled, and a brick is added wherever the surface leaves the stored
-   bricks through a face, until neither occurs.
+1. *A measured error bound* (`_error_bound`). Wherever the field was sampled, the error of the prediction is measured.
+   A cell is refined if an error of `margin` times the measured one, or of the one that is typical near the surface,
+   could bring the surface into it. The trilinear error of a smooth field decreases by a factor of four from level to
+   level, so smooth regions are refined only close to the surface. The bound scales with the field's values.
+2. *Surface following* (`_follow_surface`), as in continuation methods (Wyvill et al. 1986; Bloomenthal 1988). Crossed
+   cells that were not sampled are sampled, and a brick is added wherever the surface leaves the stored bricks through a
+   face. This repeats until neither occurs.
 
 Invariants at the end of each level:
 
