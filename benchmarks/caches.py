@@ -3,8 +3,8 @@
     python benchmarks/caches.py --model mini
 
 Columns: "work" is the proportion of attention rows (calls times batch) that are still computed. "time" is the ratio to
-the uncached call in the same run. "overlap" is the V-IoU of the cached field with the uncached one. "truth" is the V-IoU
-with the held-out shape.
+the uncached call in the same run. "overlap" is the V-IoU of the cached field with the uncached one. "truth" is the
+V-IoU with the held-out shape.
 """
 
 from collections.abc import Callable
