@@ -150,7 +150,9 @@ def memory_rows(setting: Setting, model: str, dtypes: list[str], threads: int) -
     rows, where = [], (setting.folder, setting.size_name, setting.device)
     for name in (*STAGES[model], "planes to mesh"):
         for dtype in dtypes:
-            measured = [run_command("stage", model, name, code, dtype, *where, threads) for code in ("original", "ours")]
+            measured = [
+                run_command("stage", model, name, code, dtype, *where, threads) for code in ("original", "ours")
+            ]
             before, after = measured
             rows.append({"stage": name, "dtype": dtype, "original MiB": before["more"], "ours MiB": after["more"],
                          "less by": before["more"] / max(after["more"], 1.0),
