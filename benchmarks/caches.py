@@ -106,18 +106,16 @@ class AttentionRows:
         return total
 
 
-def time_ratio(
-    pipe: Triplane3DPipeline, picture: object, make: Callable[[], object], steps: int, repeats: int
-) -> float:
+def time_ratio(pipe: Triplane3DPipeline, image: object, make: Callable[[], object], steps: int, repeats: int) -> float:
     """The time of denoising with the cache, relative to without it; both are timed alternately."""
     options = {"num_inference_steps": steps, "output_type": "latent"}
 
     def cached() -> None:
         pipe.transformer.enable_cache(make())
-        pipe(picture, generator=seed(), **options)
+        pipe(image, generator=seed(), **options)
         pipe.transformer.disable_cache()
 
-    calls = {"exact": lambda: pipe(picture, generator=seed(), **options), "cached": cached}
+    calls = {"exact": lambda: pipe(image, generator=seed(), **options), "cached": cached}
     return time_calls(calls, baseline="exact", repeats=repeats)["cached"].ratio
 
 

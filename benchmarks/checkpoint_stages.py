@@ -137,21 +137,21 @@ def vae_decode(setting: Setting, dtype: torch.dtype, code: str) -> Call:
 def photo_encoders(setting: Setting, dtype: torch.dtype, code: str) -> Call:
     """CLIP and DINOv2, which are the same modules on both sides."""
     pipe = converted_direct3d(setting.folder, setting.size_name, dtype, setting.device, with_encoders=True)
-    pictures = [setting.noise(1, 3, *[side["image_size"]] * 2) for side in (setting.size.clip, setting.size.dino)]
-    both = list(zip((pipe.image_encoder, pipe.pixel_encoder), pictures, strict=True))
-    return lambda: [image_tokens(encoder, picture.to(dtype)) for encoder, picture in both]
+    images = [setting.noise(1, 3, *[side["image_size"]] * 2) for side in (setting.size.clip, setting.size.dino)]
+    both = list(zip((pipe.image_encoder, pipe.pixel_encoder), images, strict=True))
+    return lambda: [image_tokens(encoder, image.to(dtype)) for encoder, image in both]
 
 
 def vision_transformer(setting: Setting, dtype: torch.dtype, code: str) -> Call:
     """TripoSR's image tokens."""
     side = setting.size.triposr["cond_image_size"]
-    picture = setting.noise(1, 3, side, side).sigmoid()
+    image = setting.noise(1, 3, side, side).sigmoid()
     if code == "original":
         model = original(setting.folder, setting.size, "triposr").to(setting.device, dtype)
-        pixels = picture.permute(0, 2, 3, 1).to(dtype)
+        pixels = image.permute(0, 2, 3, 1).to(dtype)
         return lambda: model.image_tokens(pixels)
     reconstructor = converted_triposr(setting.folder, dtype, setting.device).reconstructor
-    return lambda: reconstructor.encode_image(picture)
+    return lambda: reconstructor.encode_image(image)
 
 
 def backbone(setting: Setting, dtype: torch.dtype, code: str) -> Call:
@@ -165,7 +165,7 @@ def backbone(setting: Setting, dtype: torch.dtype, code: str) -> Call:
     return lambda: reconstructor.decode(tokens)
 
 
-# ---- pictures
+# ---- images
 
 
 def photo(side: int = 512) -> UInt8[np.ndarray, "side side 4"]:
@@ -175,7 +175,7 @@ def photo(side: int = 512) -> UInt8[np.ndarray, "side side 4"]:
     return np.stack([255 * row, 255 * column, 127 + 128 * row * column, 255 * inside], axis=-1).astype(np.uint8)
 
 
-def direct3d_pictures(setting: Setting, dtype: torch.dtype, code: str) -> Call:
+def direct3d_images(setting: Setting, dtype: torch.dtype, code: str) -> Call:
     """A cut-out photo, prepared for both encoders."""
     rgba, size = photo(), setting.size
     if code == "original":
@@ -185,8 +185,8 @@ def direct3d_pictures(setting: Setting, dtype: torch.dtype, code: str) -> Call:
             framed = direct3d_preprocess(rgba)[None]
             resized = (F.interpolate(framed, [encoder["image_size"]] * 2, mode="bilinear", antialias=True)
                        for encoder, _, _ in encoders)  # fmt: skip
-            return [(picture - picture.new_tensor(mean).view(3, 1, 1)) / picture.new_tensor(std).view(3, 1, 1)
-                    for picture, (_, mean, std) in zip(resized, encoders, strict=True)]  # fmt: skip
+            return [(image - image.new_tensor(mean).view(3, 1, 1)) / image.new_tensor(std).view(3, 1, 1)
+                    for image, (_, mean, std) in zip(resized, encoders, strict=True)]  # fmt: skip
 
         return prepare
     pipe = converted_direct3d(setting.folder, setting.size_name, dtype, setting.device, with_encoders=True)
@@ -198,7 +198,7 @@ def direct3d_pictures(setting: Setting, dtype: torch.dtype, code: str) -> Call:
     return prepare_ours
 
 
-def triposr_picture(setting: Setting, dtype: torch.dtype, code: str) -> Call:
+def triposr_image(setting: Setting, dtype: torch.dtype, code: str) -> Call:
     """A cut-out photo in front of grey, in 0..1."""
     rgba, side = photo(), setting.size.triposr["cond_image_size"]
     if code == "original":

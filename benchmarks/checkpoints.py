@@ -23,13 +23,13 @@ from checkpoint_stages import (
     Setting,
     backbone,
     begin,
-    direct3d_pictures,
+    direct3d_images,
     direct3d_surface,
     guided_step,
     measure,
     photo_encoders,
     surface_stages,
-    triposr_picture,
+    triposr_image,
     triposr_surface,
     vae_decode,
     view,
@@ -157,7 +157,7 @@ def conversions(setting: Setting, models: list[str]) -> list[Row]:
 
 
 def direct3d(report: Report, setting: Setting, dtypes: list[str], steps: int) -> None:
-    picture, _ = compare(setting, "photo to pixels", "float32", direct3d_pictures)
+    image, _ = compare(setting, "photo to pixels", "float32", direct3d_images)
     guided, decoded, whole = [], [], []
     planes: dict[str, Tensor] = {}
     for dtype in dtypes:
@@ -169,7 +169,7 @@ def direct3d(report: Report, setting: Setting, dtypes: list[str], steps: int) ->
         decoded.append(decode)
         surfaces = surface_rows(setting, dtype, direct3d_surface, setting.size.resolutions[-1:])
         encoders = versus("both encoders", dtype, tokens, tokens, "measured once, the same modules")
-        parts = [(1, {**picture, "dtype": dtype}), (1, encoders), (steps, one_step), (1, decode)]
+        parts = [(1, {**image, "dtype": dtype}), (1, encoders), (steps, one_step), (1, decode)]
         parts += [(1, row) for row in surfaces]
         how = f"sum; {steps} steps are {steps} times the mean step"
         whole += [row for _, row in parts] + [total("photo to mesh", dtype, parts, how)]
@@ -215,7 +215,7 @@ def agreement(setting: Setting, planes: dict[str, Tensor]) -> list[Row]:
 
 
 def triposr(report: Report, setting: Setting, dtypes: list[str]) -> None:
-    picture, _ = compare(setting, "photo to pixels", "float32", triposr_picture)
+    image, _ = compare(setting, "photo to pixels", "float32", triposr_image)
     stages, whole = [], []
     for dtype in dtypes:
         networks = [
@@ -225,11 +225,11 @@ def triposr(report: Report, setting: Setting, dtypes: list[str]) -> None:
         stages += [*networks, compare(setting, f"view, {setting.size.view}²", dtype, view)[0]]
         for resolution in setting.size.resolutions:
             surfaces = surface_rows(setting, dtype, triposr_surface, (resolution,))
-            parts = [{**picture, "dtype": dtype}, *networks, *surfaces]
+            parts = [{**image, "dtype": dtype}, *networks, *surfaces]
             name = f"photo to coloured mesh, {resolution}³"
             stages += surfaces
             whole.append(total(name, dtype, ((1, row) for row in parts)))
-    report.add("triposr: stages", [picture, *stages])
+    report.add("triposr: stages", [image, *stages])
     names = dict.fromkeys(row["stage"] for row in whole)
     report.add("triposr: photo to coloured mesh", whole + [row for name in names for row in across(whole, name)])
 

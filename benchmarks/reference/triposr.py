@@ -295,9 +295,9 @@ class TripoSR(nn.Module):
         alpha = 1 - torch.exp(-density * steps.diff())
         passed = torch.cumprod(torch.cat([torch.ones_like(near), 1 - alpha[:, :-1] + 1e-10], dim=1), dim=1)
         weights = alpha * passed
-        picture = torch.ones(height, width, 3, device=scene_code.device)
-        picture[hit] = (weights[..., None] * color).sum(dim=1) + 1 - weights.sum(dim=1, keepdim=True)
-        return picture
+        image = torch.ones(height, width, 3, device=scene_code.device)
+        image[hit] = (weights[..., None] * color).sum(dim=1) + 1 - weights.sum(dim=1, keepdim=True)
+        return image
 
 
 def camera_rays(
