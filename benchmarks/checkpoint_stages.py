@@ -308,7 +308,7 @@ def triposr_surface(setting: Setting, dtype: torch.dtype, resolution: int) -> Su
     threshold = LEVELS["triposr"]
     return Surface(
         lambda points: model.query(planes[0], points)[2][:, 0], lambda points: model.query(planes[0], points)[3],
-        _Surface(field), _Surface(reference), threshold, field.answer_at(threshold), field.activate,
+        _Surface(field), _Surface(reference), threshold, field.raw_density_at(threshold), field.activate,
         field.radius, resolution, 8192, setting.device,
     )  # fmt: skip
 

@@ -125,7 +125,7 @@ def fit(sdf: Callable[[Tensor], Tensor], batch: int = 16384, seed: int = 0) -> T
             with torch.no_grad():
                 target = (0.5 + sdf(points) / (2 * BAND)).clamp(0, 1)
             rough = planes.diff(dim=-1).square().mean() + planes.diff(dim=-2).square().mean()
-            loss = F.binary_cross_entropy_with_logits(decoder(planes[None], points[None])[0], target)
+            loss = F.binary_cross_entropy_with_logits(decoder.occupancy(planes[None], points[None])[0], target)
             optimizer.zero_grad()
             (loss + (size / 64) ** 2 * rough).backward()
             optimizer.step()
@@ -171,7 +171,10 @@ class Published:
         decoder = field.decoder
         self.field, self.planes, self.padding_mode = field, field.planes[0], decoder.padding_mode
         self.layers = [decoder.proj_in, *decoder.layers, decoder.proj_out]
-        self.activation, self.place = decoder.activation, decoder._place if decoder.place_in is not None else None
+        self.activation, self.place = (
+            decoder.activation,
+            decoder._project_coordinates if decoder.place_in is not None else None,
+        )
 
     def query(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         features = [

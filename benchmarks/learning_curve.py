@@ -25,7 +25,8 @@ from triplane3d import Triplane3DPipeline
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, LatentsConfig, load_config
 from triplane3d.data.batches import gather
 from triplane3d.data.procedural import FIRST_EVALUATION_SEED
-from triplane3d.data.shards import ShardDataset, write_shard
+from triplane3d.data.procedural.samples import write_shape_shard
+from triplane3d.data.shards import ShardDataset
 from triplane3d.evaluation.report import Report
 from triplane3d.evaluation.summary import Estimate, Row, ratio_of_means
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
@@ -128,7 +129,7 @@ def draw(budget: Budget, folder: Path, seeds: range, *, views: int = 0) -> None:
     """One shard of these shapes, unless it is there already."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "shapes.safetensors").exists():
-        write_shard(
+        write_shape_shard(
             folder / "shapes.safetensors",
             seeds,
             surface_points=budget.surface_points,

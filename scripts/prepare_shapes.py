@@ -20,7 +20,7 @@ import torch
 from triplane3d.config import ShapesConfig, parse_config, save_config
 from triplane3d.config.loader import defaults, flatten, read_saved
 from triplane3d.data.procedural import FAMILIES, FIRST_EVALUATION_SEED, HOLDOUT_FAMILIES
-from triplane3d.data.shards import write_shard
+from triplane3d.data.procedural.samples import write_shape_shard
 from triplane3d.errors import errors_as_sentences
 from triplane3d.signals import SIGNALS, Stopped, ignore_signals
 from triplane3d.storage.durable import remove_temporaries
@@ -52,9 +52,9 @@ def prepare(config: ShapesConfig) -> None:
     save_config(config, output / "config.yaml")
     print(f"{len(jobs)} shards to write below {output}", flush=True)
 
-    write = partial(write_shard, surface_points=config.surface_points, label_points=config.label_points,
+    write = partial(write_shape_shard, surface_points=config.surface_points, label_points=config.label_points,
                     views=config.views, image_size=config.image_size, families=config.families,
-                    around=config.random_views, around_size=config.random_view_size,
+                    random_views=config.random_views, random_view_size=config.random_view_size,
                     batch_size=config.batch_size, device=config.device)  # fmt: skip
     begun, done = time.perf_counter(), 0
     # Spawned, not forked: a forked copy of an initialised CUDA context or thread pool hangs.

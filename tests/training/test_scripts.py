@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from triplane3d.config import ShapesConfig, load_config, save_config
-from triplane3d.data.shards import write_shard
+from triplane3d.data.procedural.samples import write_shape_shard
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,7 +112,7 @@ def test_shards_of_other_settings_or_seeds_are_not_mixed(refused, tmp_path):
     sizes = {"surface_points": 512, "label_points": 2048, "views": 2, "image_size": 32}
     for folder in ("train", "validation"):
         (tmp_path / settings.output / folder).mkdir(parents=True)
-    write_shard(tmp_path / settings.output / "train" / "shapes-00001.safetensors", range(5, 8), **sizes)
+    write_shape_shard(tmp_path / settings.output / "train" / "shapes-00001.safetensors", range(5, 8), **sizes)
     save_config(settings, tmp_path / settings.output / "config.yaml")
     changed = refused("prepare_shapes.py", TINY / "data.yaml", "--image_size", "64", "--views", "1")
     assert "data/tiny holds shards of other settings (views: 2, now 1; image_size: 32, now 64)" in changed

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
-from triplane3d.data.shards import Sample, ShardDataset
+from triplane3d.data.sample import Sample
+from triplane3d.data.shards import ShardDataset
 from triplane3d.models.latent_statistics import LatentStatistics
 from triplane3d.storage.tensor_files import open_tensors
 

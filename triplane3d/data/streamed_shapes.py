@@ -13,7 +13,8 @@ from torch import Generator, Tensor
 from triplane3d.config import LatentDataConfig, ShapeDataConfig, StreamConfig
 from triplane3d.data.latents import mirror
 from triplane3d.data.procedural import ShapeBatch
-from triplane3d.data.shards import Sample, sample_shapes
+from triplane3d.data.procedural.samples import sample_shapes
+from triplane3d.data.sample import LABEL_FIELDS, SURFACE_FIELDS, Sample, unpack
 from triplane3d.data.streams import MakeBatch, MakeSamples, ShapeStream, random_rows, take_rows
 
 ENCODED_AT_ONCE = 64
@@ -52,22 +53,14 @@ def stream_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStream:
         middle = data.pool_label_points // 2
         uniform, near = (random_rows(batch, middle, data.label_points // 2, generator) for _ in range(2))
         labels = torch.cat([uniform, middle + near], dim=1)
-        points, normals = (
-            take_rows(pooled["surface_points"], on_surface).float(),
-            take_rows(pooled["surface_normals"], on_surface),
-        )
-        label_points = take_rows(pooled["label_points"], labels).float()
+        chosen = {name: take_rows(pooled[name], on_surface) for name in SURFACE_FIELDS}
+        sample = unpack(chosen | {name: take_rows(pooled[name], labels) for name in LABEL_FIELDS})
         if data.mirror:
-            sides = points.new_ones(batch, 1, 3)
+            sides = sample["surface_points"].new_ones(batch, 1, 3)
             sides[..., 0] -= 2 * torch.randint(2, (batch, 1), generator=generator, device=generator.device)
-            points, normals, label_points = sides * points, sides * normals, sides * label_points
-        return {
-            "surface_points": points,
-            "surface_normals": normals.float() / 127,
-            "surface_colors": take_rows(pooled["surface_colors"], on_surface).float() / 255,
-            "label_points": label_points,
-            "label_distance": take_rows(pooled["label_distance"], labels).float(),
-        }
+            for name in ("surface_points", "surface_normals", "label_points"):
+                sample[name] = sides * sample[name]
+        return sample
 
     for visited, kept in (("surface_points", "pool_surface_points"), ("label_points", "pool_label_points")):
         if getattr(data, visited) > getattr(data, kept):
@@ -95,13 +88,12 @@ def stream_latents_and_photos(
     @torch.no_grad()
     def make_samples(shapes: ShapeBatch, generator: Generator) -> Sample:
         sample = sample_shapes(shapes, surface_points=data.surface_points, label_points=label_points, views=data.views,
-                               around=data.random_views, around_size=data.random_view_size, image_size=data.image_size,
-                               generator=generator)  # fmt: skip
-        surface = [sample["surface_points"].float(), sample["surface_normals"].float() / 127,
-                   sample["surface_colors"].float() / 255]  # fmt: skip
-        parts = list(zip(*(values.split(ENCODED_AT_ONCE) for values in surface)))
+                               random_views=data.random_views, random_view_size=data.random_view_size,
+                               image_size=data.image_size, generator=generator)  # fmt: skip
+        surface = unpack({name: sample[name] for name in SURFACE_FIELDS})
+        parts = list(zip(*(values.split(ENCODED_AT_ONCE) for values in surface.values())))
         latents = torch.stack([torch.cat([encode(*part, mirror=side) for part in parts]) for side in sides], dim=1)
-        kept = ("views", "cameras", *(("label_points", "label_distance") if label_points else ()))
+        kept = ("views", "cameras", *(LABEL_FIELDS if label_points else ()))
         return {"latents": latents.half(), **{name: sample[name] for name in kept}}
 
     def make_batch(pooled: Sample, generator: Generator) -> Sample:
@@ -112,15 +104,14 @@ def stream_latents_and_photos(
         place = torch.rand(batch, views, generator=generator, device=generator.device)
         place[:, : data.views].scatter_(1, place[:, : data.views].argmin(dim=1, keepdim=True), -1.0)
         order = place.argsort(dim=1)
-        photos, cameras = take_rows(pooled["views"], order).float() / 255, take_rows(pooled["cameras"], order)
-        sample = {"views": photos, "cameras": cameras}
+        sample = {name: take_rows(pooled[name], order) for name in ("views", "cameras")}
         if label_points:
-            sample |= {name: pooled[name].float() for name in ("label_points", "label_distance")}
-        return {"latents": pooled["latents"][rows, side].float(), **mirror(sample, side == 1)}
+            sample |= {name: pooled[name] for name in LABEL_FIELDS}
+        return {"latents": pooled["latents"][rows, side].float(), **mirror(unpack(sample), side == 1)}
 
     return _stream(data, make_samples, make_batch, device)
 
 
 def _stream(data: StreamConfig, make_samples: MakeSamples, make_batch: MakeBatch, device: torch.device) -> ShapeStream:
-    return ShapeStream(make_samples=make_samples, make_batch=make_batch, group_size=data.group_size,
-                       pool=data.pool, reuse=data.reuse, families=data.families, device=device)  # fmt: skip
+    return ShapeStream(make_samples=make_samples, make_batch=make_batch, group_size=data.group_size, pool=data.pool,
+                       reuse=data.reuse, families=data.families, device=device)  # fmt: skip

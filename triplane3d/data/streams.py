@@ -17,8 +17,8 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from triplane3d.data.procedural import FIRST_EVALUATION_SEED, ShapeBatch, generate_unnormalized
+from triplane3d.data.sample import Sample
 from triplane3d.data.seeds import derive_seed
-from triplane3d.data.shards import Sample
 from triplane3d.signals import ignore_signals
 
 MakeSamples = Callable[[ShapeBatch, Generator], Sample]

@@ -6,15 +6,11 @@ A seed determines a shape. Training uses seeds below `FIRST_EVALUATION_SEED`, ev
 import warnings
 
 from triplane3d.data.procedural.families import FAMILIES, HOLDOUT_FAMILIES
+from triplane3d.data.procedural.generation import FIRST_EVALUATION_SEED, generate_shapes, generate_unnormalized
 from triplane3d.data.procedural.parts import Material, Part
 from triplane3d.data.procedural.rendering import OrbitCameras, render_views
 from triplane3d.data.procedural.sampling import distance_grid, sample_labels, sample_surface
-from triplane3d.data.procedural.shape_batch import (
-    FIRST_EVALUATION_SEED,
-    ShapeBatch,
-    generate_shapes,
-    generate_unnormalized,
-)
+from triplane3d.data.procedural.shape_batch import ShapeBatch
 
 __all__ = [
     "FAMILIES",

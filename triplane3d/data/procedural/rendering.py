@@ -31,11 +31,19 @@ class OrbitCameras:
 
     @classmethod
     def sample(
-        cls, count: int, generator: Generator | None = None, device: str | torch.device = "cpu", *, around: bool = False
+        cls,
+        count: int,
+        generator: Generator | None = None,
+        device: str | torch.device = "cpu",
+        *,
+        any_azimuth: bool = False,
     ) -> OrbitCameras:
-        """Elevations and fields of view uniform over `ELEVATION` and `FIELD_OF_VIEW`; with `around` azimuths too."""
+        """`count` random cameras, with elevations and fields of view uniform over `ELEVATION` and `FIELD_OF_VIEW`.
+
+        Azimuths are 0, or with `any_azimuth` uniform over the circle.
+        """
         u = torch.rand((2, count), generator=generator, device=device)
-        azimuth = 360 * torch.rand(count, generator=generator, device=device) - 180 if around else None
+        azimuth = 360 * torch.rand(count, generator=generator, device=device) - 180 if any_azimuth else None
         return cls(
             ELEVATION[0] + (ELEVATION[1] - ELEVATION[0]) * u[0],
             FIELD_OF_VIEW[0] + (FIELD_OF_VIEW[1] - FIELD_OF_VIEW[0]) * u[1],

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from math import pi
 
 import numpy as np
 import torch
@@ -16,13 +15,10 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from triplane3d.data.procedural.families import FAMILIES, HOLDOUT_FAMILIES
 from triplane3d.data.procedural.parts import PARAMETERS, PATTERNS, Part
 from triplane3d.data.procedural.primitives import PRIMITIVES
 
 KIND_INDEX = {kind: index for index, kind in enumerate(PRIMITIVES)}
-FIRST_EVALUATION_SEED = 2**30
-"""Training draws seeds below this one, evaluation from it on."""
 
 FAR = 10.0
 CHUNK = 65536  # points of the whole batch that are asked at once: buffers that fit a core's cache
@@ -234,41 +230,6 @@ class ShapeBatch:
         """Mean gloss of each shape's parts, 0 (matt) to 1."""
         present = (self.kind >= 0).float()
         return (self.material[..., 9] * present).sum(1) / present.sum(1)
-
-
-def generate_shapes(
-    seeds: Sequence[int],
-    *,
-    families: Sequence[str] | None = None,
-    azimuths: Sequence[float] | str | None = None,
-    device: str | torch.device = "cpu",
-) -> ShapeBatch:
-    """The shape of each seed: a family drawn from `families` (default: all that are trained on), then its parameters.
-
-    `azimuths="random"` turns each shape by an angle drawn from the same seed; the same seed is the same shape for ever.
-    """
-    return generate_unnormalized(seeds, families=families, azimuths=azimuths).to(device).normalized()
-
-
-def generate_unnormalized(
-    seeds: Sequence[int], *, families: Sequence[str] | None = None, azimuths: Sequence[float] | str | None = None
-) -> ShapeBatch:
-    """The part of `generate_shapes` that runs in Python without tensors. Worker processes run it ahead of time;
-    `.to(device).normalized()` completes the batch."""
-    known = FAMILIES | HOLDOUT_FAMILIES
-    names = sorted(FAMILIES) if families is None else list(families)
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise ValueError(f"unknown shape families {unknown}; choose from {sorted(known)}")
-    drawn, shapes, turns = [], [], []
-    for seed in seeds:
-        rng = np.random.default_rng(int(seed))
-        turns.append(rng.uniform(-pi, pi))
-        drawn.append(names[rng.integers(len(names))])
-        shapes.append(known[drawn[-1]](rng))
-    if azimuths is not None and not isinstance(azimuths, str):
-        turns = list(azimuths)
-    return ShapeBatch.unnormalized(shapes, azimuths=None if azimuths is None else turns, names=drawn)
 
 
 def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBatch:
