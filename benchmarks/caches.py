@@ -49,7 +49,7 @@ def main(
         cached = grids(pipe, cases, num_inference_steps=steps)
         work = rows.take() / all_rows
         pipe.transformer.disable_cache()
-        ratio = time_ratio(pipe, cases[0].picture, make, steps, repeats)
+        ratio = time_ratio(pipe, cases[0].pil_image, make, steps, repeats)
         rows.take()
         print(f"{name:32s} {work:6.2f} {ratio:6.2f} {mean_iou(cached, exact):9.4f} {mean_iou(cached, truth):7.4f}")
 

@@ -157,7 +157,7 @@ def outputs_of_mini(count: int) -> Iterator[tuple[str, TriplaneField]]:
     pipe = Triplane3DPipeline.from_pretrained("mini")
     pipe.set_progress_bar_config(disable=True)
     for number, case in enumerate(held_out_shapes(count, list(FAMILIES), seed=0, resolution=16)):
-        latents = pipe(case.picture, output_type="latent", generator=torch.Generator().manual_seed(0)).meshes
+        latents = pipe(case.pil_image, output_type="latent", generator=torch.Generator().manual_seed(0)).meshes
         yield f"mini's output {number + 1}", pipe.decode_latents(latents)[0]
 
 

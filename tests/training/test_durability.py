@@ -3,7 +3,6 @@
 import json
 import os
 import resource
-import runpy
 import shutil
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from test_run import Plane, begin, config, fit
 from tiny_stages import ROOT, latents_config
 
 from triplane3d.config import ShapesConfig, load_config
+from triplane3d.data.procedural.preparation import prepare
 from triplane3d.storage import locks
 from triplane3d.training.checkpointing import checkpoints, chosen_checkpoint
 from triplane3d.training.latents import encode
@@ -275,7 +275,6 @@ def in_use(folder: Path) -> Iterator[int]:
 
 
 def test_folders_of_shards_and_latents_in_use_are_refused(work, autoencoder, tmp_path):
-    prepare = runpy.run_path(str(ROOT / "scripts" / "prepare_shapes.py"))["prepare"]
     shapes = load_config(ShapesConfig, ROOT / "configs" / "tiny" / "data.yaml", {"output": tmp_path})
     with in_use(tmp_path) as holder:
         for stage in (partial(prepare, shapes), partial(encode, latents_config(work, output=tmp_path))):
