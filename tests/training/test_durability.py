@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_run import Plane, begin, config, fit
+from test_trainer import Plane, begin, config, fit
 from tiny_stages import ROOT, latents_config
 
 from triplane3d.config import ShapesConfig, load_config
@@ -25,7 +25,7 @@ from triplane3d.data.procedural.preparation import prepare
 from triplane3d.storage import locks
 from triplane3d.training.checkpointing import checkpoints, chosen_checkpoint
 from triplane3d.training.latents import encode
-from triplane3d.training.trainer import start
+from triplane3d.training.run_setup import start_run
 
 NAMES = (
     "custom_checkpoint_0.pkl", "custom_checkpoint_1.pkl", "random_states_0.pkl", "optimizer.bin", "optimizer.pt",
@@ -113,7 +113,7 @@ def test_a_checkpoint_of_pickles_is_refused_in_words(stopped):
     checkpoint = stopped / "checkpoint-3"
     (checkpoint / "optimizer.safetensors").rename(checkpoint / "optimizer.bin")
     with pytest.raises(ValueError, match="checkpoint-3 is of an older version, .* can run code.*set `init`"):
-        start(config(stopped))
+        start_run(config(stopped))
 
 
 def run_and_die(settings, at: int) -> bool:
@@ -241,7 +241,7 @@ def test_a_folder_in_use_is_refused_with_its_process(tmp_path):
     orphan = int(holder.stdout.readline())
     try:
         with pytest.raises(ValueError, match=rf"is in use by another process \(pid {holder.pid} on .*name another"):
-            start(config(tmp_path))
+            start_run(config(tmp_path))
         assert not (tmp_path / "config.yaml").exists()
         holder.kill()
         holder.wait()
@@ -306,4 +306,4 @@ def test_an_optimiser_follows_the_configuration_and_another_begins_anew(stopped,
     settings = replace(settings, optim=replace(settings.optim, weight_decay=0.3))
     run = begin(settings)
     assert {group["weight_decay"] for group in run.optimizer.param_groups} == {0.3, 0.0}
-    assert "another optimiser trained 1 of the weights before" in capsys.readouterr().err
+    assert "1 of the weights were trained by another optimizer before" in capsys.readouterr().err
