@@ -26,7 +26,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from trimesh import Trimesh
 
 from triplane3d.evaluation.timing import time_calls
-from triplane3d.geometry.isosurface.extraction import Found, Samples, color_at, evaluate_grid
+from triplane3d.geometry.isosurface.field_sampling import FieldSampler, SampledSurface, color_at, evaluate_grid
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.images.image_processor import prepare_photos
 from triplane3d.images.photo_batch import PhotoBatch
@@ -268,11 +268,11 @@ class Surface:
             chosen.append(torch.stack([self.axis[place] for place in places], dim=-1))
         return chosen
 
-    def search(self) -> Found:
-        return Samples(self.field, self.axis, self.level).search(MARGIN, self.activation)
+    def search(self) -> SampledSurface:
+        return FieldSampler(self.field, self.axis, self.level).search(MARGIN, self.activation)
 
-    def march(self, found: Found) -> tuple[np.ndarray, np.ndarray]:
-        return found._replace(values=found.values.copy()).surface(self.resolution, (-self.radius, self.radius))
+    def march(self, found: SampledSurface) -> tuple[np.ndarray, np.ndarray]:
+        return found._replace(values=found.values.copy()).triangulate(self.resolution, (-self.radius, self.radius))
 
     def dense(self) -> Float[np.ndarray, "x y z"]:
         """The published procedure's grid less its threshold, as our field in float32 answers it."""

@@ -42,6 +42,7 @@ ROOT = Path(__file__).parents[1]
         ("docs/diffusers.md", {"my-model", "my-bytes", "my-lora"}),
         ("docs/surface.md", {"ring.glb"}),
         ("docs/formats.md", {"egg.stl", "egg.glb"}),
+        ("docs/data.md", {"two.safetensors"}),
         ("docs/checkpoints.md", {"armchair.glb", "direct3d.glb"}),
     ],
 )
