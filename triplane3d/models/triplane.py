@@ -306,7 +306,7 @@ class TriplaneField:
     def __init__(
         self,
         planes: Float[Tensor, "batch 3 channels height width"],
-        decoder: nn.Module,
+        decoder: TriplaneFieldDecoder,
         *,
         has_color: bool = False,
         chunk_size: int | None = None,
