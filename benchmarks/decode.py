@@ -36,8 +36,8 @@ from torch import Tensor, nn
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.procedural import FAMILIES
 from triplane3d.evaluation.shapes import held_out_shapes
-from triplane3d.geometry.isosurface.extraction import Samples, evaluate_grid, extract_surface
-from triplane3d.geometry.isosurface.marching import surface_of_grid
+from triplane3d.geometry.isosurface import evaluate_grid, extract_surface, surface_of_grid
+from triplane3d.geometry.isosurface.field_sampling import FieldSampler
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.models.embeddings import PLANE_AXES
 from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder
@@ -228,11 +228,11 @@ class Run:
 
 def extract(field: TriplaneField, resolution: int) -> Run:
     start = time.perf_counter()
-    samples = Samples(field, torch.linspace(-1, 1, resolution + 1, dtype=torch.float64).float().to(field.device))
-    found = samples.search(0.75)
+    sampler = FieldSampler(field, torch.linspace(-1, 1, resolution + 1, dtype=torch.float64).float().to(field.device))
+    found = sampler.search(0.75)
     searched = time.perf_counter()
-    mesh = Mesh(*found.surface(resolution, (-1.0, 1.0)))
-    return Run(searched - start, time.perf_counter() - searched, samples.asked, mesh)
+    mesh = Mesh(*found.triangulate(resolution, (-1.0, 1.0)))
+    return Run(searched - start, time.perf_counter() - searched, sampler.count, mesh)
 
 
 def overlap(mesh: Mesh, values: Float[np.ndarray, "x y z"]) -> float:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from triplane3d.evaluation.protocol import SURFACE_SAMPLES
 from triplane3d.evaluation.solids import Occupancy, Solid, Surface, mesh_occupancy
-from triplane3d.geometry.isosurface.extraction import evaluate_grid, surface_of_grid
+from triplane3d.geometry.isosurface import evaluate_grid, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.mesh.inside import points_inside
 

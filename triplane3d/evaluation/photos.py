@@ -21,7 +21,7 @@ from triplane3d.evaluation.protocol import GRID_RESOLUTION
 from triplane3d.evaluation.shape_metrics import intersection_over_union
 from triplane3d.evaluation.summary import Row
 from triplane3d.geometry.cameras import Camera
-from triplane3d.geometry.isosurface.extraction import surface_of_grid
+from triplane3d.geometry.isosurface import surface_of_grid
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.render import render
 from triplane3d.images.image_processor import frame_foreground

@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
 from triplane3d.evaluation.protocol import GRID_RESOLUTION, SURFACE_SAMPLES
-from triplane3d.geometry.isosurface.extraction import Field, evaluate_grid, surface_of_grid
+from triplane3d.geometry.fields import Field
+from triplane3d.geometry.isosurface import evaluate_grid, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.mesh.inside import points_inside
 
