@@ -29,7 +29,8 @@ from triplane3d.cli import app
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, DistillConfig, LatentsConfig, load_config
 from triplane3d.convert.direct3d import convert_direct3d
 from triplane3d.convert.triposr import convert_triposr
-from triplane3d.data.shards import ShardDataset, write_shard
+from triplane3d.data.procedural.samples import write_shape_shard
+from triplane3d.data.shards import ShardDataset
 from triplane3d.geometry.isosurface import extract_surface
 
 
@@ -142,7 +143,7 @@ def resume_run(folder: Path) -> str:
 def make_shards(folder: Path) -> None:
     folder.mkdir()
     for number, seeds in enumerate((range(2), range(2, 4))):
-        write_shard(folder / f"shapes-{number}.safetensors", seeds, surface_points=64, label_points=128, views=2,
+        write_shape_shard(folder / f"shapes-{number}.safetensors", seeds, surface_points=64, label_points=128, views=2,
                     image_size=16, batch_size=4, families=("car",))  # fmt: skip
 
 
