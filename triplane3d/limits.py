@@ -195,7 +195,7 @@ def parse_yaml(text: str, where: str, loader: type[BoundedLoader] = BoundedLoade
     """
     try:
         return yaml.load(text, Loader=loader)
-    except (yaml.YAMLError, ValueError, OverflowError, TypeError, LookupError, AttributeError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, TypeError, LookupError, AttributeError, RecursionError) as error:
         # Beside its own errors, PyYAML lets through those of int() and datetime(), and of keys that are lists.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{where} is no plain YAML file ({reason}): download it again, or mend that line") from error

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Annotated
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS / name) for name in ("attack", "pipelines", "training", "convert", "models", ".")]
+sys.path[:0] = [str(TESTS / name) for name in ("attack", "training", ".")]
 sys.path.append(str(TESTS.parent / "benchmarks"))
 
 import numpy as np  # noqa: E402

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from reader import Read
-from test_run import config as run_config
-from test_run import fit
-from tiny_checkpoints import (
+from convert.tiny_checkpoints import (
     FIXTURE,
     SMALL_TRIPOSR,
     SMALL_VIT,
@@ -20,7 +17,10 @@ from tiny_checkpoints import (
     save_direct3d,
     save_triposr,
 )
-from tiny_pipeline import build_tiny, photo
+from pipelines.tiny_pipeline import build_tiny, photo
+from reader import Read
+from test_trainer import config as run_config
+from test_trainer import fit
 from tiny_stages import CONFIGS
 from typer.testing import CliRunner
 
@@ -122,7 +122,12 @@ def make_adapter(folder: Path) -> None:
 
 def load_adapter(folder: Path) -> str:
     pipe = build_tiny()
-    pipe.load_lora_weights(folder)
+    try:
+        pipe.load_lora_weights(folder)
+    except ValueError as error:
+        if type(error) is ValueError and "LoRA" in str(error):  # tensors have no file name
+            raise ValueError(f"{folder}: {error}") from error
+        raise
     return _sha(*(value for name, value in pipe.transformer.state_dict().items() if "lora" in name))
 
 
@@ -227,9 +232,12 @@ TARGETS: dict[str, Target] = {
     "pipeline": Target(
         make_pipeline,
         {"Triplane3DPipeline": load_pipeline, "DiffusionPipeline": load_generic, "info": print_info},
+        settings=(".json",),
         share=3.0,
     ),
-    "reconstruction": Target(make_reconstruction, {"TriplaneReconstructionPipeline": load_reconstruction}),
+    "reconstruction": Target(
+        make_reconstruction, {"TriplaneReconstructionPipeline": load_reconstruction}, settings=(".json",)
+    ),
     "LoRA": Target(make_adapter, {"load_lora_weights": load_adapter}),
     "checkpoint": Target(make_run, {"resume": resume_run}, settings=(".json", ".safetensors")),
     "shards": Target(make_shards, {"ShardDataset": read_shards}, collection=True),

@@ -168,8 +168,8 @@ def save_config(config: Any, path: str | Path) -> None:
 def read_saved(path: str | Path) -> dict[str, Any] | None:
     """Dotted keys, by their present names, and values of a file of `save_config`; None if it is missing or damaged."""
     try:
-        values = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        values = read_yaml(path)
+    except (OSError, ValueError):
         return None
     if not isinstance(values, dict) or not values:
         return None

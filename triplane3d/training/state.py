@@ -120,8 +120,10 @@ def read_state(folder: Path) -> dict[str, Any]:
         numbers = json.loads((folder / NUMBERS).read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise _not_whole(folder, f"{NUMBERS}: {error}") from error
-    if not isinstance(numbers, dict) or not isinstance(numbers.get("step"), int):
-        raise _not_whole(folder, f"{NUMBERS} holds no step")
+    for name in ("step", "skipped"):
+        value = numbers.get(name) if isinstance(numbers, dict) else None
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise _not_whole(folder, f"{NUMBERS} holds no whole number {name!r}")
     return numbers
 
 
