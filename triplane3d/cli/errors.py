@@ -45,7 +45,7 @@ def stops_are_noted() -> Iterator[None]:
         signal.default_int_handler(signum, frame)
 
     before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # not ignored, as it is for background jobs
+    if callable(before):  # not ignored, as it is for background jobs
         signal.signal(signal.SIGINT, note)
     try:
         yield
