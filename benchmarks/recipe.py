@@ -30,7 +30,8 @@ from triplane3d.images.augmentation import premultiply
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import image_tokens
 from triplane3d.models.transformer_triplane import TriplaneTransformer
-from triplane3d.training.denoiser import normalize, train
+from triplane3d.training.conditioning import pixel_values
+from triplane3d.training.denoiser import train
 
 SIGMAS = (0.3, 0.5, 0.7, 0.85, 0.95)
 LR = 2e-2
@@ -119,7 +120,7 @@ def velocity_error(trained: Path, pipeline: Path, vae: AutoencoderKLTriplane, he
         encoder, transformer, vae, None, foreground_ratio=settings["foreground_ratio"],
         background=settings["background"], image_statistics=settings["image_statistics"],
     )  # fmt: skip
-    tokens = image_tokens(encoder, normalize(pipe.image_processor, held_out["views"]))
+    tokens = image_tokens(encoder, pixel_values(pipe.image_processor, held_out["views"]))
     latents, generator = held_out["latents"], torch.Generator().manual_seed(0)
     errors = []
     for sigma in SIGMAS:

@@ -21,9 +21,7 @@ LEVELS = [
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 # Imports that close a cycle and stay for now, with the reason. Imports inside functions and for type checkers count.
-ALLOWED_CYCLES = {
-    ("triplane3d.models.parallel", "triplane3d.models.transformer_triplane"): "for type checkers only",
-}
+ALLOWED_CYCLES: dict[tuple[str, str], str] = {}
 
 PACKAGE = sorted((ROOT / "triplane3d").rglob("*.py"))
 SOURCES = PACKAGE + [

@@ -179,3 +179,30 @@ def guider_condition(guider: Any, batch: Any) -> str:
     private attribute of the guider.
     """
     return getattr(batch, guider._identifier_key)
+
+
+def register_transformer_block(block: type[nn.Module]) -> None:
+    """Tell diffusers' block caches (such as FirstBlockCache) what the forward method of `block` returns.
+
+    They look it up in a private table, and raise an error for a block that is not there. If a release of diffusers has
+    no such table, only these caches are unavailable.
+    """
+    try:
+        from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
+    except ImportError:
+        return
+    metadata = TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=None)
+    TransformerBlockRegistry.register(block, metadata)
+
+
+def cache_config(model: Any) -> Any:
+    """The config of the cache that is enabled on `model`, or None. `CacheMixin` stores it in a private attribute."""
+    return model._cache_config
+
+
+def process_mesh(context_parallel_config: Any) -> Any:
+    """The one-dimensional mesh of all processes that share the tokens, of an initialised `ContextParallelConfig`.
+
+    `enable_parallelism` stores it in a private attribute.
+    """
+    return context_parallel_config._flattened_mesh

@@ -107,7 +107,7 @@ def end_by_interrupt(command: subprocess.Popen) -> None:
     _, printed = command.communicate(timeout=60)
     last = printed.splitlines()[-1]
     assert command.returncode == 130 and "Traceback" not in printed, printed
-    assert last.startswith("stopped by SIGINT; ") and last.endswith("The same command goes on with the others")
+    assert last.startswith("stopped by SIGINT; ") and last.endswith("The same command writes the others")
 
 
 @pytest.mark.parametrize("end", [end_by_kill, end_by_interrupt])

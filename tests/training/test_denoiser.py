@@ -60,10 +60,10 @@ def test_the_target_is_the_velocity_that_the_scheduler_integrates(shift):
 def test_noise_levels_are_logit_normal_and_all_noise_in_the_warm_up():
     path = KnownPath(torch.zeros(1, 4, 4, 12))
     objective = DenoiserObjective(OneToken(), path, FlowMatchEulerDiscreteScheduler(), FlowConfig())
-    sigma = objective.path.draw(20_000, regression=False) / 1000
+    sigma = objective.path.sample_timesteps(20_000, regression=False) / 1000
     logits = torch.logit(sigma.clamp(1e-3, 1 - 1e-3))
     assert abs(logits.mean()) < 0.05 and abs(logits.std() - 1) < 0.05
-    assert (objective.path.draw(8, regression=True) == 1000).all()
+    assert (objective.path.sample_timesteps(8, regression=True) == 1000).all()
 
 
 def test_a_photo_serves_several_noise_levels_and_is_sometimes_dropped():

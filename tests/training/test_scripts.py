@@ -117,7 +117,10 @@ def test_shards_of_other_settings_or_seeds_are_not_mixed(refused, tmp_path):
     changed = refused("prepare_shapes.py", TINY / "data.yaml", "--image_size", "64", "--views", "1")
     assert "data/tiny holds shards of other settings (views: 2, now 1; image_size: 32, now 64)" in changed
     more = refused("prepare_shapes.py", TINY / "data.yaml", "--shapes", "10")
-    assert "shapes-00001.safetensors holds 3 shapes from seed 5 on, not the 5 from 5 on" in more
+    assert (
+        "shapes-00001.safetensors holds 3 shapes from seed 5 on, but this configuration has 5 shapes from seed 5 on"
+        in more
+    )
 
 
 @pytest.mark.parametrize(

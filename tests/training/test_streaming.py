@@ -13,8 +13,8 @@ from triplane3d.data.streamed_shapes import stream_surfaces
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.training import autoencoder as stage1
 from triplane3d.training import denoiser as stage3
+from triplane3d.training.checkpointing import checkpoints
 from triplane3d.training.sources import check_source, latents_and_photos
-from triplane3d.training.trainer import checkpoints
 
 STREAM = {"data.stream": True, "data.folder": None, "data.group_size": 4, "data.pool": 8, "data.validation": None,
           "run.batch_size": 4, "run.log_every": 1}  # fmt: skip

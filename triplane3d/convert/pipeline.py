@@ -1,4 +1,4 @@
-"""A saved pipeline, written component by component without ever being in memory as one."""
+"""Writing a saved pipeline component by component, so that it is never in memory as a whole."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,15 @@ def write_model(
     variant: str | None,
     max_shard_size: int | str,
 ) -> None:
-    """Config and weights of a component; those of an outline come from `entries`, tensor by tensor."""
+    """Writes config and weights of a component.
+
+    Args:
+        folder: the component's folder.
+        model: the component; without its weights (see `outline`) if `entries` are given.
+        entries: the weights, written tensor by tensor; None: those of `model`.
+        variant: "fp16" or "bf16" also writes half-precision weights.
+        max_shard_size: larger files are split.
+    """
     if variant is not None and variant not in VARIANTS:
         raise ValueError(f"variant must be one of {sorted(VARIANTS)}, got {variant!r}")
     if entries is None:
@@ -29,9 +37,9 @@ def write_model(
             if variant is not None:
                 config = (folder / "config.json").read_bytes()
                 model.to(VARIANTS[variant]).save_pretrained(folder, variant=variant, max_shard_size=max_shard_size)
-                # It now names half precision, in which transformers would then open the full weights too.
+                # The config now has dtype half, in which transformers would also load the full weights; restore it.
                 (folder / "config.json").write_bytes(config)
-        except SafetensorError as error:  # what its writer makes of a disk that is full
+        except SafetensorError as error:  # raised by its writer if the disk is full
             raise OSError(
                 f"{folder.name} could not be written to {folder.parent} ({error}): is the disk full?"
             ) from error
@@ -43,5 +51,5 @@ def write_model(
 
 
 def write_card(folder: Path, card: str) -> None:
-    """The model card: where the weights come from and under which licence they are."""
+    """Writes the model card, with the origin of the weights and their licence."""
     (folder / "README.md").write_text(card, encoding="utf-8")

@@ -113,5 +113,12 @@ def stream_latents_and_photos(
 
 
 def _stream(data: StreamConfig, make_samples: MakeSamples, make_batch: MakeBatch, device: torch.device) -> ShapeStream:
-    return ShapeStream(make_samples=make_samples, make_batch=make_batch, group_size=data.group_size, pool=data.pool,
-                       reuse=data.reuse, families=data.families, device=device)  # fmt: skip
+    return ShapeStream(
+        make_samples=make_samples,
+        make_batch=make_batch,
+        group_size=data.group_size,
+        pool=data.pool,
+        reuse=data.reuse,
+        families=data.families,
+        device=device,
+    )

@@ -1,4 +1,4 @@
-"""Checks of loaded weights: every parameter was in the file, nothing in the file was left over, all values are finite.
+"""Checks of loaded weights: no tensor is missing, none is surplus, all shapes fit, and all values are finite.
 
 diffusers and transformers only log a missing or surplus tensor, and fill a missing one with random numbers.
 """
@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 SHOWN = 5
-"""How many tensors of each kind an error names."""
+"""The most tensors of each group that an error message names."""
 
 
 class StrictLoading:
-    """A mixin before diffusers' `ModelMixin`: `from_pretrained` refuses weights that do not fit the model."""
+    """A mixin before diffusers' `ModelMixin`: `from_pretrained` raises an error for weights that do not fit."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> Any:
@@ -24,30 +24,33 @@ class StrictLoading:
         Raises:
             ValueError: if the weights lack a tensor, have one too many or one of another shape, or are not finite.
         """
-        wants_info = kwargs.pop("output_loading_info", False)
+        return_info = kwargs.pop("output_loading_info", False)
         where = "/".join(filter(None, [str(pretrained_model_name_or_path), kwargs.get("subfolder")]))
         try:
             loaded: Any = super().from_pretrained(  # type: ignore[misc]
                 pretrained_model_name_or_path, output_loading_info=True, **kwargs
             )
         except ValueError as error:
-            if "expected shape" in str(error):  # diffusers' sentence lacks the folder
+            if "expected shape" in str(error):  # diffusers' message does not name the folder
                 raise ValueError(f"{where}: {error}") from error
             raise
         model, info = loaded
         check_keys(where, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
         check_finite(where, model)
-        return (model, info) if wants_info else model
+        return (model, info) if return_info else model
 
 
 def check_keys(where: str, missing: Collection[str], surplus: Collection[str], mismatched: Collection[tuple]) -> None:
-    """Raise a ValueError that lists the tensors which do not fit."""
+    """Raises a ValueError that lists tensors which are missing, surplus or of another shape."""
     faults = [
         f"{len(names)} {fault} ({', '.join(sorted(names)[:SHOWN])}{', …' if len(names) > SHOWN else ''})"
         for names, fault in (
             (missing, "missing"),
             (surplus, "that the model does not have"),
-            ([f"{name}: {_shape(is_)} for {_shape(wanted)}" for name, is_, wanted in mismatched], "of another shape"),
+            (
+                [f"{name}: {_shape(found)} for {_shape(expected)}" for name, found, expected in mismatched],
+                "of another shape",
+            ),
         )
         if names
     ]
@@ -59,7 +62,7 @@ def check_keys(where: str, missing: Collection[str], surplus: Collection[str], m
 
 
 def check_finite(where: str, model: nn.Module) -> None:
-    """Raise a ValueError that lists the parameters and buffers which hold NaN or infinite values."""
+    """Raises a ValueError that lists parameters and buffers with NaN or infinite values."""
     wrong = [
         name
         for name, tensor in model.state_dict().items()
@@ -77,7 +80,7 @@ def _is_finite(tensor: torch.Tensor) -> bool:
         return True
     if tensor.dtype.itemsize == 1:  # 8-bit floats have no minimum and maximum
         tensor = tensor.float()
-    # NaN passes into both.
+    # The minimum and maximum of a tensor with NaN are NaN.
     return bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 

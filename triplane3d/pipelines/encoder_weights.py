@@ -13,9 +13,9 @@ from triplane3d.models.weights import check_finite, check_keys
 
 
 def check_encoder(encoder: PreTrainedModel) -> None:
-    """Refuse an image encoder of a saved pipeline whose weights do not fit it.
+    """Checks the weights of an image encoder of a saved pipeline.
 
-    Encoders that come from elsewhere may be a part of what their file holds, and are not checked.
+    Encoders from other folders are not checked, because their files may contain more than the encoder.
 
     Raises:
         ValueError: if the weights lack a tensor, have one too many or one of another shape, or are not finite.
@@ -28,7 +28,7 @@ def check_encoder(encoder: PreTrainedModel) -> None:
 
 
 def load_encoder(folder: str | PathLike, model_class: type[PreTrainedModel], **options: Any) -> PreTrainedModel:
-    """`model_class.from_pretrained(folder)`, for an encoder that was saved by itself.
+    """`model_class.from_pretrained(folder)`, for an encoder that was saved alone.
 
     Raises:
         ValueError: if the weights lack a tensor, have one too many or one of another shape, or are not finite.
@@ -42,13 +42,13 @@ def load_encoder(folder: str | PathLike, model_class: type[PreTrainedModel], **o
 
 
 def check_encoder_folder(folder: Path, model_class: type[PreTrainedModel]) -> None:
-    """Compare the tensors of the safetensors files in a folder with those of the model, by name and shape alone.
+    """Compares the tensors of the safetensors files in a folder with those of the model, by name and shape.
 
     Raises:
         ValueError: if they differ.
     """
     for variant in _variants(folder):
-        # On the meta device nothing is read but the files' headers.
+        # On the meta device only the headers of the files are read.
         _, info = model_class.from_pretrained(
             folder,
             variant=variant,
@@ -62,6 +62,6 @@ def check_encoder_folder(folder: Path, model_class: type[PreTrainedModel]) -> No
 
 
 def _variants(folder: Path) -> list[str | None]:
-    """The variants that the folder holds weights of: None for `model.safetensors`, "fp16" for `model.fp16…`."""
+    """The variants of the weights in the folder: None for `model.safetensors`, "fp16" for `model.fp16…`."""
     names = {path.name.split(".")[1].split("-")[0] for path in folder.glob("model*.safetensors")}
     return [None if name == "safetensors" else name for name in sorted(names)]

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from triplane3d.diffusers_compat import guider_condition
-from triplane3d.models.attention import ConditionCache
+from triplane3d.models.condition_cache import ConditionCache
 from triplane3d.models.conditions import UNKNOWN
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 

@@ -291,7 +291,7 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
             mesh = extract_surface(
                 _Surface(field),
                 resolution,
-                level=field.answer_at(level),
+                level=field.raw_density_at(level),
                 bounds=(-radius, radius),
                 activation=field.activate,
             )

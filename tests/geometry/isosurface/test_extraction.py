@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from triplane3d.geometry.isosurface.extraction import evaluate_grid, extract_surface, surface_of_grid
+from triplane3d.geometry.isosurface import evaluate_grid, extract_surface, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
 
 CENTER = torch.tensor([0.13, -0.21, 0.08])
@@ -120,9 +120,9 @@ def test_grid_samples_include_both_walls():
 
 
 def test_progress_reaches_the_end():
-    heard = []
-    extract_surface(sphere, 10, chunk_size=500, progress=lambda done, total: heard.append((done, total)))
-    assert heard == sorted(heard) and heard[-1] == (11**3, 11**3) and len(heard) == 3
+    reports = []
+    extract_surface(sphere, 10, chunk_size=500, progress=lambda done, total: reports.append((done, total)))
+    assert reports == sorted(reports) and reports[-1] == (11**3, 11**3) and len(reports) == 3
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_progress_reaches_the_end():
         (lambda p: p, 0.0, r"values of shape \(729,\), got \(729, 3\)"),
     ],
 )
-def test_a_field_without_a_surface_says_why(field, level, message):
+def test_the_error_for_a_field_without_a_surface_states_the_reason(field, level, message):
     with pytest.raises(ValueError, match=message):
         extract_surface(field, 8, level=level)
 

@@ -1,4 +1,4 @@
-"""The search, coarse to fine, against the whole grid."""
+"""The coarse-to-fine search gives the mesh of the whole grid."""
 
 import logging
 
@@ -7,8 +7,10 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from triplane3d.geometry.isosurface.bricks import Bricks, Lattice, _ask_nodes
-from triplane3d.geometry.isosurface.extraction import Samples, extract_surface, extract_surfaces
+from triplane3d.geometry.isosurface import extract_surface, extract_surfaces
+from triplane3d.geometry.isosurface.bricks import Bricks, Lattice
+from triplane3d.geometry.isosurface.field_sampling import FieldSampler
+from triplane3d.geometry.isosurface.node_sampling import sample_nodes
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder
 
@@ -21,7 +23,7 @@ def ball(center=(0.13, -0.21, 0.08), radius=0.6):
 
 
 def wire(radius):
-    """A ring in a slanted plane: no sample of a coarse grid need lie inside."""
+    """A ring in a slanted plane, so thin that a coarse grid may have no sample inside."""
     normal = torch.nn.functional.normalize(torch.tensor([0.3, 1.0, 0.2]), dim=0)
 
     def field(p):
@@ -86,7 +88,7 @@ def test_search_finds_the_surface_of_the_whole_grid(field, resolution):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_triplane_is_found_whole(seed):
+def test_the_whole_surface_of_a_triplane_is_found(seed):
     field = random_planes(seed)
     level = float(field(torch.rand(4096, 3) * 2 - 1).quantile(0.8))
     dense = extract_surface(field, 128, level=level, dense=True)
@@ -94,36 +96,36 @@ def test_a_triplane_is_found_whole(seed):
     assert same_surface(found, dense) and found.check().ok
 
 
-def test_a_fraction_of_the_grid_is_asked():
-    heard = []
-    extract_surface(ball(), 256, progress=lambda done, total: heard.append((done, total)))
-    done, total = heard[-1]
+def test_a_fraction_of_the_grid_is_sampled():
+    reports = []
+    extract_surface(ball(), 256, progress=lambda done, total: reports.append((done, total)))
+    done, total = reports[-1]
     assert done == total < 0.06 * 257**3
-    assert [done for done, _ in heard] == sorted(done for done, _ in heard)
-    assert all(done <= total for done, total in heard)
+    assert [done for done, _ in reports] == sorted(done for done, _ in reports)
+    assert all(done <= total for done, total in reports)
 
 
-def test_nodes_are_asked_once():
-    """Beyond the coarsest grid; only its own nodes may be asked for again, by a finer one that strays."""
-    asked = []
+def test_nodes_are_sampled_once():
+    """Only nodes of a coarser lattice may be sampled again, where the surface is followed into unselected cells."""
+    sampled = []
 
     def field(points):
-        asked.append(points.clone())
+        sampled.append(points.clone())
         return ball()(points)
 
     extract_surface(field, 128)
-    points = torch.cat(asked)
+    points = torch.cat(sampled)
     assert len(points) - len(points.unique(dim=0)) < 0.01 * len(points)
 
 
 class Counted:
-    """A field that counts the samples asked of it."""
+    """A field that counts its samples."""
 
     def __init__(self, field):
-        self.field, self.asked = field, 0
+        self.field, self.count = field, 0
 
     def __call__(self, points):
-        self.asked += len(points)
+        self.count += len(points)
         return self.field(points)
 
 
@@ -131,13 +133,13 @@ def waves(frequency):
     return lambda p: torch.sin(frequency * p).prod(dim=-1) + 0.1
 
 
-def test_a_field_that_crosses_everywhere_is_asked_on_the_whole_grid(caplog):
-    field, heard = Counted(waves(61.0)), []
+def test_a_field_that_crosses_everywhere_is_sampled_on_the_whole_grid(caplog):
+    field, reports = Counted(waves(61.0)), []
     with caplog.at_level(logging.INFO):
-        found = extract_surface(field, 96, level=0.003, progress=lambda *parts: heard.append(parts))
-    assert field.asked == 97**3
-    assert "every sample of the grid was asked" in caplog.text
-    assert heard[-1] == (97**3, 97**3) and heard == sorted(heard)
+        found = extract_surface(field, 96, level=0.003, progress=lambda *parts: reports.append(parts))
+    assert field.count == 97**3
+    assert "every sample of the grid was computed" in caplog.text
+    assert reports[-1] == (97**3, 97**3) and reports == sorted(reports)
     dense = extract_surface(waves(61.0), 96, level=0.003, dense=True)
     assert np.array_equal(found.vertices, dense.vertices) and np.array_equal(found.faces, dense.faces)
 
@@ -146,26 +148,26 @@ def test_a_field_that_crosses_everywhere_is_asked_on_the_whole_grid(caplog):
     ("frequency", "most"),
     [
         (61.0, 1.0),
-        (150.0, 1.07),  # a wavelength of one coarse cell: the coarse samples look smooth, the surface is then followed
+        (150.0, 1.07),  # a wavelength of one coarse cell: smooth at the coarse samples, so the surface is followed
     ],
 )
-def test_two_saturated_levels_ask_little_twice(frequency, most):
-    samples = Samples(waves(frequency), torch.linspace(-1, 1, 193))
-    found = samples.search(0.75)
+def test_two_dense_levels_sample_little_twice(frequency, most):
+    sampler = FieldSampler(waves(frequency), torch.linspace(-1, 1, 193))
+    found = sampler.search(0.75)
     assert found.origins is None and found.values.shape == (193, 193, 193)
-    assert samples.asked <= most * 193**3
+    assert sampler.count <= most * 193**3
     some = torch.randint(193, (1000, 3))
-    expected = waves(frequency)(samples.axis[some])
+    expected = waves(frequency)(sampler.axis[some])
     assert np.array_equal(found.values[tuple(some.T.numpy())], expected.numpy())
 
 
 @pytest.mark.parametrize("share", [0.5, 0.85, 0.95])
-def test_no_share_of_a_field_asks_more_than_the_whole_grid(share, caplog):
+def test_no_share_of_a_field_costs_more_than_the_whole_grid(share, caplog):
     """Waves in a slab, a constant outside: bricks or the whole grid, whichever is less."""
     field = Counted(lambda p: torch.where(p[:, 0] < 2 * share - 1, waves(61.0)(p), -1.5))
     with caplog.at_level(logging.INFO):
         found = extract_surface(field, 96)
-    assert field.asked <= 97**3 and ("every sample" in caplog.text) == (share > 0.9)
+    assert field.count <= 97**3 and ("every sample" in caplog.text) == (share > 0.9)
     dense = extract_surface(field.field, 96, dense=True)
     assert (len(found.vertices), len(found.faces)) == (len(dense.vertices), len(dense.faces))
 
@@ -175,8 +177,8 @@ def test_a_network_that_crosses_everywhere_gives_the_dense_surface():
     decoder = TriplaneFieldDecoder(8, hidden_dim=16).requires_grad_(False)
     field = TriplaneField(torch.randn(1, 3, 8, 64, 64), decoder)
     level = float(field(torch.rand(4096, 3) * 2 - 1).median())
-    samples = Samples(field, torch.linspace(-1, 1, 97), level)
-    assert samples.search(0.75).origins is None and samples.asked == 97**3
+    sampler = FieldSampler(field, torch.linspace(-1, 1, 97), level)
+    assert sampler.search(0.75).origins is None and sampler.count == 97**3
     for activation in (None, torch.exp):
         found = extract_surface(field, 96, level=level, activation=activation)
         dense = extract_surface(field, 96, level=level, activation=activation, dense=True)
@@ -184,13 +186,13 @@ def test_a_network_that_crosses_everywhere_gives_the_dense_surface():
         assert abs(found.vertices - dense.vertices).max() < 2e-3 * CELL
 
 
-def test_a_saturated_search_keeps_to_its_memory():
+def test_a_dense_search_respects_its_memory_limit():
     with pytest.raises(MemoryError, match="max_memory allows 1: lower the resolution"):
         extract_surface(waves(61.0), 96, max_memory=2**20)
 
 
-def test_what_was_found_has_no_holes_however_little_the_search_looks():
-    """With next to no margin pieces may be missed, but the surface is followed to its end wherever it was met."""
+def test_what_is_found_has_no_holes_even_with_a_tiny_margin():
+    """With a tiny margin whole components may be missed, but each component that is found is complete."""
     for field in (wire(0.8 * CELL), gyroid, sheets):
         assert extract_surface(field, 128, margin=1e-6).check().ok
 
@@ -218,14 +220,14 @@ def test_levels_scales_and_offsets_do_not_matter():
         (lambda p: p, 0.0, r"values of shape \(\d+,\), got"),
     ],
 )
-def test_a_field_without_a_surface_says_why(field, level, message):
+def test_the_error_for_a_field_without_a_surface_states_the_reason(field, level, message):
     with pytest.raises(ValueError, match=message):
         extract_surface(field, 96, level=level)
 
 
 @pytest.mark.parametrize("margin", [0, -1, float("nan"), float("inf")])
 def test_impossible_margins_are_refused(margin):
-    with pytest.raises(ValueError, match="margin is how much"):
+    with pytest.raises(ValueError, match="margin is the factor"):
         extract_surface(ball(), 96, margin=margin)
 
 
@@ -264,38 +266,39 @@ def test_refinement_leaves_walls_alone():
 
 
 def test_several_fields_in_one_call():
-    heard = []
+    reports = []
     batch = random_planes(0).planes, random_planes(2).planes
     fields = TriplaneField(torch.cat(batch), random_planes(0).decoder)
-    meshes = extract_surfaces(fields, 192, progress=lambda done, total: heard.append((done, total)))
-    assert len(meshes) == 2 and heard[-1] == (2000, 2000) and heard == sorted(heard)
+    meshes = extract_surfaces(fields, 192, progress=lambda done, total: reports.append((done, total)))
+    assert len(meshes) == 2 and reports[-1] == (2000, 2000) and reports == sorted(reports)
     assert same_surface(meshes[1], extract_surface(fields[1], 192))
 
 
-class Answers:
-    """A stand-in for a field: every sample is 5."""
+class ConstantSampler:
+    """A sampler whose every sample is 5."""
 
-    def __call__(self, x, y, z, nodes):
+    def sample_nodes(self, x, y, z, nodes):
         return torch.full((len(nodes),), 5.0)
 
-    def expect(self, more):
-        self.more = more
+    def announce(self, count):
+        self.count = count
 
-    def reserve(self, size):
+    def check_memory(self, size):
         pass
 
-    def everywhere(self, lattice, coarser):
+    def sample_lattice(self, lattice, coarser):
         raise NotImplementedError
 
 
-def test_a_node_without_an_owner_is_asked_once_and_told_to_all_who_have_it():
-    origins = torch.tensor([[0, 0, 2], [1, 0, 2], [0, 1, 2]], dtype=torch.int32)  # (1, 1, 2) would own their edge
+def test_a_node_without_an_owner_is_sampled_once_for_all_bricks_that_store_it():
+    # The owner of their common edge would be the brick at (1, 1, 2).
+    origins = torch.tensor([[0, 0, 2], [1, 0, 2], [0, 1, 2]], dtype=torch.int32)
     bricks = Bricks(Lattice(128, 1), origins, torch.zeros(3, 9, 9, 9), torch.zeros(3, 8, 8, 8, dtype=torch.bool), None)
-    wanted = torch.zeros(3, 9, 9, 9, dtype=torch.bool)
-    wanted[0, 8, 8, 3] = True
-    answers = Answers()
-    _ask_nodes(bricks, wanted, answers)
-    assert answers.more == 1
+    needed = torch.zeros(3, 9, 9, 9, dtype=torch.bool)
+    needed[0, 8, 8, 3] = True
+    sampler = ConstantSampler()
+    sample_nodes(bricks, needed, sampler)
+    assert sampler.count == 1
     assert bricks.values[0, 8, 8, 3] == bricks.values[1, 0, 8, 3] == bricks.values[2, 8, 0, 3] == 5
     assert bricks.values.count_nonzero() == 3
 
@@ -327,8 +330,8 @@ def test_a_field_in_half_precision_gives_a_closed_mesh():
     assert mesh.volume == pytest.approx(extract_surface(random_planes(0), 96).volume, rel=0.05)
 
 
-def test_samples_count_what_was_asked():
-    samples = Samples(ball(), torch.linspace(-1, 1, 97))
-    samples.search(0.75)
-    assert 49**3 < samples.asked < 0.3 * 97**3
-    assert samples.high == pytest.approx(0.6, abs=0.05)
+def test_the_sampler_records_count_and_range():
+    sampler = FieldSampler(ball(), torch.linspace(-1, 1, 97))
+    sampler.search(0.75)
+    assert 49**3 < sampler.count < 0.3 * 97**3
+    assert sampler.high == pytest.approx(0.6, abs=0.05)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from triplane3d.data.procedural.materials import contrasting, dark
+from triplane3d.data.procedural.materials import contrasting, eye_black
 from triplane3d.data.procedural.parts import Material, Part, cylinder, ellipsoid
 
 
 def eyes(rng: np.random.Generator, center: np.ndarray, radii: np.ndarray, *, size: float) -> Part:
-    """A pair of eyes half sunk into the front of a head, given as an ellipsoid."""
+    """A pair of eyes half sunk into the front of a head, which is an ellipsoid with `center` and `radii`."""
     aside, up = rng.uniform(0.35, 0.5), rng.uniform(0.05, 0.3)
     ahead = np.sqrt(1 - aside**2 - up**2)
     at = center + radii * (aside, up, ahead * 0.97)
-    return ellipsoid((size, size * rng.uniform(0.9, 1.3), size), center=at, mirror="x", material=dark(rng))
+    return ellipsoid((size, size * rng.uniform(0.9, 1.3), size), center=at, mirror="x", material=eye_black(rng))
 
 
 def ears(rng: np.random.Generator, kind: str, center: np.ndarray, radii: np.ndarray, material: Material) -> list[Part]:
-    """Round, pointed, hanging, upright (rabbit) or fan-shaped (elephant) ears on a head given as an ellipsoid."""
+    """Ears on a head that is an ellipsoid with `center` and `radii`.
+
+    `kind` is "round", "pointed", "hanging", "upright" (a rabbit's) or "fan" (an elephant's).
+    """
     size = float(radii[0])
     if kind == "round":
         at = center + radii * (0.72, 0.72, 0)

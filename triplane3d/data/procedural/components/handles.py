@@ -8,7 +8,7 @@ from triplane3d.data.procedural.parts import Material, Part, box, cylinder, revo
 
 
 def grip(rng: np.random.Generator, radius: float, low: float, high: float, material: Material) -> Part:
-    """A handle along y: turned, boxy or plain."""
+    """A handle along y from `low` to `high`: turned on a lathe, a rounded box or a cylinder."""
     middle, half = (low + high) / 2, (high - low) / 2
     style = rng.integers(3)
     if style == 0:

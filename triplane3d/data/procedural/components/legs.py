@@ -1,4 +1,4 @@
-"""What furniture stands on: four legs, a pedestal or a cantilever frame."""
+"""Supports of furniture: four legs, a pedestal or a cantilever frame."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from triplane3d.data.procedural.parts import Material, Part, bezier, box, capsul
 def four_legs(
     rng: np.random.Generator, top: float, x: float, z: float, thick: float, material: Material, *, low: bool = False
 ) -> list[Part]:
-    """Legs from the floor to (±x, top, ±z), of half-width `thick`; sometimes joined by stretchers (not when `low`)."""
+    """Four legs from the floor to (±x, top, ±z), of half-width `thick`, sometimes joined by bars near the floor.
+
+    With `low` they are never joined and never turned on a lathe.
+    """
     u = rng.uniform
     place = dict(mirror="xz", material=material)
     splay = u(0.0, 0.16) * top if rng.random() < 0.6 else 0.0
@@ -49,7 +52,8 @@ def four_legs(
 
 
 def pedestal(rng: np.random.Generator, top: float, foot: float, column: float, material: Material) -> list[Part]:
-    """A central column up to `top` on a dish, a bell or a star of four or five feet, `foot` wide."""
+    """A central column of radius `column` up to the height `top`. Its foot of radius `foot` is a dish, a bell or a star
+    of four or five feet."""
     u = rng.uniform
     style = rng.choice(("dish", "bell", "four", "five"))
     if style == "dish":
@@ -103,7 +107,8 @@ def pedestal(rng: np.random.Generator, top: float, foot: float, column: float, m
 def cantilever(
     seat: float, x: float, half_depth: float, thick: float, material: Material, *, closed: bool
 ) -> list[Part]:
-    """Bent steel: under the seat, down the front, along the floor; `closed` frames climb again behind."""
+    """A frame of bent tube on both sides: under the seat, down the front, along the floor to the back. With `closed` it
+    rises to the seat again."""
     z = half_depth * 0.85
     path = [(x, seat, -z), (x, seat, z), (x, thick, z), (x, thick, -z)]
     if closed:

@@ -1,4 +1,4 @@
-"""Aeroplanes, helicopters and rockets. The first two point to +z, rockets point up; lengths run from about -1 to 1."""
+"""Aeroplanes, helicopters and rockets, from about -1 to 1. The nose points to +z; rockets point up."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def airplane(rng: np.random.Generator) -> list[Part]:
 
 
 def helicopter(rng: np.random.Generator) -> list[Part]:
-    """Cabin, tail boom, rotors and skids or wheels."""
+    """Helicopter with cabin, tail boom, rotors and skids or wheels."""
     material, glass = plastic(rng), window_glass(rng)
     radii = (rng.uniform(0.2, 0.3), rng.uniform(0.22, 0.32), rng.uniform(0.38, 0.52))
     nose, top = 0.35, radii[1]
@@ -192,7 +192,7 @@ def helicopter(rng: np.random.Generator) -> list[Part]:
 
 
 def rocket(rng: np.random.Generator) -> list[Part]:
-    """Upright rocket with fins, sometimes boosters and a porthole."""
+    """Upright rocket with fins, sometimes with boosters and a porthole."""
     material = plastic(rng)
     trim = contrasting(rng, material)
     size = rng.uniform(0.16, 0.32)

@@ -1,4 +1,4 @@
-"""Animals on four legs, on two and in the water, from smooth unions; they face +z."""
+"""Mammals and lizards, birds, fish and whales, made of smooth unions; they face +z."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from triplane3d.data.procedural.components.faces import ears, eyes
-from triplane3d.data.procedural.materials import any_material, contrasting, dark, hide
+from triplane3d.data.procedural.materials import animal_skin, any_material, contrasting, eye_black
 from triplane3d.data.procedural.parts import Material, Part, bezier, capsule, cylinder, ellipsoid, prism, torus, tube
 
 
 @dataclass(frozen=True)
 class Beast:
-    """Ranges that make a species, in units of the trunk's half-length (0.5); angles in degrees above level."""
+    """Ranges of the dimensions of a species, and the kinds of its ears and tail.
+
+    The trunk has a half-length of 0.5. `lift` is the angle of the neck above the horizontal in degrees; `snout` is
+    relative to the head.
+    """
 
     girth: tuple[float, float]
     legs: tuple[float, float]
@@ -77,7 +81,7 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
         rng.uniform(*r) for r in (beast.girth, beast.legs, beast.neck, beast.head, beast.snout)
     )
     lift = np.deg2rad(rng.uniform(*beast.lift))
-    material = hide(rng)
+    material = animal_skin(rng)
     detail = contrasting(rng, material) if rng.random() < 0.5 else material
     soft = rng.uniform(0.04, 0.09)
     sits = species in ("dog", "cat", "fox") and rng.random() < 0.4
@@ -141,7 +145,7 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
             ellipsoid(
                 (head * 0.3, head * 0.2, head * 0.2),
                 center=nose + (0, head * 0.15, head * 0.36),
-                material=dark(rng) if species != "pig" else detail,
+                material=eye_black(rng) if species != "pig" else detail,
             )
         )
     if beast.ears != "none":
@@ -254,7 +258,7 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
 def bird(rng: np.random.Generator) -> list[Part]:
     """Duck, penguin, chicken, owl, wading bird or a bird with spread wings."""
     style = rng.choice(["duck", "penguin", "chicken", "owl", "wader", "gull"])
-    material, beak = hide(rng), Material((rng.uniform(0.6, 0.9), rng.uniform(0.2, 0.5), 0.03), gloss=0.4)
+    material, beak = animal_skin(rng), Material((rng.uniform(0.6, 0.9), rng.uniform(0.2, 0.5), 0.03), gloss=0.4)
     light = contrasting(rng, material)
     upright = style in ("penguin", "owl")
     radii = np.array([rng.uniform(0.24, 0.34), rng.uniform(0.25, 0.34), rng.uniform(0.42, 0.55)])
@@ -431,7 +435,9 @@ def fish(rng: np.random.Generator) -> list[Part]:
     )
     z = 0.2 + length * rng.uniform(0.6, 0.72)
     across = wide * np.sqrt(1 - ((z - 0.2) / length) ** 2 - 0.04)
-    parts.append(ellipsoid((0.05, 0.06, 0.06), center=(across * 0.97, high * 0.2, z), mirror="x", material=dark(rng)))
+    parts.append(
+        ellipsoid((0.05, 0.06, 0.06), center=(across * 0.97, high * 0.2, z), mirror="x", material=eye_black(rng))
+    )
     if style == "fish" and rng.random() < 0.5:
         parts.append(torus(0.06, 0.035, center=(0, -0.02, 0.2 + length * 0.97), rotate=(90, 0, 0), material=fin))
     return parts

@@ -11,12 +11,12 @@ from triplane3d.data.procedural.parts import Material, Part, bezier, box, capsul
 
 
 def appliance(rng: np.random.Generator) -> list[Part]:
-    """A television, radio, camera, toaster, telephone, loudspeaker or washing machine."""
+    """A television, laptop, radio, loudspeaker, camera, toaster or telephone."""
     return (_television, _radio, _camera, _toaster, _telephone)[rng.integers(5)](rng)
 
 
 def _television(rng: np.random.Generator) -> list[Part]:
-    """A flat screen or an old set with legs and aerials, or a laptop."""
+    """A flat screen, a laptop, or an old television with legs and aerials."""
     u = rng.uniform
     case, screen = (plastic if rng.random() < 0.6 else wood)(rng), Material(tuple(u(0.01, 0.15, 3)), gloss=0.8)
     wide, high = u(0.7, 1.0), u(0.45, 0.6)
@@ -71,7 +71,7 @@ def _television(rng: np.random.Generator) -> list[Part]:
 
 
 def _radio(rng: np.random.Generator) -> list[Part]:
-    """A radio with a grip, or a loudspeaker box on end."""
+    """A radio with a handle, or an upright loudspeaker."""
     u = rng.uniform
     case, cone = (plastic if rng.random() < 0.5 else wood)(rng), Material(tuple(np.full(3, u(0.01, 0.1))), gloss=0.3)
     if rng.random() < 0.4:

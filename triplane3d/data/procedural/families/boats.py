@@ -1,4 +1,4 @@
-"""Boats, ships and submarines; the bow points to +z and lengths run from about -1 to 1."""
+"""Boats, ships and submarines; from about -1 to 1, with the bow towards +z."""
 
 from __future__ import annotations
 

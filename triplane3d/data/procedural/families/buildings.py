@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from triplane3d.data.procedural.materials import any_material, contrasting, foliage, metal, pane, wall_material, wood
+from triplane3d.data.procedural.materials import (
+    any_material,
+    contrasting,
+    foliage,
+    metal,
+    wall_material,
+    window_pane,
+    wood,
+)
 from triplane3d.data.procedural.parts import (
     Material,
     Part,
@@ -21,7 +29,7 @@ from triplane3d.data.procedural.parts import (
 
 def house(rng: np.random.Generator) -> list[Part]:
     """House, hut, barn, shop or church with gable, hipped, round or flat roof."""
-    material, tiles, glass, trim = wall_material(rng), wall_material(rng), pane(rng), any_material(rng)
+    material, tiles, glass, trim = wall_material(rng), wall_material(rng), window_pane(rng), any_material(rng)
     half = np.array([rng.uniform(0.4, 0.7), rng.uniform(0.25, 0.45), rng.uniform(0.4, 0.7)])
     long = half[[0, 2]].max()
     half[[0, 2]] = rng.permutation([long, min(half[[0, 2]].min(), 0.3 * long**2 / half[1])])
@@ -155,7 +163,7 @@ def tower_or_castle(rng: np.random.Generator) -> list[Part]:
     """Castle with corner towers, single keep, lighthouse, pagoda, skyscraper, pyramid or water tower."""
     style = rng.choice(["castle", "keep", "lighthouse", "pagoda", "skyscraper", "pyramid", "water"])
     material, tiles = wall_material(rng), wall_material(rng)
-    glass = pane(rng)
+    glass = window_pane(rng)
     if style == "castle":
         half, low, high = rng.uniform(0.5, 0.7), rng.uniform(0.2, 0.35), rng.uniform(0.45, 0.75)
         radius = rng.uniform(0.17, 0.26)

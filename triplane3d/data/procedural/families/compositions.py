@@ -1,4 +1,4 @@
-"""Free compositions that mean nothing: they teach geometry that no named family holds."""
+"""Compositions of primitives that are no particular object. They add geometry that the named families lack."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from triplane3d.data.procedural.parts import (
 
 @dataclass(frozen=True)
 class Piece:
-    """A part with points well inside it: a neighbour that holds one of them in its own core overlaps it for sure."""
+    """A part, and points well inside it. Two pieces that share such a point overlap."""
 
     part: Part
     core: np.ndarray
@@ -43,13 +43,13 @@ def _core(reach: np.ndarray) -> np.ndarray:
 
 
 def slimmed(radii: np.ndarray, most: float) -> np.ndarray:
-    """Half-edges with the shortest cut back so that their box fills at most the share `most` of its cube."""
+    """Half-edges of a box, the shortest reduced until the box fills at most a share `most` of the cube around it."""
     share = radii.prod() / radii.max() ** 3
     return np.where(radii == radii.min(), radii * min(1.0, most / share), radii)
 
 
 def primitive(rng: np.random.Generator, size: float, material: Material) -> Piece:
-    """A primitive of any kind, of about `size` from its middle to its end."""
+    """A primitive of a random kind, about `size` from its centre to its ends."""
     kind = rng.choice(["box", "ellipsoid", "cylinder", "cone", "capsule", "torus", "prism", "tube"])
     radii = slimmed(size * rng.uniform(0.25, 1.0, 3), 0.42)
     if kind == "box":
@@ -99,7 +99,7 @@ def primitive(rng: np.random.Generator, size: float, material: Material) -> Piec
 def compose(
     rng: np.random.Generator, count: int, make: Callable[[float, Material], Piece], *, blend: float
 ) -> list[Piece]:
-    """`count` turned pieces, each with a core point on one of an earlier piece's, so that all of them connect."""
+    """`count` rotated pieces, all connected: a core point of each is placed on a core point of an earlier one."""
     materials = [any_material(rng) for _ in range(rng.integers(1, 4))]
     shrink = rng.uniform(0.7, 1.0)
     straight = rng.random() < 0.4
@@ -121,7 +121,7 @@ def compose(
 
 
 def primitives(rng: np.random.Generator) -> list[Part]:
-    """One to nine primitives, turned and scaled at random."""
+    """One to nine primitives with random rotations and sizes."""
     count = int(rng.integers(1, 10))
     blend = rng.uniform(0.02, 0.12) if rng.random() < 0.3 else 0.0
     return [
@@ -130,7 +130,7 @@ def primitives(rng: np.random.Generator) -> list[Part]:
 
 
 def _holes(rng: np.random.Generator, kind: str, half: np.ndarray) -> list[Part]:
-    """Round or square holes through the middle, along one to three axes; the edges of the block always remain."""
+    """Round or square holes through the centre, along one to three axes. The edges of the block always remain."""
     parts = []
     for axis in rng.permutation(3)[: rng.integers(1, 4)]:
         size = np.delete(half, axis).min() * rng.uniform(0.35, 0.62)
@@ -144,7 +144,7 @@ def _holes(rng: np.random.Generator, kind: str, half: np.ndarray) -> list[Part]:
 
 
 def _notches(rng: np.random.Generator, kind: str, half: np.ndarray) -> list[Part]:
-    """Corners bitten off; no bite reaches the middle."""
+    """Corners removed. No cut reaches the centre."""
     corners = (
         np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
         * {"ball": 0.55, "cylinder": 0.7, "box": 0.9}[kind]
@@ -161,7 +161,7 @@ def _notches(rng: np.random.Generator, kind: str, half: np.ndarray) -> list[Part
 
 
 def _hollow(rng: np.random.Generator, kind: str, half: np.ndarray) -> list[Part]:
-    """Hollowed out and open at the top, sometimes with a window through both sides."""
+    """A hollow that is open at the top, sometimes with a window through both sides."""
     wall = rng.uniform(0.07, 0.2)
     inner, place = half - wall, {"center": (0, wall * 2.5, 0), "op": "subtract"}
     if kind == "box":
@@ -187,7 +187,7 @@ def _hollow(rng: np.random.Generator, kind: str, half: np.ndarray) -> list[Part]
 
 
 def _grooves(rng: np.random.Generator, kind: str, half: np.ndarray) -> list[Part]:
-    """Slots from the front of a box, rings around a round body."""
+    """Slots in the front of a box, or grooves around a round body."""
     count = int(rng.integers(1, 4))
     gap = half[1] * 2 / (count + 1)
     parts = []
@@ -202,7 +202,7 @@ def _grooves(rng: np.random.Generator, kind: str, half: np.ndarray) -> list[Part
 
 
 def _dents(rng: np.random.Generator, kind: str, half: np.ndarray) -> list[Part]:
-    """Round dents anywhere on the surface, each shallower than the middle."""
+    """Round dents anywhere on the surface. None reaches the centre."""
     parts = []
     for _ in range(rng.integers(2, 7)):
         way = rng.normal(size=3)
@@ -216,7 +216,7 @@ CUTS = {"holes": _holes, "notches": _notches, "hollow": _hollow, "grooves": _gro
 
 
 def carved(rng: np.random.Generator) -> list[Part]:
-    """A block, cylinder or ball with holes, notches, grooves or a hollow, then further pieces fixed to it."""
+    """A block, cylinder or ball with holes, notches, grooves, dents or a hollow, and other pieces attached to it."""
     material = any_material(rng)
     half = rng.uniform(0.45, 1.0, 3)
     kind = rng.choice(["box", "cylinder", "ball"])
@@ -246,7 +246,7 @@ def carved(rng: np.random.Generator) -> list[Part]:
 
 
 def superquadrics(rng: np.random.Generator) -> list[Part]:
-    """One to five superellipsoids, from boxes through ellipsoids to octahedra."""
+    """One to five superellipsoids, between boxes, ellipsoids and octahedra."""
 
     def make(size: float, material: Material) -> Piece:
         radii = slimmed(size * rng.uniform(0.3, 1.0, 3), 0.42)
@@ -261,7 +261,7 @@ def superquadrics(rng: np.random.Generator) -> list[Part]:
 
 
 def turned_profile(rng: np.random.Generator, count: int) -> np.ndarray:
-    """(radius, y) knots of a random turned outline from y = -1 to 1, drawn smoothly or with steps."""
+    """(radius, y) points of a random outline from y = -1 to 1, smooth or with steps, for a solid of revolution."""
     y = np.sort(rng.uniform(-0.9, 0.9, count - 2))
     y = np.concatenate([[-1], y, [1]])
     radius = rng.uniform(0.15, 0.75, count)
@@ -274,7 +274,7 @@ def turned_profile(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def revolutions(rng: np.random.Generator) -> list[Part]:
-    """A random turned profile, solid or hollow, sometimes two of them or with handles."""
+    """A random solid of revolution, solid or hollow; sometimes two, sometimes with handles."""
     material = any_material(rng)
     profile = turned_profile(rng, int(rng.integers(3, 8)))
     profile[:, 0] *= min(rng.uniform(0.6, 1.6), 0.72 / profile[:, 0].max())
@@ -282,7 +282,7 @@ def revolutions(rng: np.random.Generator) -> list[Part]:
     if hollow:
         wall = rng.uniform(0.06, 0.14)
         profile = profile[:7]
-        steps = np.diff(profile[:, 1]) * 1.2  # a steeper wall would be thin where it runs level
+        steps = np.diff(profile[:, 1]) * 1.2  # steeper walls would be thin where the profile is horizontal
         for k, most in enumerate(steps):
             profile[k + 1, 0] = np.clip(profile[k + 1, 0], profile[k, 0] - most, profile[k, 0] + most)
         profile[:, 0] = profile[:, 0].clip(wall * 1.8)
@@ -412,7 +412,7 @@ def wires(rng: np.random.Generator) -> list[Part]:
 
 
 def blobs(rng: np.random.Generator) -> list[Part]:
-    """Two to eight ellipsoids melted into one another."""
+    """Two to eight ellipsoids joined by smooth unions."""
 
     def make(size: float, material: Material) -> Piece:
         radii = slimmed(size * rng.uniform(0.4, 1.0, 3), 0.6)

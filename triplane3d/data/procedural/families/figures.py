@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from triplane3d.data.procedural.components.faces import eyes
-from triplane3d.data.procedural.materials import ceramic, contrasting, dark, fabric, metal, plastic, wood
+from triplane3d.data.procedural.materials import ceramic, contrasting, eye_black, fabric, metal, plastic, wood
 from triplane3d.data.procedural.parts import Material, Part, box, capsule, cylinder, ellipsoid, revolve, tube
 
 
@@ -72,7 +72,7 @@ def humanoid_figure(rng: np.random.Generator) -> list[Part]:
     foot, stand = limb * 0.8, rng.uniform(0.3, 0.9)
     skirt = not robot and rng.random() < 0.25
     stride = 0.0 if rng.random() < 0.5 else rng.uniform(0.05, 0.25)
-    shoes = dark(rng)
+    shoes = eye_black(rng)
     for side in (1, -1) if stride else (1,):
         mirror = "" if stride else "x"
         start = np.array([side * waist * 0.5, hip, 0])
@@ -163,7 +163,7 @@ def head_or_bust(rng: np.random.Generator) -> list[Part]:
             (0.06, 0.05, 0.06),
             center=(0.16, 0.04, radii[2] * 0.87),
             mirror="x",
-            material=material if statue else dark(rng),
+            material=material if statue else eye_black(rng),
         )
     )
     parts.append(

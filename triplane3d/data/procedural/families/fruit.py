@@ -22,7 +22,7 @@ from triplane3d.data.procedural.parts import (
 
 
 def fruit(rng: np.random.Generator) -> list[Part]:
-    """Fruit and vegetables: apple, pear, banana, pineapple, melon slice, strawberry, carrot, pumpkin, mushroom…"""
+    """Fruit and vegetables: apple, pear, banana, pineapple, melon slice, carrot, pumpkin, mushroom and others."""
     kinds = (
         _apple,
         _apple,
@@ -41,7 +41,7 @@ def fruit(rng: np.random.Generator) -> list[Part]:
 
 
 def _apple(rng: np.random.Generator) -> list[Part]:
-    """An apple, tomato, orange, peach or plum: a turned body with dimples, a stalk and perhaps a leaf."""
+    """An apple, tomato, orange, peach or plum: a round body with dimples, a stalk and sometimes a leaf."""
     u = rng.uniform
     skin = tinted(rng, ((0.75, 0.12, 0.1), (0.5, 0.68, 0.2), (0.95, 0.55, 0.1), (0.4, 0.15, 0.35))[rng.integers(4)])
     dimple, waist = u(0.02, 0.18), u(-0.12, 0.04)
@@ -116,7 +116,7 @@ def _pear(rng: np.random.Generator) -> list[Part]:
 
 
 def _banana(rng: np.random.Generator) -> list[Part]:
-    """One to four bananas from one stalk, lying on their side or standing on it."""
+    """One to four bananas on one stalk, lying or standing."""
     u = rng.uniform
     skin, thick, sag = tinted(rng, (0.92, 0.78, 0.18)), u(0.2, 0.28), u(0.35, 0.75)
     dark = tinted(rng, (0.3, 0.22, 0.1))
@@ -158,7 +158,7 @@ def _pineapple(rng: np.random.Generator) -> list[Part]:
 
 
 def _slice_of_melon(rng: np.random.Generator) -> list[Part]:
-    """Half or a quarter of a melon, its flesh up or to the front."""
+    """Half or a quarter of a melon, the cut face upwards or to the front."""
     u = rng.uniform
     rind, flesh = foliage(rng), tinted(rng, ((0.85, 0.2, 0.2), (0.95, 0.65, 0.35), (0.6, 0.75, 0.4))[rng.integers(3)])
     long, cut = u(0.8, 1.3), box((3, 2, 3), center=(0, 2, 0), op="subtract")

@@ -12,7 +12,7 @@ from triplane3d.data.procedural.parts import Part, box, capsule, cylinder, ellip
 
 
 def table(rng: np.random.Generator) -> list[Part]:
-    """A table: round, oval or rectangular top on four legs, a turned pedestal, trestles, slabs or crossed legs."""
+    """A table: a round, oval or rectangular top on four legs, a pedestal, trestles, slabs or crossed legs."""
     u = rng.uniform
     frame = (wood, metal, wood, plastic)[rng.integers(4)](rng)
     top_material = frame if rng.random() < 0.6 else any_material(rng)
@@ -69,7 +69,7 @@ def table(rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.5:
         apron = u(0.02, 0.06)
         parts.append(box((x + leg * 0.3, apron, z + leg * 0.3), center=(0, height - apron, 0), material=frame))
-    if shape == "rectangle" and rng.random() < 0.2:  # a lower shelf, which needs straight legs to rest on
+    if shape == "rectangle" and rng.random() < 0.2:  # a lower shelf, which needs straight legs
         return parts + [
             box((leg, height / 2, leg), center=(x, height / 2, z), mirror="xz", material=frame),
             box((x, thick * 0.8, z), center=(0, height * u(0.25, 0.45), 0), material=top_material),
@@ -221,7 +221,7 @@ def shelf(rng: np.random.Generator) -> list[Part]:
 
 
 def bed(rng: np.random.Generator) -> list[Part]:
-    """A bed with head- and footboard, mattress, pillows and blanket; at times a bunk or a cot."""
+    """A bed with headboard, footboard, mattress, pillows and blanket; sometimes a bunk bed or a cot."""
     u = rng.uniform
     frame, half_width, half_depth, base = (wood if rng.random() < 0.7 else metal)(rng), u(0.42, 0.9), u(0.9, 1.05), 0.28
     linen, thick, leg = fabric(rng), u(0.08, 0.14), u(0.035, 0.05)

@@ -1,4 +1,4 @@
-"""Families that training never draws from: they measure what carries over to new kinds of things."""
+"""Families that training never uses. They measure generalisation to new kinds of objects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from triplane3d.data.procedural.parts import (
 
 
 def teapot(rng: np.random.Generator) -> list[Part]:
-    """Pot with lid, knob, spout to one side and handle to the other."""
+    """Teapot with lid and knob, the spout on one side and the handle on the other or above."""
     material = ceramic(rng) if rng.random() < 0.7 else metal(rng)
     trim = contrasting(rng, material) if rng.random() < 0.5 else material
     wide, high, bend = rng.uniform(0.5, 0.65), rng.uniform(0.38, 0.6), rng.uniform(0.7, 1.0)
@@ -63,7 +63,7 @@ def teapot(rng: np.random.Generator) -> list[Part]:
 
 
 def scissors(rng: np.random.Generator) -> list[Part]:
-    """Two crossed blades with ring grips."""
+    """Scissors: two crossed blades with rings for the fingers."""
     steel, material = metal(rng), plastic(rng)
     opening, thick, length = rng.uniform(8, 28), rng.uniform(0.035, 0.05), rng.uniform(0.75, 1.0)
     width, ring = rng.uniform(0.08, 0.13), rng.uniform(0.16, 0.24)

@@ -122,7 +122,7 @@ def clock(rng: np.random.Generator) -> list[Part]:
 
 
 def book_stack(rng: np.random.Generator) -> list[Part]:
-    """Books: a pile, a row standing between ends, one standing, or one lying open."""
+    """Books: a pile, a row between bookends, one standing, or one lying open."""
     u = rng.uniform
     paper = tinted(rng, (0.93, 0.9, 0.82))
     style = rng.choice(("pile", "row", "open"), p=(0.6, 0.25, 0.15))

@@ -127,7 +127,7 @@ def guitar_or_violin(rng: np.random.Generator) -> list[Part]:
 
 
 def drum_or_trumpet(rng: np.random.Generator) -> list[Part]:
-    """Drum, goblet drum, hand bell, trumpet or saxophone-like horn."""
+    """Drum, goblet drum, hand bell, trumpet or saxophone."""
     style = rng.choice(["drum", "goblet", "bell", "trumpet", "horn"])
     material, trim = any_material(rng), metal(rng)
     if style == "drum":

@@ -1,4 +1,4 @@
-"""What gives light: lamps, in metres, and candles and lanterns, in units of about ten centimetres."""
+"""Lamps, in metres, and candles and lanterns, in units of about ten centimetres."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def lamp(rng: np.random.Generator) -> list[Part]:
 
 
 def candle(rng: np.random.Generator) -> list[Part]:
-    """A candle on a dish, a turned stick or a candelabrum; a pillar candle; a torch on a stand."""
+    """A candle on a dish, a candlestick or a candelabrum, a pillar candle, or a torch on a stand."""
     u = rng.uniform
     holder, wax = metal(rng) if rng.random() < 0.6 else wood(rng), plastic(rng)
     flame = tinted(rng, (0.98, 0.75, 0.25))
@@ -237,7 +237,7 @@ def lantern(rng: np.random.Generator) -> list[Part]:
 
 
 def _turned_base(rng: np.random.Generator, height: float, wide: float, rod: float, material: Material) -> Part:
-    """A lamp's foot: gourd, column, cone or candlestick, turned about the axis and ending in the rod."""
+    """The foot of a lamp, up to the radius of its rod: a gourd, column, cone or candlestick."""
     u = rng.uniform
     knots = int(rng.integers(2, 6))
     y = np.sort(u(0.06, 0.92, knots)) * height
@@ -255,7 +255,7 @@ def _turned_base(rng: np.random.Generator, height: float, wide: float, rod: floa
 
 
 def _shade(rng: np.random.Generator, wide: float, half_height: float, top: float, material: Material) -> Part:
-    """A lampshade whose top, at `top`, closes over the rod: drum, cone, bell or globe, solid or hollow below."""
+    """A lampshade with its top at the height `top`: a drum, cone, bell or globe, solid or hollow from below."""
     u = rng.uniform
     narrow = wide * u(0.35, 1.0)
     bottom = top - 2 * half_height
@@ -283,7 +283,7 @@ def _shade(rng: np.random.Generator, wide: float, half_height: float, top: float
 
 
 def _desk_lamp(rng: np.random.Generator, material: Material) -> list[Part]:
-    """Foot, arm (jointed or a gooseneck) and a head that looks down to the front."""
+    """A desk lamp: a foot, a jointed or curved arm, and a head that points down and forwards."""
     u = rng.uniform
     reach, height, rod, foot = u(0.1, 0.25), u(0.3, 0.5), u(0.012, 0.02), u(0.08, 0.12)
     parts = [cylinder(foot, u(0.014, 0.03), round=0.008, center=(0, 0.015, 0), material=material)]

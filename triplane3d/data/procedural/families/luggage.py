@@ -50,7 +50,7 @@ def _suitcase(rng: np.random.Generator) -> list[Part]:
 
 
 def _briefcase(rng: np.random.Generator) -> list[Part]:
-    """A briefcase, handbag or toolbox: lower than wide, a grip above, clasps in front."""
+    """A briefcase, handbag or toolbox: wider than high, with a handle and clasps."""
     u = rng.uniform
     hide = fabric(rng) if rng.random() < 0.6 else metal(rng)
     trim = contrasting(rng, hide)

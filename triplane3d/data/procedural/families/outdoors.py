@@ -1,10 +1,10 @@
-"""Signs, letters, hydrants and trees: what stands on a street."""
+"""Objects of a street: signs, letters, hydrants and trees."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from triplane3d.data.procedural.materials import ceramic, contrasting, foliage, metal, pane, plastic, wood
+from triplane3d.data.procedural.materials import ceramic, contrasting, foliage, metal, plastic, window_pane, wood
 from triplane3d.data.procedural.parts import (
     Material,
     Part,
@@ -132,7 +132,9 @@ def sign_or_post(rng: np.random.Generator) -> list[Part]:
             )
             parts.append(cylinder(globe * 0.7, 0.05, center=(0, 0.9, 0), material=pole))
         elif kind == 1:
-            parts.append(box((globe * 0.8, 0.17, globe * 0.8), taper=0.25, center=(0, 1.1, 0), material=pane(rng)))
+            parts.append(
+                box((globe * 0.8, 0.17, globe * 0.8), taper=0.25, center=(0, 1.1, 0), material=window_pane(rng))
+            )
             parts.append(box((globe * 0.75, 0.08, globe * 0.75), taper=-0.6, center=(0, 1.32, 0), material=pole))
         else:
             reach = rng.uniform(0.4, 0.7)

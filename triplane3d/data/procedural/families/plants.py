@@ -89,7 +89,7 @@ def cactus(rng: np.random.Generator) -> list[Part]:
 
 
 def potted_plant(rng: np.random.Generator) -> list[Part]:
-    """A plant in a pot: a bush, a clipped little tree, broad leaves on stalks, blades, a rosette or a palm."""
+    """A plant in a pot: a bush, a small clipped tree, broad leaves on stalks, long leaves, a rosette or a palm."""
     u = rng.uniform
     green, bark = foliage(rng), wood(rng)
     parts, soil, mouth = _pot(rng)
@@ -178,7 +178,7 @@ def potted_plant(rng: np.random.Generator) -> list[Part]:
 
 
 def _pot(rng: np.random.Generator) -> tuple[list[Part], float, float]:
-    """A flower pot filled with soil: its parts, the soil's height and the radius of its mouth."""
+    """A flower pot filled with soil. Returns its parts, the height of the soil and the radius of the opening."""
     u = rng.uniform
     material = ceramic(rng) if rng.random() < 0.7 else any_material(rng)
     rim, height, wall = u(0.35, 0.6), u(0.35, 0.75), 0.06

@@ -24,7 +24,7 @@ from triplane3d.data.procedural.parts import (
 
 
 def donuts(rng: np.random.Generator) -> list[Part]:
-    """One to four iced rings, alone, leaning on one another or stacked."""
+    """One to five doughnuts: one alone, two leaning on each other, a stack or a row."""
     u = rng.uniform
     dough = tinted(rng, (0.85, 0.62, 0.36))
     major, minor = u(0.5, 0.62), u(0.22, 0.33)
@@ -61,7 +61,7 @@ def donuts(rng: np.random.Generator) -> list[Part]:
 
 
 def cake_or_burger(rng: np.random.Generator) -> list[Part]:
-    """A layer cake, a slice, a cupcake, an ice-cream cone, a burger, a hot dog or a sandwich."""
+    """A layer cake, a slice, a cupcake, an ice-cream cone, a burger or a hot dog."""
     return (_cake, _cake, _slice, _cupcake, _ice_cream, _burger, _hot_dog)[rng.integers(7)](rng)
 
 
@@ -124,7 +124,7 @@ def _cake(rng: np.random.Generator) -> list[Part]:
 
 
 def _slice(rng: np.random.Generator) -> list[Part]:
-    """A wedge in layers, its tip towards +z and the icing outside."""
+    """A slice of a layer cake, its tip towards +z."""
     u = rng.uniform
     length, half_angle = u(0.9, 1.3), radians(u(14, 28))
     arc = [(length * sin(a), -length * cos(a)) for a in np.linspace(-half_angle, half_angle, 6)]
@@ -134,7 +134,7 @@ def _slice(rng: np.random.Generator) -> list[Part]:
     colors = [fabric(rng), fabric(rng)]
     for index in range(layers):
         half = u(0.06, 0.14)
-        # rotate=(90, 0, 0) lays the outline flat: its y becomes z
+        # this rotation lays the outline flat: its y becomes z
         parts.append(
             prism(
                 outline * (1.0 - 0.03 * (index % 2)),

@@ -1,4 +1,4 @@
-"""Cars, lorries and buses; the nose points to +z and lengths run from about -1 to 1."""
+"""Cars, lorries and buses; from about -1 to 1, with the front towards +z."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def car(rng: np.random.Generator) -> list[Part]:
 
 
 def truck_or_bus(rng: np.random.Generator) -> list[Part]:
-    """Bus with a window band, or a lorry with a box, a tank or an open bed."""
+    """Bus with one or two rows of windows, or a lorry with a box, a tank, an open bed or a mixer."""
     material, glass = plastic(rng), window_glass(rng)
     half_width, radius = rng.uniform(0.28, 0.4), rng.uniform(0.13, 0.19)
     floor = radius * rng.uniform(0.9, 1.3)

@@ -23,7 +23,7 @@ from triplane3d.data.procedural.parts import (
 
 
 def chair(rng: np.random.Generator) -> list[Part]:
-    """A dining, office or café chair: many backs, four legs or a pedestal or a cantilever, sometimes arms."""
+    """A dining, office or café chair on four legs, a pedestal or a cantilever, sometimes with arms."""
     u = rng.uniform
     frame = (wood, metal, plastic, wood)[rng.integers(4)](rng)
     cover = frame if rng.random() < 0.5 else fabric(rng)
@@ -45,7 +45,7 @@ def chair(rng: np.random.Generator) -> list[Part]:
 
 
 def armchair(rng: np.random.Generator) -> list[Part]:
-    """An easy chair: upholstered, a tub, a wooden frame with cushions, or bentwood with one hoop for back and arms."""
+    """An upholstered armchair, a tub chair, a wooden frame with cushions, or a bentwood chair."""
     style = rng.choice(("upholstered", "tub", "frame", "bentwood"), p=(0.45, 0.2, 0.15, 0.2))
     if style == "upholstered":
         return _upholstery(rng, rng.uniform(0.27, 0.36), seats=1)
@@ -55,13 +55,13 @@ def armchair(rng: np.random.Generator) -> list[Part]:
 
 
 def sofa(rng: np.random.Generator) -> list[Part]:
-    """A sofa of two to four seats, sometimes with a chaise, or a backless or one-armed daybed."""
+    """A sofa of two to four seats, sometimes with a chaise longue, or a daybed without a back or with one arm."""
     seats = int(rng.integers(2, 5))
     return _upholstery(rng, seats * rng.uniform(0.26, 0.34), seats)
 
 
 def stool(rng: np.random.Generator) -> list[Part]:
-    """A stool: three or four legs, a bar stool with a ring, a piano stool, a block or a soft pouf."""
+    """A stool with three or four legs, a bar stool with a ring, a piano stool, a block or a pouf."""
     u = rng.uniform
     frame = (wood, metal, plastic)[rng.integers(3)](rng)
     cover = frame if rng.random() < 0.4 else fabric(rng)
@@ -116,7 +116,7 @@ def _seat(
     round_seat: bool,
     material: Material,
 ) -> list[Part]:
-    """A seat whose middle plane lies at `height`: a board or a cushion."""
+    """A seat, a board or a cushion, with its middle plane at `height`."""
     center = (0, height, 0)
     cushion = rng.random() < 0.3
     if round_seat:
@@ -149,7 +149,7 @@ def _chair_back(
     frame: Material,
     cover: Material,
 ) -> list[Part]:
-    """The back of a chair, rising `back` above the seat and leaning `lean` behind it, with or without arms."""
+    """The back of a chair, `back` high above the seat and leaning backwards by `lean`, with or without arms."""
     u = rng.uniform
     wide = half_width * (0.6 if round_seat else u(0.8, 0.95))
     foot_z = -half_depth * (0.78 if round_seat else 0.9)
@@ -251,7 +251,7 @@ def _chair_back(
 
 
 def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list[Part]:
-    """Base, arms, back and cushions of a soft seat; `half_width` is measured inside the arms."""
+    """Base, arms, back and cushions of an upholstered seat; `half_width` is measured between the arms."""
     u = rng.uniform
     cover = fabric(rng)
     cushion = cover if rng.random() < 0.6 else contrasting(rng, cover)
@@ -302,7 +302,7 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
             (-half_depth * 0.6, seat + back * u(0.5, 0.85)),
             (-half_depth, seat + back * 0.85),
         ]
-        # rotate=(0, -90, 0) lays the outline's x along the chair's depth
+        # this rotation turns the outline's x to the depth of the chair
         parts.append(prism(outline, arm, round=min(soft, arm * 0.6), center=(outer, 0, 0), rotate=(0, -90, 0), **side))
     plump = u(0.05, 0.08)
     count = seats if rng.random() < 0.75 else 1
@@ -342,7 +342,7 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
 
 
 def _tub(rng: np.random.Generator) -> list[Part]:
-    """A tub chair: a drum hollowed above the seat and open to the front."""
+    """A tub chair: a drum that is hollow above the seat and open to the front."""
     u = rng.uniform
     cover, radius, height, wall, seat = fabric(rng), u(0.32, 0.4), u(0.6, 0.8), u(0.06, 0.1), u(0.2, 0.3)
     foot = u(0.05, 0.15)
@@ -414,7 +414,7 @@ def _frame_chair(rng: np.random.Generator) -> list[Part]:
 
 
 def _bentwood(rng: np.random.Generator) -> list[Part]:
-    """A café armchair: round seat, thin legs with a ring, and one bent rod that is both back and arms."""
+    """A bentwood armchair: a round seat, thin legs with a ring, and one bent rod for back and arms."""
     u = rng.uniform
     frame = wood(rng) if rng.random() < 0.7 else metal(rng)
     seat_material = frame if rng.random() < 0.5 else fabric(rng)

@@ -1,4 +1,4 @@
-"""Small things to carry, upright or laid down: umbrellas, keys, rings, padlocks, medals."""
+"""Umbrellas, mushrooms, keys, rings, padlocks, medals and other small items, upright or laid down."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def umbrella_or_mushroom(rng: np.random.Generator) -> list[Part]:
 
 
 def key_or_ring(rng: np.random.Generator) -> list[Part]:
-    """Key, finger ring with a stone, padlock, horseshoe, medal, pretzel-like rings or iced doughnuts."""
+    """Key, finger ring, padlock, horseshoe, medal or doughnuts."""
     style = rng.choice(["key", "ring", "padlock", "horseshoe", "doughnut", "medal"])
     material = metal(rng)
     if style == "key":

@@ -1,4 +1,4 @@
-"""Hand tools and hardware: drawn upright, facing +z, then stood, laid down or leant."""
+"""Hand tools and hardware. They are described upright, facing +z, then stood, laid down or tilted."""
 
 from __future__ import annotations
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from triplane3d.data.procedural.components.faces import ears, eyes
-from triplane3d.data.procedural.materials import any_material, contrasting, dark, hide, wood
+from triplane3d.data.procedural.materials import animal_skin, any_material, contrasting, eye_black, wood
 from triplane3d.data.procedural.parts import Material, Part, bezier, capsule, cylinder, ellipsoid, revolve, torus, tube
 
 
 def teddy_or_plush(rng: np.random.Generator) -> list[Part]:
     """Sitting or standing plush toy: bear, rabbit, cat, elephant or frog-like."""
-    fur = hide(rng)
+    fur = animal_skin(rng)
     light = contrasting(rng, fur) if rng.random() < 0.7 else fur
     body = np.array([rng.uniform(0.28, 0.42), rng.uniform(0.34, 0.48), rng.uniform(0.24, 0.36)])
     skull = rng.uniform(0.27, 0.42)
@@ -41,7 +41,7 @@ def teddy_or_plush(rng: np.random.Generator) -> list[Part]:
         muzzle = head * (rng.uniform(0.35, 0.55), rng.uniform(0.3, 0.42), 0.4)
         at = top + head * (0, -0.28, 0.8)
         parts.append(ellipsoid(muzzle, center=at, blend=0.02, material=light))
-        parts.append(ellipsoid((0.06, 0.045, 0.045), center=at + muzzle * (0, 0.55, 0.8), material=dark(rng)))
+        parts.append(ellipsoid((0.06, 0.045, 0.045), center=at + muzzle * (0, 0.55, 0.8), material=eye_black(rng)))
     parts.append(eyes(rng, top, head, size=rng.uniform(0.035, 0.06)))
     arm = rng.uniform(0.1, 0.14)
     shoulder = middle + body * (0.65, 0.6, 0)
@@ -97,7 +97,7 @@ def teddy_or_plush(rng: np.random.Generator) -> list[Part]:
 
 
 def snowman_or_blob(rng: np.random.Generator) -> list[Part]:
-    """Snowman, skittle figure, ghost or one-eyed monster."""
+    """Snowman, skittle, ghost or monster with one eye."""
     material = Material((0.88, 0.9, 0.93)) if rng.random() < 0.5 else any_material(rng)
     trim = contrasting(rng, material)
     if rng.random() < 0.55:
@@ -149,7 +149,7 @@ def snowman_or_blob(rng: np.random.Generator) -> list[Part]:
             parts.append(capsule(start, end, 0.04, end_radius=0.03, mirror="x", material=wood(rng)))
         if rng.random() < 0.5:
             parts.append(
-                ellipsoid((0.05, 0.05, 0.04), center=(0, 0.1, parts[0].parameters[2] * 0.98), material=dark(rng))
+                ellipsoid((0.05, 0.05, 0.04), center=(0, 0.1, parts[0].parameters[2] * 0.98), material=eye_black(rng))
             )
         return parts
     wide, bulge = rng.uniform(0.35, 0.6), rng.uniform(0.7, 1.15)
@@ -172,7 +172,9 @@ def snowman_or_blob(rng: np.random.Generator) -> list[Part]:
             )
         )
         parts.append(
-            ellipsoid((wide * 0.2, wide * 0.2, 0.12), center=(0, tall * 0.3, wide * 0.75 + 0.12), material=dark(rng))
+            ellipsoid(
+                (wide * 0.2, wide * 0.2, 0.12), center=(0, tall * 0.3, wide * 0.75 + 0.12), material=eye_black(rng)
+            )
         )
     else:
         parts.append(eyes(rng, np.zeros(3), head, size=rng.uniform(0.06, 0.14)))

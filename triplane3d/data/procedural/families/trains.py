@@ -1,4 +1,4 @@
-"""Steam engines, trams and express trains; the nose points to +z and lengths run from about -1 to 1."""
+"""Steam engines, trams and express trains; from about -1 to 1, with the front towards +z."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from triplane3d.data.procedural.parts import Part, box, capsule, cylinder, ellip
 
 
 def train_or_tram(rng: np.random.Generator) -> list[Part]:
-    """Steam engine, or a tram or express unit with a window band."""
+    """Steam engine, or a tram or express train with a row of windows."""
     material, glass = plastic(rng), window_glass(rng)
     trim = contrasting(rng, material)
     if rng.random() < 0.55:

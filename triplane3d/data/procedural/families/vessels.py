@@ -32,7 +32,7 @@ from triplane3d.data.procedural.parts import (
 
 
 def mug(rng: np.random.Generator) -> list[Part]:
-    """A mug, cup, beer stein or beaker: hollow, with a round, square or ear-shaped handle, at times on a saucer."""
+    """A mug, cup, beer stein or beaker with a round, square or ear-shaped handle, sometimes on a saucer."""
     u = rng.uniform
     material = (ceramic, ceramic, metal, plastic)[rng.integers(4)](rng)
     height, foot, wall = u(0.6, 1.3), u(0.28, 0.5), u(0.05, 0.09)
@@ -180,7 +180,7 @@ def bottle(rng: np.random.Generator) -> list[Part]:
 
 
 def vase(rng: np.random.Generator) -> list[Part]:
-    """A vase, urn or amphora: any turned outline, sometimes two handles, sometimes flowers."""
+    """A vase, urn or amphora, sometimes with two handles, sometimes with flowers."""
     u = rng.uniform
     material = ceramic(rng) if rng.random() < 0.8 else metal(rng)
     height, wall = u(1.15, 2.3), u(0.05, 0.08)
@@ -213,7 +213,7 @@ def vase(rng: np.random.Generator) -> list[Part]:
 
 
 def kettle(rng: np.random.Generator) -> list[Part]:
-    """A stove-top kettle with an arched handle, a tall electric or coffee pot with a side handle, a watering can."""
+    """A kettle with an arched handle, a tall electric kettle or coffee pot with a side handle, or a watering can."""
     u = rng.uniform
     material = metal(rng) if rng.random() < 0.75 else plastic(rng)
     grip = contrasting(rng, material) if rng.random() < 0.7 else material
@@ -238,7 +238,7 @@ def kettle(rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.85:
         knob = u(0.06, 0.1)
         parts.append(ellipsoid((knob, knob * u(0.7, 1.2), knob), center=(0, dome + knob * 0.5, 0), material=grip))
-    # The spout points to -x, the handle stands over the lid or on the other side.
+    # The spout points to -x; the handle is above the lid or on the other side.
     root = height * (u(0.15, 0.55) if rng.random() < 0.6 else u(0.55, 0.75))
     reach, lift = u(0.2, 0.5), height * u(0.85, 1.15)
     start = (-radius_at(body, root) + 0.06, root, 0)
@@ -318,7 +318,7 @@ def jug(rng: np.random.Generator) -> list[Part]:
 
 
 def goblet(rng: np.random.Generator) -> list[Part]:
-    """A wine, cocktail or champagne glass, a chalice or an egg cup: bowl, stem and foot in one turned piece."""
+    """A wine, cocktail or champagne glass, a chalice or an egg cup: bowl, stem and foot in one piece."""
     u = rng.uniform
     material = (plastic, metal, ceramic)[rng.integers(3)](rng)
     stem, bowl, wide, wall = u(0.25, 1.0), u(0.4, 1.0), u(0.25, 0.55), u(0.035, 0.06)
@@ -356,7 +356,7 @@ def goblet(rng: np.random.Generator) -> list[Part]:
 
 
 def bucket_or_basket(rng: np.random.Generator) -> list[Part]:
-    """A pail, laundry or picnic basket, waste bin or planter: round or square, open, often with a bail."""
+    """A pail, laundry or picnic basket, waste bin or planter: round or square, open, often with a handle."""
     u = rng.uniform
     material = (plastic, metal, wood, fabric)[rng.integers(4)](rng)
     rim, height, wall = u(0.5, 0.8), u(0.5, 1.3), u(0.045, 0.075)
@@ -433,7 +433,7 @@ def _handle(
     material: Material,
     mirror: str = "",
 ) -> Part:
-    """A handle towards +x from height `high` to `low`; `square` of 1 is a half-ellipse, smaller ones grow corners."""
+    """A handle towards +x from the height `high` to `low`: half an ellipse for `square` 1, angular for less."""
     sink = min(wall, 0.8 * thick)
     top, bottom = (radius_at(outline, high) - sink, high), (radius_at(outline, low) - sink, low)
     points = []

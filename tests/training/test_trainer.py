@@ -1,4 +1,4 @@
-"""The promises of `Run`: exact resumption, a bounded number of checkpoints, gradients that are not finite."""
+"""The promises of `Trainer`: exact resumption, a bounded number of checkpoints, gradients that are not finite."""
 
 import json
 import os
@@ -16,7 +16,10 @@ from torch import nn
 
 from triplane3d.config import AutoencoderConfig, OptimConfig, RunConfig, ShapeDataConfig
 from triplane3d.data.batches import NumberedBatches
-from triplane3d.training.trainer import Run, checkpoints, learning_rate, start
+from triplane3d.training.checkpointing import checkpoints
+from triplane3d.training.optim import learning_rate
+from triplane3d.training.run_setup import start_run
+from triplane3d.training.trainer import Trainer
 
 
 class Line(nn.Module):
@@ -79,12 +82,12 @@ class ExactPlane(Plane):
         return {"x": x, "y": x.sum(0, keepdim=True)}
 
 
-def begin(settings: AutoencoderConfig, objective=SquaredError) -> Run:
-    accelerator, line = start(settings), Line()
-    return Run(accelerator, settings, objective(line), {"line": line})
+def begin(settings: AutoencoderConfig, objective=SquaredError) -> Trainer:
+    accelerator, line = start_run(settings), Line()
+    return Trainer(accelerator, settings, objective(line), {"line": line})
 
 
-def fit(settings: AutoencoderConfig, source=None, objective=SquaredError) -> Run:
+def fit(settings: AutoencoderConfig, source=None, objective=SquaredError) -> Trainer:
     run = begin(settings, objective)
     for batch in run.batches(source or Plane()):
         run.update(run.losses(**batch))
@@ -178,10 +181,10 @@ class PoisonedLoss(SquaredError):
 def test_a_broken_loss_touches_nothing_and_the_end_says_how_to_go_on(tmp_path, accumulation):
     """One broken part of an accumulation is enough; weights, averages and the checkpoint stay as they were."""
     settings = config(tmp_path, accumulation=accumulation, checkpoint_every=2, nonfinite_limit=2, steps=9)
-    accelerator, line = start(settings), Line()
+    accelerator, line = start_run(settings), Line()
     objective = PoisonedLoss(line)
     objective.good = 1 + 2 * accumulation + (accumulation - 1)  # the first call counts FLOPs
-    run = Run(accelerator, settings, objective, {"line": line})
+    run = Trainer(accelerator, settings, objective, {"line": line})
     with pytest.raises(FloatingPointError, match="not finite for 3 updates in a row.*lower optim.lr") as stopped:
         for batch in run.batches(Plane()):
             run.update(run.losses(**batch))
@@ -224,13 +227,13 @@ def test_a_compiled_run_has_the_names_and_weights_of_one_that_is_not(tmp_path):
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
     settings = config(tmp_path, steps=3)
     fit(settings)
-    accelerator, line = start(settings), Line()
+    accelerator, line = start_run(settings), Line()
     line.linear = nn.Linear(4, 1)
     with pytest.raises(ValueError, match=r"another architecture: model.linear.weight is \(1, 3\) there and \(1, 4\)"):
-        Run(accelerator, settings, SquaredError(line), {"line": line})
+        Trainer(accelerator, settings, SquaredError(line), {"line": line})
     line.linear = nn.Sequential(nn.Linear(3, 1))
     with pytest.raises(ValueError, match=r"linear.0.bias is missing there and \(1,\) here, and so on for 4 tensors"):
-        Run(accelerator, settings, SquaredError(line), {"line": line})
+        Trainer(accelerator, settings, SquaredError(line), {"line": line})
 
 
 def test_a_checkpoint_that_is_cut_short_is_named(tmp_path):
@@ -243,8 +246,8 @@ def test_a_checkpoint_that_is_cut_short_is_named(tmp_path):
 
 def test_weights_that_are_cut_up_among_devices_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
-    with pytest.raises(ValueError, match="FSDP cuts it up. Choose multi-GPU"):
-        start(config(tmp_path))
+    with pytest.raises(ValueError, match="FSDP splits the model over devices.*Choose multi-GPU"):
+        start_run(config(tmp_path))
 
 
 def test_two_processes_learn_what_one_learns_from_twice_the_batch(tmp_path):

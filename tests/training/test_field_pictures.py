@@ -3,7 +3,7 @@
 import torch
 
 from triplane3d.models.triplane import TriplaneField
-from triplane3d.training.pictures import contact_sheet, first_crossing
+from triplane3d.training.field_pictures import field_pictures, first_crossing
 
 
 class Ball(TriplaneField):
@@ -24,7 +24,7 @@ class Ball(TriplaneField):
 
 def test_each_column_shows_its_side():
     size = 64
-    sheet = contact_sheet(Ball(), torch.ones(1, 4, 16, 16), size=size)
+    sheet = field_pictures(Ball(), torch.ones(1, 4, 16, 16), size=size)
     assert sheet.shape == (size, 5 * size, 3)
     x, y, z = Ball.center.tolist()
     expected = {"front": (x, -y), "right": (-z, -y), "back": (-x, -y), "top": (x, z)}
@@ -47,4 +47,4 @@ def test_an_empty_field_draws_a_blank():
         def grid(self, x, y, z):
             return super().grid(x, y, z) - 10
 
-    assert (contact_sheet(Nothing(), torch.ones(1, 4, 16, 16), size=16)[:, 16:] == 255).all()
+    assert (field_pictures(Nothing(), torch.ones(1, 4, 16, 16), size=16)[:, 16:] == 255).all()

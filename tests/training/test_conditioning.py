@@ -7,8 +7,10 @@ from torch import nn
 
 from triplane3d.config import ViewsConfig
 from triplane3d.data.latents import mirror
-from triplane3d.training.denoiser import CoarseOccupancy, choose_views, train, view_tokens
-from triplane3d.training.growth import grown_transformer
+from triplane3d.training.coarse_occupancy import CoarseOccupancy
+from triplane3d.training.conditioning import choose_views, view_tokens
+from triplane3d.training.denoiser import train
+from triplane3d.training.warm_start import warm_start_transformer
 
 
 def stored(batch: int = 3, views: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -107,7 +109,7 @@ def test_a_model_of_one_photo_goes_on_learning_from_several(work, latents, denoi
     declared = grown / "transformer" / "config.json"
     declared.write_text(json.dumps(json.loads(declared.read_text()) | {"camera_condition": True}))
 
-    before = grown_transformer(denoiser, grown)
+    before = warm_start_transformer(denoiser, grown)
     assert not before.camera_embed.linear_2.weight.any()
     output = train(
         denoiser_config(work, **{"pipeline": grown, "init": denoiser, "run.output": tmp_path / "several",
@@ -119,10 +121,10 @@ def test_a_model_of_one_photo_goes_on_learning_from_several(work, latents, denoi
     plain = [json.loads(line) for line in (denoiser / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["velocity"] < 0.7 * plain[0]["loss"]
     assert {"coarse", "contrast"} <= lines[-1].keys()
-    after = grown_transformer(output, grown)
+    after = warm_start_transformer(output, grown)
     assert after.config.camera_condition and after.camera_embed.linear_2.weight.any()
 
 
 def test_a_model_of_one_photo_is_not_shown_several(work, latents) -> None:
-    with pytest.raises(ValueError, match="views.max_views=2 wants a transformer with camera_condition"):
+    with pytest.raises(ValueError, match="views.max_views=2 needs a transformer with camera_condition"):
         train(denoiser_config(work, **{"views.max_views": 2, "run.steps": 1, "run.output": work / "refused"}))
