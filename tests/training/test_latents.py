@@ -1,4 +1,4 @@
-"""Stage 2: latents of unit variance, in the order of the shards, that decode to the shapes."""
+"""Stage 2: normalized latents in the order of the shards, which decode to the shapes."""
 
 import shutil
 
