@@ -35,7 +35,7 @@ def test_it_is_fine_tuned_with_its_own_scheduler_and_statistics(direct3d: Path, 
     paths = {"vae": direct3d / "vae", "data": work / "data", "output": tmp_path / "latents"}
     paths |= {"surface_points": 256, "mixed_precision": "no"}
     encode(load_config(LatentsConfig, CONFIGS / "latents.yaml", paths))
-    assert (direct3d / "vae" / "config.json").read_text() == vae_config  # its denoiser knows that scale
+    assert (direct3d / "vae" / "config.json").read_text() == vae_config  # its denoiser was trained with that scale
 
     paths = {"pipeline": direct3d, "init": direct3d, "data.folder": work / "data", "data.vae": direct3d / "vae"}
     paths |= {"data.latents": tmp_path / "latents", "data.validation": work / "data", "run.output": tmp_path / "run"}

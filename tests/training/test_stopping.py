@@ -46,11 +46,11 @@ def test_a_run_that_was_stopped_twice_ends_with_the_same_weights(work, tmp_path)
             time.sleep(0.005)
         children = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signum)
-        _, told = process.communicate(timeout=100)
-        assert process.returncode == code and children, told
+        _, printed = process.communicate(timeout=100)
+        assert process.returncode == code and children, printed
         step = last_step(tmp_path / "stopped" / "log.jsonl")
         name, folder = signal.Signals(signum).name, tmp_path / "stopped" / f"checkpoint-{step}"
-        assert told.splitlines()[-2:] == [
+        assert printed.splitlines()[-2:] == [
             f"{name}: stopping after this update; a second signal stops at once",
             f"stopped by {name} at step {step} of 150; {folder} holds all of it. To go on, give the same command again",
         ]
