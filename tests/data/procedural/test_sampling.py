@@ -1,4 +1,4 @@
-"""Samples and pictures of shapes: on the surface, evenly spread, rightly labelled, where the camera sees them."""
+"""Sampling and rendering: points, normals, labels and pictures agree with shapes whose geometry is known."""
 
 from math import pi
 
@@ -31,7 +31,7 @@ def test_surface_points_lie_on_the_surface_with_its_normals() -> None:
 
 
 def test_surface_points_are_uniform_by_area() -> None:
-    """Archimedes: on a sphere the height is uniform; on a box each face gets its share of the area."""
+    """On a sphere the height is uniform (Archimedes). On a box the points are shared out by the areas of the faces."""
     points, _ = sample_surface(ball(), 8000, torch.Generator().manual_seed(0))
     counts = torch.histc(points[0, :, 1], bins=8, min=-1, max=1) / 8000
     assert (counts - 1 / 8).abs().max() < 0.02
@@ -42,7 +42,7 @@ def test_surface_points_are_uniform_by_area() -> None:
     assert torch.allclose(share / share.sum(), expected / expected.sum(), atol=0.03)
 
 
-def test_labels_are_signed_distances_half_of_them_near() -> None:
+def test_labels_are_signed_distances_and_half_are_near_the_surface() -> None:
     batch = ball()
     surface, _ = sample_surface(batch, 500)
     points, distance = sample_labels(batch, 4000, surface, torch.Generator().manual_seed(0))
@@ -83,7 +83,7 @@ def test_camera_looks_from_plus_z_with_x_to_the_right_and_y_up() -> None:
     assert green_at.nonzero()[:, 0].float().mean() < red_at.nonzero()[:, 0].float().mean() - 10
 
 
-def test_enough_families_and_the_same_seed_is_the_same_shape() -> None:
+def test_there_are_enough_families_and_a_seed_determines_the_shape() -> None:
     assert len(FAMILIES) >= 30 and len(HOLDOUT_FAMILIES) >= 4
     assert not set(FAMILIES) & set(HOLDOUT_FAMILIES)
     first, again = (generate_shapes(range(8), azimuths="random") for _ in range(2))
@@ -92,7 +92,7 @@ def test_enough_families_and_the_same_seed_is_the_same_shape() -> None:
     assert torch.equal(first.distance(points), again.distance(points))
 
 
-def test_unknown_family_is_named() -> None:
+def test_an_unknown_family_is_an_error() -> None:
     with pytest.raises(ValueError, match="unknown shape families \\['sofabed'\\]"):
         generate_shapes([0], families=["sofabed"])
 
