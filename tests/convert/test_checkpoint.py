@@ -128,9 +128,9 @@ def test_a_malicious_pickle_raises_an_error_and_runs_nothing(
         "key": {"vae": {call: torch.ones(2)}},
     }[place]
     torch.save(content, tmp_path / "model.ckpt", **LEGACY if legacy else {})
-    with pytest.raises(ValueError, match=rf"model\.ckpt was refused unread.*run code.*{re.escape(name)}") as refusal:
+    with pytest.raises(ValueError, match=rf"model\.ckpt was refused unread.*run code.*{re.escape(name)}") as error:
         open_checkpoint(tmp_path, PARTS)
-    assert "weights_only" not in str(refusal.value), "the message must not suggest to disable the protection"
+    assert "weights_only" not in str(error.value), "the message must not suggest to disable the protection"
     assert not marker.exists() and set(os.listdir(tmp_path)) == {"model.ckpt"}
 
 
@@ -237,7 +237,7 @@ def test_damaged_bytes_give_tensors_or_a_clear_error(tmp_path: Path, legacy: boo
     torch.save(states(), tmp_path / "whole", **LEGACY if legacy else {})
     whole = (tmp_path / "whole").read_bytes()
     generator = torch.Generator().manual_seed(0)
-    refused = 0
+    errors = 0
     for _ in range(200):
         damaged = bytearray(whole)
         places = torch.randint(len(whole), (int(torch.randint(1, 30, (1,), generator=generator)),), generator=generator)
@@ -248,8 +248,8 @@ def test_damaged_bytes_give_tensors_or_a_clear_error(tmp_path: Path, legacy: boo
             open_checkpoint(tmp_path, PARTS)
         except ValueError as error:
             assert "model.ckpt" in str(error)
-            refused += 1
-    assert refused > 20
+            errors += 1
+    assert errors > 20
 
 
 def test_a_compressed_zip_file_raises_an_error(tmp_path: Path) -> None:

@@ -238,12 +238,12 @@ def reference_latents(
     guidance: float,
 ) -> Tensor:
     """The latents of the published pipeline for `block()`, with noise scaled by the scheduler's `init_noise_sigma`."""
-    picture = direct3d_preprocess(np.asarray(block()))[None]
-    picture = F.interpolate(picture, (ENCODER_SIZE,) * 2, mode="bilinear", align_corners=False, antialias=True)
+    image = direct3d_preprocess(np.asarray(block()))[None]
+    image = F.interpolate(image, (ENCODER_SIZE,) * 2, mode="bilinear", align_corners=False, antialias=True)
     pixels = {}
     for name in ("clip", "imagenet"):
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in IMAGE_STATISTICS[name])
-        pixels[name] = (picture - mean) / std
+        pixels[name] = (image - mean) / std
     clip, dino = CLIPVisionModel.from_pretrained(encoders[0]), Dinov2Model.from_pretrained(encoders[1])
     semantic = clip(pixels["clip"]).last_hidden_state
     # transformers 4.40 resampled positions by a factor with an offset of 0.1, here from 5 × 5 to 2 × 2 patches.

@@ -223,17 +223,19 @@ def test_an_impossible_folder_raises_an_error_at_once(tmp_path: Path, monkeypatc
     (tmp_path / "full" / "precious").touch()
     (tmp_path / "file").touch()
 
-    def refused(target: Path, error: type[OSError], message: str) -> None:
+    def assert_error(target: Path, error: type[OSError], message: str) -> None:
         with pytest.raises(error, match=message), writing_folder(target):
             raise AssertionError("the work had begun")
 
-    refused(tmp_path / "full", FileExistsError, "full exists and is not empty: name a new folder")
-    refused(tmp_path / "file", FileExistsError, "file exists and is no folder")
-    refused(tmp_path / "file" / "below", NotADirectoryError, "file cannot be written to .*below cannot be made there")
-    refused(Path("/proc/triplane3d"), OSError, "/proc cannot be written to .*name another folder")
+    assert_error(tmp_path / "full", FileExistsError, "full exists and is not empty: name a new folder")
+    assert_error(tmp_path / "file", FileExistsError, "file exists and is no folder")
+    assert_error(
+        tmp_path / "file" / "below", NotADirectoryError, "file cannot be written to .*below cannot be made there"
+    )
+    assert_error(Path("/proc/triplane3d"), OSError, "/proc cannot be written to .*name another folder")
     monkeypatch.setattr(Path, "is_mount", lambda path: True)
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", FileExistsError, "where a disk is mounted: name a new folder inside it")
+    assert_error(tmp_path / "empty", FileExistsError, "where a disk is mounted: name a new folder inside it")
     assert set(os.listdir(tmp_path)) == {"full", "file", "empty"} and os.listdir(tmp_path / "full") == ["precious"]
 
 
@@ -271,7 +273,7 @@ def test_a_file_size_limit_raises_an_error_and_leaves_nothing(tmp_path: Path) ->
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))  # Python ignores the signal, the write fails
     try:
-        with pytest.raises(OSError, match="may not grow so large; 8.0 MB were to be written: lower") as error, \
+        with pytest.raises(OSError, match="must not become so large; 8.0 MB were to be written: lower") as error, \
                 writing_folder(tmp_path / "target") as folder:  # fmt: skip
             save_weights(folder, entries({"a": torch.ones(10**6), "b": torch.ones(10**6)}))
     finally:

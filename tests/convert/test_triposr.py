@@ -67,8 +67,8 @@ def test_fixture_planes(fixture: TriplaneReconstructionPipeline) -> None:
     tokens = model.encode_image(channels_first(data["image"][None]))
     assert agrees(tokens, data["image_tokens"][:, 0].mT)
     assert agrees(model.decode(tokens), data["scene_codes"])
-    for picture, codes in (("image", "scene_codes"), ("image2", "scene_codes2")):
-        assert agrees(model(channels_first(data[picture][None])).planes, data[codes])
+    for image, codes in (("image", "scene_codes"), ("image2", "scene_codes2")):
+        assert agrees(model(channels_first(data[image][None])).planes, data[codes])
 
 
 def test_fixture_field(fixture: TriplaneReconstructionPipeline) -> None:
@@ -87,8 +87,8 @@ def test_fixture_surface_and_image(fixture: TriplaneReconstructionPipeline) -> N
     assert agrees(density.permute(0, 3, 1, 2).log()[0], data["grid_density"].log(), 1e-4)
     (mesh,) = fixture(planes=codes, resolution=23, level=level).meshes
     assert on_the_surface(mesh.vertices, data["grid_density"], 0.87, level)
-    picture = fixture.render(1, codes, size=16).color[0, 0]
-    assert agrees(picture, data["render_1view_16"])
+    rendered = fixture.render(1, codes, size=16).color[0, 0]
+    assert agrees(rendered, data["render_1view_16"])
 
 
 def on_the_surface(vertices: np.ndarray, grid: Tensor, radius: float, level: float) -> bool:
@@ -210,9 +210,9 @@ def check_surface_and_images(pipe: TriplaneReconstructionPipeline, theirs: Tripo
     assert pipe.reconstructor.field(codes).color(points[None]).shape == (1, 50, 3)
     for azimuth, elevation in ((0.0, 0.0), (70.0, 25.0), (-155.0, -40.0)):
         camera = Camera.orbit(azimuth, elevation, field_of_view=40.0, distance=1.9)
-        picture = pipe.render(camera, codes, size=14).color[0, 0]
+        rendered = pipe.render(camera, codes, size=14).color[0, 0]
         expected = theirs.render(codes[0], height=14, width=14, azimuth=azimuth, elevation=elevation)
-        assert agrees(picture, expected, 1e-4), (azimuth, elevation)
+        assert agrees(rendered, expected, 1e-4), (azimuth, elevation)
 
 
 def test_each_block_by_itself(tmp_path: Path) -> None:

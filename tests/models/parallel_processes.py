@@ -97,12 +97,12 @@ def cached_difference(split: str) -> float:
     return float((samples[1] - samples[0]).abs().max())
 
 
-def refusal(action: Callable[[], object]) -> str:
+def error_of(action: Callable[[], object]) -> str:
     try:
         action()
     except ValueError as error:
         return str(error)
-    return "nothing was refused"
+    return "no error"
 
 
 def with_plain_ring_attention() -> None:
@@ -134,20 +134,20 @@ def main(port: str, rank: str) -> None:
 
     print("output", "gated", "ulysses, Taylor seer", cached_difference("ulysses"), sep="\t")
 
-    print("refused", "pixels", refusal(lambda: difference("direct3d", "ulysses", pixels=7)), sep="\t")
-    print("refused", "training", refusal(lambda: gradient_difference("direct3d", "ulysses")), sep="\t")
+    print("refused", "pixels", error_of(lambda: difference("direct3d", "ulysses", pixels=7)), sep="\t")
+    print("refused", "training", error_of(lambda: gradient_difference("direct3d", "ulysses")), sep="\t")
     odd = tiny_transformer(num_attention_heads=1, attention_head_dim=24)
-    print("refused", "heads", refusal(lambda: odd.enable_parallelism(config=SPLITS["ulysses"]())), sep="\t")
+    print("refused", "heads", error_of(lambda: odd.enable_parallelism(config=SPLITS["ulysses"]())), sep="\t")
     odd.enable_parallelism(config=SPLITS["ring"]())
     latents = torch.randn(1, 4, 2, 6)
-    print("refused", "tokens", refusal(lambda: odd(latents, 1.0, torch.randn(1, 17, 32))), sep="\t")
-    print("refused", "cache", refusal(lambda: odd.enable_cache(FirstBlockCacheConfig())), sep="\t")
+    print("refused", "tokens", error_of(lambda: odd(latents, 1.0, torch.randn(1, 17, 32))), sep="\t")
+    print("refused", "cache", error_of(lambda: odd.enable_cache(FirstBlockCacheConfig())), sep="\t")
     cached = tiny_transformer()
     cached.enable_cache(FirstBlockCacheConfig())
-    print("refused", "cached", refusal(lambda: cached.enable_parallelism(config=SPLITS["ulysses"]())), sep="\t")
+    print("refused", "cached", error_of(lambda: cached.enable_parallelism(config=SPLITS["ulysses"]())), sep="\t")
     fused = tiny_transformer()
     fused.fuse_qkv_projections()
-    print("refused", "fused", refusal(lambda: fused.enable_parallelism(config=SPLITS["tensor"]())), sep="\t")
+    print("refused", "fused", error_of(lambda: fused.enable_parallelism(config=SPLITS["tensor"]())), sep="\t")
     dist.destroy_process_group()
 
 

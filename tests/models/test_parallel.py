@@ -49,7 +49,7 @@ def lines() -> list[list[str]]:
 
 
 def test_both_processes_compute_the_output_of_the_whole_model(lines: list[list[str]]) -> None:
-    differences = [(name, float(value)) for kind, *name, value in lines if kind == "output"]
+    differences = [(name, float(value)) for label, *name, value in lines if label == "output"]
     assert len(differences) == 2 * (3 * 5 + 3)
     assert [entry for entry in differences if not entry[1] < 5e-6] == []
 

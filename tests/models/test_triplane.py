@@ -31,7 +31,7 @@ def test_grid_does_not_depend_on_its_chunks(field: TriplaneField, monkeypatch: p
 
 
 def test_planes_are_perpendicular_to_z_y_and_x() -> None:
-    """A feature that grows with x on XY and XZ and with z on YZ is the coordinate itself, away from the border."""
+    """A feature that increases with x on XY and XZ and with z on YZ is the coordinate itself, away from the border."""
     ramp = (torch.arange(32) + 0.5) / 16 - 1
     planes = ramp.expand(1, 3, 1, 32, 32)
     points = torch.rand(1, 50, 3) * 1.9 - 0.95

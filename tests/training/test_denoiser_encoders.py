@@ -1,7 +1,6 @@
 """Another image encoder is trained by editing a pipeline's JSON, nothing else."""
 
 import json
-import runpy
 import shutil
 from pathlib import Path
 
@@ -11,11 +10,11 @@ from diffusers import DiffusionPipeline
 from models.vision_models import PREFIX_TOKENS, choose_encoder, vision_model
 from tiny_stages import denoiser_config
 
+from triplane3d.training.assemble_pipeline import assemble_pipeline
 from triplane3d.training.components import build_image_encoder
 from triplane3d.training.denoiser import train
 
 ROOT = Path(__file__).parents[2]
-assemble = runpy.run_path(str(ROOT / "scripts" / "assemble_pipeline.py"))["assemble"]
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def test_json_alone_decides_who_reads_the_photos(name, index, folder, work, auto
     last = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
     assert 0 <= last["val_iou"] <= 1
 
-    assemble(autoencoder, run, folder)
+    assemble_pipeline(autoencoder, run, folder)
     pipe = DiffusionPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
     assert type(pipe.image_encoder).__name__ == name

@@ -1,7 +1,6 @@
 """Stage 4: a student of few steps begins as its teacher, learns its flow map, and becomes a pipeline like any other."""
 
 import json
-import runpy
 import shutil
 from dataclasses import replace
 from math import isfinite
@@ -18,6 +17,7 @@ from triplane3d import Triplane3DPipeline, TriplaneTransformer
 from triplane3d.config import AugmentConfig
 from triplane3d.data.batches import gather
 from triplane3d.data.shards import ShardDataset
+from triplane3d.training.assemble_pipeline import assemble_pipeline
 from triplane3d.training.distill import (
     averaged_flow_map,
     batch_conditions,
@@ -27,8 +27,6 @@ from triplane3d.training.distill import (
 )
 from triplane3d.training.flow_map import TimeGrid, Velocity, guided_velocity
 from triplane3d.training.warm_start import warm_start_transformer
-
-assemble = runpy.run_path(str(ROOT / "scripts" / "assemble_pipeline.py"))["assemble"]
 
 
 def logged(run: Path) -> list[dict]:
@@ -105,7 +103,7 @@ def test_the_image_encoder_stays_the_teacher_s(denoiser, distilled):
 
 def test_the_run_becomes_a_pipeline(work, autoencoder, distilled, conditions, tmp_path):
     folder = Path(shutil.copytree(distill_config(work).pipeline, tmp_path / "pipeline"))
-    assemble(autoencoder, distilled, folder)
+    assemble_pipeline(autoencoder, distilled, folder)
     pipe = Triplane3DPipeline.from_pretrained(folder)
     expected = TriplaneTransformer.from_pretrained(distilled / "transformer")
     ends = [led(steps_of(model), 2, conditions) for model in (pipe.transformer, expected)]
@@ -115,7 +113,7 @@ def test_the_run_becomes_a_pipeline(work, autoencoder, distilled, conditions, tm
 def test_a_pipeline_that_is_not_told_where_steps_end_cannot_hold_it(autoencoder, distilled, tmp_path):
     folder = Path(shutil.copytree(ROOT / "pipelines" / "tiny", tmp_path / "pipeline"))
     with pytest.raises(ValueError, match="interval_condition=False, but the weights were trained with True"):
-        assemble(autoencoder, distilled, folder)
+        assemble_pipeline(autoencoder, distilled, folder)
 
 
 def test_nor_can_it_be_learnt_for_one(work, denoiser, tmp_path):

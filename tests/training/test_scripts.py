@@ -153,3 +153,17 @@ def test_what_cannot_be_assembled_or_drawn_is_refused(refused, work, autoencoder
         "assemble_pipeline.py", autoencoder, "runs", tiny)  # fmt: skip
     assert "photos is not a folder of photos" in refused("contact_sheet.py", "mini", "photos", "sheet.png")
     assert ". holds no photo" in refused("contact_sheet.py", "mini", ".", "sheet.png")
+
+
+def test_an_output_that_cannot_be_written_is_refused(refused, work, autoencoder, tmp_path):
+    """Before any model is loaded or shape is encoded."""
+    (tmp_path / "file").touch()
+    pipeline = ["--pipeline", ROOT / "pipelines" / "tiny", "--folder", work / "data", "--validation", work / "data"]
+    sentence = "is a file, not a folder: choose another output"
+    stage1 = refused("train_autoencoder.py", TINY / "autoencoder.yaml", *pipeline, "--run.output", "file/run")
+    assert stage1.startswith("error: run.output: ") and sentence in stage1
+    stage2 = refused(
+        "encode_latents.py", TINY / "latents.yaml", "--vae", autoencoder / "vae", "--data", work / "data",
+        "--output", "file/latents",
+    )  # fmt: skip
+    assert stage2.startswith("error: output: ") and sentence in stage2

@@ -305,8 +305,8 @@ def transformer_config(params: Mapping[str, Any]) -> dict[str, Any]:
 def vae_origin(field_layers: int, name: str) -> Origin:
     """The tensor of `vae` for the autoencoder's parameter `name`."""
     if name.startswith("field_decoder."):
-        index, kind = field_layer(name, field_layers)
-        return Origin(f"occ_decoder.net.{2 * index}.{kind}")
+        index, leaf = field_layer(name, field_layers)
+        return Origin(f"occ_decoder.net.{2 * index}.{leaf}")
     key = rename(name, VAE_RULES)
     if name.startswith("encoder."):
         key = rename(key, ATTENTION_RULES)

@@ -89,7 +89,7 @@ def save_weights(
                 f"{folder}; make room, raise the quota or choose another disk",
             ) from error
         if error.errno == errno.EFBIG:
-            raise OSError(error.errno, f"a file in {folder} may not grow so large; {_readable(total)} were to be "
+            raise OSError(error.errno, f"a file in {folder} must not become so large; {_readable(total)} were to be "
                                        f"written: lower max_shard_size, raise `ulimit -f` or choose another disk"
                           ) from error  # fmt: skip
         raise

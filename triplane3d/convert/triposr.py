@@ -173,7 +173,7 @@ from diffusers import DiffusionPipeline
 pipe = DiffusionPipeline.from_pretrained("path/to/this/folder")
 out = pipe("chair.png")
 out.meshes[0].save("chair.glb")
-pictures = pipe.render(24, out.planes).color
+views = pipe.render(24, out.planes).color
 ```
 
 The results equal those of the authors' code up to rounding in float32, with these differences:

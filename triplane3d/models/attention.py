@@ -90,6 +90,7 @@ class TriplaneAttnProcessor:
         null_token: Float[Tensor, "1 1 context_dim"] | None = None,
         cache: KeyValueCache | None = None,
     ) -> Float[Tensor, "batch queries dim"]:
+        # 1. Keys and values of the condition. They do not depend on the step, so a cache may have them already.
         context = None
         if encoder_hidden_states is not None:
             context = None if cache is None else cache.stored
@@ -98,6 +99,7 @@ class TriplaneAttnProcessor:
             if cache is not None:
                 cache.stored = context
 
+        # 2. Queries, and the keys and values to attend to.
         if attn.is_cross_attention:
             assert context is not None, "cross-attention needs encoder_hidden_states"
             # Only the entries with a photo, which come last.
@@ -105,12 +107,14 @@ class TriplaneAttnProcessor:
         else:
             query, key, value = attn.project(hidden_states)
             if context is not None:
+                # The order of keys does not matter to attention, so the condition's can simply come first.
                 split = context_parallel(self._parallel_config)
                 if split is not None and attn.training and torch.is_grad_enabled():
                     check_gradient(split)
                 more = [tensor if split is None else local_part(tensor, split) for tensor in context[:2]]
                 key, value = (torch.cat(parts, dim=1) for parts in zip(more, (key, value), strict=True))
 
+        # 3. Attention itself.
         if self._prefers_chunked_attention(query, key) and attention_mask is None:
             attended = _chunked_attention(query, key, value)
         else:
@@ -122,6 +126,7 @@ class TriplaneAttnProcessor:
                 backend=self._attention_backend,
                 parallel_config=None if attn.is_cross_attention else self._parallel_config,
             )
+        # 4. The entries without a photo get their constant output, before those with one.
         output = attn.project_out(attended.to(query.dtype))
         if context is None or context.null_output is None:
             return output
@@ -140,7 +145,9 @@ class TriplaneAttnProcessor:
         assert null_token is not None, "entries without a photo need the null token"
         null_key, null_value = attn.project_context(null_token)
         if attn.is_cross_attention:
+            # All keys are equal, so the output is the projected value, whatever the query.
             return KeyValues(key, value, attn.project_out(null_value))
+        # In self-attention the null tokens compete with the latents' own keys, so their number matters: repeat them.
         null_key, null_value = (null.expand(num_unconditional, *key.shape[1:]) for null in (null_key, null_value))
         return KeyValues(torch.cat([null_key, key]), torch.cat([null_value, value]))
 
@@ -166,6 +173,7 @@ def _chunked_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     if batch * heads * rows * keys <= CPU_SCORES or torch.is_grad_enabled():
         return ((query @ key.transpose(-1, -2)).softmax(dim=-1) @ value).transpose(1, 2)
 
+    # As many rows as fit the cache with all of their keys, and as many heads as fit with these rows.
     rows_at_once = min(rows, max(1, CPU_SCORES // keys))
     heads_at_once = max(1, CPU_SCORES // (rows_at_once * keys))
     output = torch.empty_like(query)
@@ -185,6 +193,7 @@ class RMSNorm(nn.RMSNorm):
     """
 
     def forward(self, x: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows dim"]:
+        # The mean of squares in float32: bfloat16 has too few digits for a sum over a head's channels.
         scale = torch.rsqrt(x.float().square().mean(dim=-1, keepdim=True) + self.eps)
         return x * scale.to(x.dtype) * self.weight.to(x.dtype)
 

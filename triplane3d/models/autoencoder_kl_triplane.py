@@ -98,12 +98,14 @@ class ProjectionEncoder(nn.Module):
         They are: 1 (whether the pixel has points), log(1 + number of points), depth, its sines and cosines, the normal
         along the depth times 1 and times these waves, the position inside the pixel, the normal, and the colour.
         """
+        # 1. Scatter: the pixel of each point on each plane, and the number of points in that pixel.
         positions = (plane_coordinates(points) + 1) * (self.resolution / 2)
         cells = positions.floor().clamp(0, self.resolution - 1)
         index, total = self._pixel_index(cells.long())
         weights = cells.new_ones(1).expand(len(index))
         counts = cells.new_zeros(total).index_add_(0, index, weights)[index].view(*cells.shape[:3], 1)
 
+        # 2. Features of each point on each plane. `facing` is the normal along the depth.
         depth, facing = (
             torch.stack([tensor[..., axis] for axis in DEPTH_AXES], dim=1)[..., None] for tensor in (points, normals)
         )
@@ -113,12 +115,14 @@ class ProjectionEncoder(nn.Module):
         parts.append(normals[:, None].expand(-1, 3, -1, -1))
         if self.color_channels:
             parts.append(colors.float()[:, None].expand(-1, 3, -1, -1))
+        # 3. Sum over the points of a pixel. Each feature was divided by their number, so the sum is the mean.
         features = torch.cat(parts, dim=-1).div_(counts).flatten(0, 2)
         means = features.new_zeros(total, features.shape[-1]).index_add_(0, index, features)
         return means.view(len(points), 3 * self.grid_size**2, -1)
 
     def _pixel_index(self, cells: Tensor) -> tuple[Tensor, int]:
         """The index of each point's pixel among all pixels of the batch, in the order of patches, and their number."""
+        # The pixels of a patch are adjacent, so that the moments of a patch reshape to one token.
         side = self.resolution // self.grid_size
         columns, rows = cells[..., 0], cells[..., 1]
         patch = rows.div(side, rounding_mode="floor") * self.grid_size + columns.div(side, rounding_mode="floor")

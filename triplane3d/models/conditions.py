@@ -51,6 +51,7 @@ class CameraCondition(nn.Module):
         features = torch.cat([is_known[..., :1] * of_azimuth, is_known[..., 1:] * of_elevation, is_known], dim=-1)
         features = features.to(tokens.dtype)
         shift = self.linear_2(F.silu(self.linear_1(features)))
+        # All tokens of a view get the same embedding.
         shift = repeat(shift, "photo view dim -> photo (view token) dim", token=tokens.shape[1] // cameras.shape[1])
         return tokens + shift.to(tokens.dtype) * tokens.ne(0).any(dim=-1, keepdim=True)
 
@@ -95,6 +96,7 @@ class FrontPlaneCondition(nn.Module):
         """
         if cameras is None:
             cameras = single_front_view(len(encoder_hidden_states), encoder_hidden_states.device)
+        # 1. Each view's tokens as an image, projected to three planes of features, with the rows counted upwards.
         views = cameras.shape[1]
         tokens = rearrange(encoder_hidden_states, "photo (view token) dim -> (photo view) token dim", view=views)
         side = self.grid_side(tokens.shape[1])
@@ -106,6 +108,7 @@ class FrontPlaneCondition(nn.Module):
         if (side, side) != (height, width):
             resized = F.interpolate(features.float(), (height, width), mode="bilinear", antialias=True)
             features = resized.to(features.dtype)
+        # 2. Each cell's weighted mean over the pixels of the view.
         with torch.autocast(cameras.device.type, enabled=False):  # positions need more than the 8 bits of bfloat16
             weights = projection_weights(rearrange(cameras, "photo view angle -> (photo view) angle"), height, width)
         planes = einsum(
@@ -113,6 +116,7 @@ class FrontPlaneCondition(nn.Module):
             rearrange(features, "view (plane dim) row column -> view plane (row column) dim", plane=3),
             "view plane cell pixel, view plane pixel dim -> view plane cell dim",
         )
+        # 3. The mean over the views whose azimuth is known. The weights of the others are zero.
         num_views = cameras[..., 0].isfinite().sum(dim=1).clamp(min=1).view(-1, 1, 1, 1).to(planes.dtype)
         planes = rearrange(planes, "(photo view) ... -> photo view ...", view=views).sum(dim=1) / num_views
         return rearrange(
@@ -152,6 +156,7 @@ def projection_weights(
         [-azimuth.sin() * elevation.sin(), elevation.cos(), -azimuth.cos() * elevation.sin()], dim=-1
     )  # the axes of `orbit_axes` in the geometry package, which models do not import
 
+    # The points of each cell: its centre on the plane, and the centres of rows along the perpendicular axis.
     rows, columns = ((torch.arange(count, device=cameras.device) + 0.5) * (2 / count) - 1 for count in (height, width))
     points = rows.new_empty(3, height, width, height, 3)
     for plane, (width_axis, height_axis) in enumerate(PLANE_AXES):
@@ -161,6 +166,7 @@ def projection_weights(
 
     def linear_weights(axis: Tensor, count: int) -> Float[Tensor, "views 3 height width depth pixels"]:
         """The weight of each of `count` pixels along one side of the image: linear between their centres."""
+        # Orthographic projection: the coordinate along the camera's axis, then in pixels, clamped to the image.
         along = einsum(points, axis, "plane row column depth xyz, view xyz -> view plane row column depth")
         position = ((along + 1) * (count / 2) - 0.5).clamp(0, count - 1)
         return (1 - (position[..., None] - torch.arange(count, device=position.device)).abs()).clamp(min=0)

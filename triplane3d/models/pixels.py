@@ -1,4 +1,4 @@
-"""Image size and colour statistics of vision encoders."""
+"""Framing, size and colour statistics of the images for vision encoders."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -11,6 +11,9 @@ IMAGE_STATISTICS = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 """Mean and standard deviation of each colour channel, with which public image encoders were trained."""
+
+FOREGROUND_RATIO = 0.85
+"""Share of a framed image that the longer side of the object fills. Rendered views and framed photos must agree."""
 
 
 def resize_square(

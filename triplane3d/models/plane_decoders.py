@@ -51,6 +51,7 @@ class TokenDecoder(nn.Module):
         resnets = [
             ResnetBlock2D(in_channels=plane_channels, temb_channels=None, groups=groups) for _ in range(resnet_layers)
         ]
+        # The second convolution is zero at first, so a block starts as the identity.
         for block in resnets:
             for parameter in block.conv2.parameters():
                 nn.init.zeros_(parameter)
@@ -60,6 +61,7 @@ class TokenDecoder(nn.Module):
     def forward(
         self, latents: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch 3 plane_channels plane_height plane_width"]:
+        # Unlike the denoiser's, the sequence has plane after plane; its positions are learnt.
         hidden_states = rearrange(
             latents,
             "batch channel (row i) (plane column j) -> batch (plane row column) (channel i j)",
@@ -96,6 +98,7 @@ class UpsamplingConv(nn.Conv2d):
         # Channels last in memory, the layout that `ConvDecoder` uses.
         doubled = pixels.new_empty(len(pixels), 2 * height, 2 * width, self.out_channels).permute(0, 3, 1, 2)
         for row, column in product((0, 1), repeat=2):
+            # The 2 × 2 window of the new pixels of this parity, for all old pixels at once.
             window = padded[:, :, row : row + height + 1, column : column + width + 1]
             kernel = _merge_repeated(_merge_repeated(self.weight, 2, row), 3, column)
             kernel = kernel.contiguous(memory_format=torch.channels_last)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from triplane3d.models.triplane import TriplaneField
+from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder
 
 
 class DensityActivation(NamedTuple):
@@ -40,7 +40,7 @@ class TriplaneRadianceField:
     def __init__(
         self,
         planes: Float[Tensor, "batch 3 channels rows columns"],
-        decoder: nn.Module,
+        decoder: TriplaneFieldDecoder,
         *,
         radius: float = 1.0,
         density_activation: str = "exp",

@@ -243,6 +243,7 @@ class TriplaneReconstructor(StrictLoading, ModelMixin, AttentionMixin, ConfigMix
         hidden_states = hidden_states.expand(len(encoder_hidden_states), -1, -1)
         hidden_states = run_blocks(self, self.transformer_blocks, hidden_states, encoder_hidden_states)
         hidden_states = self.proj_out(hidden_states) + tokens.transpose(1, 2)
+        # The tokens become three images again, residually: the network predicts a change of the learnt tokens.
         planes = rearrange(
             hidden_states,
             "batch (plane row column) channel -> (batch plane) channel row column",

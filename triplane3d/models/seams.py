@@ -29,10 +29,12 @@ def smooth_seams(
 
 def _smooth_last_axis(rows: Float[Tensor, "*rows width"], patch: int, reach: int) -> Float[Tensor, "*rows width"]:
     """The filter along the last axis."""
+    # The two pixels on each side of every seam. A slope is measured on both sides, so that a linear ramp is no jump.
     seams = torch.arange(patch, rows.shape[-1], patch, device=rows.device)
     before_last, before, after, after_next = (rows[..., seams + offset].float() for offset in (-2, -1, 0, 1))
     jump = (after - before) - ((before - before_last) + (after_next - after)) / 2
 
+    # Half of the jump at the seam, decreasing linearly over `reach` pixels, with opposite signs on both sides.
     distance = torch.arange(reach, device=rows.device)
     correction = (jump[..., None] / 2 * (1 - (distance + 0.5) / reach)).flatten(-2)
     smooth = rows.float().index_add(-1, (seams[:, None] + distance).flatten(), correction, alpha=-1)

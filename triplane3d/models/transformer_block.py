@@ -69,6 +69,7 @@ class TriplaneTransformerBlock(nn.Module):
         if self.skip_proj is not None:
             assert skip_hidden_states is not None, "a block with a skip needs the output of its mirror image"
             hidden_states = self.skip_proj(torch.cat([hidden_states, skip_hidden_states], dim=-1))
+        # Norms have no weights of their own: time gives their shift and scale, and the gate of the residual (adaLN).
         modulation = (self.scale_shift_table.to(time_modulation.dtype) + time_modulation)[:, :, None]
         shift_attn, scale_attn, gate_attn, shift_ff, scale_ff, gate_ff = modulation.unbind(dim=1)
 
@@ -78,6 +79,7 @@ class TriplaneTransformerBlock(nn.Module):
         attended = self.attn(normed, pixel_hidden_states, null_token=null_tokens[1], cache=attn_cache)
         hidden_states = hidden_states + gate_attn * attended
 
+        # Cross-attention has no modulation by time, as in PixArt-α.
         normed = hidden_states if self.norm_cross is None else self.norm_cross(hidden_states)
         hidden_states = hidden_states + self.cross_attn(
             cast_for_autocast(normed),

@@ -126,6 +126,7 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         )
         self.interval_embed = TimestepEmbedding(TIME_CHANNELS, dim) if interval_condition else None
         if self.interval_embed is not None:
+            # Adds zero at first, so that a flow map starts as the velocity of the model it is trained from.
             nn.init.zeros_(self.interval_embed.linear_2.weight)
             nn.init.zeros_(self.interval_embed.linear_2.bias)
         self.time_modulation = nn.Linear(dim, 6 * dim)
@@ -220,11 +221,13 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         patch = self.config.patch_size
         height, width = (size // patch for size in hidden_states.shape[-2:])
 
+        # The same six vectors modulate all blocks; each block adds its own table (adaLN-single).
         time_embedding = self._embed_time(
             timestep, timestep_end, hidden_states, encoder_hidden_states, num_without_photo
         )
         time_modulation = self.time_modulation(F.silu(time_embedding)).unflatten(1, (6, -1))
 
+        # One token for each patch × patch pixels, row by row over the three planes side by side, as in Direct3D.
         hidden_states = self.patch_embed(
             rearrange(
                 hidden_states,
@@ -235,6 +238,8 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         )
         hidden_states = hidden_states + self._positions(height, width, hidden_states)
         check_tokens(hidden_states.shape[1], self._parallel_config)
+
+        # What depends on the image tokens alone: computed here at the first step, then taken from the cache.
         conditions = None if condition_cache is None else condition_cache.prepared
         if conditions is None:
             conditions = self.prepare_conditions(
@@ -243,11 +248,13 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         if condition_cache is not None:
             condition_cache.prepared = conditions
         if conditions.plane_tokens is not None:
+            # Zeros for the entries without a photo, which come first.
             hidden_states = hidden_states + F.pad(conditions.plane_tokens, (0, 0, 0, 0, num_without_photo, 0))
 
         null_tokens = (conditions.null_token, conditions.null_pixel)
         mask = None if encoder_attention_mask is None else encoder_attention_mask[:, None, None]
 
+        # The last in, first out order pairs each block of the second half with its mirror image in the first half.
         skips: list[Tensor] = []
         for index, block in enumerate(self.transformer_blocks):
             skip = skips.pop() if index >= len(self.transformer_blocks) - self.num_skips else None
@@ -269,6 +276,7 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
             if index < self.num_skips:
                 skips.append(hidden_states)
 
+        # The final layer of DiT: a norm modulated by time, and a linear map from tokens back to patches of pixels.
         shift, scale = (self.scale_shift_table.to(time_embedding.dtype) + time_embedding[:, None]).chunk(2, dim=1)
         sample = rearrange(
             self.proj_out(cast_for_autocast(self.norm_out(hidden_states) * (1 + scale) + shift)),
@@ -334,6 +342,7 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         dim, device = hidden_states.shape[-1], hidden_states.device
         if self.plane_embed is None:
             return rolled_positions(height, width, dim, device).to(hidden_states.dtype)
+        # In units of the native grid, so that larger latents refine the positions instead of extending them.
         base = self.config.sample_size // self.config.patch_size
         positions = plane_positions(height, width // 3, dim, base, device).to(hidden_states.dtype)
         planes = self.plane_embed.to(hidden_states.dtype).repeat_interleave(width // 3, dim=0)

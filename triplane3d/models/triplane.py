@@ -214,9 +214,11 @@ class TriplaneFieldDecoder(nn.Module):
         zero = planes.new_zeros(1, self.proj_in.in_features)
         bias = self.proj_in(zero)  # not `proj_in.bias`: the call includes adapters and hooks
         rows = []
+        # The border of zeros is needed for padding_mode="zeros", where a sample may be up to one pixel outside.
         for plane, pixels in enumerate(F.pad(planes[0], (1, 1, 1, 1))):
             features = rearrange(pixels, "channels height width -> (height width) channels")
             padding = (plane * self.plane_channels, (2 - plane) * self.plane_channels)
+            # Only this plane's features are not zero, so the layer returns this plane's term plus the bias.
             for some in self._compute_dtype(planes, features).split(chunk_rows(planes)):
                 rows.append((self.proj_in(F.pad(some, padding)) - bias).float())
         if self.place_in is not None:
@@ -234,11 +236,13 @@ class TriplaneFieldDecoder(nn.Module):
         Only the layers after it run for every point. The result equals that of `occupancy` up to rounding.
         """
         batch = planes.shape[0]
+        # 1. For each plane, features at R² samples, projected with the features of the other planes set to zero.
         zero = planes.new_zeros(1, self.proj_in.in_features)
         bias = self.proj_in(zero)  # not `proj_in.bias`: the call includes adapters and hooks
         parts = []
         for plane, (width, height) in enumerate(self.plane_axes):
             coordinates = [x, y, z]
+            # The grid is indexed (x, y, z), so a part has its axes in ascending order, whichever is the plane's width.
             first, second = sorted((width, height))
             rows, columns = torch.meshgrid(coordinates[first], coordinates[second], indexing="ij")
             both = {first: rows.flatten(), second: columns.flatten()}
@@ -247,6 +251,7 @@ class TriplaneFieldDecoder(nn.Module):
             padding = (plane * self.plane_channels, (2 - plane) * self.plane_channels)
             part = self.proj_in(F.pad(self._compute_dtype(planes, features), padding)) - bias
             parts.append(part.unflatten(1, (len(rows), -1)))
+        # 2. The bias and the terms of the coordinates are each added to one of the three parts.
         of_xy, of_xz, of_yz = parts
         of_yz = of_yz + bias
         if self.place_in is not None:
@@ -259,7 +264,7 @@ class TriplaneFieldDecoder(nn.Module):
             of_xy = of_xy + along_x[:, None] + along_y
             of_xz = of_xz + along_z + origin
 
-        # In slabs of whole rows along z, so that the hidden states of a slab stay in the cache.
+        # 3. The sum and the remaining layers, in slabs of whole rows along z, whose hidden states fit the cache.
         logits = planes.new_empty(batch, len(x), len(y), len(z))
         limit = chunk_rows(planes)
         rows = max(1, limit // len(z))
@@ -306,7 +311,7 @@ class TriplaneField:
     def __init__(
         self,
         planes: Float[Tensor, "batch 3 channels height width"],
-        decoder: nn.Module,
+        decoder: TriplaneFieldDecoder,
         *,
         has_color: bool = False,
         chunk_size: int | None = None,

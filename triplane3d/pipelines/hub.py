@@ -51,10 +51,10 @@ class PipelineHubMixin:
             ValueError: for a pipeline with wrong content; the sentence names the file.
             OSError: if a file or Hub repository is not found or cannot be read.
         """
-        source = embedded_pipeline(str(pretrained_model_name_or_path)) or pretrained_model_name_or_path
+        source = str(embedded_pipeline(str(pretrained_model_name_or_path)) or pretrained_model_name_or_path)
         if kwargs.get("use_safetensors") is None:
             kwargs["use_safetensors"] = True
-        with loading_errors(str(source)):
+        with loading_errors(source):
             index = read_index(source, kwargs) or {}
             if index and Path(source).is_dir():
                 check_pipeline_folder(Path(source), cls, given=kwargs)

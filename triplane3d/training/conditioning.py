@@ -10,9 +10,9 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from triplane3d.config import ViewsConfig
-from triplane3d.images.image_processor import FOREGROUND_RATIO, Triplane3DImageProcessor, normalize_framed
+from triplane3d.images.image_processor import Triplane3DImageProcessor, normalize_framed
 from triplane3d.models.image_encoder import image_tokens
-from triplane3d.models.pixels import resize_square
+from triplane3d.models.pixels import FOREGROUND_RATIO, resize_square
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 
 

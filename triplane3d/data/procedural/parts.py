@@ -18,8 +18,10 @@ KINDS = ("box", "ellipsoid", "cylinder", "capsule", "torus", "tube", "revolve", 
 OPERATIONS = ("union", "subtract", "intersect")
 PATTERNS = ("plain", "stripes", "checker", "spots", "gradient")
 MAX_NODES = 16
+"""Nodes of a profile or an outline."""
 MAX_TUBE_NODES = 8
 PARAMETERS = 2 * MAX_NODES + 4
+"""Numbers that describe a part: enough for the primitives with most nodes."""
 
 Vector = Sequence[float | np.number] | np.ndarray
 
@@ -143,6 +145,7 @@ def tube(
     nodes = np.asarray(points, dtype=float)
     if not 2 <= len(nodes) <= MAX_TUBE_NODES:
         raise ValueError(f"a tube has 2 to {MAX_TUBE_NODES} points, got {len(nodes)}")
+    # All parts of a kind have the same number of parameters: the last node is repeated.
     nodes = np.concatenate([nodes, np.repeat(nodes[-1:], MAX_TUBE_NODES - len(nodes), axis=0)])
     return _part("tube", (*nodes.ravel(), radius, radius if end_radius is None else end_radius), **place)
 

@@ -42,10 +42,12 @@ def box(points: Points, parameters: Parameters) -> Distance:
     half_x, half_y, half_z, radius, taper = _columns(parameters, 5)
     x, y, z = points.unbind(1)
     grow = 1 + taper * (y / half_y).clamp(-1, 1)
+    # How far a side recedes per unit of height.
     slope = taper.abs() * torch.maximum(half_x, half_z) / half_y
     out_x = x.abs() - half_x * grow + radius
     out_y = y.abs() - half_y + radius
     out_z = z.abs() - half_z * grow + radius
+    # Distances beyond each pair of faces; the largest one counts inside, the norm of the positive ones outside.
     outside = _norm(out_x.clamp(min=0), out_y.clamp(min=0), out_z.clamp(min=0))
     inside = torch.maximum(torch.maximum(out_x, out_y), out_z).clamp(max=0)
     return (outside + inside - radius) / (1 + slope.square()).sqrt()
@@ -71,6 +73,7 @@ def superellipsoid(points: Points, parameters: Parameters) -> Distance:
     u, v, w = (x / a).clamp(min=1e-4), (y / b).clamp(min=1e-4), (z / c).clamp(min=1e-4)
     flat = (u.pow(2 / horizontal) + w.pow(2 / horizontal)).pow(horizontal / 2)
     level = (flat.pow(2 / vertical) + v.pow(2 / vertical)).pow(vertical / 2)
+    # ∇f by the chain rule: ∂f/∂flat = (flat / f)^(2/e₁ - 1), and likewise for the norm `flat` of x and z.
     along_flat = (flat / level).pow(2 / vertical - 1)
     slope_x = along_flat * (u / flat).pow(2 / horizontal - 1) / a
     slope_y = (v / level).pow(2 / vertical - 1) / b
@@ -84,6 +87,7 @@ def cylinder(points: Points, parameters: Parameters) -> Distance:
     bottom, top, half = (bottom - radius).clamp(min=0), (top - radius).clamp(min=0), half - radius
     x, y, z = points.unbind(1)
     r = _norm(x, z)
+    # To the nearer cap: a disc at height ±half. To the side: the segment from (bottom, -half) to (top, half).
     cap_r = r - torch.minimum(r, torch.where(y < 0, bottom, top))
     cap_y = y.abs() - half
     along = ((top - r) * (top - bottom) + (half - y) * 2 * half) / ((top - bottom).square() + 4 * half.square())
@@ -116,8 +120,9 @@ def torus(points: Points, parameters: Parameters) -> Distance:
     """Arc of a ring about y, centred on +z, with round ends. Points beyond the arc are measured from its nearer end."""
     major, minor, arc = _columns(parameters, 3)
     x, y, z = points.unbind(1)
-    x = x.abs()
+    x = x.abs()  # the arc is symmetric
     sin, cos = arc.sin(), arc.cos()
+    # The point of the arc's circle that is nearest: straight outwards from the axis, or the end of the arc.
     reach = torch.where(cos * x > sin * z, x * sin + z * cos, _norm(x, z))
     squared = x.square() + y.square() + z.square() + major.square() - 2 * major * reach
     return squared.clamp(min=TINY).sqrt() - minor
@@ -128,6 +133,7 @@ def tube(points: Points, parameters: Parameters) -> Distance:
     nodes = parameters[:, : 3 * MAX_TUBE_NODES].unflatten(1, (MAX_TUBE_NODES, 3))
     start, end = parameters[:, 3 * MAX_TUBE_NODES, None], parameters[:, 3 * MAX_TUBE_NODES + 1, None]
     lengths = (nodes[:, 1:] - nodes[:, :-1]).norm(dim=2)
+    # Length of the polyline up to each node, as a share of the whole. Repeated last nodes (padding) have length 0.
     walked = torch.cat([torch.zeros_like(lengths[:, :1]), lengths.cumsum(1)], 1)
     fraction = walked / walked[:, -1:].clamp(min=TINY)
     nearest = torch.full_like(points[:, 0], torch.inf)
@@ -145,6 +151,7 @@ def _polygon(u: Distance, v: Distance, nodes: Float[Tensor, "n nodes 2"], closed
     edges. If not `closed`, the axis u = 0 joins the last node to the first; points have u >= 0, so that no ray crosses
     that edge, and it is no part of the surface.
     """
+    # Padding repeats the last node: edges of length 0 are left out.
     used = int((nodes[:, 1:] != nodes[:, :-1]).any(2).sum(1).max()) + 1
     nearest = torch.full_like(u, torch.inf)
     inside = torch.zeros_like(u, dtype=torch.bool)
@@ -156,6 +163,7 @@ def _polygon(u: Distance, v: Distance, nodes: Float[Tensor, "n nodes 2"], closed
         along = ((pu * du + pv * dv) / (du.square() + dv.square()).clamp(min=TINY)).clamp(0, 1)
         nearest = torch.minimum(nearest, (pu - du * along).square() + (pv - dv * along).square())
         safe = torch.where(dv.abs() < TINY, TINY, dv)
+        # The edge passes the height v of the point, on its right.
         crosses = ((av > v) != (bv > v)) & (pu < pv * (du / safe))
         inside = inside ^ crosses
     distance = nearest.add(TINY).sqrt()

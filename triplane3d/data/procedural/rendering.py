@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 
 from triplane3d.data.procedural.shape_batch import ShapeBatch
 from triplane3d.geometry.cameras import CameraBatch, fit_distance
+from triplane3d.models.pixels import FOREGROUND_RATIO
 
 ELEVATION = (-10.0, 40.0)
 """Range of random elevations, in degrees."""
@@ -84,7 +85,7 @@ def render_views(
     surface: Float[Tensor, "batch points 3"],
     size: int,
     *,
-    foreground_ratio: float = 0.85,
+    foreground_ratio: float = FOREGROUND_RATIO,
     generator: Generator | None = None,
 ) -> tuple[Float[Tensor, "batch 4 size size"], Float[Tensor, "batch size size"]]:
     """Pictures of `size` × `size` pixels, one camera for each shape.

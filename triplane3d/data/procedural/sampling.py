@@ -38,6 +38,7 @@ def sample_surface(
     points = grid[chosen] + jitter * spacing
     away = batch.distance(points).abs()
     points = _choose(points, away, band, count + count // 8, generator)
+    # p - d ∇d / |∇d|²: exact for a true distance, where |∇d| = 1. The clamp avoids long steps where ∇d vanishes.
     for _ in range(2):
         distance, gradient = batch.gradient(points)
         points = points - (distance / gradient.square().sum(-1).clamp(min=0.1))[..., None] * gradient

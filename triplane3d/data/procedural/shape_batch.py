@@ -202,6 +202,7 @@ class ShapeBatch:
             if len(plain):
                 total[plain] = torch.minimum(total[plain], parts[plain, i])
             if len(other):
+                # With sign -1 the minimum of the negated distances is a maximum.
                 sign, blend = self.sign[other, i, None], self.blend[other, i, None].clamp(min=1e-6)
                 a, b = sign * total[other], torch.where(self.cut[other, i, None], 1.0, sign) * parts[other, i]
                 overlap = (1 - (a - b).abs() / blend).clamp(min=0)
@@ -238,6 +239,7 @@ class ShapeBatch:
         rows = torch.arange(len(self), device=self.device)[:, None]
         local = rearrange(object_points, "batch xyz points -> batch points xyz") - self.part_center[rows, part]
         local = (self.part_rotation[rows, part].mT @ local[..., None])[..., 0]
+        # Patterns repeat in the part's own axes, so that they turn with it.
         first, second, pattern, axis, scale, _ = self.material[rows, part].split([3, 3, 1, 1, 1, 1], dim=-1)
         cells = local / scale
         along = cells.gather(-1, axis.long())
@@ -271,6 +273,7 @@ def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBat
     material = np.ones((batch, parts, 10), dtype=np.float32)
     for i, shape in enumerate(shapes):
         for j, part in enumerate(shape):
+            # Exact ellipsoids have a cheaper formula than superellipsoids.
             curved = part.kind == "ellipsoid" and tuple(part.parameters[3:5]) != (1.0, 1.0)
             kind[i, j] = KIND_INDEX["superellipsoid" if curved else part.kind]
             parameters[i, j, : len(part.parameters)] = part.parameters

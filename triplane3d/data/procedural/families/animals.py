@@ -12,7 +12,7 @@ from triplane3d.data.procedural.parts import Material, Part, bezier, capsule, cy
 
 
 @dataclass(frozen=True)
-class Beast:
+class Species:
     """Ranges of the dimensions of a species, and the kinds of its ears and tail.
 
     The trunk has a half-length of 0.5. `lift` is the angle of the neck above the horizontal in degrees; `snout` is
@@ -29,16 +29,18 @@ class Beast:
     tail: str
 
 
-BEASTS = {
-    "dog": Beast((0.18, 0.24), (0.3, 0.5), (0.2, 0.3), (35, 65), (0.14, 0.19), (0.8, 1.3), "hanging", "up"),
-    "cat": Beast((0.17, 0.22), (0.28, 0.4), (0.15, 0.22), (30, 60), (0.15, 0.19), (0.3, 0.5), "pointed", "up"),
-    "fox": Beast((0.16, 0.2), (0.3, 0.42), (0.18, 0.25), (30, 50), (0.13, 0.17), (1.0, 1.4), "pointed", "bushy"),
-    "cow": Beast((0.26, 0.34), (0.32, 0.45), (0.2, 0.3), (15, 45), (0.16, 0.2), (0.9, 1.2), "hanging", "down"),
-    "horse": Beast((0.2, 0.26), (0.5, 0.65), (0.42, 0.55), (45, 65), (0.12, 0.15), (1.4, 1.9), "pointed", "bushy down"),
-    "pig": Beast((0.28, 0.36), (0.16, 0.24), (0.12, 0.18), (0, 25), (0.2, 0.25), (0.5, 0.8), "pointed", "curl"),
-    "sheep": Beast((0.3, 0.38), (0.22, 0.32), (0.2, 0.26), (20, 50), (0.14, 0.18), (0.7, 1.0), "hanging", "stub"),
-    "elephant": Beast((0.32, 0.4), (0.3, 0.42), (0.16, 0.22), (5, 30), (0.24, 0.29), (0, 0), "fan", "down"),
-    "lizard": Beast((0.16, 0.24), (0.1, 0.2), (0.1, 0.2), (0, 20), (0.12, 0.17), (1.0, 1.8), "none", "long"),
+SPECIES = {
+    "dog": Species((0.18, 0.24), (0.3, 0.5), (0.2, 0.3), (35, 65), (0.14, 0.19), (0.8, 1.3), "hanging", "up"),
+    "cat": Species((0.17, 0.22), (0.28, 0.4), (0.15, 0.22), (30, 60), (0.15, 0.19), (0.3, 0.5), "pointed", "up"),
+    "fox": Species((0.16, 0.2), (0.3, 0.42), (0.18, 0.25), (30, 50), (0.13, 0.17), (1.0, 1.4), "pointed", "bushy"),
+    "cow": Species((0.26, 0.34), (0.32, 0.45), (0.2, 0.3), (15, 45), (0.16, 0.2), (0.9, 1.2), "hanging", "down"),
+    "horse": Species(
+        (0.2, 0.26), (0.5, 0.65), (0.42, 0.55), (45, 65), (0.12, 0.15), (1.4, 1.9), "pointed", "bushy down"
+    ),
+    "pig": Species((0.28, 0.36), (0.16, 0.24), (0.12, 0.18), (0, 25), (0.2, 0.25), (0.5, 0.8), "pointed", "curl"),
+    "sheep": Species((0.3, 0.38), (0.22, 0.32), (0.2, 0.26), (20, 50), (0.14, 0.18), (0.7, 1.0), "hanging", "stub"),
+    "elephant": Species((0.32, 0.4), (0.3, 0.42), (0.16, 0.22), (5, 30), (0.24, 0.29), (0, 0), "fan", "down"),
+    "lizard": Species((0.16, 0.24), (0.1, 0.2), (0.1, 0.2), (0, 20), (0.12, 0.17), (1.0, 1.8), "none", "long"),
 }
 
 
@@ -75,12 +77,12 @@ def _tail(rng: np.random.Generator, kind: str, root: np.ndarray, girth: float, m
 
 def quadruped(rng: np.random.Generator) -> list[Part]:
     """Dog, cat, fox, cow, horse, pig, sheep, elephant or lizard, standing, walking or sitting."""
-    species = str(rng.choice(list(BEASTS)))
-    beast = BEASTS[species]
+    species = str(rng.choice(list(SPECIES)))
+    ranges = SPECIES[species]
     girth, legs, neck, head, snout = (
-        rng.uniform(*r) for r in (beast.girth, beast.legs, beast.neck, beast.head, beast.snout)
+        rng.uniform(*r) for r in (ranges.girth, ranges.legs, ranges.neck, ranges.head, ranges.snout)
     )
-    lift = np.deg2rad(rng.uniform(*beast.lift))
+    lift = np.deg2rad(rng.uniform(*ranges.lift))
     material = animal_skin(rng)
     detail = contrasting(rng, material) if rng.random() < 0.5 else material
     soft = rng.uniform(0.04, 0.09)
@@ -148,8 +150,8 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
                 material=eye_black(rng) if species != "pig" else detail,
             )
         )
-    if beast.ears != "none":
-        parts += ears(rng, beast.ears, skull, radii, material)[:1]
+    if ranges.ears != "none":
+        parts += ears(rng, ranges.ears, skull, radii, material)[:1]
     parts.append(eyes(rng, skull, radii, size=max(0.028, head * 0.18)))
     x, foot = girth * rng.uniform(0.5, 0.65), max(limb * 0.85, 0.03)
     if species == "lizard":
@@ -230,7 +232,7 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
         root = (chest + rump) / 2 + (0, girth * 0.4, -length * 0.85)
     else:
         root = rump + ((0, 0, -girth * 0.75) if sits else (0, girth * 0.5, -girth * 0.6))
-    parts += _tail(rng, beast.tail, root, girth, material if rng.random() < 0.6 else detail)
+    parts += _tail(rng, ranges.tail, root, girth, material if rng.random() < 0.6 else detail)
     if species in ("cow", "sheep") and rng.random() < 0.6:
         start = skull + radii * (0.5, 0.8, -0.1)
         parts.append(
