@@ -150,7 +150,7 @@ def test_contact_sheet_of_meshes_has_five_images_for_each_of_two_views(inputs: P
         tmp_path / "sheet.png",
         meshes=True,
         size=24,
-        photos_a_row=2,
+        photos_per_row=2,
         resolution=10,
     )
     page = np.asarray(Image.open(tmp_path / "sheet.png").convert("L"))
