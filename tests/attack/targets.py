@@ -1,6 +1,7 @@
 """Every kind of file that the product reads: how to make valid ones, which of them to damage, how to read them."""
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,8 +89,15 @@ def load_pipeline(folder: Path, loader: type = Triplane3DPipeline) -> str:
 
 
 def load_generic(folder: Path) -> str:
+    """By diffusers' own loader, which fails in its own ways where the index names no pipeline of ours."""
     from diffusers import DiffusionPipeline
 
+    try:
+        named = json.loads((folder / "model_index.json").read_text())["_class_name"]
+    except (OSError, ValueError, LookupError, TypeError):
+        named = None
+    if named != "Triplane3DPipeline":
+        raise ValueError(f"{folder} names no pipeline of triplane3d")
     return load_pipeline(folder, DiffusionPipeline)
 
 

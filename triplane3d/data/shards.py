@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from triplane3d.data.sample import LABEL_FIELDS, SURFACE_FIELDS, ShapeSample, check_batch, unpack
+from triplane3d.data.sample import FIELDS, LABEL_FIELDS, SURFACE_FIELDS, ShapeSample, check_batch, unpack
 from triplane3d.storage.durable import writing_file
 from triplane3d.storage.tensor_files import open_tensors
 
@@ -81,6 +81,10 @@ class ShardDataset(Dataset):
         self._rows: list[tuple[int, int]] = []  # file and row in it, for each shape
         for path in paths:
             shard = open_tensors(path, needed, noun="shard", script=SCRIPT)
+            if unknown := sorted(set(shard.keys()) - {*FIELDS, "seeds"}):
+                raise ValueError(
+                    f"{path} holds {unknown[0]!r}, which is no field of a shard; write it again with {SCRIPT}"
+                )
             self._rows += [(len(self._files), row) for row in range(shard.get_slice("seeds").get_shape()[0])]
             self._files.append(shard)
         self._rows = self._rows[:limit]
