@@ -5,7 +5,7 @@
 A tiny pipeline is saved, and its files are damaged at random with a seed: JSON values of other types and sizes, deleted
 keys, classes of other libraries, flipped bytes, cut files, changed headers of weights. Each copy is read by both
 loaders and by `triplane3d info`. The numbers of the weights are not damaged, because no reader can detect that. `--only
-17` repeats one folder. The exit code is 1 if any folder ended in another exception, a hang or other latents, or ran code.
+17` repeats one folder. The exit code is 1 if a folder ended in another exception, a hang or other latents, or ran code.
 """
 
 import json
