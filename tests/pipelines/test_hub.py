@@ -1,4 +1,4 @@
-"""Shared on the Hub and loaded from it by whoever has imported the library: no remote code, no stub files."""
+"""A pipeline is pushed to the Hub and loaded from it, without remote code and without stub files."""
 
 import os
 import subprocess
@@ -54,7 +54,7 @@ def test_a_pipeline_goes_to_the_hub_and_comes_back(tiny_folder: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["nobody/nothing"])
-def test_a_name_that_is_nowhere_says_so_without_a_network(name: str) -> None:
+def test_an_unknown_name_is_named_in_the_error_without_a_network(name: str) -> None:
     from triplane3d import Triplane3DPipeline
 
     with pytest.raises(OSError, match=name):

@@ -1,4 +1,4 @@
-"""Stage outputs become a pipeline folder that diffusers' loader reads and that gives what training measured."""
+"""Outputs of the stages become a pipeline folder that diffusers' loader reads."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def folder(tmp_path) -> Path:
     return Path(shutil.copytree(ROOT / "pipelines" / "tiny", tmp_path / "tiny"))
 
 
-def test_the_folder_loads_in_full_precision_from_half_weights(folder, autoencoder, latents, denoiser):
+def test_half_precision_weights_load_in_float32(folder, autoencoder, latents, denoiser):
     size = assemble_pipeline(autoencoder, denoiser, folder)
     stored = [file for file in folder.rglob("*.safetensors")]
     assert len(stored) == 3 and sum(file.stat().st_size for file in stored) == pytest.approx(1e6 * size)
@@ -39,10 +39,8 @@ def test_the_folder_loads_in_full_precision_from_half_weights(folder, autoencode
     assert torch.isfinite(grid).all()
 
 
-def test_a_decoder_that_was_trained_further_has_the_scale_of_its_latents(
-    folder, work, autoencoder, latents, denoiser, tmp_path
-):
-    """As README does for mini: after the latents are encoded, the decoder alone goes on, and is assembled."""
+def test_a_further_trained_decoder_keeps_the_latent_statistics(folder, work, autoencoder, latents, denoiser, tmp_path):
+    """As in README for mini: after stage 2, the decoder alone is trained further and assembled."""
     settings = {"init": autoencoder / "vae", "train_encoder": False, "run.steps": 1, "data.validation": None}
     decoder = train(autoencoder_config(work, **settings, **{"run.output": tmp_path / "decoder"}))
     assemble_pipeline(decoder, denoiser, folder)
@@ -50,7 +48,7 @@ def test_a_decoder_that_was_trained_further_has_the_scale_of_its_latents(
     assert before["latents_std"] == after["latents_std"] is not None
 
 
-def test_too_many_bytes_are_refused_before_anything_is_written(folder, autoencoder, latents, denoiser):
+def test_too_large_weights_are_refused_before_anything_is_written(folder, autoencoder, latents, denoiser):
     with pytest.raises(ValueError, match="more than the 0.01 MB allowed"):
         assemble_pipeline(autoencoder, denoiser, folder, limit_mb=0.01)
     assert not list(folder.rglob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""Another image encoder is trained by editing a pipeline's JSON, nothing else."""
+"""Another image encoder needs only a change of the pipeline's JSON."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def folder(tmp_path) -> Path:
     ("name", "index"),
     [("Dinov2WithRegistersModel", {}), ("CLIPVisionModel", {"image_size": 48}), ("ResNetModel", {"image_size": 24})],
 )
-def test_json_alone_decides_who_reads_the_photos(name, index, folder, work, autoencoder, latents, tmp_path):
+def test_the_json_determines_the_image_encoder(name, index, folder, work, autoencoder, latents, tmp_path):
     choose_encoder(folder, name, **index)
     quick = {"run.steps": 2, "run.batch_size": 2, "data.validation_steps": 1, "run.output": tmp_path / "denoiser"}
     run = train(denoiser_config(work, pipeline=folder, **quick))
@@ -44,7 +44,7 @@ def test_json_alone_decides_who_reads_the_photos(name, index, folder, work, auto
     assert pipe(image_embeds=tokens, num_inference_steps=1, resolution=4, output_type="pt").meshes.isfinite().all()
 
 
-def test_weights_that_transformers_saved_are_where_the_encoder_starts(folder, work, tmp_path):
+def test_the_encoder_can_start_from_weights_saved_by_transformers(folder, work, tmp_path):
     saved = vision_model("SiglipVisionModel", num_channels=4)
     saved.half().save_pretrained(tmp_path / "public")
     choose_encoder(folder, "SiglipVisionModel")
@@ -54,7 +54,7 @@ def test_weights_that_transformers_saved_are_where_the_encoder_starts(folder, wo
     assert all(torch.equal(found, saved.state_dict()[key].float()) for key, found in encoder.state_dict().items())
 
 
-def test_weights_that_lack_a_tensor_are_no_start(folder, work, tmp_path):
+def test_initial_weights_that_lack_a_tensor_are_refused(folder, work, tmp_path):
     saved = vision_model("SiglipVisionModel", num_channels=4)
     state = saved.state_dict()
     dropped = next(iter(state))
@@ -64,7 +64,7 @@ def test_weights_that_lack_a_tensor_are_no_start(folder, work, tmp_path):
         build_image_encoder(denoiser_config(work, pipeline=folder, init_image_encoder=tmp_path / "public"))
 
 
-def test_class_and_config_must_belong_together(folder, work):
+def test_class_and_config_must_match(folder, work):
     path = folder / "model_index.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "image_encoder": ["transformers", "ViTModel"]}))
     with pytest.raises(ValueError, match="names ViTModel as image_encoder, but .* of model_type 'dinov2'"):
