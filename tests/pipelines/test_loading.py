@@ -46,6 +46,8 @@ def test_half_precision_variants(tiny_folder: Path, pipe: Triplane3DPipeline, tm
     assert (tmp_path / "transformer" / "diffusion_pytorch_model.fp16.safetensors").is_file()
     half = Triplane3DPipeline.from_pretrained(tmp_path, variant="fp16", dtype=torch.float16)
     assert half.transformer.dtype == half.vae.dtype == half.image_encoder.dtype == torch.float16
+    for loader in (Triplane3DPipeline, DiffusionPipeline):
+        assert loader.from_pretrained(tmp_path).vae.dtype == torch.float32, "the only variant is found"
     # Without `dtype`, diffusers' models load as float32 and the encoder as it was saved.
     mixed = Triplane3DPipeline.from_pretrained(tmp_path, variant="fp16")
     mixed.set_progress_bar_config(disable=True)
