@@ -8,8 +8,8 @@ import torch
 
 from triplane3d.data.procedural import FAMILIES, HOLDOUT_FAMILIES, ShapeBatch, generate_unnormalized
 
-# Digests of the programs with which the released weights were trained. They change if a random number is added, removed
-# or moved, or if a dimension in a family changes. Published seeds then stand for other shapes: CHANGELOG.md must say so.
+# Digests of the programs before this test was written. They change if a random number is added, removed or moved, or if
+# a dimension in a family changes. Published seeds then stand for other shapes: CHANGELOG.md must say so.
 DEFAULT_FAMILIES = "4f3d3b8d0a5dbb45"
 EACH_FAMILY = "cfc0a3751c529592"
 SINES = (0.758205, 0.0742092, -0.9973395)  # of the first three azimuths
