@@ -20,7 +20,7 @@ RUNS ?= runs/mini/gpu
 FLAGS ?=
 finished = test -d $(RUNS)/$(1) || { echo "this stage is not finished: run the same command again"; exit 1; }
 
-.PHONY: help install demo test lint typecheck benchmark recipe dist clean
+.PHONY: help install demo test lint typecheck benchmark attack recipe dist clean
 
 help:
 	@echo "make demo        install, then turn $(PHOTO) into $(MESH) and demo/turntable.webp"
@@ -29,6 +29,7 @@ help:
 	@echo "make typecheck   mypy"
 	@echo "make benchmark   speed and validity of the shape generator, quality of pipelines/mini"
 	@echo "make recipe      train pipelines/mini from scratch, all stages, on one large GPU (docs/recipe.md)"
+	@echo "make attack      read thousands of damaged and malicious files of every kind; kill runs at every file operation"
 	@echo "make dist        build the sdist and the wheel into dist/ and check their metadata"
 	@echo "make clean       remove $(VENV), caches and demo output"
 
@@ -69,6 +70,14 @@ typecheck: $(VENV)/installed-test
 benchmark: $(VENV)/installed-test
 	$(VENV)/bin/python benchmarks/shapes.py
 	$(VENV)/bin/python scripts/evaluate.py pipelines/mini --output runs/eval/mini.json
+
+# COUNT damaged copies of most kinds of files; SEED picks other damage.
+COUNT ?= 750
+SEED ?= 0
+attack: $(VENV)/installed-test
+	$(VENV)/bin/python tests/attack --count $(COUNT) --seed $(SEED)
+	$(VENV)/bin/python benchmarks/fuzz_photos.py --count $(COUNT) --seed $(SEED)
+	TRIPLANE3D_KILL_STRIDE=1 $(VENV)/bin/python -m pytest tests/training/test_durability.py tests/pipelines/test_pickles.py
 
 recipe: $(VENV)/installed-test
 	$(VENV)/bin/python scripts/train_autoencoder.py $(RECIPE)/autoencoder.yaml $(FLAGS)
