@@ -57,8 +57,8 @@ def sample_nodes(bricks: Bricks, needed: Bool[Tensor, "bricks 9 9 9"], sampler: 
 
     `needed` is changed: afterwards it marks the nodes that were sampled, each in one brick.
     """
-    # Requests for nodes on upper sides move to the neighbour that owns them. Each direction concerns other nodes: a side
-    # without its edges, an edge without its ends, or a corner.
+    # Requests for nodes on upper sides move to the neighbour that owns them. Each direction concerns other nodes: a
+    # side without its edges, an edge without its ends, or a corner.
     indices = brick_indices(bricks)
     neighbors = []
     for direction in UPPER_NEIGHBORS:
