@@ -175,7 +175,7 @@ OFFLOADS = {
     "groups of blocks": lambda pipe, folder: pipe.enable_group_offload(
         CPU, CPU, offload_type="block_level", num_blocks_per_group=1
     ),
-    # Weights on disk are not in memory until a hook loads them. From CPU to CPU a missing hook would have no effect.
+    # Weights on disk are not in memory until a hook loads them. Offloading from CPU to CPU hides a missing hook.
     "groups of layers on disk": lambda pipe, folder: in_groups(pipe, folder, offload_type="leaf_level"),
     "groups of blocks on disk": lambda pipe, folder: in_groups(
         pipe, folder, offload_type="block_level", num_blocks_per_group=1
