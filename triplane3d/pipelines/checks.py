@@ -16,7 +16,7 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import ModelMixin, SchedulerMixin
+from diffusers import ConfigMixin, ModelMixin, SchedulerMixin
 from diffusers.guiders import BaseGuidance
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
@@ -101,16 +101,18 @@ def check_pipeline_folder(folder: str | Path, pipeline_class: type, given: Mappi
     for name, entry in index.items():
         is_component = name in parameters and isinstance(entry, list)
         if is_component and entry != [None, None] and name not in given:
-            _check_class(entry, f"{folder / INDEX}: {name}")
+            component_class = _check_class(entry, f"{folder / INDEX}: {name}")
             if not (folder / name).is_dir():
                 raise ValueError(
                     f"{folder / INDEX} names a {name}, but {folder / name} is not there: download the pipeline again, "
                     "or pass the component to from_pretrained"
                 )
-            _check_component(folder / name, needs_safetensors=given.get("use_safetensors") is not False)
+            _check_component(
+                folder / name, component_class, needs_safetensors=given.get("use_safetensors") is not False
+            )
 
 
-def _check_class(entry: list, where: str) -> None:
+def _check_class(entry: list, where: str) -> type:
     library, name = entry if len(entry) == 2 and all(isinstance(part, str) for part in entry) else ("", "")
     bases = BASES.get(library, ())
     found = _public_class(library, name) if bases else None
@@ -120,6 +122,7 @@ def _check_class(entry: list, where: str) -> None:
             f"{where} is {json.dumps(entry)[:200]}, where a class of one of these kinds is accepted ({accepted}). "
             "Other libraries are not imported from a file: pass the component itself to from_pretrained"
         )
+    return found
 
 
 def _public_class(library: str, name: str) -> object:
@@ -131,7 +134,7 @@ def _public_class(library: str, name: str) -> object:
         return None
 
 
-def _check_component(folder: Path, *, needs_safetensors: bool) -> None:
+def _check_component(folder: Path, component_class: type, *, needs_safetensors: bool) -> None:
     for path in sorted(folder.glob("*.json")):
         if path.name.endswith(".index.json"):
             _check_weights_index(path)
@@ -139,6 +142,8 @@ def _check_component(folder: Path, *, needs_safetensors: bool) -> None:
             config = read_json(path)
             check_config(config, str(path))
             _check_attention(config, str(path))
+            if issubclass(component_class, ConfigMixin):
+                _check_types(config, component_class, str(path))
     weights = sorted(folder.glob("*.safetensors"))
     is_model = (folder / "config.json").is_file()
     if is_model and not weights and needs_safetensors:
@@ -150,6 +155,24 @@ def _check_component(folder: Path, *, needs_safetensors: bool) -> None:
     for path in weights:
         check_not_pointer(path)
         read_weights_header(path)
+
+
+def _check_types(config: Mapping[str, Any], component_class: type, where: str) -> None:
+    """A value whose default is true or false, a number or a text is of the same type, or null.
+
+    diffusers passes any value on, and a text such as "false" would count as true.
+    """
+    types: tuple[tuple[type, tuple[type, ...], str], ...] = (
+        (bool, (bool,), "true or false"),
+        (int, (int, float, list), "a number"),
+        (float, (int, float, list), "a number"),
+        (str, (str,), "a text"),
+    )
+    for name, parameter in inspect.signature(component_class.__init__).parameters.items():  # type: ignore[misc]
+        value = config.get(name)
+        for kind, accepted, description in types:
+            if type(parameter.default) is kind and value is not None and type(value) not in accepted:
+                raise ValueError(f"{where}: {name} must be {description}, got {str(value)[:80]!r}")
 
 
 def _check_attention(config: Mapping[str, Any], where: str) -> None:
