@@ -34,7 +34,7 @@ from typer.testing import CliRunner
 import triplane3d
 from triplane3d import Triplane3DPipeline
 from triplane3d.cli import app
-from triplane3d.pipelines.guarded_loading import FAULTS
+from triplane3d.pipelines.checks import FAULTS
 
 TINY = Path(__file__).parents[1] / "pipelines" / "tiny"
 PATIENCE = 10.0

@@ -27,7 +27,7 @@ from background_scenes import BACKDROPS, KINDS, Scene, draw_round, photo_scene
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from triplane3d.geometry.render import contact_sheet
+from triplane3d.geometry.render import image_grid
 from triplane3d.images.background import MaskReport, remove_background
 
 WRONG = 0.85
@@ -88,7 +88,7 @@ def main(
                 f"{result.report.warning}"
             )
     if sheet is not None:
-        contact_sheet([picture(result) for result in results], len(KINDS)).save(sheet)
+        image_grid([picture(result) for result in results], len(KINDS)).save(sheet)
 
 
 def remove(scene: Scene, method: str) -> Result:

@@ -15,7 +15,14 @@ from jaxtyping import Float
 from PIL import Image
 from scipy import ndimage
 
-from triplane3d.data.procedural import FAMILIES, HELD_OUT_SEED, Views, draw_shapes, render_views, sample_surface
+from triplane3d.data.procedural import (
+    FAMILIES,
+    FIRST_EVALUATION_SEED,
+    OrbitCameras,
+    generate_shapes,
+    render_views,
+    sample_surface,
+)
 from triplane3d.geometry.color import lab_from_srgb
 
 BACKDROPS = ("plain", "gradient", "shadow", "grain", "texture")
@@ -37,7 +44,7 @@ CLUTTERED = ("shadow", "grain", "texture")
 """Backdrops that at times show the end of something else."""
 SIZES = ((480, 480), (400, 520), (520, 400))
 """Heights and widths of the photos, in pixels."""
-FIRST_SEED = HELD_OUT_SEED + 900_000_000
+FIRST_SEED = FIRST_EVALUATION_SEED + 900_000_000
 
 Picture = Float[np.ndarray, "height width 3"]
 Map = Float[np.ndarray, "height width"]
@@ -110,13 +117,13 @@ def _composed(
 def draw_object(seed: int, kind: str, side: int) -> Float[np.ndarray, "height width 4"]:
     """A rendered shape in one piece (sRGB, straight alpha), trimmed; its longer side is about `side` pixels."""
     for attempt in range(100):
-        batch = draw_shapes([seed + attempt], families=KINDS[kind], azimuths="random")
+        batch = generate_shapes([seed + attempt], families=KINDS[kind], azimuths="random")
         rng = np.random.default_rng([seed, attempt])
         generator = torch.Generator().manual_seed(seed + attempt)
         if kind in ("white", "dark", "glass"):
             batch = replace(batch, paint=_repainted(rng, batch.paint, kind))
         surface, _ = sample_surface(batch, 2048, generator)
-        views = Views.draw(1, generator)
+        views = OrbitCameras.sample(1, generator)
         # The margin holds what reaches beyond the sampled points.
         images, _ = render_views(batch, views, surface, round(side / 0.9), foreground_ratio=0.9, generator=generator)
         picture = images[0].permute(1, 2, 0).numpy()

@@ -1,9 +1,10 @@
-"""What diffusers' five caches save on our transformer, and what they change.
+"""Speed and accuracy of diffusers' five caches on our transformer.
 
     python benchmarks/caches.py --model mini
 
-Work is the share of attention rows (calls times batch) still computed, time the ratio to the uncached call in the same
-run, overlap the V-IoU of the cached field with the uncached one and of both with the true, held-out shape.
+Columns: "work" is the proportion of attention rows (calls times batch) that are still computed. "time" is the ratio to
+the uncached call in the same run. "overlap" is the V-IoU of the cached field with the uncached one. "truth" is the
+V-IoU with the held-out shape.
 """
 
 from collections.abc import Callable
@@ -27,13 +28,13 @@ SELF_ATTENTION = (r"transformer_blocks\.\d+\.attn$",)
 
 
 def main(
-    model: Annotated[str, typer.Option(help="A pipeline that came along, or a folder.")] = "mini",
+    model: Annotated[str, typer.Option(help="A bundled pipeline, or a folder.")] = "mini",
     steps: Annotated[int, typer.Option(help="Denoising steps.")] = 8,
     shapes: Annotated[int, typer.Option(help="Held-out shapes.")] = 16,
-    repeats: Annotated[int, typer.Option(help="Timings of which the median counts.")] = 5,
-    threads: Annotated[int, typer.Option(help="Threads of the processor.")] = 2,
+    repeats: Annotated[int, typer.Option(help="Timings; the median is reported.")] = 5,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
 ) -> None:
-    """What diffusers' five caches save on our transformer, and what they change."""
+    """Measure speed and accuracy of diffusers' five caches on our transformer."""
     torch.set_num_threads(threads)
     pipe = load(model)
     cases = held_out_shapes(shapes, list(FAMILIES), seed=0, resolution=32)
@@ -49,7 +50,7 @@ def main(
         cached = grids(pipe, cases, num_inference_steps=steps)
         work = rows.take() / all_rows
         pipe.transformer.disable_cache()
-        ratio = time_ratio(pipe, cases[0].picture, make, steps, repeats)
+        ratio = time_ratio(pipe, cases[0].pil_image, make, steps, repeats)
         rows.take()
         print(f"{name:32s} {work:6.2f} {ratio:6.2f} {mean_iou(cached, exact):9.4f} {mean_iou(cached, truth):7.4f}")
 
@@ -58,7 +59,7 @@ def caches(pipe: Triplane3DPipeline, steps: int) -> dict[str, Callable[[], objec
     def now() -> int:
         return int(pipe.current_timestep)
 
-    # FasterCache takes half of the batch for the one without a photo, unless told that there is none.
+    # FasterCache assumes that half of the batch has no photo, unless `is_guidance_distilled` is set.
     guided = pipe.config.presets[DEFAULT_QUALITY]["guidance_scale"] not in (0, 1)
     return {
         "first block, threshold .05": lambda: FirstBlockCacheConfig(threshold=0.05),
@@ -88,7 +89,7 @@ def caches(pipe: Triplane3DPipeline, steps: int) -> dict[str, Callable[[], objec
 
 
 class AttentionRows:
-    """Counts, from its creation on, the batch rows of every attention that is computed."""
+    """Counts the batch rows of every attention that is computed, from its creation on."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -105,18 +106,16 @@ class AttentionRows:
         return total
 
 
-def time_ratio(
-    pipe: Triplane3DPipeline, picture: object, make: Callable[[], object], steps: int, repeats: int
-) -> float:
-    """Denoising alone, cached beside uncached, in turns."""
+def time_ratio(pipe: Triplane3DPipeline, image: object, make: Callable[[], object], steps: int, repeats: int) -> float:
+    """The time of denoising with the cache, relative to without it; both are timed alternately."""
     options = {"num_inference_steps": steps, "output_type": "latent"}
 
     def cached() -> None:
         pipe.transformer.enable_cache(make())
-        pipe(picture, generator=seed(), **options)
+        pipe(image, generator=seed(), **options)
         pipe.transformer.disable_cache()
 
-    calls = {"exact": lambda: pipe(picture, generator=seed(), **options), "cached": cached}
+    calls = {"exact": lambda: pipe(image, generator=seed(), **options), "cached": cached}
     return time_calls(calls, baseline="exact", repeats=repeats)["cached"].ratio
 
 

@@ -1,8 +1,8 @@
-"""What `benchmarks/checkpoints.py` has measured in processes of their own: memory of stages, and offloading.
+"""Memory of stages, and offloading: the parts of `benchmarks/checkpoints.py` that run in processes of their own.
 
-Memory of a stage is what the process takes beyond what it held before (on CUDA: what torch allocated there), and all
-that it then holds, weights and libraries included. The dense query is asked a hundredth of its chunks and takes its
-grid from our field: as if its chunks left nothing behind.
+The memory of a stage is the peak beyond the memory before it (on CUDA: of torch's allocations), and the peak of the
+whole process, with weights and libraries. Of the dense query a hundredth of the chunks is evaluated, and the grid comes
+from our field, as if the chunks needed no memory afterwards.
 """
 
 import json
@@ -41,7 +41,7 @@ STAGES = {
 }
 SURFACES = {"direct3d": direct3d_surface, "triposr": triposr_surface}
 STEPS = 4
-"""Of a whole run with offloading; the first fills caches and is left out of the time."""
+"""Steps of a run with offloading. The first one fills caches and is not timed."""
 ACCELERATED = ("none", "model", "sequential", "group: block", "group: leaf", "group: block, disk")
 ON_CPU = ("none", "group: block, disk")
 GRID = 32
@@ -50,9 +50,9 @@ app = typer.Typer(add_completion=False)
 
 
 class Peak(PeakMemory):
-    """The most that the process holds while the block runs, what was held before included; on CUDA, that torch holds.
+    """The peak memory of the process in MiB while the block runs; on CUDA, of torch's allocations.
 
-    `most` is what came on top of it.
+    `all` includes what was allocated before; `most` does not.
     """
 
     def __init__(self, device: torch.device):
@@ -75,30 +75,30 @@ class Peak(PeakMemory):
 
 
 @app.command("stage")
-def stage(model: str, name: str, who: str, dtype: str, folder: Path, size: str, device: str, threads: int) -> None:
-    """Prints MiB of one stage, warmed up (surfaces are not)."""
+def stage(model: str, name: str, code: str, dtype: str, folder: Path, size: str, device: str, threads: int) -> None:
+    """Print the memory of one stage in MiB. It is run once before, except for surfaces."""
     begin(threads)
     setting = Setting(folder, size, torch.device(device))
     if name == "planes to mesh":
-        call = surface_call(SURFACES[model](setting, getattr(torch, dtype), setting.size.resolutions[-1]), who)
+        call = surface_call(SURFACES[model](setting, getattr(torch, dtype), setting.size.resolutions[-1]), code)
     else:
-        call = STAGES[model][name](setting, getattr(torch, dtype), who)
+        call = STAGES[model][name](setting, getattr(torch, dtype), code)
         call()
     with Peak(setting.device) as peak:
         call()
     print(json.dumps({"more": peak.most, "all": peak.all}))
 
 
-def surface_call(surface: Any, who: str) -> Callable[[], object]:
+def surface_call(surface: Any, code: str) -> Callable[[], object]:
     bounds = (-surface.radius, surface.radius)
-    if who == "ours":
+    if code == "ours":
         return lambda: extract_surface(surface.field, surface.resolution, level=surface.level, bounds=bounds,
                                        activation=surface.activation)  # fmt: skip
     chunks = surface.chunks(100)
 
     def published() -> object:
         for chunk in chunks:
-            surface.ask(chunk)
+            surface.query(chunk)
         return mcubes.marching_cubes(surface.dense(), 0.0)
 
     return published
@@ -106,7 +106,7 @@ def surface_call(surface: Any, who: str) -> Callable[[], object]:
 
 @app.command("offload")
 def offload(mode: str, dtype: str, folder: Path, size: str, device: str, threads: int) -> None:
-    """Prints seconds of a step and MiB of a whole run, photo to grid, with the weights kept elsewhere."""
+    """Print the seconds of a step and the MiB of a run, photo to grid, with a mode of offloading."""
     begin(threads)
     where = torch.device(device)
     pipe = converted_direct3d(folder, size, getattr(torch, dtype), where if mode == "none" else None, True)
@@ -122,23 +122,23 @@ def offload(mode: str, dtype: str, folder: Path, size: str, device: str, threads
             if "disk" in mode:
                 options["offload_to_disk_path"] = disk
             pipe.enable_group_offload(onload_device=where, offload_device=torch.device("cpu"), **options)
-        seen = [time.perf_counter()]
+        times = [time.perf_counter()]
 
-        def note(*step: object) -> dict:
+        def record(*step: object) -> dict:
             if where.type == "cuda":
                 torch.cuda.synchronize(where)
-            seen.append(time.perf_counter())
+            times.append(time.perf_counter())
             return {}
 
         options = {"num_inference_steps": STEPS, "resolution": GRID, "output_type": "pt"}
         with Peak(where) as peak:
-            pipe(photo(), callback_on_step_end=note, **options)
-    seconds = median(after - before for before, after in zip(seen[1:], seen[2:], strict=False))
+            pipe(photo(), callback_on_step_end=record, **options)
+    seconds = median(after - before for before, after in zip(times[1:], times[2:], strict=False))
     print(json.dumps({"s": seconds, "MiB": peak.all}))
 
 
-def ask(*arguments: object) -> dict[str, float]:
-    """What one of the commands above prints, run by itself."""
+def run_command(*arguments: object) -> dict[str, float]:
+    """The output of one of the commands above, run in a process of its own."""
     command = [sys.executable, __file__, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
@@ -147,14 +147,13 @@ def ask(*arguments: object) -> dict[str, float]:
 
 
 def memory_rows(setting: Setting, model: str, dtypes: list[str], threads: int) -> list[dict[str, Any]]:
-    rows = []
+    rows, where = [], (setting.folder, setting.size_name, setting.device)
     for name in (*STAGES[model], "planes to mesh"):
         for dtype in dtypes:
-            whose = [
-                ask("stage", model, name, who, dtype, setting.folder, setting.size_name, setting.device, threads)
-                for who in ("original", "ours")
+            measured = [
+                run_command("stage", model, name, code, dtype, *where, threads) for code in ("original", "ours")
             ]
-            before, after = whose
+            before, after = measured
             rows.append({"stage": name, "dtype": dtype, "original MiB": before["more"], "ours MiB": after["more"],
                          "less by": before["more"] / max(after["more"], 1.0),
                          "original, all MiB": before["all"], "ours, all MiB": after["all"]})  # fmt: skip
@@ -166,8 +165,8 @@ def offload_rows(setting: Setting, dtypes: list[str], threads: int) -> list[dict
     rows = []
     for dtype in dtypes:
         for mode in modes:
-            got = ask("offload", mode, dtype, setting.folder, setting.size_name, setting.device, threads)
-            rows.append({"offload": mode, "dtype": dtype, "s per step": got["s"], "peak MiB": got["MiB"]})
+            result = run_command("offload", mode, dtype, setting.folder, setting.size_name, setting.device, threads)
+            rows.append({"offload": mode, "dtype": dtype, "s per step": result["s"], "peak MiB": result["MiB"]})
     return rows
 
 

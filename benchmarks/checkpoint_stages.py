@@ -1,6 +1,6 @@
-"""The stages that `benchmarks/checkpoints.py` times: each as the published code does it, and as we do.
+"""The stages that `benchmarks/checkpoints.py` times, in the reference code ("original") and in this library ("ours").
 
-A stage is made by a function of (setting, dtype, who) that loads what it needs and answers with the call to be timed.
+Each stage is a function of (setting, dtype, code). It loads the model and returns the call to be timed.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from trimesh import Trimesh
 
 from triplane3d.evaluation.timing import time_calls
-from triplane3d.geometry.isosurface.extraction import Found, Samples, color_at, evaluate_grid
+from triplane3d.geometry.isosurface.field_sampling import FieldSampler, SampledSurface, color_at, evaluate_grid
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.images.image_processor import prepare_photos
 from triplane3d.images.photo_batch import PhotoBatch
@@ -37,14 +37,14 @@ from triplane3d.pipelines.pipeline_triplane_reconstruction import _Surface
 GUIDANCE = 4.0
 TIME = 500.0
 MARGIN = 0.75
-"""What `extract_surface` allows for by default."""
+"""The default `margin` of `extract_surface`."""
 
 Call = Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where the weights are, of which size, and where they run."""
+    """The folder of the weights, the size of the models, the device, and the number of timings."""
 
     folder: Path
     size_name: str
@@ -61,26 +61,26 @@ class Setting:
 
 @dataclass(frozen=True)
 class Measured:
-    """The median of a call's times, and what it answered last."""
+    """The median time of a call, and its last result."""
 
     seconds: float
-    answer: Any
+    result: Any
 
 
 def begin(threads: int) -> None:
-    """What every process that measures does first."""
+    """Settings of every process that measures."""
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
     disable_progress_bar()
 
 
 def measure(setting: Setting, calls: Mapping[str, Call]) -> dict[str, Measured]:
-    """All calls in turns, each warmed up once."""
-    answers: dict[str, Any] = {}
+    """Times all calls alternately, after running each once."""
+    results: dict[str, Any] = {}
 
     def whole(name: str, call: Call) -> Call:
         def run() -> None:
-            answers[name] = call()
+            results[name] = call()
             if setting.device.type == "cuda":
                 torch.cuda.synchronize(setting.device)
 
@@ -88,35 +88,33 @@ def measure(setting: Setting, calls: Mapping[str, Call]) -> dict[str, Measured]:
 
     timings = time_calls({name: whole(name, call) for name, call in calls.items()}, baseline=next(iter(calls)),
                          repeats=setting.repeats)  # fmt: skip
-    return {name: Measured(timing.seconds, answers[name]) for name, timing in timings.items()}
+    return {name: Measured(timing.seconds, results[name]) for name, timing in timings.items()}
 
 
 # ---- networks
 
 
-def guided_step(setting: Setting, dtype: torch.dtype, who: str) -> Call:
-    """One photo, guided; ours as the pipeline does it, "ours" at the steps after the first."""
+def guided_step(setting: Setting, dtype: torch.dtype, code: str) -> Call:
+    """A guided step for one photo. Ours runs as in the pipeline; "ours" is a step after the first."""
     size = setting.size
     latents = setting.noise(1, size.dit["in_channels"], *size.dit["sample_size"])
     tokens = {
         "encoder_hidden_states": setting.noise(1, token_count(size.clip), size.dit["semantic_channels"]).to(dtype),
         "pixel_hidden_states": setting.noise(1, token_count(size.dino), size.dit["pixel_channels"]).flip(1).to(dtype),
     }
-    if who == "original":
+    if code == "original":
         transformer = original(setting.folder, size, "direct3d", "dit").to(setting.device, dtype)
         return lambda: transformer.guided_step(latents.to(dtype), TIME, *tokens.values(), GUIDANCE).float()
 
     pipe = converted_direct3d(setting.folder, setting.size_name, dtype, setting.device)
-    pipe._guidance_scale, pipe._attention_kwargs = GUIDANCE, None
-    predict = GuidedPrediction(pipe)
-    if who == "ours, fused projections":
-        predict.transformer = fused(pipe.transformer)
+    transformer = fused(pipe.transformer) if code == "ours, fused projections" else pipe.transformer
+    predict = GuidedPrediction(transformer, num_steps=1)
     timestep = torch.tensor(TIME, device=setting.device)
 
     def step() -> Tensor:
-        if who == "ours, first step":
-            predict.forget()
-        return predict(latents, 0, timestep, tokens)
+        if code == "ours, first step":
+            predict.clear_caches()
+        return predict(latents, 0, timestep, tokens, guidance_scale=GUIDANCE)
 
     return step
 
@@ -125,49 +123,49 @@ def token_count(encoder: Mapping[str, int]) -> int:
     return 1 + (encoder["image_size"] // encoder["patch_size"]) ** 2
 
 
-def vae_decode(setting: Setting, dtype: torch.dtype, who: str) -> Call:
+def vae_decode(setting: Setting, dtype: torch.dtype, code: str) -> Call:
     """Latents → planes."""
     vae = setting.size.vae
     latents = setting.noise(1, vae["latent_dim"], vae["triplane_res"], 3 * vae["triplane_res"]).to(dtype)
-    if who == "original":
+    if code == "original":
         model = original(setting.folder, setting.size, "direct3d", "vae").to(setting.device, dtype)
         return lambda: model.decode(latents)
     pipe = converted_direct3d(setting.folder, setting.size_name, dtype, setting.device)
     return lambda: pipe.vae.decode(latents).planes
 
 
-def photo_encoders(setting: Setting, dtype: torch.dtype, who: str) -> Call:
-    """CLIP and DINOv2, the same modules on both sides."""
+def photo_encoders(setting: Setting, dtype: torch.dtype, code: str) -> Call:
+    """CLIP and DINOv2, which are the same modules on both sides."""
     pipe = converted_direct3d(setting.folder, setting.size_name, dtype, setting.device, with_encoders=True)
-    pictures = [setting.noise(1, 3, *[side["image_size"]] * 2) for side in (setting.size.clip, setting.size.dino)]
-    both = list(zip((pipe.image_encoder, pipe.pixel_encoder), pictures, strict=True))
-    return lambda: [image_tokens(encoder, picture.to(dtype)) for encoder, picture in both]
+    images = [setting.noise(1, 3, *[side["image_size"]] * 2) for side in (setting.size.clip, setting.size.dino)]
+    both = list(zip((pipe.image_encoder, pipe.pixel_encoder), images, strict=True))
+    return lambda: [image_tokens(encoder, image.to(dtype)) for encoder, image in both]
 
 
-def vision_transformer(setting: Setting, dtype: torch.dtype, who: str) -> Call:
+def vision_transformer(setting: Setting, dtype: torch.dtype, code: str) -> Call:
     """TripoSR's image tokens."""
     side = setting.size.triposr["cond_image_size"]
-    picture = setting.noise(1, 3, side, side).sigmoid()
-    if who == "original":
+    image = setting.noise(1, 3, side, side).sigmoid()
+    if code == "original":
         model = original(setting.folder, setting.size, "triposr").to(setting.device, dtype)
-        pixels = picture.permute(0, 2, 3, 1).to(dtype)
+        pixels = image.permute(0, 2, 3, 1).to(dtype)
         return lambda: model.image_tokens(pixels)
     reconstructor = converted_triposr(setting.folder, dtype, setting.device).reconstructor
-    return lambda: reconstructor.encode_image(picture)
+    return lambda: reconstructor.encode_image(image)
 
 
-def backbone(setting: Setting, dtype: torch.dtype, who: str) -> Call:
+def backbone(setting: Setting, dtype: torch.dtype, code: str) -> Call:
     """Image tokens → TripoSR's planes."""
     vit, side = setting.size.triposr["vit"], setting.size.triposr["cond_image_size"]
     tokens = setting.noise(1, 1 + (side // vit["patch_size"]) ** 2, vit["hidden_size"]).to(dtype)
-    if who == "original":
+    if code == "original":
         model = original(setting.folder, setting.size, "triposr").to(setting.device, dtype)
         return lambda: model.scene_codes(model.backbone(model.plane_tokens(1), tokens))
     reconstructor = converted_triposr(setting.folder, dtype, setting.device).reconstructor
     return lambda: reconstructor.decode(tokens)
 
 
-# ---- pictures
+# ---- images
 
 
 def photo(side: int = 512) -> UInt8[np.ndarray, "side side 4"]:
@@ -177,18 +175,18 @@ def photo(side: int = 512) -> UInt8[np.ndarray, "side side 4"]:
     return np.stack([255 * row, 255 * column, 127 + 128 * row * column, 255 * inside], axis=-1).astype(np.uint8)
 
 
-def direct3d_pictures(setting: Setting, dtype: torch.dtype, who: str) -> Call:
-    """A cut-out photo as both encoders want it."""
+def direct3d_images(setting: Setting, dtype: torch.dtype, code: str) -> Call:
+    """A cut-out photo, prepared for both encoders."""
     rgba, size = photo(), setting.size
-    if who == "original":
-        kinds = (size.clip, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD), (size.dino, IMAGENET_MEAN, IMAGENET_STD)
+    if code == "original":
+        encoders = (size.clip, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD), (size.dino, IMAGENET_MEAN, IMAGENET_STD)
 
         def prepare() -> list[Tensor]:
             framed = direct3d_preprocess(rgba)[None]
-            resized = (F.interpolate(framed, [kind["image_size"]] * 2, mode="bilinear", antialias=True)
-                       for kind, _, _ in kinds)  # fmt: skip
-            return [(picture - picture.new_tensor(mean).view(3, 1, 1)) / picture.new_tensor(std).view(3, 1, 1)
-                    for picture, (_, mean, std) in zip(resized, kinds, strict=True)]  # fmt: skip
+            resized = (F.interpolate(framed, [encoder["image_size"]] * 2, mode="bilinear", antialias=True)
+                       for encoder, _, _ in encoders)  # fmt: skip
+            return [(image - image.new_tensor(mean).view(3, 1, 1)) / image.new_tensor(std).view(3, 1, 1)
+                    for image, (_, mean, std) in zip(resized, encoders, strict=True)]  # fmt: skip
 
         return prepare
     pipe = converted_direct3d(setting.folder, setting.size_name, dtype, setting.device, with_encoders=True)
@@ -200,10 +198,10 @@ def direct3d_pictures(setting: Setting, dtype: torch.dtype, who: str) -> Call:
     return prepare_ours
 
 
-def triposr_picture(setting: Setting, dtype: torch.dtype, who: str) -> Call:
-    """A cut-out photo before grey, in 0..1."""
+def triposr_image(setting: Setting, dtype: torch.dtype, code: str) -> Call:
+    """A cut-out photo in front of grey, in 0..1."""
     rgba, side = photo(), setting.size.triposr["cond_image_size"]
-    if who == "original":
+    if code == "original":
 
         def prepare() -> Tensor:
             pixels = torch.from_numpy(foreground(rgba)).permute(2, 0, 1)[None].float() / 255
@@ -214,10 +212,10 @@ def triposr_picture(setting: Setting, dtype: torch.dtype, who: str) -> Call:
     return lambda: pipe.image_processor.preprocess(rgba).pixel_values
 
 
-def view(setting: Setting, dtype: torch.dtype, who: str) -> Call:
-    """TripoSR's field seen from the photo's camera; the published query knows float32 alone."""
+def view(setting: Setting, dtype: torch.dtype, code: str) -> Call:
+    """A view of TripoSR's field from the photo's camera. The published query supports float32 only."""
     planes, side = triposr_planes(setting, dtype), setting.size.view
-    if who == "original":
+    if code == "original":
         model = original(setting.folder, setting.size, "triposr").to(setting.device)
         return lambda: model.render(planes[0].float(), height=side, width=side)
     pipe = converted_triposr(setting.folder, dtype, setting.device)
@@ -235,16 +233,16 @@ def triposr_planes(setting: Setting, dtype: torch.dtype) -> Float[Tensor, "1 3 c
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """Written planes of one model as both sides ask them, and the grid of the published procedure."""
+    """The field of one model's `solid_planes` on both sides, and the grid of the published procedure."""
 
-    ask: Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]]
-    """What the published code runs marching cubes on, at points."""
+    query: Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]]
+    """The values at points on which the published code runs marching cubes."""
     color: Callable[[Float[Tensor, "points 3"]], Float[Tensor, "points 3"]] | None
     field: Any
     reference: Any
     """`field` in float32."""
     threshold: float
-    """In what `ask` answers; `level` in what `field` does, and `activation` makes the one of the other."""
+    """The level in values of `query`. `level` is the level in values of `field`; `activation` maps one to the other."""
     level: float
     activation: Callable[[Tensor], Tensor] | None
     radius: float
@@ -262,7 +260,7 @@ class Surface:
         return torch.linspace(-self.radius, self.radius, self.nodes, dtype=torch.float64).float().to(self.device)
 
     def chunks(self, every: int) -> list[Float[Tensor, "points 3"]]:
-        """Every so many-th of the published procedure's."""
+        """One in `every` of the published procedure's chunks of points."""
         chosen = []
         for start in range(0, self.nodes**3, every * self.chunk):
             index = torch.arange(start, min(start + self.chunk, self.nodes**3), device=self.device)
@@ -270,27 +268,27 @@ class Surface:
             chosen.append(torch.stack([self.axis[place] for place in places], dim=-1))
         return chosen
 
-    def search(self) -> Found:
-        return Samples(self.field, self.axis, self.level).search(MARGIN, self.activation)
+    def search(self) -> SampledSurface:
+        return FieldSampler(self.field, self.axis, self.level).search(MARGIN, self.activation)
 
-    def march(self, found: Found) -> tuple[np.ndarray, np.ndarray]:
-        return found._replace(values=found.values.copy()).surface(self.resolution, (-self.radius, self.radius))
+    def march(self, found: SampledSurface) -> tuple[np.ndarray, np.ndarray]:
+        return found._replace(values=found.values.copy()).triangulate(self.resolution, (-self.radius, self.radius))
 
     def dense(self) -> Float[np.ndarray, "x y z"]:
-        """The published procedure's grid less its threshold, as our field in float32 answers it."""
+        """The published procedure's grid less its threshold, evaluated by our field in float32."""
         values = evaluate_grid(self.reference, self.resolution, (-self.radius, self.radius))
         return ((values if self.activation is None else self.activation(values)) - self.threshold).cpu().numpy()
 
 
 def direct3d_surface(setting: Setting, dtype: torch.dtype, resolution: int) -> Surface:
-    """The published query knows float32 alone."""
+    """The surface of Direct3D's field. The published query supports float32 only."""
     model: Direct3DVAE = original(setting.folder, setting.size, "direct3d", "vae").to(setting.device)
     vae = setting.size.vae
     side = vae["triplane_res"] * 2 ** (len(vae["block_out_channels"]) - 1)
     planes = solid_planes(vae["triplane_dim"], side, DIRECT3D_AXES).to(setting.device)
     reference, field = (
-        converted_direct3d(setting.folder, setting.size_name, kind, setting.device).vae.field(planes.to(kind))
-        for kind in (torch.float32, dtype)
+        converted_direct3d(setting.folder, setting.size_name, precision, setting.device).vae.field(planes.to(precision))
+        for precision in (torch.float32, dtype)
     )
     level = LEVELS["direct3d"]
     return Surface(
@@ -300,49 +298,49 @@ def direct3d_surface(setting: Setting, dtype: torch.dtype, resolution: int) -> S
 
 
 def triposr_surface(setting: Setting, dtype: torch.dtype, resolution: int) -> Surface:
-    """`resolution` counts nodes there; the published query knows float32 alone."""
+    """The surface of TripoSR's field. There, `resolution` counts nodes. The published query supports float32 only."""
     model: TripoSR = original(setting.folder, setting.size, "triposr").to(setting.device)
     planes = triposr_planes(setting, torch.float32)
     reference, field = (
-        converted_triposr(setting.folder, kind, setting.device).reconstructor.field(planes.to(kind))
-        for kind in (torch.float32, dtype)
+        converted_triposr(setting.folder, precision, setting.device).reconstructor.field(planes.to(precision))
+        for precision in (torch.float32, dtype)
     )
     threshold = LEVELS["triposr"]
     return Surface(
         lambda points: model.query(planes[0], points)[2][:, 0], lambda points: model.query(planes[0], points)[3],
-        _Surface(field), _Surface(reference), threshold, field.answer_at(threshold), field.activate,
+        _Surface(field), _Surface(reference), threshold, field.raw_density_at(threshold), field.activate,
         field.radius, resolution, 8192, setting.device,
     )  # fmt: skip
 
 
 def surface_stages(setting: Setting, surface: Surface, every: int) -> dict[str, tuple[float, float, dict[str, Any]]]:
-    """Seconds of the published procedure and ours by stage, with what tells that the surfaces are one."""
+    """Seconds of both procedures for each stage, with measures of how equal the surfaces are."""
     chunks = surface.chunks(every)
-    asked = sum(map(len, chunks))
-    query = measure(setting, {
-        "original": lambda: torch.cat([surface.ask(chunk) for chunk in chunks]),
+    num_points = sum(map(len, chunks))
+    queries = measure(setting, {
+        "original": lambda: torch.cat([surface.query(chunk) for chunk in chunks]),
         "ours": surface.search,
     })  # fmt: skip
     ours = surface.field if surface.activation is None else lambda points: surface.activation(surface.field(points))
-    theirs, own = (answers(chunks[len(chunks) // 2]).float() for answers in (surface.ask, ours))
+    theirs, own = (field(chunks[len(chunks) // 2]).float() for field in (surface.query, ours))
     difference = ((own - theirs).abs() / theirs.abs().clamp(min=1)).max().item()
 
-    dense, searched = surface.dense(), query["ours"].answer
+    dense, searched = surface.dense(), queries["ours"].result
     marching = measure(setting, {
         "original": lambda: mcubes.marching_cubes(dense, 0.0),
         "ours": lambda: surface.march(searched),
     })  # fmt: skip
-    (vertices, faces), found = marching["original"].answer, marching["ours"].answer
+    (vertices, faces), found = marching["original"].result, marching["ours"].result
     places = (vertices * (2 * surface.radius / surface.resolution) - surface.radius).astype(np.float32)
     mesh = measure(setting, {
         "original": lambda: Trimesh(places, faces.astype(np.int64)),
         "ours": lambda: Mesh(*found),
     })  # fmt: skip
-    scaled = query["original"].seconds * surface.nodes**3 / asked
+    scaled = queries["original"].seconds * surface.nodes**3 / num_points
     same = overlap(Mesh(found[0] / surface.radius, found[1]), dense)
     how = "measured" if every == 1 else f"original: scaled from 1/{every} of its chunks; ours: measured"
     stages = {
-        "query": (scaled, query["ours"].seconds, {"how": how, "largest relative difference": difference}),
+        "query": (scaled, queries["ours"].seconds, {"how": how, "largest relative difference": difference}),
         "marching cubes": (marching["original"].seconds, marching["ours"].seconds,
                            {"how": "measured", "V-IoU": same}),
         "mesh object": (mesh["original"].seconds, mesh["ours"].seconds, {"how": "measured"}),

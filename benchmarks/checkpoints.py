@@ -1,11 +1,11 @@
-"""Converted checkpoints beside the published codes, restated plainly: time, memory, and that both compute the same.
+"""Converted checkpoints against the reference code: time, memory, and equality of the results.
 
     python benchmarks/checkpoints.py --output runs/checkpoints.json
 
-The weights are random, of the published sizes; both sides have the same and are timed in turns in one run, the median
-counts. The surface is a lumpy ball, written into planes and MLP (`converted.py`). Where the published dense query would
-take minutes, a part of its chunks is timed and scaled; a whole run is the sum of its stages, steps multiplied. Each row
-says which. With CUDA everything runs there.
+The weights are random, of the published sizes, and equal on both sides. Both are timed alternately in one run; the
+median is reported. The surface is a wavy ball (`converted.py`). Where the published dense query would take minutes, a
+part of its chunks is timed and scaled. A whole run is the sum of its stages, with one step multiplied by the number of
+steps. Each row names the method. With CUDA everything runs on the GPU.
 """
 
 import json
@@ -23,13 +23,13 @@ from checkpoint_stages import (
     Setting,
     backbone,
     begin,
-    direct3d_pictures,
+    direct3d_images,
     direct3d_surface,
     guided_step,
     measure,
     photo_encoders,
     surface_stages,
-    triposr_picture,
+    triposr_image,
     triposr_surface,
     vae_decode,
     view,
@@ -45,30 +45,30 @@ from triplane3d.convert.triposr import convert_triposr
 MODELS = ("direct3d", "triposr")
 BOTH = ("original", "ours")
 GRID = 96
-"""Nodes along the edge of the grid on which decoded occupancy is compared."""
+"""Nodes along an edge of the grid on which decoded occupancy is compared."""
 EVERY = {256: 16, 512: 64}
-"""Of the dense query's chunks at each resolution, one in so many is timed."""
+"""At each resolution, one in this number of the dense query's chunks is timed."""
 
 Row = dict[str, Any]
 Stage = Callable[[Setting, torch.dtype, str], Callable[[], Any]]
 
 
 def main(
-    only: Annotated[str, typer.Option(help="direct3d, triposr, or both, by commas.")] = "direct3d,triposr",
-    dtypes: Annotated[str, typer.Option(help="Precisions of the networks.")] = "float32,bfloat16",
-    size: Annotated[str, typer.Option(help="published, or small for a quick look.")] = "published",
+    only: Annotated[str, typer.Option(help="Models, separated by commas.")] = "direct3d,triposr",
+    dtypes: Annotated[str, typer.Option(help="Precisions of the networks, separated by commas.")] = "float32,bfloat16",
+    size: Annotated[str, typer.Option(help="Size of the models: published or small.")] = "published",
     steps: Annotated[int, typer.Option(help="Denoising steps of a whole run.")] = 50,
-    repeats: Annotated[int, typer.Option(help="Timings of which the median counts.")] = 5,
-    threads: Annotated[int, typer.Option(help="Threads of the processor.")] = 2,
-    memory: Annotated[bool, typer.Option(help="Also measure memory of the stages, in processes of their own.")] = True,
-    offload: Annotated[bool, typer.Option(help="Also measure each way of offloading.")] = False,
-    folder: Annotated[Path | None, typer.Option(help="Keeps the weights (9 GB); else they are temporary.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Where to write all figures as JSON.")] = None,
+    repeats: Annotated[int, typer.Option(help="Timings per call; the median is reported.")] = 5,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+    memory: Annotated[bool, typer.Option(help="Also measure the memory of stages, each in its own process.")] = True,
+    offload: Annotated[bool, typer.Option(help="Also measure each mode of offloading.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="Folder in which to keep the weights (9 GB).")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file for all results.")] = None,
 ) -> None:
-    """Converted checkpoints beside the published codes, restated plainly: time, memory, and sameness."""
+    """Compare converted checkpoints with the reference code: time, memory and results."""
     models, precisions = only.split(","), dtypes.split(",")
-    if strangers := [name for name in models if name not in MODELS] + [name for name in [size] if name not in SIZES]:
-        raise typer.BadParameter(f"{strangers[0]!r} is none of {', '.join((*MODELS, *SIZES))}")
+    if unknown := [name for name in models if name not in MODELS] + [name for name in [size] if name not in SIZES]:
+        raise typer.BadParameter(f"{unknown[0]!r} must be one of {', '.join((*MODELS, *SIZES))}")
     begin(threads)
     with tempfile.TemporaryDirectory() as temporary:
         setting = Setting((folder or Path(temporary)).resolve(), size, _device(), repeats)
@@ -93,7 +93,7 @@ def _device() -> torch.device:
 
 
 class Report:
-    """Tables of rows, printed as they come."""
+    """Tables of rows, printed as they are added."""
 
     def __init__(self) -> None:
         self.tables: dict[str, list[Row]] = {}
@@ -116,26 +116,26 @@ def versus(stage: str, dtype: str, before: float, after: float, how: str = "meas
 
 
 def difference(before: Measured, after: Measured) -> dict[str, float]:
-    """Of the answers; largest, and in proportion to the spread."""
-    pairs = [(before.answer, after.answer)] if isinstance(before.answer, Tensor) else zip(before.answer, after.answer)
+    """The largest difference of the results, and the standard deviation of the original's."""
+    pairs = [(before.result, after.result)] if isinstance(before.result, Tensor) else zip(before.result, after.result)
     theirs, own = (torch.cat([tensor.float().flatten().cpu() for tensor in side]) for side in zip(*pairs))
     return {"largest difference": (own - theirs).abs().max().item(), "std": theirs.std().item()}
 
 
-def compared(setting: Setting, stage: str, dtype: str, make: Stage) -> tuple[Row, dict[str, Measured]]:
-    results = measure(setting, {who: make(setting, getattr(torch, dtype), who) for who in BOTH})
-    seconds = [results[who].seconds for who in BOTH]
-    return versus(stage, dtype, *seconds, **difference(*(results[who] for who in BOTH))), results
+def compare(setting: Setting, stage: str, dtype: str, make: Stage) -> tuple[Row, dict[str, Measured]]:
+    results = measure(setting, {code: make(setting, getattr(torch, dtype), code) for code in BOTH})
+    seconds = [results[code].seconds for code in BOTH]
+    return versus(stage, dtype, *seconds, **difference(*(results[code] for code in BOTH))), results
 
 
 def total(name: str, dtype: str, rows: Iterable[tuple[int, Row]], how: str = "sum") -> Row:
     rows = list(rows)
-    before, after = (sum(times * row[f"{who} s"] for times, row in rows) for who in BOTH)
+    before, after = (sum(times * row[f"{code} s"] for times, row in rows) for code in BOTH)
     return versus(name, dtype, before, after, how)
 
 
 def conversions(setting: Setting, models: list[str]) -> list[Row]:
-    """What is converted already, in a folder that was kept, is left as it is."""
+    """Converts the checkpoints that are not converted yet, and measures time and memory."""
     rows = []
     for model in models:
         source, target = publish(setting.folder, setting.size, model), converted_place(setting.folder, model)
@@ -157,19 +157,19 @@ def conversions(setting: Setting, models: list[str]) -> list[Row]:
 
 
 def direct3d(report: Report, setting: Setting, dtypes: list[str], steps: int) -> None:
-    picture, _ = compared(setting, "photo to pixels", "float32", direct3d_pictures)
+    image, _ = compare(setting, "photo to pixels", "float32", direct3d_images)
     guided, decoded, whole = [], [], []
     planes: dict[str, Tensor] = {}
     for dtype in dtypes:
         tokens = measure(setting, {"ours": photo_encoders(setting, getattr(torch, dtype), "ours")})["ours"].seconds
-        step_rows, one_step = guided_rows(setting, dtype, steps)
+        step_rows, one_step = guided_step_rows(setting, dtype, steps)
         guided += step_rows
-        decode, results = compared(setting, "latents to planes", dtype, vae_decode)
-        planes |= {f"{who} {dtype}": results[who].answer.float() for who in BOTH}
+        decode, results = compare(setting, "latents to planes", dtype, vae_decode)
+        planes |= {f"{code} {dtype}": results[code].result.float() for code in BOTH}
         decoded.append(decode)
         surfaces = surface_rows(setting, dtype, direct3d_surface, setting.size.resolutions[-1:])
         encoders = versus("both encoders", dtype, tokens, tokens, "measured once, the same modules")
-        parts = [(1, {**picture, "dtype": dtype}), (1, encoders), (steps, one_step), (1, decode)]
+        parts = [(1, {**image, "dtype": dtype}), (1, encoders), (steps, one_step), (1, decode)]
         parts += [(1, row) for row in surfaces]
         how = f"sum; {steps} steps are {steps} times the mean step"
         whole += [row for _, row in parts] + [total("photo to mesh", dtype, parts, how)]
@@ -181,14 +181,14 @@ def direct3d(report: Report, setting: Setting, dtypes: list[str], steps: int) ->
     report.add("direct3d: photo to mesh", whole + across(whole, "photo to mesh"))
 
 
-def guided_rows(setting: Setting, dtype: str, steps: int) -> tuple[list[Row], Row]:
-    """The table of steps, and the mean step of a whole run."""
-    whose = (*BOTH, "ours, first step", "ours, fused projections")
-    results = measure(setting, {who: guided_step(setting, getattr(torch, dtype), who) for who in whose})
+def guided_step_rows(setting: Setting, dtype: str, steps: int) -> tuple[list[Row], Row]:
+    """The table of guided steps, and the mean step of a whole run."""
+    codes = (*BOTH, "ours, first step", "ours, fused projections")
+    results = measure(setting, {code: guided_step(setting, getattr(torch, dtype), code) for code in codes})
     before = results["original"]
     rows = [
-        versus(name, dtype, before.seconds, results[who].seconds, **difference(before, results[who]))
-        for name, who in (("steps 2 to n", "ours"), ("first step", "ours, first step"),
+        versus(name, dtype, before.seconds, results[code].seconds, **difference(before, results[code]))
+        for name, code in (("steps 2 to n", "ours"), ("first step", "ours, first step"),
                           ("steps 2 to n, fused projections", "ours, fused projections"))
     ]  # fmt: skip
     mean = (results["ours, first step"].seconds + (steps - 1) * results["ours"].seconds) / steps
@@ -197,17 +197,17 @@ def guided_rows(setting: Setting, dtype: str, steps: int) -> tuple[list[Row], Ro
 
 
 def agreement(setting: Setting, planes: dict[str, Tensor]) -> list[Row]:
-    """Which nodes are inside: higher than the original's median, so that there are as many on both sides."""
+    """Agreement of occupancy. A node is inside if its logit is above the original's median, so half of them are."""
     model = original(setting.folder, setting.size, "direct3d", "vae").to(setting.device)
     logits = {name: model.dense_grid(some, GRID - 1) for name, some in planes.items()}
     level = logits["original float32"].median()
     truth = logits.pop("original float32") > level
     return [
-        {"planes": name, "V-IoU": ((answer > level) & truth).sum().item() / ((answer > level) | truth).sum().item(),
-         "share of flipped signs": ((answer > level) != truth).float().mean().item(),
+        {"planes": name, "V-IoU": ((values > level) & truth).sum().item() / ((values > level) | truth).sum().item(),
+         "share of flipped signs": ((values > level) != truth).float().mean().item(),
          "mean difference of planes": (planes[name] - planes["original float32"]).abs().mean().item(),
          "largest": (planes[name] - planes["original float32"]).abs().max().item()}
-        for name, answer in logits.items()
+        for name, values in logits.items()
     ]  # fmt: skip
 
 
@@ -215,21 +215,21 @@ def agreement(setting: Setting, planes: dict[str, Tensor]) -> list[Row]:
 
 
 def triposr(report: Report, setting: Setting, dtypes: list[str]) -> None:
-    picture, _ = compared(setting, "photo to pixels", "float32", triposr_picture)
+    image, _ = compare(setting, "photo to pixels", "float32", triposr_image)
     stages, whole = [], []
     for dtype in dtypes:
         networks = [
-            compared(setting, name, dtype, make)[0]
+            compare(setting, name, dtype, make)[0]
             for name, make in (("image tokens", vision_transformer), ("tokens to planes", backbone))
         ]
-        stages += [*networks, compared(setting, f"view, {setting.size.view}²", dtype, view)[0]]
+        stages += [*networks, compare(setting, f"view, {setting.size.view}²", dtype, view)[0]]
         for resolution in setting.size.resolutions:
             surfaces = surface_rows(setting, dtype, triposr_surface, (resolution,))
-            parts = [{**picture, "dtype": dtype}, *networks, *surfaces]
+            parts = [{**image, "dtype": dtype}, *networks, *surfaces]
             name = f"photo to coloured mesh, {resolution}³"
             stages += surfaces
             whole.append(total(name, dtype, ((1, row) for row in parts)))
-    report.add("triposr: stages", [picture, *stages])
+    report.add("triposr: stages", [image, *stages])
     names = dict.fromkeys(row["stage"] for row in whole)
     report.add("triposr: photo to coloured mesh", whole + [row for name in names for row in across(whole, name)])
 
@@ -247,7 +247,7 @@ def surface_rows(setting: Setting, dtype: str, make: Callable[..., Any], resolut
 
 
 def across(rows: list[Row], stage: str) -> list[Row]:
-    """Ours in half precision against the original in full."""
+    """Rows that compare ours in half precision with the original in float32."""
     found = {row["dtype"]: row for row in rows if row["stage"] == stage}
     return [
         versus(f"{stage}: ours in {dtype}, original in float32", "differs", found["float32"]["original s"],

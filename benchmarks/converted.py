@@ -1,8 +1,8 @@
-"""What `benchmarks/checkpoints.py` compares: a published model's structure with random weights, and the same converted.
+"""The models that `benchmarks/checkpoints.py` compares: reference code with random weights, and the same converted.
 
-The weights go to disk as they were published (a pickle and its settings), so that converting them is measured too. The
-fields' MLPs are written, not random: they hand on what the planes' first channels add up to, and so `solid_planes` can
-say what the surface is.
+The weights are saved in the published format (a pickle and its settings), so that conversion is measured too. The MLPs
+of the fields are not random: their output is the sum of the planes' first channels, so that `solid_planes` can define
+the surface.
 """
 
 import copy
@@ -29,15 +29,15 @@ from triplane3d.pipelines.pipeline_triplane_reconstruction import TriplaneRecons
 
 SEED = 0
 AMOUNT = 0.005
-"""Of the noise in the weights: activations stay finite through all blocks."""
+"""Amplitude of the noise in the weights, such that activations stay finite through all blocks."""
 LEVELS = {"direct3d": -1.0, "triposr": 25.0}
-"""The logit and the density at which the published examples take the surface."""
+"""The logit and the density at which the published examples extract the surface."""
 STEEPNESS, BULK, LUMPS, WAVE = 20.0, 0.4, 0.08, 2 * math.pi
 
 
 @dataclass(frozen=True)
 class Size:
-    """Both models' settings as their config files have them, and what is asked of them."""
+    """The settings of both models as in their config files, the resolutions of meshes, and the size of a view."""
 
     vae: dict[str, Any]
     dit: dict[str, Any]
@@ -99,11 +99,11 @@ SIZES = {
 }  # fmt: skip
 
 
-# ---- as published
+# ---- published checkpoints
 
 
 def publish(folder: Path, size: Size, model: str) -> Path:
-    """The folder as it would be downloaded, with random weights."""
+    """Writes the folder of a published checkpoint with random weights, unless it exists."""
     place = folder / model
     if (place / "model.ckpt").exists():
         return place
@@ -113,7 +113,7 @@ def publish(folder: Path, size: Size, model: str) -> Path:
         vae, transformer = Direct3DVAE(**size.vae), Direct3DTransformer(**size.dit)
         random_checkpoint(vae, SEED, amount=AMOUNT)
         random_checkpoint(transformer, SEED + 1, amount=AMOUNT)
-        hand_on(vae.occ_decoder.net, bias=LEVELS[model])
+        pass_first_channels(vae.occ_decoder.net, bias=LEVELS[model])
         weights: Any = {"vae": vae.state_dict(), "dit": transformer.state_dict()}
         settings = {
             "vae": {"target": "direct3d.D3D_VAE", "params": size.vae},
@@ -125,7 +125,7 @@ def publish(folder: Path, size: Size, model: str) -> Path:
     else:
         triposr = TripoSR(size.triposr)
         random_checkpoint(triposr, SEED + 2, amount=AMOUNT)
-        hand_on(triposr.decoder["layers"], bias=math.log(LEVELS[model]) - triposr.density_bias)
+        pass_first_channels(triposr.decoder["layers"], bias=math.log(LEVELS[model]) - triposr.density_bias)
         weights = triposr.state_dict()
         settings = {**size.triposr, "renderer": {**size.triposr["renderer"], "density_activation": "exp"}}
         settings["decoder"] = {**settings["decoder"], "activation": "silu"}
@@ -137,10 +137,11 @@ def publish(folder: Path, size: Size, model: str) -> Path:
 
 
 @torch.no_grad()
-def hand_on(layers: nn.Sequential, bias: float) -> None:
-    """Two units of each layer keep v as act(v) and act(-v), whose difference is v for ReLU and for SiLU.
+def pass_first_channels(layers: nn.Sequential, bias: float) -> None:
+    """Sets weights so that the first output is the sum of the three planes' first channels, plus `bias`.
 
-    The first answer is then the sum of the three planes' first channels, plus `bias`; the other answers stay random.
+    Two units of each layer carry a value v as act(v) and act(-v); their difference is v for ReLU and for SiLU. The
+    other outputs stay random.
     """
     linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
     for index, layer in enumerate(linear):
@@ -158,22 +159,22 @@ def hand_on(layers: nn.Sequential, bias: float) -> None:
 def solid_planes(
     channels: int, size: int, plane_axes: Sequence[tuple[int, int]]
 ) -> Float[Tensor, "1 3 channels size size"]:
-    """Planes of a lumpy ball: less than 1 across, a gyroid's waves on it, which are sums over pairs of coordinates."""
+    """Planes of a ball with the waves of a gyroid, which are sums over pairs of coordinates."""
     generator = torch.Generator().manual_seed(SEED)
     planes = 0.1 * torch.randn(1, 3, channels, size, size, generator=generator)
     pixels = (2 * torch.arange(size) + 1) / size - 1
     for plane, axes in enumerate(plane_axes):
         rows, columns = torch.meshgrid(pixels, pixels, indexing="ij")
-        along = dict(zip(axes, (columns, rows)))
+        coordinates = dict(zip(axes, (columns, rows)))
         first, second = (2, 0) if set(axes) == {0, 2} else sorted(axes)
-        waves = torch.sin(WAVE * along[first]) * torch.cos(WAVE * along[second])
-        ball = BULK / 3 - (along[first].square() + along[second].square()) / 2
+        waves = torch.sin(WAVE * coordinates[first]) * torch.cos(WAVE * coordinates[second])
+        ball = BULK / 3 - (coordinates[first].square() + coordinates[second].square()) / 2
         planes[0, plane, 0] = STEEPNESS * (ball + LUMPS * waves)
     return planes
 
 
 def original(folder: Path, size: Size, model: str, part: str | None = None) -> nn.Module:
-    """The plain restatement with the published weights: of Direct3D its "vae" or "dit"."""
+    """The reference model with the weights of `publish`; for Direct3D, its `part` "vae" or "dit"."""
     parts = open_checkpoint(folder / model, ("vae", "dit") if model == "direct3d" else (model,))
     weights = parts[model if part is None else part]
     with torch.device("meta"):
@@ -181,19 +182,19 @@ def original(folder: Path, size: Size, model: str, part: str | None = None) -> n
             module: nn.Module = TripoSR(size.triposr)
         else:
             module = Direct3DVAE(**size.vae) if part == "vae" else Direct3DTransformer(**size.dit)
-    # In memory of its own: pages of a mapped file would make its first passes slow, and not count as the process's.
+    # Copied: pages of a mapped file would slow the first passes and would not count as memory of the process.
     module.load_state_dict({name: weights[name].clone() for name in weights}, assign=True)
     return module.requires_grad_(False)
 
 
 def encoders(size: Size, dtype: torch.dtype) -> dict[str, PreTrainedModel]:
-    """Both image encoders' structures with random weights; the checkpoint does not hold them."""
+    """Both image encoders with random weights; the checkpoint does not contain them."""
     torch.manual_seed(SEED)
     clip, dino = CLIPVisionModel(CLIPVisionConfig(**size.clip)), Dinov2Model(Dinov2Config(**size.dino))
     return {"image_encoder": clip.eval().to(dtype), "pixel_encoder": dino.eval().to(dtype)}
 
 
-# ---- as converted
+# ---- converted pipelines
 
 
 def converted_place(folder: Path, model: str) -> Path:
@@ -204,7 +205,7 @@ def converted_place(folder: Path, model: str) -> Path:
 def converted_direct3d(
     folder: Path, size_name: str, dtype: torch.dtype, device: torch.device | None, with_encoders: bool = False
 ) -> Triplane3DPipeline:
-    """On the device, or where loading leaves it (None), for offloading."""
+    """The converted pipeline on the device, or where `from_pretrained` leaves it (None), for offloading."""
     parts = encoders(SIZES[size_name], dtype) if with_encoders else {"image_encoder": None, "pixel_encoder": None}
     pipe = Triplane3DPipeline.from_pretrained(converted_place(folder, "direct3d"), dtype=dtype, **parts)
     pipe.set_progress_bar_config(disable=True)
@@ -218,7 +219,7 @@ def converted_triposr(folder: Path, dtype: torch.dtype, device: torch.device) ->
 
 
 def fused(transformer: TriplaneTransformer) -> TriplaneTransformer:
-    """Another one with fused projections; all other weights are shared."""
+    """A copy with fused projections, which shares all other weights."""
     twin = copy.deepcopy(transformer, {id(parameter): parameter for parameter in transformer.parameters()})
     twin.fuse_qkv_projections()
     return twin

@@ -36,8 +36,8 @@ from torch import Tensor, nn
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.procedural import FAMILIES
 from triplane3d.evaluation.shapes import held_out_shapes
-from triplane3d.geometry.isosurface.extraction import Samples, evaluate_grid, extract_surface
-from triplane3d.geometry.isosurface.marching import surface_of_grid
+from triplane3d.geometry.isosurface import evaluate_grid, extract_surface, surface_of_grid
+from triplane3d.geometry.isosurface.field_sampling import FieldSampler
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.models.embeddings import PLANE_AXES
 from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder
@@ -125,7 +125,7 @@ def fit(sdf: Callable[[Tensor], Tensor], batch: int = 16384, seed: int = 0) -> T
             with torch.no_grad():
                 target = (0.5 + sdf(points) / (2 * BAND)).clamp(0, 1)
             rough = planes.diff(dim=-1).square().mean() + planes.diff(dim=-2).square().mean()
-            loss = F.binary_cross_entropy_with_logits(decoder(planes[None], points[None])[0], target)
+            loss = F.binary_cross_entropy_with_logits(decoder.occupancy(planes[None], points[None])[0], target)
             optimizer.zero_grad()
             (loss + (size / 64) ** 2 * rough).backward()
             optimizer.step()
@@ -157,7 +157,7 @@ def outputs_of_mini(count: int) -> Iterator[tuple[str, TriplaneField]]:
     pipe = Triplane3DPipeline.from_pretrained("mini")
     pipe.set_progress_bar_config(disable=True)
     for number, case in enumerate(held_out_shapes(count, list(FAMILIES), seed=0, resolution=16)):
-        latents = pipe(case.picture, output_type="latent", generator=torch.Generator().manual_seed(0)).meshes
+        latents = pipe(case.pil_image, output_type="latent", generator=torch.Generator().manual_seed(0)).meshes
         yield f"mini's output {number + 1}", pipe.decode_latents(latents)[0]
 
 
@@ -171,7 +171,10 @@ class Published:
         decoder = field.decoder
         self.field, self.planes, self.padding_mode = field, field.planes[0], decoder.padding_mode
         self.layers = [decoder.proj_in, *decoder.layers, decoder.proj_out]
-        self.activation, self.place = decoder.activation, decoder._place if decoder.place_in is not None else None
+        self.activation, self.place = (
+            decoder.activation,
+            decoder._project_coordinates if decoder.place_in is not None else None,
+        )
 
     def query(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         features = [
@@ -225,11 +228,11 @@ class Run:
 
 def extract(field: TriplaneField, resolution: int) -> Run:
     start = time.perf_counter()
-    samples = Samples(field, torch.linspace(-1, 1, resolution + 1, dtype=torch.float64).float().to(field.device))
-    found = samples.search(0.75)
+    sampler = FieldSampler(field, torch.linspace(-1, 1, resolution + 1, dtype=torch.float64).float().to(field.device))
+    found = sampler.search(0.75)
     searched = time.perf_counter()
-    mesh = Mesh(*found.surface(resolution, (-1.0, 1.0)))
-    return Run(searched - start, time.perf_counter() - searched, samples.asked, mesh)
+    mesh = Mesh(*found.triangulate(resolution, (-1.0, 1.0)))
+    return Run(searched - start, time.perf_counter() - searched, sampler.count, mesh)
 
 
 def overlap(mesh: Mesh, values: Float[np.ndarray, "x y z"]) -> float:

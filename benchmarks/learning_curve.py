@@ -23,17 +23,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, LatentsConfig, load_config
-from triplane3d.data.procedural import HELD_OUT_SEED
-from triplane3d.data.shards import ShardDataset, write_shard
+from triplane3d.data.batches import gather
+from triplane3d.data.procedural import FIRST_EVALUATION_SEED
+from triplane3d.data.procedural.samples import write_shape_shard
+from triplane3d.data.shards import ShardDataset
 from triplane3d.evaluation.report import Report
 from triplane3d.evaluation.summary import Estimate, Row, ratio_of_means
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
-from triplane3d.pipelines.loading import component_class
+from triplane3d.pipelines.assembly import component_class
 from triplane3d.training import autoencoder, denoiser
 from triplane3d.training.latents import encode
 from triplane3d.training.losses import occupancy_iou
-from triplane3d.training.trainer import gather
 
 ROOT = Path(__file__).parents[1]
 BY_HEART = 8
@@ -93,7 +94,7 @@ def measure(
     """Train everything below `folder` and say what it came to; `changes` to the autoencoder's recipe are made first."""
     draw(budget, folder / "train", range(budget.shapes))
     draw(budget, folder / "few", range(BY_HEART), views=2)
-    draw(budget, folder / "held_out", range(HELD_OUT_SEED, HELD_OUT_SEED + budget.held_out))
+    draw(budget, folder / "held_out", range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + budget.held_out))
 
     report = Report(f"budget {data}")
     scores, steps = [], 0
@@ -128,7 +129,7 @@ def draw(budget: Budget, folder: Path, seeds: range, *, views: int = 0) -> None:
     """One shard of these shapes, unless it is there already."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "shapes.safetensors").exists():
-        write_shard(
+        write_shape_shard(
             folder / "shapes.safetensors",
             seeds,
             surface_points=budget.surface_points,

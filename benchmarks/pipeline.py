@@ -41,10 +41,10 @@ def main(
     cases = held_out_shapes(shapes, list(FAMILIES), seed=0, resolution=GRID)
 
     print("The pipeline at its default quality beside the same modules called by hand, one photo:")
-    pixel_values = pipe.image_processor.preprocess(cases[0].picture).pixel_values
+    pixel_values = pipe.image_processor.preprocess(cases[0].pil_image).pixel_values
     calls = {
         "bare modules": lambda: by_hand(pipe, pixel_values),
-        "pipeline": lambda: pipe(cases[0].picture, generator=seed()),
+        "pipeline": lambda: pipe(cases[0].pil_image, generator=seed()),
     }
     for timing in time_calls(calls, baseline="bare modules", repeats=repeats).values():
         print(" ", timing)
@@ -67,7 +67,7 @@ def main(
     print(f"\nEach quality ({shapes} shapes; seconds for one photo to its mesh, warm):")
     presets = dict(sorted(pipe.config.presets.items(), key=lambda item: item[1]["num_inference_steps"]))
     for name, preset in presets.items():
-        seconds = median_seconds(partial(pipe, cases[0].picture, quality=name), repeats)
+        seconds = median_seconds(partial(pipe, cases[0].pil_image, quality=name), repeats)
         overlap = mean_iou(grids(pipe, cases, quality=name), truth)
         settings = ", ".join(f"{key} {value}" for key, value in preset.items())
         print(f"  {name:10s} {seconds:7.2f} s   V-IoU {overlap:.4f}   {settings}")
@@ -123,7 +123,7 @@ def grids(pipe: Triplane3DPipeline, cases: list[EvaluationShape], **options: obj
     """Occupancy of every case as the pipeline sees it, one grid each."""
     answers = []
     for number, case in enumerate(cases):
-        logits = pipe(case.picture, generator=seed(number), output_type="np", **{**options, "resolution": GRID})[0]
+        logits = pipe(case.pil_image, generator=seed(number), output_type="np", **{**options, "resolution": GRID})[0]
         answers.append(logits[0] > 0)
     return answers
 

@@ -24,14 +24,14 @@ from transformers import Dinov2Model
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.config import DenoiserConfig, load_config
+from triplane3d.data.batches import gather
 from triplane3d.data.shards import ShardDataset
 from triplane3d.images.augmentation import premultiply
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import image_tokens
 from triplane3d.models.transformer_triplane import TriplaneTransformer
-from triplane3d.training.denoiser import normalize, train
-from triplane3d.training.latents import latent_statistics
-from triplane3d.training.trainer import gather
+from triplane3d.training.conditioning import pixel_values
+from triplane3d.training.denoiser import train
 
 SIGMAS = (0.3, 0.5, 0.7, 0.85, 0.95)
 LR = 2e-2
@@ -107,8 +107,7 @@ def held_out_samples(vae: AutoencoderKLTriplane, folder: Path, batch: int = 32) 
         surface = (drawn["surface_points"], drawn["surface_normals"], drawn["surface_colors"])
         samples.append((vae.encode(*surface).latent_dist.mode(), premultiply(drawn["view"])))
     latents, views = (torch.cat(parts) for parts in zip(*samples))
-    center, deviation = latent_statistics(vae.config)
-    return {"latents": (latents - center) / deviation, "views": views}
+    return {"latents": vae.normalize_latents(latents), "views": views}
 
 
 @torch.no_grad()
@@ -121,7 +120,7 @@ def velocity_error(trained: Path, pipeline: Path, vae: AutoencoderKLTriplane, he
         encoder, transformer, vae, None, foreground_ratio=settings["foreground_ratio"],
         background=settings["background"], image_statistics=settings["image_statistics"],
     )  # fmt: skip
-    tokens = image_tokens(encoder, normalize(pipe.image_processor, held_out["views"]))
+    tokens = image_tokens(encoder, pixel_values(pipe.image_processor, held_out["views"]))
     latents, generator = held_out["latents"], torch.Generator().manual_seed(0)
     errors = []
     for sigma in SIGMAS:

@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from triplane3d.config import AutoencoderConfig, load_config
+from triplane3d.data.batches import gather
 from triplane3d.data.shards import ShardDataset
 from triplane3d.evaluation.shape_metrics import NEAR_STD
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.triplane import TriplaneField
-from triplane3d.training.autoencoder import SLOPE, train
+from triplane3d.training.autoencoder import NORMAL_STEP, train
 from triplane3d.training.losses import descent, occupancy_iou, tetrahedra
-from triplane3d.training.trainer import gather
 
 LABELS_STD = 0.04
 """Of the shards' labels about the surface, which are weighed to stand for the nearer points of S-IoU."""
@@ -134,7 +134,7 @@ def surface_iou(logits: Tensor, distance: Tensor) -> Tensor:
 
 def normal_angle(field: TriplaneField, batch: dict[str, Tensor]) -> Tensor:
     """Mean angle of each shape, in degrees, between its normals and the way that occupancy falls."""
-    falling = descent(field.occupancy(tetrahedra(batch["surface_points"], SLOPE)))
+    falling = descent(field.occupancy(tetrahedra(batch["surface_points"], NORMAL_STEP)))
     cosine = functional.cosine_similarity(falling, batch["surface_normals"], dim=-1)
     return cosine.clamp(-1, 1).arccos().rad2deg().mean(1)
 

@@ -60,7 +60,7 @@ def autoencoded(pipe: Triplane3DPipeline, case: EvaluationShape) -> TriplaneFiel
 def generate(pipe: Triplane3DPipeline, case: EvaluationShape, number: int) -> TriplaneField:
     """The field of the case's photo; its colours are read at the true surface, near which its own should lie."""
     generator = torch.Generator().manual_seed(number)
-    return pipe.decode_latents(pipe(case.picture, generator=generator, output_type="latent").meshes)
+    return pipe.decode_latents(pipe(case.pil_image, generator=generator, output_type="latent").meshes)
 
 
 def smoothed(field: TriplaneField, seams: tuple[int, int] | None) -> TriplaneField:

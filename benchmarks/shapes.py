@@ -2,9 +2,11 @@
 
     python benchmarks/shapes.py --seeds 2000
 
-Valid means: one closed, bounded solid (its pieces on a grid hang together and none touches the walls of a slightly
-larger box), filling 0.002 to 0.5 of the cube, with its longest side at 2. Speed is that of drawing shapes with surface
-samples and labels, per second of processor time on one core.
+A shape is valid if it is one closed, bounded solid. It is evaluated on a grid over a box that is a little larger than
+the cube. The solid must not touch the walls of the box, its pieces must be connected, it must fill a share of 0.002 to
+0.5 of the cube, and its longest side must be 2.
+
+The speed is that of generating shapes with surface samples and labels, per second of processor time on one core.
 """
 
 import time
@@ -23,33 +25,37 @@ from triplane3d.data.procedural import (
     FAMILIES,
     HOLDOUT_FAMILIES,
     ShapeBatch,
-    draw_shapes,
+    generate_shapes,
     sample_labels,
     sample_surface,
 )
 
 FILL = (0.002, 0.5)
+"""Valid shares of the cube that a shape fills."""
 REACH = 1.05
+"""Half-edge of the box on which shapes are evaluated."""
 SPECK = 0.01
-"""Pieces below this share of the solid are put down to the grid, which cuts wires thinner than a cell."""
+"""Pieces below this share of the largest one are ignored: the grid cuts wires that are thinner than a cell."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What is wrong with a shape (nothing, if it is valid), and its measures."""
+class Check:
+    """The faults of a shape (none if it is valid) and its measures."""
 
     faults: tuple[str, ...]
     fill: float
+    """Share of the cube that it fills."""
     extent: tuple[float, float, float]
+    """Width, height and depth."""
 
 
 def main(
-    seeds: Annotated[int, typer.Option(help="Shapes to check.")] = 2000,
+    seeds: Annotated[int, typer.Option(help="Number of shapes to check.")] = 2000,
     first: Annotated[int, typer.Option(help="First seed.")] = 0,
-    resolution: Annotated[int, typer.Option(help="Cells of the grid that validity is judged on.")] = 64,
-    surface_points: Annotated[int, typer.Option(help="Surface samples per shape, when timing.")] = 4096,
-    labels: Annotated[int, typer.Option(help="Labels per shape, when timing.")] = 8192,
-    timed: Annotated[int, typer.Option(help="Shapes to time.")] = 128,
+    resolution: Annotated[int, typer.Option(help="Cells along an edge of the grid for the checks.")] = 64,
+    surface_points: Annotated[int, typer.Option(help="Surface points of each shape when timing.")] = 4096,
+    labels: Annotated[int, typer.Option(help="Labels of each shape when timing.")] = 8192,
+    timed: Annotated[int, typer.Option(help="Number of shapes to time.")] = 128,
 ) -> None:
     """Speed and validity of the shape generator."""
     torch.set_num_threads(1)
@@ -59,17 +65,17 @@ def main(
         f"{labels} labels (median of 3 runs of {timed}; {min(speeds):.1f} to {max(speeds):.1f})\n"
     )
 
-    verdicts: dict[str, list[Verdict]] = defaultdict(list)
-    for name, verdict in judged(range(first, first + seeds), None, resolution):
-        verdicts[name].append(verdict)
+    checks: dict[str, list[Check]] = defaultdict(list)
+    for name, check in check_seeds(range(first, first + seeds), None, resolution):
+        checks[name].append(check)
     for name in sorted(HOLDOUT_FAMILIES):
-        some = range(first, first + max(16, seeds // 20))
-        verdicts[name] += [verdict for _, verdict in judged(some, [name], resolution)]
+        some_seeds = range(first, first + max(16, seeds // 20))
+        checks[name] += [check for _, check in check_seeds(some_seeds, [name], resolution)]
 
     print(f"{'family':20s} {'n':>5s} {'valid':>7s} {'fill 5% … 95%':>16s} {'mean width, height, depth':>26s}  faults")
-    for name, group in sorted(verdicts.items()):
-        fills, extents = np.array([v.fill for v in group]), np.array([v.extent for v in group])
-        faults = Counter(fault for verdict in group for fault in verdict.faults)
+    for name, group in sorted(checks.items()):
+        fills, extents = np.array([check.fill for check in group]), np.array([check.extent for check in group])
+        faults = Counter(fault for check in group for fault in check.faults)
         low, high = np.quantile(fills, [0.05, 0.95])
         size = ", ".join(f"{length:.2f}" for length in extents.mean(0))
         print(
@@ -77,42 +83,43 @@ def main(
             + ", ".join(f"{fault} {count}" for fault, count in faults.most_common())
         )
     for title, names in (("trained on", FAMILIES), ("held out", HOLDOUT_FAMILIES)):
-        group = [verdict for name in names for verdict in verdicts.get(name, [])]
+        group = [check for name in names for check in checks.get(name, [])]
         if group:
             print(f"{title}: {len(names)} families, {len(group)} shapes, {valid_share(group):.2%} valid")
 
 
 def shapes_per_second(first: int, count: int, surface_points: int, labels: int, batch_size: int = 16) -> float:
+    """Shapes that are generated and sampled per second of processor time."""
     generator = torch.Generator().manual_seed(0)
     start = time.process_time()
     for low in range(first, first + count, batch_size):
-        batch = draw_shapes(range(low, min(low + batch_size, first + count)), azimuths="random")
+        batch = generate_shapes(range(low, min(low + batch_size, first + count)), azimuths="random")
         points, _ = sample_surface(batch, surface_points, generator)
         sample_labels(batch, labels, points, generator)
     return count / (time.process_time() - start)
 
 
-def judged(
+def check_seeds(
     seeds: range, families: list[str] | None, resolution: int, batch_size: int = 8
-) -> Iterator[tuple[str, Verdict]]:
-    """(family, verdict) of every seed."""
+) -> Iterator[tuple[str, Check]]:
+    """The family and the check of the shape of every seed."""
     for low in range(seeds.start, seeds.stop, batch_size):
-        batch = draw_shapes(range(low, min(low + batch_size, seeds.stop)), families=families, azimuths="random")
+        batch = generate_shapes(range(low, min(low + batch_size, seeds.stop)), families=families, azimuths="random")
         for name, distance in zip(batch.names, distances(batch, resolution)):
-            yield name, judge(distance.numpy())
+            yield name, check_shape(distance.numpy())
 
 
 def distances(batch: ShapeBatch, resolution: int) -> torch.Tensor:
-    """Signed distance on a grid that reaches a little beyond the cube."""
+    """Signed distances on a grid over the box: (shapes, resolution + 1, resolution + 1, resolution + 1)."""
     axis = torch.linspace(-REACH, REACH, resolution + 1)
     nodes = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
     return batch.distance(repeat(nodes, "node xyz -> batch node xyz", batch=len(batch))).unflatten(1, [len(axis)] * 3)
 
 
-def judge(distance: np.ndarray) -> Verdict:
-    """Judge a shape by its distances on the grid."""
+def check_shape(distance: np.ndarray) -> Check:
+    """The faults and measures of a shape, from its distances on the grid."""
     cell = 2 * REACH / (len(distance) - 1)
-    # Half a cell of slack keeps what is thinner than the grid in one piece.
+    # With a tolerance of half a cell, parts that are thinner than the grid stay in one piece.
     pieces, count = ndimage.label(distance < cell / 2, structure=np.ones((3, 3, 3)))
     sizes = np.bincount(pieces.ravel())[1:]
     fill = float(np.clip(0.5 - distance / cell, 0, 1).mean() * REACH**3)
@@ -133,11 +140,11 @@ def judge(distance: np.ndarray) -> Verdict:
         faults.append("fill")
     if abs(max(extent) - 2) > 2.5 * cell:
         faults.append("size")
-    return Verdict(tuple(faults), fill, extent)
+    return Check(tuple(faults), fill, extent)
 
 
-def valid_share(verdicts: list[Verdict]) -> float:
-    return sum(not verdict.faults for verdict in verdicts) / len(verdicts)
+def valid_share(checks: list[Check]) -> float:
+    return sum(not check.faults for check in checks) / len(checks)
 
 
 if __name__ == "__main__":

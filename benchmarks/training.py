@@ -20,7 +20,7 @@ import torch
 import typer
 
 from triplane3d.config import AutoencoderConfig, DenoiserConfig, LatentsConfig, build
-from triplane3d.data.shards import write_shard
+from triplane3d.data.procedural.samples import write_shape_shard
 from triplane3d.evaluation.timing import time_calls
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.training import autoencoder, denoiser
@@ -69,7 +69,9 @@ def prepare(folder: Path, pipeline: str, *, shapes: int, image_size: int) -> Non
     """Shards, a vae of random weights, and the latents that it makes of them."""
     (folder / "data").mkdir()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    write_shard(folder / "data" / "shapes.safetensors", range(shapes), views=1, image_size=image_size, device=device)
+    write_shape_shard(
+        folder / "data" / "shapes.safetensors", range(shapes), views=1, image_size=image_size, device=device
+    )
     vae = AutoencoderKLTriplane.from_config(AutoencoderKLTriplane.load_config(pipeline, subfolder="vae"))
     vae.save_pretrained(folder / "vae")
     encode(build(LatentsConfig, {"vae": str(folder / "vae"), "data": str(folder / "data"),

@@ -11,8 +11,8 @@ from pathlib import Path
 from triplane3d.errors import errors_as_sentences
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
-from triplane3d.models.weights import load_encoder
-from triplane3d.pipelines.loading import component_class
+from triplane3d.pipelines.assembly import component_class
+from triplane3d.pipelines.encoder_weights import load_encoder
 from triplane3d.storage.durable import write_file, writing_file, writing_folder
 from triplane3d.training.architecture import INCIDENTAL
 from triplane3d.training.inputs import check_model, check_pipeline

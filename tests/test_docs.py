@@ -1,4 +1,4 @@
-"""The Python of the pages does what the pages say: each page's blocks are one program, run in an empty folder."""
+"""Tests of the documentation: its Python code runs, its links resolve, and its training commands are complete."""
 
 import json
 import os
@@ -36,16 +36,19 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    ("page", "leaves"),
+    ("page", "files"),
     [
         ("README.md", {"chair.glb", "turntable.webp", "ball.stl"}),
         ("docs/diffusers.md", {"my-model", "my-bytes", "my-lora"}),
         ("docs/surface.md", {"ring.glb"}),
         ("docs/formats.md", {"egg.stl", "egg.glb"}),
+        ("docs/data.md", {"two.safetensors"}),
         ("docs/checkpoints.md", {"armchair.glb", "direct3d.glb"}),
+        ("docs/evaluation.md", set()),
     ],
 )
-def test_a_pages_python_runs(page: str, leaves: set[str], tmp_path: Path) -> None:
+def test_python_of_a_page_runs(page: str, files: set[str], tmp_path: Path) -> None:
+    """The blocks of a page are one program. It runs in an empty folder and writes at least `files`."""
     blocks = python_blocks((ROOT / page).read_text())
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     if page == "docs/checkpoints.md":
@@ -56,13 +59,13 @@ def test_a_pages_python_runs(page: str, leaves: set[str], tmp_path: Path) -> Non
         [sys.executable, "page.py"], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=500
     )
     assert done.returncode == 0, done.stderr
-    assert leaves <= {path.name for path in tmp_path.iterdir()}
+    assert files <= {path.name for path in tmp_path.iterdir()}
     if page == "docs/diffusers.md":
-        check_what_the_diffusers_page_saves(tmp_path)
+        check_files_of_the_diffusers_page(tmp_path)
 
 
-def check_what_the_diffusers_page_saves(folder: Path) -> None:
-    """Half precision on disk, in files no larger than it says; and an adapter with its alpha."""
+def check_files_of_the_diffusers_page(folder: Path) -> None:
+    """The weights have half precision and limited file sizes, and the adapter has its alpha."""
     files = list((folder / "my-model").glob("*/*.fp16*.safetensors"))
     assert {path.parent.name for path in files} == {"image_encoder", "transformer", "vae"}
     for path in files:
@@ -73,7 +76,7 @@ def check_what_the_diffusers_page_saves(folder: Path) -> None:
     assert (config["transformer.r"], config["transformer.lora_alpha"]) == (4, 8)
 
 
-def test_the_pages_first_block_cache_skips_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_block_cache_of_the_page_skips_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     compute = TriplaneAttnProcessor.__call__
 
@@ -93,12 +96,34 @@ def test_the_pages_first_block_cache_skips_work(monkeypatch: pytest.MonkeyPatch)
     assert 0.4 * exact < len(calls) < 0.8 * exact
 
 
+PAGES = sorted(path for folder in (".", "docs", "docs/images", "pipelines/*") for path in ROOT.glob(f"{folder}/*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_pages_resolve(page: Path) -> None:
+    """Linked files exist, and linked headings exist in them."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), f"{target} does not exist"
+        assert not anchor or anchor in heading_anchors(file), f"{file.name} has no heading {anchor}"
+
+
+def heading_anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings as GitHub forms them: lower case, no punctuation, hyphens for spaces."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def python_blocks(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
 
 
 def save_both_pipelines(folder: Path) -> None:
-    """What that page's reader has converted, small and of random weights."""
+    """The converted pipelines that the page loads, here small ones with random weights."""
     weights = load_file(FIXTURES / "triposr.safetensors")
     checkpoint = save_triposr(folder / "TripoSR", TRIPOSR_FIXTURE["config"], TRIPOSR_FIXTURE["vit"], weights)
     convert_triposr(checkpoint, folder / "my-triposr")
@@ -107,9 +132,11 @@ def save_both_pipelines(folder: Path) -> None:
     convert_direct3d(checkpoint, folder / "my-direct3d", image_encoder=clip, pixel_encoder=dino)
 
 
-def test_readmes_way_to_mini_is_complete() -> None:
-    """Every stage reads what an earlier line has written, in as many processes as its file says; the last line before
-    the evaluation assembles the newest autoencoder and denoiser."""
+def test_training_commands_of_the_readme_are_complete() -> None:
+    """Every stage reads files that an earlier command has written, with the number of processes that its file states.
+
+    The last command before the evaluation assembles the newest autoencoder and denoiser.
+    """
     blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (block,) = [text for text in blocks if "TWO" in text]
     stages = {script: stage for stage, script in SCRIPTS.items()}

@@ -1,14 +1,14 @@
-"""triplane3d: one photo in, a clean 3D asset out; and the library that trains the model which does it.
+"""triplane3d turns photos of an object into a 3D mesh, and trains the models that do it.
 
-Importing the package registers it with diffusers' loader, so `DiffusionPipeline.from_pretrained` opens our pipelines.
+`import triplane3d` imports neither torch nor diffusers: public names are imported at their first use. It registers the
+library with diffusers' loader, so that `DiffusionPipeline.from_pretrained` loads this library's pipelines.
 """
 
-import sys
+from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from triplane3d.pipelines.loading import register_with_diffusers
+from triplane3d import diffusers_compat
 
 if TYPE_CHECKING:
     from triplane3d.geometry.cameras import Camera
@@ -60,14 +60,14 @@ _HOMES = {
     "TriplaneReconstructor": "triplane3d.models.reconstructor_triplane",
     "TriplaneTransformer": "triplane3d.models.transformer_triplane",
     "extract_surface": "triplane3d.geometry.isosurface",
-    # diffusers' loader asks the library that model_index.json names for these bases.
+    # diffusers' loader looks up these base classes in the library that model_index.json names for a component.
     "ModelMixin": "diffusers",
     "SchedulerMixin": "diffusers",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported when first used."""
+    """Import a public name at its first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'triplane3d' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
@@ -79,13 +79,17 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def _is_command() -> bool:
-    """Whether this process is the `triplane3d` command, or `python -m triplane3d`."""
-    if sys.argv[:1] == ["-m"]:  # so it is called until Python has found the module that it is to run
-        return "triplane3d" in sys.orig_argv[1:3]
-    return Path(*sys.argv[:1]).stem == "triplane3d"
+def register_with_diffusers() -> None:
+    """Let diffusers' loaders find this library's pipelines and components. `import triplane3d` calls it. Idempotent."""
+    diffusers_compat.register("triplane3d", _find_pipeline_class)
 
 
-# The command shows its help without waiting for torch and diffusers; its verbs register by themselves.
-if not _is_command():
-    register_with_diffusers()
+def _find_pipeline_class(source: Any, options: Mapping[str, Any]) -> type | None:
+    """The pipeline class of the saved pipeline at `source`, a folder or Hub name; None for those of other libraries."""
+    from triplane3d.pipelines.saved import own_class_name
+
+    name = own_class_name(source, options)
+    return None if name is None else __getattr__(name)
+
+
+register_with_diffusers()

@@ -261,7 +261,8 @@ def _check_numbers(config: Mapping[str, Any], where: str) -> None:
 
 
 def _check_number(key: str, number: float, name: str) -> None:
-    if number != number or (math.isinf(number) and key != "lambda_min_clipped"):
+    infinite = isinstance(number, float) and math.isinf(number)  # a long integer has no float
+    if number != number or (infinite and key != "lambda_min_clipped"):
         raise ValueError(f"{name} must be a finite number, got {number}")
     kind = next((kind.limit for kind in KINDS if kind.pattern.search(key)), "width")
     if isinstance(number, int) or kind != "width":

@@ -1,6 +1,7 @@
-"""Both public triplane checkpoints' own computations, restated plainly: models to measure against and to test with.
+"""Reference code for the two public triplane models, for benchmarks and tests.
 
-Written from formulas and names alone, and equal to outputs of the published codes (`tests/convert/test_reference.py`).
+It restates what the published codes compute, without any optimisation. It was written from formulas and names of
+tensors alone. `tests/convert/test_reference.py` checks that its outputs equal those of the published codes.
 """
 
 import torch
@@ -23,7 +24,10 @@ __all__ = [
 def random_checkpoint(
     module: Direct3DVAE | Direct3DTransformer | TripoSR, seed: int, *, amount: float = 0.05
 ) -> dict[str, Tensor]:
-    """The module's state dict after every parameter moved by noise: no gain is one, no bias zero, no field constant."""
+    """The state dict of `module` after noise was added to every parameter.
+
+    So no gain is one, no bias is zero, and no field is constant.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():

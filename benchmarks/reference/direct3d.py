@@ -1,10 +1,10 @@
-"""What the code published with Direct3D computes (Wu et al. 2024), restated plainly: every step, nothing saved.
+"""Reference code for Direct3D (Wu et al. 2024): what the published code computes, without optimisation.
 
     vae, transformer = Direct3DVAE(**params["vae"]), Direct3DTransformer(**params["dit"])
     vae.load_state_dict(checkpoint["vae"])
 
-Constructors take the keywords of the published config, state dicts have its names and shapes. It is the slow way that
-`benchmarks/checkpoints.py` measures against, and in tests the source of checkpoints of any size.
+Constructors take the keywords of the published config. State dicts have the published names and shapes.
+`benchmarks/checkpoints.py` measures against it, and tests make checkpoints of any size with it.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 TIME_CHANNELS = 256
 FIELD_WIDTH = 64
 PLANE_AXES = ((0, 1), (0, 2), (2, 1))
-"""The coordinates that run along each plane's width and height: xy, xz, zy."""
+"""The axes along each plane's width and height: xy, xz, zy."""
 
 
 def attend(
@@ -32,6 +32,7 @@ def attend(
     values: Float[Tensor, "batch keys dim"],
     heads: int,
 ) -> Float[Tensor, "batch queries dim"]:
+    """Multi-head attention of projected queries, keys and values."""
     queries, keys, values = (
         rearrange(x, "batch tokens (head dim) -> batch head tokens dim", head=heads) for x in (queries, keys, values)
     )
@@ -40,7 +41,7 @@ def attend(
 
 
 class Attention(nn.Module):
-    """From every query token to every context token, under the names of diffusers' attention."""
+    """Attention from query tokens to context tokens, with the parameter names of diffusers' attention."""
 
     def __init__(self, dim: int, context_dim: int, heads: int, bias: bool = False):
         super().__init__()
@@ -60,6 +61,8 @@ class Attention(nn.Module):
 
 
 class PointAttention(nn.Module):
+    """As `Attention`, with other parameter names."""
+
     def __init__(self, dim: int, heads: int):
         super().__init__()
         self.heads = heads
@@ -75,7 +78,7 @@ class PointAttention(nn.Module):
 
 
 class PointBlock(nn.Module):
-    """Pre-norm attention and MLP: tokens attend to points where there are any, else to one another."""
+    """Pre-norm attention and MLP: tokens attend to points if they are given, otherwise to each other."""
 
     def __init__(self, dim: int, heads: int, cross: bool):
         super().__init__()
@@ -94,7 +97,7 @@ class PointBlock(nn.Module):
 
 
 class PointEncoder(nn.Module):
-    """Learnt tokens, one per pixel of the three latent planes, gather the points and talk among themselves."""
+    """Learnt tokens, one per pixel of the three latent planes, attend to the points, then to each other."""
 
     def __init__(self, dim: int, heads: int, num_layers: int, triplane_res: int, num_freqs: int):
         super().__init__()
@@ -119,6 +122,8 @@ class PointEncoder(nn.Module):
 
 
 class OccupancyDecoder(nn.Module):
+    """The point MLP."""
+
     def __init__(self, in_channels: int, num_layers: int):
         super().__init__()
         widths = [in_channels] + [FIELD_WIDTH] * (num_layers - 1) + [1]
@@ -165,7 +170,7 @@ class Direct3DVAE(nn.Module):
         )
         self.occ_decoder = OccupancyDecoder(3 * triplane_dim, num_geodecoder_layers)
         self.gains = {f"occ_decoder.net.{2 * layer}.weight": 2.0 for layer in range(num_geodecoder_layers)}
-        """What random weights are multiplied by, so that the field varies."""
+        """Factors for random weights, so that the field varies in space."""
 
     def encode(
         self, points: Float[Tensor, "batch points 3"], normals: Float[Tensor, "batch points 3"]
@@ -183,26 +188,26 @@ class Direct3DVAE(nn.Module):
     def from_denoised(
         self, latents: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
-        """What `decode` takes, from what the denoiser was trained on."""
+        """Latents for `decode` from latents of the denoiser."""
         return latents / self.latents_scale + self.latents_shift
 
     def decode(
         self, latents: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch 3 features rows columns"]:
-        """The decoder's convolutions, norms and attention see the three planes as one image."""
+        """Planes of features. The decoder treats the three planes side by side as one image."""
         image = self.decoder(self.post_latent(latents))
         return rearrange(image, "batch channel row (plane column) -> batch plane channel row column", plane=3)
 
     def occupancy(
         self, planes: Float[Tensor, "batch 3 features rows columns"], points: Float[Tensor, "batch points 3"]
     ) -> Float[Tensor, "batch points"]:
-        """Logits at points of [-1, 1]³, positive inside."""
+        """Logits at points in [-1, 1]³, positive inside."""
         return self.occ_decoder(sample_planes(planes, points, PLANE_AXES))
 
     def dense_grid(
         self, planes: Float[Tensor, "batch 3 features rows columns"], resolution: int, chunk_size: int = 50_000
     ) -> Float[Tensor, "batch x y z"]:
-        """Logits at all (resolution + 1)³ nodes, chunk after chunk into a list."""
+        """Logits at all (resolution + 1)³ nodes, in chunks that are collected in a list."""
         axis = torch.linspace(-1, 1, resolution + 1, device=planes.device)
         nodes = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
         logits = [
@@ -217,7 +222,7 @@ def sample_planes(
     points: Float[Tensor, "batch points 3"],
     plane_axes: tuple[tuple[int, int], ...],
 ) -> Float[Tensor, "batch points all_features"]:
-    """Features of the three planes one after the other; zero beyond the planes, so half of them at a border."""
+    """Concatenated features of the three planes, zero outside the planes."""
     places = torch.stack([points[..., axes] for axes in plane_axes], dim=1)
     features = F.grid_sample(
         rearrange(planes, "batch plane channel row column -> (batch plane) channel row column"),
@@ -233,6 +238,8 @@ def sample_planes(
 
 
 class TransformerBlock(nn.Module):
+    """Self-attention with pixel tokens, cross-attention to semantic tokens, and feed-forward."""
+
     def __init__(self, dim: int, heads: int, attention_bias: bool, activation_fn: str, norm_eps: float):
         super().__init__()
         self.scale_shift_table = nn.Parameter(torch.randn(6, dim) * dim**-0.5)
@@ -248,7 +255,7 @@ class TransformerBlock(nn.Module):
         pixel: Float[Tensor, "batch pixel dim"],
         modulation: Float[Tensor, "batch 6 dim"],
     ) -> Float[Tensor, "batch latents dim"]:
-        """The pixel tokens join the self-attention as they are, ask along, and their answers are dropped."""
+        """Pixel tokens join self-attention without modulation; their outputs are discarded."""
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (self.scale_shift_table + modulation).chunk(6, dim=1)
 
         joined = torch.cat([pixel, self.norm(latents) * (1 + scale) + shift], dim=1)
@@ -258,7 +265,7 @@ class TransformerBlock(nn.Module):
 
 
 class Direct3DTransformer(nn.Module):
-    """Predicts what the scheduler asks for from noisy latents, a time and the tokens of two image encoders."""
+    """The denoiser: a prediction from noisy latents, a time and the tokens of two image encoders."""
 
     def __init__(
         self,
@@ -337,7 +344,7 @@ class Direct3DTransformer(nn.Module):
         pixel: Float[Tensor, "batch pixel pixel_channels"],
         guidance: float,
     ) -> Float[Tensor, "batch channels height width"]:
-        """One evaluation under guidance: [zeros in place of both images, images] as one batch of full sequences."""
+        """One guided prediction, from a batch of [tokens of zeros, tokens of the images]."""
         unconditional, conditional = self(
             torch.cat([latents, latents]),
             torch.as_tensor(timestep, device=latents.device).expand(2 * len(latents)),
@@ -349,19 +356,21 @@ class Direct3DTransformer(nn.Module):
 
 @cache
 def position_table(rows: int, columns: int, dim: int) -> Float[Tensor, "tokens dim"]:
-    """Sines and cosines of the column in the first half of the channels, of the row in the second; not learnt."""
-    # Their code, too, makes it once.
+    """A fixed table: sines and cosines of the column in the first half of the channels, of the row in the second.
+
+    The published code also computes it once.
+    """
     row, column = np.indices((rows, columns), dtype=np.float64).reshape(2, -1, 1)
     frequencies = 10000 ** (-np.arange(dim // 4) / (dim / 4))
     waves = [wave(place * frequencies) for place in (column, row) for wave in (np.sin, np.cos)]
     return torch.from_numpy(np.concatenate(waves, axis=1)).float()
 
 
-# ---- the picture
+# ---- preprocessing of images
 
 
 def direct3d_preprocess(image: UInt8[np.ndarray, "height width channels"]) -> Float[Tensor, "3 size size"]:
-    """RGBA is cropped to what is not transparent; the rest is white, 4 % of the width on each side included."""
+    """Crops RGBA to its opaque part, on a white square, with a border of 4 % of the width on each side."""
     rgba = image if image.shape[-1] == 4 else np.pad(image, ((0, 0), (0, 0), (0, 1)), constant_values=255)
     rows, columns = np.nonzero(rgba[..., 3] > 100)
     if len(rows) >= 0.001 * rgba[..., 3].size:
@@ -374,7 +383,10 @@ def direct3d_preprocess(image: UInt8[np.ndarray, "height width channels"]) -> Fl
 
 
 def composite(rgba: Float[np.ndarray, "height width 4"], background: float) -> UInt8[np.ndarray, "height width 3"]:
-    """Eight bits without rounding, so the precision of `rgba` shows: Direct3D mixes in float64, TripoSR in float32."""
+    """Colours over a grey `background`, truncated to 8 bits.
+
+    Because of the truncation the precision of `rgba` matters: Direct3D uses float64, TripoSR float32.
+    """
     rgb, alpha = rgba[..., :3], rgba[..., 3:]
     return ((rgb * alpha + background * (1 - alpha)) * 255).astype(np.uint8)
 
@@ -382,6 +394,7 @@ def composite(rgba: Float[np.ndarray, "height width 4"], background: float) -> U
 def pad_to_square(
     image: UInt8[np.ndarray, "height width channels"], color: tuple[int, ...]
 ) -> UInt8[np.ndarray, "size size channels"]:
+    """`image` in the middle of a square of `color`."""
     height, width, channels = image.shape
     size = max(height, width)
     square = np.full((size, size, channels), color, dtype=np.uint8)

@@ -1,11 +1,11 @@
-"""What the code published as TripoSR computes (Tochilkin et al. 2024), restated plainly: every step, nothing saved.
+"""Reference code for TripoSR (Tochilkin et al. 2024): what the published code computes, without optimisation.
 
     model = TripoSR({**settings, "vit": structure_of_the_vit})
     model.load_state_dict(checkpoint)
     planes = model(image)
 
-`settings` is the published config as a dict; the state dict has the published names and shapes, those of transformers 4
-in the image tokenizer. Its frame has z up, and the photo's camera looks from +x.
+`settings` is the published config as a dict. The state dict has the published names and shapes; those of the image
+tokenizer are of transformers 4. In its frame z is up, and the photo's camera is on +x.
 """
 
 import math
@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from reference.direct3d import Attention, attend, composite, pad_to_square, sample_planes
 
 PLANE_AXES = ((0, 1), (0, 2), (1, 2))
-"""The coordinates that run along each plane's width and height: xy, xz, yz."""
+"""The axes along each plane's width and height: xy, xz, yz."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CAMERA_DISTANCE = 1.9
 FIELD_OF_VIEW = 40.0
-"""Of the height, in degrees."""
+"""Vertical field of view in degrees."""
 MARCHED = 0.999
-"""Of the field's box, what rays are marched through: found from a published render, which it gives to 2e-6."""
+"""The part of the field's box through which rays are marched. Inferred from a published render; the error is 2e-6."""
 
 PUBLISHED: dict[str, Any] = {
     "cond_image_size": 512,
@@ -48,13 +48,15 @@ PUBLISHED: dict[str, Any] = {
     "decoder": {"in_channels": 120, "n_neurons": 64, "n_hidden_layers": 9},
     "renderer": {"radius": 0.87, "density_bias": -1.0, "num_samples_per_ray": 128},
 }
-"""The settings of the published model, as far as they are used here."""
+"""The settings of the published model that are used here."""
 
 
-# ---- the image tokenizer: a ViT under the names of transformers 4
+# ---- the image tokenizer: a ViT with the parameter names of transformers 4
 
 
 class VitLayer(nn.Module):
+    """Pre-norm attention and MLP."""
+
     def __init__(self, dim: int, heads: int, hidden_dim: int, eps: float):
         super().__init__()
         self.heads = heads
@@ -80,7 +82,7 @@ class VitLayer(nn.Module):
 
 
 class VitEmbeddings(nn.Module):
-    """Patches with positions, stretched to the image as transformers 4.35 stretched them."""
+    """Patches with positions, resampled to the image as in transformers 4.35."""
 
     def __init__(self, dim: int, image_size: int, patch_size: int, num_channels: int):
         super().__init__()
@@ -99,15 +101,17 @@ class VitEmbeddings(nn.Module):
     def _positions(self, rows: int, columns: int) -> Float[Tensor, "1 tokens dim"]:
         if (rows, columns) == (self.grid_size, self.grid_size):
             return self.position_embeddings
-        # The tenth of a patch once kept rounding from losing a row; as a scale it also shifts every position a little.
+        # transformers added 0.1 so that rounding loses no row. As part of the scale it also shifts each position.
         scale = ((rows + 0.1) / self.grid_size, (columns + 0.1) / self.grid_size)
-        of_cls, of_patches = self.position_embeddings[:, :1], self.position_embeddings[:, 1:]
-        table = rearrange(of_patches, "1 (row column) dim -> 1 dim row column", row=self.grid_size)
+        cls, patches = self.position_embeddings[:, :1], self.position_embeddings[:, 1:]
+        table = rearrange(patches, "1 (row column) dim -> 1 dim row column", row=self.grid_size)
         table = F.interpolate(table, scale_factor=scale, mode="bicubic", align_corners=False)
-        return torch.cat([of_cls, rearrange(table, "1 dim row column -> 1 (row column) dim")], dim=1)
+        return torch.cat([cls, rearrange(table, "1 dim row column -> 1 (row column) dim")], dim=1)
 
 
 class Vit(nn.Module):
+    """The vision transformer. `forward` returns all tokens, the class token first."""
+
     def __init__(self, structure: dict[str, Any]):
         super().__init__()
         dim, eps = structure["hidden_size"], structure["layer_norm_eps"]
@@ -121,7 +125,7 @@ class Vit(nn.Module):
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
         self.layernorm = nn.LayerNorm(dim, eps=eps)
         self.pooler = nn.ModuleDict({"dense": nn.Linear(dim, dim)})
-        """In the checkpoint and never called."""
+        """In the checkpoint, but never called."""
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch tokens dim"]:
         tokens = self.embeddings(images)
@@ -134,6 +138,8 @@ class Vit(nn.Module):
 
 
 class Block(nn.Module):
+    """Pre-norm self-attention, cross-attention and feed-forward."""
+
     def __init__(self, dim: int, heads: int, context_dim: int):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
@@ -153,6 +159,8 @@ class Block(nn.Module):
 
 
 class Backbone(nn.Module):
+    """The transformer from plane tokens and image tokens to plane tokens."""
+
     def __init__(self, channels: int, heads: int, head_dim: int, num_layers: int, context_dim: int):
         super().__init__()
         dim = heads * head_dim
@@ -171,7 +179,7 @@ class Backbone(nn.Module):
 
 
 class TripoSR(nn.Module):
-    """A photo → scene codes (three planes) → density and colour at any point, with nothing drawn at random."""
+    """A photo → scene codes (three planes) → density and colour at any point. Nothing is random."""
 
     def __init__(self, settings: dict[str, Any]):
         super().__init__()
@@ -203,7 +211,7 @@ class TripoSR(nn.Module):
             "decoder.layers.0.weight": 1.5,
             f"decoder.layers.{2 * mlp['n_hidden_layers']}.weight": 3.0,
         }
-        """What random weights are multiplied by, so that the field varies."""
+        """Factors for random weights, so that the field varies in space."""
 
     def forward(self, images: Float[Tensor, "batch height width 3"]) -> Float[Tensor, "batch 3 channels rows columns"]:
         """Scene codes of images in 0..1."""
@@ -245,7 +253,7 @@ class TripoSR(nn.Module):
     ) -> tuple[
         Float[Tensor, "points 1"], Float[Tensor, "points 3"], Float[Tensor, "points 1"], Float[Tensor, "points 3"]
     ]:
-        """Raw density and features at points of the world, then the density and the colour they stand for."""
+        """Raw density, raw colour, density and colour at points in world units."""
         features = sample_planes(scene_code[None], points[None] / self.radius, PLANE_AXES)[0]
         raw_density, raw_color = self.decoder["layers"](features).split([1, 3], dim=-1)
         return raw_density, raw_color, torch.exp(raw_density + self.density_bias), torch.sigmoid(raw_color)
@@ -253,7 +261,7 @@ class TripoSR(nn.Module):
     def dense_density(
         self, scene_code: Float[Tensor, "3 features rows columns"], resolution: int, chunk_size: int = 8192
     ) -> Float[Tensor, "x y z"]:
-        """Activated density at resolution³ nodes of the box, its faces included, chunk after chunk into a list."""
+        """Density at resolution³ nodes of the box, faces included, in chunks that are collected in a list."""
         axis = torch.linspace(-self.radius, self.radius, resolution, device=scene_code.device)
         nodes = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
         densities = [self.query(scene_code, chunk)[2] for chunk in nodes.split(chunk_size)]
@@ -268,7 +276,7 @@ class TripoSR(nn.Module):
         azimuth: float = 0.0,
         elevation: float = 0.0,
     ) -> Float[Tensor, "height width 3"]:
-        """March rays through the box before a white background; angles in degrees, azimuth 0 is the photo's camera."""
+        """Volume rendering (NeRF) in front of white; angles in degrees, azimuth 0 is the photo's camera."""
         origin, directions = camera_rays(height, width, azimuth, elevation, scene_code.device)
         half = MARCHED * self.radius
         to_faces = torch.stack([(bound - origin) / directions for bound in (-half, half)])
@@ -283,39 +291,39 @@ class TripoSR(nn.Module):
         _, _, density, color = self.query(scene_code, points.flatten(0, 1))
         density, color = density.view(depths.shape), color.view(points.shape)
 
-        # A step is a share of the way through the box, not a length.
+        # The step is relative to the ray's length in the box, not a length.
         alpha = 1 - torch.exp(-density * steps.diff())
         passed = torch.cumprod(torch.cat([torch.ones_like(near), 1 - alpha[:, :-1] + 1e-10], dim=1), dim=1)
         weights = alpha * passed
-        picture = torch.ones(height, width, 3, device=scene_code.device)
-        picture[hit] = (weights[..., None] * color).sum(dim=1) + 1 - weights.sum(dim=1, keepdim=True)
-        return picture
+        image = torch.ones(height, width, 3, device=scene_code.device)
+        image[hit] = (weights[..., None] * color).sum(dim=1) + 1 - weights.sum(dim=1, keepdim=True)
+        return image
 
 
 def camera_rays(
     height: int, width: int, azimuth: float, elevation: float, device: torch.device
 ) -> tuple[Float[Tensor, "3"], Float[Tensor, "height width 3"]]:
-    """One origin on the sphere and a direction through the centre of each pixel, z up."""
-    around, above = math.radians(azimuth), math.radians(elevation)
+    """The camera's position, and the direction through the centre of each pixel; z is up."""
+    theta, phi = math.radians(azimuth), math.radians(elevation)
     backward = torch.tensor(
-        [math.cos(above) * math.cos(around), math.cos(above) * math.sin(around), math.sin(above)], device=device
+        [math.cos(phi) * math.cos(theta), math.cos(phi) * math.sin(theta), math.sin(phi)], device=device
     )
     right = F.normalize(torch.linalg.cross(torch.tensor([0.0, 0.0, 1.0], device=device), backward), dim=0)
     up = torch.linalg.cross(backward, right)
     focal = 0.5 * height / math.tan(0.5 * math.radians(FIELD_OF_VIEW))
-    across = (torch.arange(width, device=device) + 0.5 - width / 2) / focal
-    down = (torch.arange(height, device=device) + 0.5 - height / 2) / focal
-    directions = across[None, :, None] * right - down[:, None, None] * up - backward
+    x = (torch.arange(width, device=device) + 0.5 - width / 2) / focal
+    y = (torch.arange(height, device=device) + 0.5 - height / 2) / focal
+    directions = x[None, :, None] * right - y[:, None, None] * up - backward
     return CAMERA_DISTANCE * backward, F.normalize(directions, dim=-1)
 
 
-# ---- the picture
+# ---- preprocessing of images
 
 
 def resize_foreground(
     rgba: UInt8[np.ndarray, "height width 4"], ratio: float = 0.85
 ) -> UInt8[np.ndarray, "size size 4"]:
-    """Cropped to what is not transparent, less its last row and column, amid a transparent square."""
+    """Crops to the opaque part, without its last row and column, in the middle of a transparent square."""
     rows, columns = np.nonzero(rgba[..., 3] > 0)
     square = pad_to_square(rgba[rows.min() : rows.max(), columns.min() : columns.max()], color=(0, 0, 0, 0))
     border = int(len(square) / ratio) - len(square)
@@ -324,5 +332,5 @@ def resize_foreground(
 
 
 def foreground(rgba: UInt8[np.ndarray, "height width 4"]) -> UInt8[np.ndarray, "size size 3"]:
-    """What the model is shown of a photo whose background was removed: the object before grey."""
+    """The model's input for a photo without background: the object in front of grey."""
     return composite(resize_foreground(rgba).astype(np.float32) / 255, background=0.5)

@@ -70,7 +70,7 @@ def test_a_missing_shard_is_named(crossing: object, image: Path, run: Callable, 
 @pytest.mark.parametrize(
     ("name", "old", "new", "sentence"),
     [
-        ("model_index.json", '"resolution": 12', '"resolution": "x"', "presets must hold a section of numbers"),
+        ("model_index.json", '"resolution": 12', '"resolution": "x"', "presets must contain a section of numbers"),
         ("README.md", "", "---\nlicense: [\n---\n", "README.md is no plain YAML file"),
         ("README.md", "", "---\n- a\n---\n", "README.md is not a model card"),
     ],

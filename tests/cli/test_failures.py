@@ -152,7 +152,7 @@ def test_a_stop_ends_with_130_wherever_it_comes(
     script: Callable, image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = script(None, KeyboardInterrupt(), None)
-    assert result.exit_code == 130 and "stopped at 1.png; what was written before is whole" in result.stderr
+    assert result.exit_code == 130 and "stopped at 1.png; files that were written before are complete" in result.stderr
     assert result.stdout.count("faces") == 1
 
     def stop(*_: object, **__: object) -> None:

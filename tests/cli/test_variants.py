@@ -19,8 +19,8 @@ from pipelines.tiny_pipeline import grids
 from safetensors.torch import load_file
 
 from triplane3d import Triplane3DPipeline, TriplaneReconstructionPipeline
-from triplane3d.cli.models import _http_error
 from triplane3d.convert.triposr import convert_triposr
+from triplane3d.model_loading import _http_error
 from triplane3d.pipelines.saved import files_below, find_variant, saved_variant, variants
 
 SHARDED = {"variant": "fp16", "max_shard_size": "60KB"}
@@ -90,7 +90,7 @@ def test_where_no_variant_does_a_sentence_says_so() -> None:
     ("options", "sentence"),
     [
         (["--variant", "fp16"], "has no variant 'fp16' of its weights: it holds plain weights"),
-        (["--revision", "main"], "--revision main is for a model on the Hugging Face Hub"),
+        (["--revision", "main"], "revision main is for a model on the Hugging Face Hub"),
     ],
 )
 def test_a_variant_or_revision_that_is_not_there(

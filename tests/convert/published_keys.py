@@ -1,7 +1,7 @@
-"""Which tensor of the published checkpoints becomes which of ours, one line each: `python -m convert.published_keys`.
+"""Tensors of published checkpoints and the parameters that they become: `python -m convert.published_keys`.
 
-Run in `tests/`, with the repository on PYTHONPATH, it rewrites `keys/*.txt`; `test_published_sizes.py` holds them to
-what the converters do and to the published lists in `fixtures/*_keys.txt`.
+Run in `tests/`, with the repository on PYTHONPATH, this writes `keys/*.txt`. `test_published_sizes.py` compares them
+with the converters and with the published lists in `fixtures/*_keys.txt`.
 """
 
 import json
@@ -29,7 +29,7 @@ from triplane3d.models.transformer_triplane import TriplaneTransformer
 HERE = Path(__file__).parent
 LISTS = ("direct3d", "triposr")
 
-# As in the heads of the published lists.
+# The settings at the beginning of the published lists.
 VAE = {**VAE_DEFAULTS, "triplane_res": 32, "latent_dim": 16}
 DIT = {
     **DIT_DEFAULTS, "in_channels": 16, "num_layers": 28, "sample_size": [32, 96], "patch_size": 2,
@@ -48,17 +48,17 @@ TRIPOSR: dict[str, Any] = {
 }  # fmt: skip
 
 Row = tuple[str, tuple[int, ...], str, tuple[int, ...] | None]
-"""Our name and shape; the published name, and its shape unless nothing says it."""
+"""Our name and shape; the published name and its shape, if known."""
 
 
 def published(name: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes as the published code has them."""
+    """Names and shapes of the published code."""
     lines = [line.split("\t") for line in (HERE / "fixtures" / f"{name}_keys.txt").read_text().splitlines()]
     return {line[0]: tuple(json.loads(line[1])) for line in lines if len(line) == 3}
 
 
 def rows(name: str) -> list[Row]:
-    """One for each tensor of the converted pipeline, then those of the checkpoint that nothing reads."""
+    """A row for each tensor of the converted pipeline, then one for each unused tensor of the checkpoint."""
     shapes = published(name)
     if name == "direct3d":
         vae = outline(AutoencoderKLTriplane, vae_config(VAE))

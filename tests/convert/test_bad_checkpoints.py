@@ -1,4 +1,4 @@
-"""What cannot be converted is refused in a sentence, by the library and by the command, and leaves nothing behind."""
+"""Bad checkpoints raise a clear error, in the library and in the command, and leave no files behind."""
 
 import errno
 import json
@@ -35,11 +35,11 @@ from triplane3d.convert.triposr import convert_triposr
 Case = tuple[Callable[[Path], object], str]
 
 LONGEST = 1600
-"""Characters that a refusal may have, the paths of the test run included."""
+"""The most characters of an error message, including the paths of the test run."""
 
 
-class Marks:
-    """What a malicious pickle holds: reading it in the old way would write a file."""
+class WritesMarker:
+    """An object of a malicious pickle: unpickling it without protection would write a file."""
 
     def __init__(self, marker: Path):
         self.marker = marker
@@ -50,7 +50,7 @@ class Marks:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Each checkpoint as safetensors and, "… pickle", as it was published."""
+    """Each checkpoint as safetensors, and as a pickle under the name "… pickle"."""
     folder = tmp_path_factory.mktemp("good")
     models = random_direct3d(SMALL_VAE, SMALL_DIT, 0)
     weights = {part: model.state_dict() for part, model in zip(("vae", "dit"), models, strict=True)}
@@ -66,7 +66,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def settings(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
-    """Of a checkpoint's folder the one with other settings."""
+    """A function that changes the settings in a checkpoint's folder."""
 
     def changed(folder: Path) -> None:
         values = yaml.safe_load((folder / "config.yaml").read_text())
@@ -77,8 +77,8 @@ def settings(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], Non
 
 
 def params(section: str, **values: Any) -> Callable[[Path], None]:
-    def change(all_of_it: dict[str, Any]) -> None:
-        target = all_of_it[section]
+    def change(content: dict[str, Any]) -> None:
+        target = content[section]
         target.get("params", target).update(values)
 
     return settings(change)
@@ -106,12 +106,16 @@ def text(file: str, content: str) -> Callable[[Path], object]:
 
 
 def malicious(folder: Path) -> None:
-    content = {"vae": {"weight": torch.ones(2)}, "dit": Marks(folder / "marker"), "weight": Marks(folder / "marker")}
+    content = {
+        "vae": {"weight": torch.ones(2)},
+        "dit": WritesMarker(folder / "marker"),
+        "weight": WritesMarker(folder / "marker"),
+    }
     torch.save(content, folder / "model.ckpt")
 
 
-def spoilt(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    one = {"spoilt": change(torch.ones(4, 4))}
+def replaced(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    one = {"replaced": change(torch.ones(4, 4))}
     is_direct3d = "dit:" in (folder / "config.yaml").read_text()
     torch.save({"vae": one, "dit": one} if is_direct3d else one, folder / "model.ckpt")
 
@@ -119,11 +123,11 @@ def spoilt(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None
 COMMON: dict[str, Case] = {
     "no config": (lambda folder: (folder / "config.yaml").unlink(), r"config\.yaml does not exist"),
     "empty config": (text("config.yaml", ""), r"config\.yaml is empty"),
-    "config is a list": (text("config.yaml", "[1, 2]"), "should hold a mapping"),
+    "config is a list": (text("config.yaml", "[1, 2]"), "must contain a mapping"),
     "config is no YAML": (text("config.yaml", "a: [b"), "no plain YAML"),
     "config names Python": (text("config.yaml", "a: !!python/object/apply:os.getcwd []"), "no plain YAML"),
-    "unknown section": (settings(lambda all_of_it: all_of_it.update(vea={})), "unknown key 'vea'"),
-    "other numbers for keys": (settings(lambda all_of_it: all_of_it.update({3: 4})), "unknown key '3'"),
+    "unknown section": (settings(lambda content: content.update(vea={})), "unknown key 'vea'"),
+    "other numbers for keys": (settings(lambda content: content.update({3: 4})), "unknown key '3'"),
 }
 DIRECT3D: dict[str, Case] = {
     **COMMON,
@@ -132,29 +136,30 @@ DIRECT3D: dict[str, Case] = {
     "unknown in dit": (params("dit", depth=3), "dit: unknown key 'depth'"),
     "unknown in scheduler": (params("scheduler", beta_stat=3), "scheduler.*unknown key 'beta_stat'.*'beta_start'"),
     "another class": (settings(lambda s: s["vae"].update(target="x.KL")), "'x.KL', not .* D3D_VAE"),
-    "another scheduler": (settings(lambda s: s["scheduler"].update(target="my.Own")), "'my.Own', .* none of"),
-    "no scheduler but a model": (settings(lambda s: s["scheduler"].update(target="diffusers.UNet2DModel")), "none of"),
-    "impossible schedule": (params("scheduler", beta_schedule="cubic"), "no EulerDiscreteScheduler can be made"),
-    "scheduler is text": (settings(lambda s: s.update(scheduler="euler")), "scheduler must hold keys and values"),
-    "scheduler's params a list": (settings(lambda s: s["scheduler"].update(params=[1])), "must hold keys and values"),
-    "section is text": (settings(lambda s: s.update(vae="large")), "vae must hold keys and values"),
-    "params are a list": (settings(lambda s: s["dit"].update(params=[1])), "dit must hold keys and values"),
+    "another scheduler": (settings(lambda s: s["scheduler"].update(target="my.Own")), "'my.Own', .* not a scheduler"),
+    "no scheduler but a model": (
+        settings(lambda s: s["scheduler"].update(target="diffusers.UNet2DModel")), "not a scheduler"),
+    "impossible schedule": (params("scheduler", beta_schedule="cubic"), "cannot build EulerDiscreteScheduler"),
+    "scheduler is text": (settings(lambda s: s.update(scheduler="euler")), "scheduler must be a mapping of keys"),
+    "scheduler's params a list": (settings(lambda s: s["scheduler"].update(params=[1])), "must be a mapping of keys"),
+    "section is text": (settings(lambda s: s.update(vae="large")), "vae must be a mapping of keys"),
+    "params are a list": (settings(lambda s: s["dit"].update(params=[1])), "dit must be a mapping of keys"),
     "no vae": (settings(lambda s: s.pop("vae")), "no section 'vae'"),
-    "silent about the size": (settings(lambda s: s["vae"]["params"].pop("triplane_res")), "does not say triplane_res"),
+    "size missing": (settings(lambda s: s["vae"]["params"].pop("triplane_res")), "has no triplane_res"),
     "a size in words": (params("vae", triplane_res="eight"), "triplane_res must be a whole number.*'eight'"),
-    "a size of nothing": (params("vae", latent_dim=0), "latent_dim must be from 1"),
-    "half a head": (params("dit", num_attention_heads=1.5), "num_attention_heads must be a whole number"),
-    "endless layers": (params("dit", num_layers=10**9), "num_layers must be from 0 to 1000"),
-    "scale of nothing": (params("vae", latents_scale=0), "latents_scale"),
+    "a size of zero": (params("vae", latent_dim=0), "latent_dim must be from 1"),
+    "a fraction of a head": (params("dit", num_attention_heads=1.5), "num_attention_heads must be a whole number"),
+    "too many layers": (params("dit", num_layers=10**9), "num_layers must be from 0 to 1000"),
+    "a scale of zero": (params("vae", latents_scale=0), "latents_scale"),
     "scale in words": (params("vae", latents_scale="one"), "latents_scale must be a finite number"),
-    "planes not in a row": (params("dit", sample_size=[4, 4]), r"sample_size is \[4, 4\], not three planes"),
+    "planes not in a row": (params("dit", sample_size=[4, 4]), r"must be .* three planes side by side, got \[4, 4\]"),
     "planes as a number": (params("dit", sample_size=4), "sample_size must be a list"),
     "patches that do not fit": (params("dit", patch_size=3), "must be a multiple of patch_size"),
-    "norms that cannot be": (params("vae", block_out_channels=[33, 32]), "describes no network.*divisible"),
+    "norm groups that do not divide": (params("vae", block_out_channels=[33, 32]), "a valid network.*divisible"),
     "another activation": (params("dit", activation_fn="sine"), "unknown activation 'sine'"),
-    "logits squashed": (params("vae", final_activation="sigmoid"), "final_activation='sigmoid'"),
+    "an activation of the logits": (params("vae", final_activation="sigmoid"), "final_activation='sigmoid'"),
     "affine norms": (params("dit", norm_elementwise_affine=True), "norm_elementwise_affine"),
-    "yes for true": (params("dit", attention_bias="yes please"), "attention_bias must be true or false"),
+    "text for a flag": (params("dit", attention_bias="yes please"), "attention_bias must be true or false"),
     "settings of another size": (params("dit", num_layers=3), r"\d+ missing: transformer_blocks\.2"),
     "settings of another width": (params("dit", attention_head_dim=8), "other shapes"),
     "a tensor missing": (tensors("vae.safetensors", lambda w: w.pop("pre_latent.bias")), "1 missing: pre_latent.bias"),
@@ -164,36 +169,37 @@ DIRECT3D: dict[str, Case] = {
         tensors("dit.safetensors", lambda w: w.update({"proj_out.bias": torch.ones(3)})), r"proj_out.bias is \(3,\)"),
     "cut short": (cut("dit.safetensors"), "safetensors"),
     "header cut": (cut("vae.safetensors", 0.001), "safetensors|damaged|pickle"),
-    "half of it there": (lambda folder: (folder / "dit.safetensors").unlink(), r"neither model\.ckpt nor all of"),
+    "one of two files missing": (
+        lambda folder: (folder / "dit.safetensors").unlink(), r"neither model\.ckpt nor all of"),
     "LFS pointer": (text("vae.safetensors", "version https://git-lfs.github.com/spec/v1\n"), "Git LFS pointer"),
 }  # fmt: skip
 TRIPOSR: dict[str, Case] = {
     **COMMON,
     "unknown in a section": (params("renderer", radious=1), "renderer: unknown key 'radious'.*'radius'"),
     "unknown of the ViT": (text("vit_config.json", '{"hiden_size": 3}'), "vit_config.json: unknown key 'hiden_size'"),
-    "another ViT": (text("vit_config.json", '{"model_type": "dinov2"}'), "'dinov2', where TripoSR has a ViT"),
+    "another ViT": (text("vit_config.json", '{"model_type": "dinov2"}'), "'dinov2', but TripoSR has a ViT"),
     "ViT in words": (text("vit_config.json", '{"hidden_size": "wide"}'), "hidden_size must be a whole number"),
     "ViT is no JSON": (text("vit_config.json", "{"), "vit_config.json is no JSON"),
     "ViT is a list": (text("vit_config.json", "[]"), "should hold an object of keys and values, not list"),
     "another class": (settings(lambda s: s.update(decoder_cls="a.HashMLP")), "'HashMLP', not .* NeRFMLP"),
-    "section is text": (settings(lambda s: s.update(renderer="fast")), "renderer must hold keys and values"),
-    "no photos' size": (settings(lambda s: s.pop("cond_image_size")), "does not say cond_image_size"),
-    "photos' size in words": (settings(lambda s: s.update(cond_image_size="large")), "cond_image_size must be a whole"),
-    "photos smaller than patches": (settings(lambda s: s.update(cond_image_size=5)), "holds no patch"),
-    "silent about the radius": (settings(lambda s: s["renderer"].pop("radius")), "renderer does not say radius"),
-    "radius of nothing": (params("renderer", radius=0), "radius must be above 0"),
+    "section is text": (settings(lambda s: s.update(renderer="fast")), "renderer must be a mapping of keys"),
+    "image size missing": (settings(lambda s: s.pop("cond_image_size")), "has no cond_image_size"),
+    "image size in words": (settings(lambda s: s.update(cond_image_size="large")), "cond_image_size must be a whole"),
+    "photos smaller than patches": (settings(lambda s: s.update(cond_image_size=5)), "1 to image_size=5"),
+    "radius missing": (settings(lambda s: s["renderer"].pop("radius")), "renderer has no radius"),
+    "a radius of zero": (params("renderer", radius=0), "radius must be above 0"),
     "another reduction": (params("renderer", feature_reduction="sum"), "must be concat or mean, got 'sum'"),
     "another density": (params("renderer", density_activation="sine"), "density_activation must be one of"),
     "another colour": (params("renderer", color_activation="none"), "color_activation is 'none'; only 'sigmoid'"),
     "another attention": (params("backbone", double_self_attention=True), "double_self_attention"),
-    "widths that disagree": (params("decoder", in_channels=40), "decoder.in_channels is 40, where .* make it 18"),
+    "widths that disagree": (params("decoder", in_channels=40), "decoder.in_channels is 40, but .* imply 18"),
     "dangling reference": (params("backbone", in_channels="${tokeniser.num_channels}"), "refers to nothing"),
     "circular reference": (params("tokenizer", num_channels="${tokenizer.num_channels}"), "circular"),
-    "groups that cannot be": (params("backbone", norm_num_groups=5), "describes no network.*divisible"),
+    "norm groups that do not divide": (params("backbone", norm_num_groups=5), "a valid network.*divisible"),
     "a tensor missing": (
         tensors("triposr.safetensors", lambda w: w.pop("tokenizer.embeddings")), "1 missing: tokenizer.embeddings"),
     "a tensor more": (tensors("triposr.safetensors", lambda w: w.update(stray=torch.ones(1))), "1 unexpected: stray"),
-    "positions of no square": (
+    "positions not a square": (
         tensors("triposr.safetensors", lambda w: w.update({
             "image_tokenizer.model.embeddings.position_embeddings": torch.ones(1, 8, 24)})), "position_embeddings is"),
     "cut short": (cut("triposr.safetensors"), "safetensors"),
@@ -204,14 +210,14 @@ PICKLES: dict[str, Case] = {
     "cut at the end": (cut("model.ckpt", 0.98), "cut short|damaged"),
     "not there": (lambda folder: (folder / "model.ckpt").unlink(), "neither model.ckpt nor"),
     "a list": (lambda folder: torch.save([torch.ones(2)], folder / "model.ckpt"), "dict"),
-    "numbers among tensors": (
+    "numbers among the tensors": (
         lambda folder: torch.save({"vae": {"a": 1}, "dit": {"b": 2}, "c": 3}, folder / "model.ckpt"), "tensors only"),
-    "sparse": (lambda folder: spoilt(folder, torch.Tensor.to_sparse), r"plain tensors.*spoilt \(sparse coo\)"),
-    "complex": (lambda folder: spoilt(folder, lambda w: w.to(torch.complex64)), r"spoilt \(of torch.complex64\)"),
+    "sparse": (lambda folder: replaced(folder, torch.Tensor.to_sparse), r"plain tensors.*replaced \(sparse coo\)"),
+    "complex": (lambda folder: replaced(folder, lambda w: w.to(torch.complex64)), r"replaced \(of torch.complex64\)"),
     "quantised": (
-        lambda folder: spoilt(folder, lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8)), "quantised"),
-    "one number for many": (lambda folder: spoilt(folder, lambda w: w[:1, :1].expand(9, 9)), "fewer numbers than"),
-    "on another device": (lambda folder: spoilt(folder, lambda w: w.to("meta")), "spoilt .without data"),
+        lambda folder: replaced(folder, lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8)), "quantised"),
+    "expanded storage": (lambda folder: replaced(folder, lambda w: w[:1, :1].expand(9, 9)), "fewer numbers than"),
+    "on another device": (lambda folder: replaced(folder, lambda w: w.to("meta")), "replaced .without data"),
     "text": (text("model.ckpt", "not found"), "neither a pickle of tensors nor safetensors"),
     "empty": (text("model.ckpt", ""), "is empty"),
 }  # fmt: skip
@@ -223,12 +229,12 @@ CASES = [
 ]
 
 
-def refused(family: str, checkpoint: Path, folder: Path, sentence: str, code: int = 2) -> None:
-    """By the library and by the command, into a folder where nothing is afterwards that was not there before."""
+def assert_refused(family: str, checkpoint: Path, folder: Path, message: str, code: int = 2) -> None:
+    """Library and command raise an error with `message`, and leave the folder as it was."""
     output = folder / "out"
     before = sorted(path for path in folder.rglob("*"))
     options = {"skip_encoders": True} if family == "direct3d" else {}
-    with pytest.raises((ValueError, OSError), match=sentence) as caught:
+    with pytest.raises((ValueError, OSError), match=message) as caught:
         CONVERTERS[family](checkpoint, output, **options)
     assert len(str(caught.value)) < LONGEST
     assert sorted(path for path in folder.rglob("*")) == before
@@ -242,12 +248,12 @@ def refused(family: str, checkpoint: Path, folder: Path, sentence: str, code: in
 
 @pytest.mark.parametrize(("family", "name", "case"), CASES, ids=[f"{family}: {name}" for family, name, _ in CASES])
 def test_bad_input(good: dict[str, Path], tmp_path: Path, family: str, name: str, case: Case) -> None:
-    spoil, sentence = case
+    damage, message = case
     checkpoint = tmp_path / "in"
     shutil.copytree(good[family], checkpoint)
-    spoil(checkpoint)
+    damage(checkpoint)
     (tmp_path / "place").mkdir()
-    refused(family.removesuffix(" pickle"), checkpoint, tmp_path / "place", sentence)
+    assert_refused(family.removesuffix(" pickle"), checkpoint, tmp_path / "place", message)
     assert not (checkpoint / "marker").exists()
 
 
@@ -256,34 +262,39 @@ def test_bad_input(good: dict[str, Path], tmp_path: Path, family: str, name: str
 def test_the_other_checkpoint(good: dict[str, Path], tmp_path: Path, family: str, ending: str) -> None:
     other = next(name for name in CONVERTERS if name != family)
     (tmp_path / "place").mkdir()
-    refused(family, good[other + ending], tmp_path / "place", "is it|neither")
-    # Its weights with the right settings.
+    assert_refused(family, good[other + ending], tmp_path / "place", "is it|neither")
+    # The other model's weights with the right settings.
     shutil.copytree(good[f"{other} pickle"], tmp_path / "in")
     shutil.copy(good[family] / "config.yaml", tmp_path / "in" / "config.yaml")
     if family == "triposr":
         shutil.copy(good[family] / "vit_config.json", tmp_path / "in")
-    refused(family, tmp_path / "in", tmp_path / "place", "is it another model's|should hold names and tensors only")
+    assert_refused(
+        family,
+        tmp_path / "in",
+        tmp_path / "place",
+        "the checkpoint of another|must contain names and tensors",
+    )
 
 
 @pytest.mark.parametrize("family", CONVERTERS)
-def test_nothing_there(good: dict[str, Path], tmp_path: Path, family: str) -> None:
-    refused(family, Path("/nowhere/model.ckpt"), tmp_path, "/nowhere/model.ckpt does not exist")
-    refused(family, Path("/nowhere"), tmp_path, "/nowhere does not exist")
+def test_a_missing_checkpoint(good: dict[str, Path], tmp_path: Path, family: str) -> None:
+    assert_refused(family, Path("/nowhere/model.ckpt"), tmp_path, "/nowhere/model.ckpt does not exist")
+    assert_refused(family, Path("/nowhere"), tmp_path, "/nowhere does not exist")
 
 
 @pytest.mark.parametrize("family", CONVERTERS)
-def test_what_is_there_stays_as_it_is(good: dict[str, Path], tmp_path: Path, family: str) -> None:
+def test_an_existing_output_is_not_changed(good: dict[str, Path], tmp_path: Path, family: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    refused(family, good[family], tmp_path, "exists and is not empty")
+    assert_refused(family, good[family], tmp_path, "exists and is not empty")
     shutil.rmtree(tmp_path / "out")
     (tmp_path / "out").write_text("mine")
-    refused(family, good[family], tmp_path, "exists and is no folder")
+    assert_refused(family, good[family], tmp_path, "exists and is no folder")
 
 
 @pytest.fixture
 def small_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """A disk that fills after so many tensors were written."""
+    """A disk that is full after this number of tensors."""
     left = [5]
     cast = saving._cast
 
@@ -298,13 +309,11 @@ def small_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("family", CONVERTERS)
-def test_a_disk_that_fills(good: dict[str, Path], tmp_path: Path, family: str, small_disk: list[int]) -> None:
-    refused(family, good[family], tmp_path, "the disk is full", code=1)
+def test_a_full_disk(good: dict[str, Path], tmp_path: Path, family: str, small_disk: list[int]) -> None:
+    assert_refused(family, good[family], tmp_path, "the disk is full", code=1)
 
 
-def test_a_disk_that_fills_at_the_encoders(
-    good: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_at_the_encoders(good: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(good["direct3d"], tmp_path / "in")
     settings(lambda s: s.update(encoder_sections()))(tmp_path / "in")
     clip, dino = save_encoders(tmp_path)
@@ -322,7 +331,7 @@ def test_a_disk_that_fills_at_the_encoders(
 @pytest.mark.parametrize("options", [{"variant": "fp8"}, {"max_shard_size": "ten"}, {"max_shard_size": "0.5XB"}])
 @pytest.mark.parametrize("family", CONVERTERS)
 @pytest.mark.usefixtures("as_users_run_it")
-def test_options_that_cannot_be_meant(good: dict[str, Path], tmp_path: Path, family: str, options: dict) -> None:
+def test_invalid_options(good: dict[str, Path], tmp_path: Path, family: str, options: dict) -> None:
     more = {"skip_encoders": True} if family == "direct3d" else {}
     with pytest.raises(ValueError, match="|".join(options)):
         CONVERTERS[family](good[family], tmp_path / "out", **options, **more)
@@ -330,19 +339,19 @@ def test_options_that_cannot_be_meant(good: dict[str, Path], tmp_path: Path, fam
 
 
 @pytest.mark.parametrize("family", CONVERTERS)
-def test_numbers_that_half_precision_cannot_hold(good: dict[str, Path], tmp_path: Path, family: str) -> None:
+def test_numbers_above_the_maximum_of_half_precision(good: dict[str, Path], tmp_path: Path, family: str) -> None:
     shutil.copytree(good[family], tmp_path / "in")
     file = tmp_path / "in" / ("dit.safetensors" if family == "direct3d" else "triposr.safetensors")
     values = load_file(file)
     next(iter(values.values())).flatten()[0] = 1e6
     save_file(values, file)
     more = {"skip_encoders": True} if family == "direct3d" else {}
-    with pytest.raises(ValueError, match="holds 1e.06, more than torch.float16 can"):
+    with pytest.raises(ValueError, match="value 1e.06, above the maximum of torch.float16"):
         CONVERTERS[family](tmp_path / "in", tmp_path / "out", variant="fp16", **more)
     assert not (tmp_path / "out").exists()
 
 
-def test_the_good_ones_are_good(good: dict[str, Path], tmp_path: Path) -> None:
+def test_the_undamaged_checkpoints_convert(good: dict[str, Path], tmp_path: Path) -> None:
     for name, checkpoint in good.items():
         family = name.removesuffix(" pickle")
         flags = ["--skip-encoders"] if family == "direct3d" else []

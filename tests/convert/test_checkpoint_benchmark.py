@@ -1,4 +1,4 @@
-"""The benchmark of converted checkpoints compares the same computation, and reports every stage."""
+"""The benchmark of converted checkpoints: both sides compute the same, and every stage is reported."""
 
 import json
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def test_half_precision_changes_little(tables: dict[str, list[dict]]) -> None:
     assert all(row["V-IoU"] > 0.98 for row in rows if "V-IoU" in row)
 
 
-def test_every_stage_has_its_row(tables: dict[str, list[dict]]) -> None:
+def test_every_stage_has_a_row(tables: dict[str, list[dict]]) -> None:
     assert [row["checkpoint"] for row in tables["Conversion"]] == ["direct3d", "triposr"]
     stages = {title: [row["stage"] for row in rows if "stage" in row] for title, rows in tables.items()}
     names = ["steps 2 to n", "first step", "steps 2 to n, fused projections", "mean of 3 steps"]
@@ -74,7 +74,7 @@ def test_every_stage_has_its_row(tables: dict[str, list[dict]]) -> None:
                 assert row["how"]
 
 
-def test_a_sum_is_that_of_its_rows(tables: dict[str, list[dict]]) -> None:
+def test_a_total_is_the_sum_of_its_rows(tables: dict[str, list[dict]]) -> None:
     rows = [row for row in tables["direct3d: photo to mesh"] if row["dtype"] == "float32"]
     *parts, whole = rows
     times = [3 if row["stage"].startswith("mean of") else 1 for row in parts]

@@ -1,4 +1,4 @@
-"""A converted Direct3D is Direct3D: by the block on fixtures and on random checkpoints, and from photo to field."""
+"""A converted Direct3D computes what the original does: on fixtures, on random checkpoints, and from photo to field."""
 
 import json
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def fixture(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return load(convert_direct3d(folder / "in", folder / "out", skip_encoders=True))
 
 
-# ---- what the published code answered
+# ---- outputs of the published code
 
 
 def test_fixture_autoencoder(fixture: Converted) -> None:
@@ -74,8 +74,8 @@ def test_fixture_autoencoder(fixture: Converted) -> None:
 
     planes = vae.decode(data["dec_latents"]).planes
     assert agrees(planes, data["dec_triplane"])
-    for of, tolerance in ((data["dec_triplane"], 1e-5), (planes, 1e-5)):
-        assert agrees(vae.field(of).occupancy(data["occ_points"]), data["occ_logits"], tolerance)
+    for field_planes, tolerance in ((data["dec_triplane"], 1e-5), (planes, 1e-5)):
+        assert agrees(vae.field(field_planes).occupancy(data["occ_points"]), data["occ_logits"], tolerance)
 
 
 def test_fixture_transformer(fixture: Converted) -> None:
@@ -91,7 +91,7 @@ def test_fixture_transformer(fixture: Converted) -> None:
     assert agrees(uncond + data["cfg_guidance"] * (cond - uncond), data["cfg_out"])
 
 
-def test_fixture_surface_is_where_theirs_is_but_for_the_slip(tmp_path: Path) -> None:
+def test_fixture_surface_equals_theirs_without_their_scaling_error(tmp_path: Path) -> None:
     data = arrays("direct3d_vae")
     save_direct3d(tmp_path / "in", FIXTURE, direct3d_fixture())
     convert_direct3d(tmp_path / "in", tmp_path / "out", skip_encoders=True)
@@ -101,7 +101,7 @@ def test_fixture_surface_is_where_theirs_is_but_for_the_slip(tmp_path: Path) -> 
     indices = (torch.from_numpy(mesh.vertices).float() + 1) * 12
     within = ((indices > 1e-3) & (indices < 24 - 1e-3)).all(dim=1)
     assert lies_on_the_surface(indices[within], data["mesh_grid_logits"], data["mesh_threshold"])
-    theirs = (data["mesh_vertices"] + 1) / 2 * 25 / 24 * 2 - 1  # without the slip
+    theirs = (data["mesh_vertices"] + 1) / 2 * 25 / 24 * 2 - 1  # with the correct number of cells
     inner = theirs[(theirs.abs() < 1 - 1e-4).all(dim=1)]
     apart = torch.cdist(inner.double(), torch.from_numpy(mesh.vertices).double()).amin(dim=1)
     assert apart.quantile(0.98) < 1e-3
@@ -155,8 +155,8 @@ def same_autoencoder(folder: Path, theirs: Direct3DVAE) -> None:
     field = pipe.decode_latents(denoised)
     planes = theirs.decode(theirs.from_denoised(denoised))
     assert agrees(field.planes, planes)
-    around = torch.rand(2, 200, 3) * 2.4 - 1.2
-    assert agrees(field.occupancy(around), theirs.occupancy(planes, around))
+    points = torch.rand(2, 200, 3) * 2.4 - 1.2
+    assert agrees(field.occupancy(points), theirs.occupancy(planes, points))
     assert agrees(pipe._realize(field, 9, 0.0, "pt"), theirs.dense_grid(planes, 9), 1e-4)
 
 
@@ -181,8 +181,8 @@ def test_each_block_by_itself(tmp_path: Path) -> None:
     dim = 32
     tokens, semantic, pixel, modulation = (torch.randn(2, count, dim) for count in (12, 5, 7, 6))
     for ours, theirs in zip(our_dit.transformer_blocks, dit.transformer_blocks, strict=True):
-        answer = ours(tokens, semantic, modulation, pixel_hidden_states=pixel)
-        assert agrees(answer, theirs(tokens, semantic, pixel, modulation))
+        output = ours(tokens, semantic, modulation, pixel_hidden_states=pixel)
+        assert agrees(output, theirs(tokens, semantic, pixel, modulation))
     context = torch.randn(2, 20, dim)
     assert agrees(our_vae.encoder.cross_block(tokens, context), vae.encoder.cross_attn(tokens, context))
     for ours, theirs in zip(our_vae.encoder.blocks, vae.encoder.self_attn, strict=True):
@@ -210,14 +210,14 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def originals() -> tuple[Direct3DVAE, Direct3DTransformer]:
+def references() -> tuple[Direct3DVAE, Direct3DTransformer]:
     return random_direct3d({**SMALL_VAE, "latents_scale": 0.6, "latents_shift": 0.2}, SMALL_DIT, 5)
 
 
 @pytest.fixture(scope="module")
-def checkpoint(originals: tuple[Direct3DVAE, Direct3DTransformer], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(references: tuple[Direct3DVAE, Direct3DTransformer], tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = {"vae": {**SMALL_VAE, "latents_scale": 0.6, "latents_shift": 0.2}, "dit": SMALL_DIT}
-    weights = {part: model.state_dict() for part, model in zip(("vae", "dit"), originals, strict=True)}
+    weights = {part: model.state_dict() for part, model in zip(("vae", "dit"), references, strict=True)}
     return save_direct3d(tmp_path_factory.mktemp("whole") / "in", params, weights, pickled=True, **encoder_sections())
 
 
@@ -230,61 +230,61 @@ def converted(checkpoint: Path, encoders: tuple[Path, Path]) -> Path:
     )  # fmt: skip
 
 
-def theirs_from_photo(
-    originals: tuple[Direct3DVAE, Direct3DTransformer],
+def reference_latents(
+    references: tuple[Direct3DVAE, Direct3DTransformer],
     encoders: tuple[Path, Path],
     seed: int,
     steps: int,
     guidance: float,
 ) -> Tensor:
-    """What the published pipeline does with `block()`, written out; its noise scaled as the scheduler asks."""
-    picture = direct3d_preprocess(np.asarray(block()))[None]
-    picture = F.interpolate(picture, (ENCODER_SIZE,) * 2, mode="bilinear", align_corners=False, antialias=True)
-    seen = {}
-    for kind in ("clip", "imagenet"):
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in IMAGE_STATISTICS[kind])
-        seen[kind] = (picture - mean) / std
+    """The latents of the published pipeline for `block()`, with noise scaled by the scheduler's `init_noise_sigma`."""
+    image = direct3d_preprocess(np.asarray(block()))[None]
+    image = F.interpolate(image, (ENCODER_SIZE,) * 2, mode="bilinear", align_corners=False, antialias=True)
+    pixels = {}
+    for name in ("clip", "imagenet"):
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in IMAGE_STATISTICS[name])
+        pixels[name] = (image - mean) / std
     clip, dino = CLIPVisionModel.from_pretrained(encoders[0]), Dinov2Model.from_pretrained(encoders[1])
-    semantic = clip(seen["clip"]).last_hidden_state
-    # As transformers 4.40 resampled positions, from 5 × 5 to 2 × 2 patches: by a factor, with a tenth more.
+    semantic = clip(pixels["clip"]).last_hidden_state
+    # transformers 4.40 resampled positions by a factor with an offset of 0.1, here from 5 × 5 to 2 × 2 patches.
     table = dino.embeddings.position_embeddings
     patches = rearrange(table[:, 1:], "1 (row column) dim -> 1 dim row column", row=5)
     patches = F.interpolate(patches, scale_factor=((2 + 0.1) / 5,) * 2, mode="bicubic", align_corners=False)
     resampled = torch.cat([table[:, :1], rearrange(patches, "1 dim row column -> 1 (row column) dim")], dim=1)
     assert resampled.shape[1] == 5
     dino.embeddings.interpolate_pos_encoding = lambda *_: resampled
-    pixel = dino(seen["imagenet"]).last_hidden_state
+    pixel = dino(pixels["imagenet"]).last_hidden_state
 
     scheduler = EulerDiscreteScheduler(**EULER["params"])
     scheduler.set_timesteps(steps)
     latents = randn_tensor((1, 4, 4, 12), generator=torch.Generator().manual_seed(seed)) * scheduler.init_noise_sigma
     for time in scheduler.timesteps:
         scaled = scheduler.scale_model_input(latents, time)
-        prediction = originals[1].guided_step(scaled, time, semantic, pixel, guidance)
+        prediction = references[1].guided_step(scaled, time, semantic, pixel, guidance)
         latents = scheduler.step(prediction, time, latents).prev_sample
     return latents
 
 
 def test_photo_to_latents_to_field(
-    converted: Path, originals: tuple[Direct3DVAE, Direct3DTransformer], encoders: tuple[Path, Path]
+    converted: Path, references: tuple[Direct3DVAE, Direct3DTransformer], encoders: tuple[Path, Path]
 ) -> None:
     pipe = Triplane3DPipeline.from_pretrained(converted)
     pipe.set_progress_bar_config(disable=True)
     assert type(pipe.scheduler) is EulerDiscreteScheduler
     assert pipe.config.level == -1 and pipe.config.presets["balanced"]["num_inference_steps"] == 50
     for guidance in (4.0, 1.0, 0.5):
-        latents = theirs_from_photo(originals, encoders, 9, 3, guidance)
+        latents = reference_latents(references, encoders, 9, 3, guidance)
         options = {"num_inference_steps": 3, "guidance_scale": guidance}
         ours = pipe(block(), generator=torch.Generator().manual_seed(9), output_type="latent", **options).meshes
         assert agrees(ours, latents, 1e-4)
-    latents = theirs_from_photo(originals, encoders, 9, 3, 4.0)
+    latents = reference_latents(references, encoders, 9, 3, 4.0)
     options = {"num_inference_steps": 3, "guidance_scale": 4.0, "resolution": 8, "output_type": "pt"}
     ours = pipe(block(), generator=torch.Generator().manual_seed(9), **options).meshes
-    planes = originals[0].decode(originals[0].from_denoised(latents))
-    assert agrees(ours, originals[0].dense_grid(planes, 8), 1e-4)
+    planes = references[0].decode(references[0].from_denoised(latents))
+    assert agrees(ours, references[0].dense_grid(planes, 8), 1e-4)
 
 
-def test_half_precision_beside_it_in_shards(converted: Path) -> None:
+def test_the_half_precision_variant_in_shards(converted: Path) -> None:
     assert len(list((converted / "transformer").glob("diffusion_pytorch_model.fp16-*-of-*.safetensors"))) > 1
     full = load(converted)
     half = load(converted, variant="fp16", torch_dtype=torch.float16)
@@ -297,7 +297,7 @@ def test_half_precision_beside_it_in_shards(converted: Path) -> None:
     }
 
 
-def test_encoders_may_be_left_out_and_given_later(
+def test_encoders_may_be_left_out_and_passed_later(
     checkpoint: Path, encoders: tuple[Path, Path], tmp_path: Path, converted: Path
 ) -> None:
     convert_direct3d(checkpoint, tmp_path / "out", skip_encoders=True)
@@ -311,32 +311,32 @@ def test_encoders_may_be_left_out_and_given_later(
     with pytest.raises(ValueError, match="without its image_encoder"):
         pipe(block())
     whole = Triplane3DPipeline.from_pretrained(converted)
-    given = {"image_encoder": whole.image_encoder, "pixel_encoder": whole.pixel_encoder}
-    pipe = Triplane3DPipeline.from_pretrained(tmp_path / "out", **given)
+    loaded = {"image_encoder": whole.image_encoder, "pixel_encoder": whole.pixel_encoder}
+    pipe = Triplane3DPipeline.from_pretrained(tmp_path / "out", **loaded)
     options = {"num_inference_steps": 2, "output_type": "latent"}
-    answers = []
+    outputs = []
     for each in (pipe, whole):
         each.set_progress_bar_config(disable=True)
-        answers.append(each(block(), generator=torch.Generator().manual_seed(0), **options).meshes)
-    assert agrees(*answers)
-    # DINOv2 as it is published is for larger pictures; it sees those of the size that the settings name.
+        outputs.append(each(block(), generator=torch.Generator().manual_seed(0), **options).meshes)
+    assert agrees(*outputs)
+    # The published DINOv2 is for larger images, but the settings' image size is used.
     published = Dinov2Model.from_pretrained(encoders[1])
-    pipe = Triplane3DPipeline.from_pretrained(tmp_path / "out", **{**given, "pixel_encoder": published})
+    pipe = Triplane3DPipeline.from_pretrained(tmp_path / "out", **{**loaded, "pixel_encoder": published})
     assert pipe.pixel_processor.image_size == ENCODER_SIZE != published.config.image_size
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "message"),
     [
-        ({"image_encoder": "dino"}, "holds no whole semantic_encoder"),
+        ({"image_encoder": "dino"}, "not contain a complete semantic_encoder"),
         ({"pixel_encoder": "clip"}, "pixel_encoder"),
         ({"pixel_encoder": "nowhere"}, r"pixel_encoder .* could not be loaded \(there is no such folder\)"),
         ({}, "semantic_encoder 'none/such' could not be loaded"),
-        ({"image_encoder": "wide"}, "makes tokens of width 20, but the dit reads 16"),
+        ({"image_encoder": "wide"}, "has tokens of width 20, but the dit needs 16"),
     ],
 )
-def test_wrong_encoders_are_named_and_leave_nothing(
-    checkpoint: Path, encoders: tuple[Path, Path], tmp_path: Path, options: dict[str, str], sentence: str
+def test_wrong_encoders_raise_errors_and_leave_nothing(
+    checkpoint: Path, encoders: tuple[Path, Path], tmp_path: Path, options: dict[str, str], message: str
 ) -> None:
     given = {"image_encoder": str(encoders[0]), "pixel_encoder": str(encoders[1])} if options else {}
     for name, folder in options.items():
@@ -346,7 +346,7 @@ def test_wrong_encoders_are_named_and_leave_nothing(
         else:
             given[name] = str(encoders[0].with_name(folder))
     before = sorted(tmp_path.iterdir())
-    with pytest.raises((ValueError, OSError), match=sentence) as caught:
+    with pytest.raises((ValueError, OSError), match=message) as caught:
         convert_direct3d(checkpoint, tmp_path / "out", **given)
     assert len(str(caught.value)) < 500
     assert sorted(tmp_path.iterdir()) == before

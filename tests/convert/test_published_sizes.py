@@ -1,4 +1,4 @@
-"""At the published sizes every tensor of the checkpoints has its place, and every one of ours comes from there."""
+"""At the published sizes, every tensor of the checkpoints becomes a parameter, and every parameter has a tensor."""
 
 from collections import Counter
 from math import prod
@@ -20,7 +20,7 @@ def test_every_published_tensor_is_read_once(name: str) -> None:
     assert len(shapes) == SIZES[name][0]
     uses = Counter(key for _, _, key, _ in rows(name))
     assert uses.keys() == shapes.keys()
-    # The last layer of TripoSR's field answers density and colour, which are two layers here.
+    # The last layer of TripoSR's field has density and colour, which are two layers here.
     shared = {key for key, count in uses.items() if count > 1}
     assert shared == ({"decoder.layers.18.weight", "decoder.layers.18.bias"} if name == "triposr" else set())
     assert all(uses[key] == 2 for key in shared)
@@ -28,7 +28,7 @@ def test_every_published_tensor_is_read_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", LISTS)
 def test_every_number_is_kept(name: str) -> None:
-    """As many in as out; what the size of the photos resampled, and what nothing reads, apart."""
+    """The number of values stays the same, except for resampled positions and unused tensors."""
     shapes = published(name)
     if name == "direct3d":
         assert sum(map(prod, shapes.values())) == SIZES[name][1]
@@ -39,7 +39,7 @@ def test_every_number_is_kept(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_shapes_are_theirs_but_for_a_few_views(name: str) -> None:
+def test_shapes_are_equal_except_for_reshaped_tensors(name: str) -> None:
     others = [key for place, shape, key, theirs in rows(name) if shape != theirs and place != "(unused)"]
     assert sorted(others) == {
         # convolutions that are linear layers here
@@ -54,7 +54,7 @@ def test_the_lists_are_current(name: str) -> None:
     assert path(name).read_text() == listing(name), "run `python -m convert.published_keys` in tests/"
 
 
-def test_the_published_lists_are_those_of_the_restated_originals() -> None:
+def test_the_published_lists_equal_those_of_the_reference_code() -> None:
     with torch.device("meta"):
         direct3d = {**Direct3DVAE().state_dict(), **Direct3DTransformer().state_dict()}
         triposr = TripoSR(PUBLISHED).state_dict()

@@ -1,4 +1,4 @@
-"""The restated originals are the originals: their names, and their outputs on the same weights and inputs."""
+"""The reference code equals the published codes: names of tensors, and outputs for the same weights and inputs."""
 
 import json
 from collections.abc import Iterator
@@ -98,7 +98,7 @@ def test_direct3d_grid(vae: Direct3DVAE, chunk_size: int) -> None:
     data = arrays("direct3d_vae")
     grid = vae.dense_grid(data["dec_triplane"], 24, chunk_size)
     assert agrees(grid[0], data["mesh_grid_logits"])
-    # Their vertices are nodes' indices over 25, though 24 cells span the box.
+    # Their vertices are the indices of nodes divided by 25, although the box has 24 cells.
     assert lies_on_the_surface((data["mesh_vertices"] + 1) / 2 * 25, grid[0], data["mesh_threshold"])
 
 
@@ -121,7 +121,7 @@ def test_direct3d_guides(transformer: Direct3DTransformer) -> None:
 
 
 @pytest.mark.parametrize("name", ["rgba_wide", "rgba_square", "rgb_tall"])
-def test_direct3d_prepares_pictures(name: str) -> None:
+def test_direct3d_preprocesses_images(name: str) -> None:
     data = arrays("direct3d_preprocess")
     assert torch.equal(direct3d_preprocess(data[f"in_{name}"].numpy()), data[f"out_{name}"])
 
@@ -129,14 +129,14 @@ def test_direct3d_prepares_pictures(name: str) -> None:
 # ---- TripoSR
 
 
-def test_triposr_reads_images(triposr: TripoSR) -> None:
+def test_triposr_encodes_images(triposr: TripoSR) -> None:
     data = arrays("triposr")
     assert agrees(triposr.resize(data["image2"][None]), data["image2_resized"])
     tokens = rearrange(triposr.image_tokens(data["image"][None]), "batch token dim -> batch 1 dim token")
     assert agrees(tokens, data["image_tokens"])
 
 
-def test_triposr_makes_planes(triposr: TripoSR) -> None:
+def test_triposr_computes_planes(triposr: TripoSR) -> None:
     data = arrays("triposr")
     context = rearrange(data["image_tokens"], "batch 1 dim token -> batch token dim")
     assert torch.equal(triposr.plane_tokens(1), data["triplane_tokens_in"])
@@ -146,7 +146,7 @@ def test_triposr_makes_planes(triposr: TripoSR) -> None:
     assert agrees(triposr(data["image2"][None]), data["scene_codes2"])
 
 
-def test_triposr_answers_at_points(triposr: TripoSR) -> None:
+def test_triposr_field_at_points(triposr: TripoSR) -> None:
     data = arrays("triposr")
     raw_density, features, density, color = triposr.query(data["scene_codes"][0], data["points"])
     assert agrees(raw_density, data["density"])
@@ -169,7 +169,7 @@ def test_triposr_renders(triposr: TripoSR) -> None:
     assert agrees(triposr.render(data["scene_codes"][0], height=16, width=16), data["render_1view_16"])
 
 
-def test_triposr_prepares_pictures() -> None:
+def test_triposr_preprocesses_images() -> None:
     data = arrays("triposr")
     rgba = data["pre_in_rgba"].numpy()
     assert np.array_equal(resize_foreground(rgba), data["pre_foreground"].numpy())
@@ -180,17 +180,17 @@ def test_triposr_prepares_pictures() -> None:
 
 
 @pytest.mark.parametrize("name", ["vae", "transformer", "triposr"])
-def test_random_checkpoints_move_every_value_and_depend_on_the_seed(name: str, request: pytest.FixtureRequest) -> None:
+def test_random_checkpoints_change_all_values_by_seed(name: str, request: pytest.FixtureRequest) -> None:
     fixture = request.getfixturevalue(name)
     start = {key: tensor.clone() for key, tensor in fixture.state_dict().items()}
-    drawn = []
+    checkpoints = []
     for seed in (1, 1, 2):
         fixture.load_state_dict(start)
-        drawn.append(random_checkpoint(fixture, seed))
+        checkpoints.append(random_checkpoint(fixture, seed))
     fixture.load_state_dict(start)
-    assert all(torch.equal(drawn[0][key], drawn[1][key]) for key in start)
-    for other in (drawn[2], start):
-        assert all((drawn[0][key] != other[key]).double().mean() > 0.99 for key in start)
+    assert all(torch.equal(checkpoints[0][key], checkpoints[1][key]) for key in start)
+    for other in (checkpoints[2], start):
+        assert all((checkpoints[0][key] != other[key]).double().mean() > 0.99 for key in start)
 
 
 def test_fields_of_random_checkpoints_vary() -> None:

@@ -1,4 +1,4 @@
-"""Weights are written one at a time, load by the names diffusers looks for, and leave nothing where they fail."""
+"""Writing weights: tensor by tensor, under diffusers' file names, and without remains after an error."""
 
 import errno
 import json
@@ -45,7 +45,7 @@ def mixed() -> dict[str, Tensor]:
     }
 
 
-def test_every_type_comes_back_bit_for_bit(tmp_path: Path) -> None:
+def test_every_type_is_read_back_bit_for_bit(tmp_path: Path) -> None:
     state = mixed()
     save_weights(tmp_path, entries(state))
     loaded = load_file(tmp_path / "diffusion_pytorch_model.safetensors")
@@ -54,7 +54,7 @@ def test_every_type_comes_back_bit_for_bit(tmp_path: Path) -> None:
         assert loaded[name].dtype == tensor.dtype and torch.equal(loaded[name], tensor)
 
 
-def test_the_file_is_laid_out_as_safetensors_does(tmp_path: Path) -> None:
+def test_the_file_has_the_layout_of_safetensors(tmp_path: Path) -> None:
     state = {name: tensor.detach().contiguous() for name, tensor in mixed().items()}
     save_weights(tmp_path / "ours", entries(state), name="model")
     ours = (tmp_path / "ours" / "model.safetensors").read_bytes()
@@ -76,9 +76,7 @@ def test_the_file_is_laid_out_as_safetensors_does(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("variant", [None, "fp16"])
 @pytest.mark.parametrize("max_shard_size", ["10GB", "40KB", 20_000])
-def test_diffusers_loads_the_model_by_its_variant(
-    tmp_path: Path, variant: str | None, max_shard_size: int | str
-) -> None:
+def test_diffusers_loads_the_variant(tmp_path: Path, variant: str | None, max_shard_size: int | str) -> None:
     model = tiny_transformer()
     dtype = torch.float16 if variant else None
     model.save_config(tmp_path)
@@ -94,7 +92,7 @@ def test_diffusers_loads_the_model_by_its_variant(
     model = model.to(dtype or torch.float32)
     model.save_pretrained(tmp_path / "theirs", variant=variant, max_shard_size=max_shard_size)
     files, theirs = set(os.listdir(tmp_path)) - {"theirs"}, set(os.listdir(tmp_path / "theirs"))
-    assert files == theirs, "the very names that diffusers writes"
+    assert files == theirs, "diffusers writes the same names"
     assert (max_shard_size == "10GB") == (len(files) == 2)
     for name in files:
         if ".index." in name:
@@ -105,35 +103,35 @@ def test_diffusers_loads_the_model_by_its_variant(
                 assert len(list(shard.keys())) == 1 or (tmp_path / name).stat().st_size < 60_000
 
 
-def test_only_floating_numbers_are_cast_and_none_grows_infinite(tmp_path: Path) -> None:
+def test_only_floating_point_is_cast_and_overflow_raises_an_error(tmp_path: Path) -> None:
     state = {"steps": torch.tensor([70_000]), "on": torch.tensor([True]), "tiny": torch.tensor([-1.0, 1e-9])}
     save_weights(tmp_path, entries(state), dtype=torch.float16)
     loaded = load_file(tmp_path / "diffusion_pytorch_model.safetensors")
     assert loaded["steps"].dtype == torch.int64 and loaded["on"].dtype == torch.bool
     assert loaded["tiny"].tolist() == [-1, 0]
     for number in (torch.nan, -torch.inf):
-        with pytest.raises(ValueError, match="broken holds NaN or infinite numbers"):
+        with pytest.raises(ValueError, match="broken has NaN or infinite values"):
             save_weights(tmp_path, entries({"broken": torch.tensor([0, number])}))
-    with pytest.raises(ValueError, match=r"large holds 7e\+04, more than torch.float16 can \(6.55e\+04\).*bfloat16"):
+    with pytest.raises(ValueError, match=r"value 7e\+04, above the maximum of torch.float16 \(6.55e\+04\).*bfloat16"):
         save_weights(tmp_path, entries({"large": torch.tensor([1.0, -7e4])}), dtype=torch.float16)
     save_weights(tmp_path, entries({"large": torch.tensor([1.0, -7e4])}), dtype=torch.bfloat16)
 
 
-def test_callers_mistakes_are_told(tmp_path: Path) -> None:
+def test_wrong_arguments_raise_errors(tmp_path: Path) -> None:
     (entry,) = entries({"a": torch.zeros(2, 3)})
     with pytest.raises(ValueError, match="two tensors are called 'a'"):
         save_weights(tmp_path, [entry, entry])
-    with pytest.raises(ValueError, match=r"a was announced as \(3, 2\) of torch.float32 and came as \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"expected a to be \(3, 2\) of torch.float32, got \(2, 3\)"):
         save_weights(tmp_path, [replace(entry, shape=(3, 2))])
-    with pytest.raises(ValueError, match=r"a was announced as \(2, 3\) of torch.int64 and came as .* torch.float32"):
+    with pytest.raises(ValueError, match=r"expected a to be \(2, 3\) of torch.int64, got .* torch.float32"):
         save_weights(tmp_path, [replace(entry, dtype=torch.int64)])
     for size in ("10", "10 PB", "GB", "-1GB"):
-        with pytest.raises(ValueError, match="max_shard_size is a number of bytes or a size such as '10GB'"):
+        with pytest.raises(ValueError, match="max_shard_size must be a number of bytes or a size such as '10GB'"):
             save_weights(tmp_path, [entry], max_shard_size=size)
 
 
-# glibc keeps freed memory for later; told this, it gives every large block back at once, so that live memory is seen.
-GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+# glibc keeps freed memory. With this setting it returns large blocks at once, so that only live memory is counted.
+RETURN_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 MEMORY = """
 import json, sys, threading, time
@@ -147,7 +145,7 @@ def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
-def watched(work):
+def peak_of(work):
     base = peak = anonymous()
     thread = threading.Thread(target=work)
     thread.start()
@@ -164,26 +162,26 @@ for form in ("zip", "safetensors"):
         read = tensors.read if how != "cloned" else lambda name: tensors.read(name).clone()
         entries = [Entry(name, tensors.shapes[name], tensors.dtypes[name], partial(read, name)) for name in tensors]
         dtype = None if how == "kept" else torch.float16
-        peaks[f"{form} {how}"] = watched(partial(
+        peaks[f"{form} {how}"] = peak_of(partial(
             save_weights, Path(sys.argv[1], form, how), entries, dtype=dtype, max_shard_size="100MB"))
-hoard = []
-peaks["hoarded"] = watched(lambda: hoard.extend(tensors.read(name).clone() for name in tensors))
+everything = []
+peaks["all at once"] = peak_of(lambda: everything.extend(tensors.read(name).clone() for name in tensors))
 print(json.dumps(peaks))
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measures memory as Linux tells it")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from Linux' /proc")
 def test_one_tensor_in_memory_at_a_time(tmp_path: Path) -> None:
-    """Of forty tensors, 8 MB each, what is held besides the mapped file, counted in tensors."""
+    """Forty tensors of 8 MB each: peak memory besides the mapped file, in units of a tensor."""
     state = {f"layer.{index}": torch.full((1000, 2000), float(index)) for index in range(40)}
     for form in ("zip", "safetensors"):
         (tmp_path / form).mkdir()
     torch.save(state, tmp_path / "zip" / "model.ckpt")
     save_file(state, tmp_path / "safetensors" / "flat.safetensors")
     ran = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path)], capture_output=True, text=True, check=True,
-                         env={**os.environ, "PYTHONPATH": str(ROOT), **GIVE_BACK})  # fmt: skip
+                         env={**os.environ, "PYTHONPATH": str(ROOT), **RETURN_FREED_MEMORY})  # fmt: skip
     peaks = json.loads(ran.stdout)
-    assert peaks.pop("hoarded") > 30, "the measure sees what it is to see"
+    assert peaks.pop("all at once") > 30, "the measurement works"
     for how, peak in peaks.items():
         assert peak < 1.3, (how, peaks)
     for form in ("zip", "safetensors"):
@@ -192,7 +190,7 @@ def test_one_tensor_in_memory_at_a_time(tmp_path: Path) -> None:
         assert all((tensor == int(name.partition(".")[2])).all() for name, tensor in loaded.items())
 
 
-def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_folder_is_written_completely(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "er" / "target"
     with writing_folder(target) as folder:
         (folder / "vae").mkdir()
@@ -201,17 +199,17 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (target / "vae" / "config.json").read_text() == "{}"
     (tmp_path / "plain").mkdir()
     assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode
-    with writing_folder(tmp_path / "plain") as folder:  # an empty folder may be there
+    with writing_folder(tmp_path / "plain") as folder:  # an empty folder may exist
         (folder / "a").touch()
     assert os.listdir(tmp_path / "plain") == ["a"]
     assert set(os.listdir(tmp_path)) == {"deep", "plain"}
 
 
 @pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt, SystemExit, MemoryError])
-@pytest.mark.parametrize("there", [False, True])
-def test_a_folder_that_fails_leaves_nothing(tmp_path: Path, interruption: type, there: bool) -> None:
-    target = tmp_path / "target" if there else tmp_path / "deep" / "target"
-    if there:
+@pytest.mark.parametrize("exists", [False, True])
+def test_an_interrupted_folder_leaves_nothing(tmp_path: Path, interruption: type, exists: bool) -> None:
+    target = tmp_path / "target" if exists else tmp_path / "deep" / "target"
+    if exists:
         target.mkdir()
     before = set(tmp_path.rglob("*"))
     with pytest.raises(interruption), writing_folder(target) as folder:
@@ -220,22 +218,24 @@ def test_a_folder_that_fails_leaves_nothing(tmp_path: Path, interruption: type, 
     assert set(tmp_path.rglob("*")) == before
 
 
-def test_a_folder_that_cannot_be_made_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_impossible_folder_raises_an_error_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").touch()
     (tmp_path / "file").touch()
 
-    def refused(target: Path, kind: type[OSError], told: str) -> None:
-        with pytest.raises(kind, match=told), writing_folder(target):
+    def assert_error(target: Path, error: type[OSError], message: str) -> None:
+        with pytest.raises(error, match=message), writing_folder(target):
             raise AssertionError("the work had begun")
 
-    refused(tmp_path / "full", FileExistsError, "full exists and is not empty: name a new folder")
-    refused(tmp_path / "file", FileExistsError, "file exists and is no folder")
-    refused(tmp_path / "file" / "below", NotADirectoryError, "file cannot be written to .*below cannot be made there")
-    refused(Path("/proc/triplane3d"), OSError, "/proc cannot be written to .*name another folder")
+    assert_error(tmp_path / "full", FileExistsError, "full exists and is not empty: name a new folder")
+    assert_error(tmp_path / "file", FileExistsError, "file exists and is no folder")
+    assert_error(
+        tmp_path / "file" / "below", NotADirectoryError, "file cannot be written to .*below cannot be made there"
+    )
+    assert_error(Path("/proc/triplane3d"), OSError, "/proc cannot be written to .*name another folder")
     monkeypatch.setattr(Path, "is_mount", lambda path: True)
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", FileExistsError, "where a disk is mounted: name a new folder inside it")
+    assert_error(tmp_path / "empty", FileExistsError, "where a disk is mounted: name a new folder inside it")
     assert set(os.listdir(tmp_path)) == {"full", "file", "empty"} and os.listdir(tmp_path / "full") == ["precious"]
 
 
@@ -247,7 +247,7 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
         raise AssertionError("the work had begun")
 
 
-def test_a_disk_known_to_be_too_small_is_told_at_once(tmp_path: Path) -> None:
+def test_a_disk_that_is_too_small_raises_an_error_at_once(tmp_path: Path) -> None:
     def read() -> Tensor:
         raise AssertionError("the work had begun")
 
@@ -257,7 +257,7 @@ def test_a_disk_known_to_be_too_small_is_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
-def test_a_disk_that_fills_up_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_full_disk_raises_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"disk is full: 8.0 MB of weights were to be written to .*make room") as error, \
             writing_folder(tmp_path / "target") as folder:  # fmt: skip
         (folder / "diffusion_pytorch_model-00002-of-00002.safetensors").symlink_to("/dev/full")
@@ -267,13 +267,13 @@ def test_a_disk_that_fills_up_is_told_and_nothing_is_left(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
-def test_a_file_that_may_not_grow_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_file_size_limit_raises_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     import resource
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))  # Python ignores the signal, the write fails
     try:
-        with pytest.raises(OSError, match="may not grow so large; 8.0 MB were to be written: lower") as error, \
+        with pytest.raises(OSError, match="must not become so large; 8.0 MB were to be written: lower") as error, \
                 writing_folder(tmp_path / "target") as folder:  # fmt: skip
             save_weights(folder, entries({"a": torch.ones(10**6), "b": torch.ones(10**6)}))
     finally:

@@ -1,4 +1,4 @@
-"""A converted TripoSR is TripoSR: on fixtures, on random checkpoints of other configs, and from photo to pictures."""
+"""A converted TripoSR computes what the original does: on fixtures, random checkpoints, and from photo to images."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -50,7 +50,7 @@ def channels_first(images: Tensor) -> Tensor:
     return rearrange(images, "batch row column channel -> batch channel row column")
 
 
-# ---- what the published code answered
+# ---- outputs of the published code
 
 
 @pytest.fixture(scope="module", params=["safetensors", "pickle"])
@@ -67,8 +67,8 @@ def test_fixture_planes(fixture: TriplaneReconstructionPipeline) -> None:
     tokens = model.encode_image(channels_first(data["image"][None]))
     assert agrees(tokens, data["image_tokens"][:, 0].mT)
     assert agrees(model.decode(tokens), data["scene_codes"])
-    for picture, codes in (("image", "scene_codes"), ("image2", "scene_codes2")):
-        assert agrees(model(channels_first(data[picture][None])).planes, data[codes])
+    for image, codes in (("image", "scene_codes"), ("image2", "scene_codes2")):
+        assert agrees(model(channels_first(data[image][None])).planes, data[codes])
 
 
 def test_fixture_field(fixture: TriplaneReconstructionPipeline) -> None:
@@ -80,19 +80,22 @@ def test_fixture_field(fixture: TriplaneReconstructionPipeline) -> None:
     assert agrees(field.color(points), data["color"][None])
 
 
-def test_fixture_surface_and_picture(fixture: TriplaneReconstructionPipeline) -> None:
+def test_fixture_surface_and_image(fixture: TriplaneReconstructionPipeline) -> None:
     data = arrays("triposr")
     codes, level = data["scene_codes"], float(data["mesh_threshold"])
     density = fixture(planes=codes, resolution=23, output_type="pt").meshes
     assert agrees(density.permute(0, 3, 1, 2).log()[0], data["grid_density"].log(), 1e-4)
     (mesh,) = fixture(planes=codes, resolution=23, level=level).meshes
     assert on_the_surface(mesh.vertices, data["grid_density"], 0.87, level)
-    picture = fixture.render(1, codes, size=16).color[0, 0]
-    assert agrees(picture, data["render_1view_16"])
+    rendered = fixture.render(1, codes, size=16).color[0, 0]
+    assert agrees(rendered, data["render_1view_16"])
 
 
 def on_the_surface(vertices: np.ndarray, grid: Tensor, radius: float, level: float) -> bool:
-    """Vertices in the library's frame, the grid in the network's; those that close the mesh at the box are left out."""
+    """Whether vertices are on the level set of `grid`. Those that close the mesh at the box are not checked.
+
+    `vertices` are in the library's frame, `grid` in the network's.
+    """
     cells = len(grid) - 1
     indices = (torch.from_numpy(vertices[:, FROM_WORLD]).float() / radius + 1) / 2 * cells
     within = ((indices > 0.01) & (indices < cells - 0.01)).all(dim=1)
@@ -104,7 +107,7 @@ def on_the_surface(vertices: np.ndarray, grid: Tensor, radius: float, level: flo
 
 
 class VariedTripoSR(TripoSR):
-    """The options of the published classes that the published config leaves alone, after their code's formulas."""
+    """TripoSR with options of the published classes that the published config does not use."""
 
     def __init__(self, settings: dict[str, Any]):
         super().__init__(settings)
@@ -193,23 +196,23 @@ def test_random_checkpoints_of_other_configs(name: str, tmp_path: Path) -> None:
     field = model.field(planes)[0]
     assert agrees(field.unit(field.to_unit(points)), raw[:, 0])
     assert agrees(field.density(points), density[:, 0]) and agrees(field.color(points), color)
-    same_surface_and_pictures(pipe, theirs, codes[:1])
+    check_surface_and_images(pipe, theirs, codes[:1])
 
 
-def same_surface_and_pictures(pipe: TriplaneReconstructionPipeline, theirs: TripoSR, codes: Tensor) -> None:
+def check_surface_and_images(pipe: TriplaneReconstructionPipeline, theirs: TripoSR, codes: Tensor) -> None:
     grid = theirs.dense_density(codes[0], 17)
     assert agrees(pipe(planes=codes, resolution=16, output_type="pt").meshes[0].permute(2, 0, 1), grid, 1e-4)
     level = float(grid[1:-1, 1:-1, 1:-1].median())
     (mesh,) = pipe(planes=codes, resolution=16, level=level).meshes
     assert on_the_surface(mesh.vertices, grid, theirs.radius, level)
-    at = torch.from_numpy(mesh.vertices[:50, FROM_WORLD].copy()).float()
+    points = torch.from_numpy(mesh.vertices[:50, FROM_WORLD].copy()).float()
     assert mesh.vertex_colors is not None and mesh.check().watertight
-    assert pipe.reconstructor.field(codes).color(at[None]).shape == (1, 50, 3)
+    assert pipe.reconstructor.field(codes).color(points[None]).shape == (1, 50, 3)
     for azimuth, elevation in ((0.0, 0.0), (70.0, 25.0), (-155.0, -40.0)):
-        camera = Camera(azimuth, elevation, 40.0, 1.9)
-        picture = pipe.render(camera, codes, size=14).color[0, 0]
+        camera = Camera.orbit(azimuth, elevation, field_of_view=40.0, distance=1.9)
+        rendered = pipe.render(camera, codes, size=14).color[0, 0]
         expected = theirs.render(codes[0], height=14, width=14, azimuth=azimuth, elevation=elevation)
-        assert agrees(picture, expected, 1e-4), (azimuth, elevation)
+        assert agrees(rendered, expected, 1e-4), (azimuth, elevation)
 
 
 def test_each_block_by_itself(tmp_path: Path) -> None:
@@ -227,19 +230,19 @@ def test_each_block_by_itself(tmp_path: Path) -> None:
 # ---- the whole pipeline
 
 
-def test_photo_to_planes_pictures_and_mesh(tmp_path: Path) -> None:
+def test_photo_to_planes_images_and_mesh(tmp_path: Path) -> None:
     theirs = random_triposr(SMALL_TRIPOSR, SMALL_VIT, 22)
     out = convert(tmp_path, SMALL_TRIPOSR, SMALL_VIT, theirs.state_dict(), variant="bf16", max_shard_size="20KB")
     assert len(list((out / "reconstructor").glob("*.bf16-*-of-*.safetensors"))) > 1
     pipe = TriplaneReconstructionPipeline.from_pretrained(out)
     assert pipe.config.level == 25 and pipe.config.framing == "triposr"
     rgba = np.asarray(block())
-    shown = torch.from_numpy(foreground(rgba)).float()[None] / 255
-    codes = theirs(shown)
+    image = torch.from_numpy(foreground(rgba)).float()[None] / 255
+    codes = theirs(image)
     output = pipe(block(), output_type="planes")
     assert agrees(output.planes, codes, 1e-4) and torch.equal(output.meshes, output.planes)
-    same_surface_and_pictures(pipe, theirs, codes)
-    # The photo's camera is the first of a turn, and pictures of the last call need no planes.
+    check_surface_and_images(pipe, theirs, codes)
+    # The first view is the photo's camera, and images of the last result need no planes.
     views = pipe.render(4, size=12).color[0]
     for view, azimuth in zip(views, (0.0, 90.0, 180.0, 270.0), strict=True):
         assert agrees(view, theirs.render(codes[0], height=12, width=12, azimuth=azimuth), 1e-4)
@@ -249,21 +252,21 @@ def test_photo_to_planes_pictures_and_mesh(tmp_path: Path) -> None:
     assert all(torch.equal(tensor.bfloat16(), state[name]) for name, tensor in pipe.reconstructor.state_dict().items())
 
 
-def test_a_photo_of_just_the_size_is_not_resampled(tmp_path: Path) -> None:
+def test_a_photo_of_the_exact_size_is_not_resampled(tmp_path: Path) -> None:
     theirs = random_triposr(SMALL_TRIPOSR, SMALL_VIT, 23)
     out = convert(tmp_path, SMALL_TRIPOSR, SMALL_VIT, theirs.state_dict())
     pipe = TriplaneReconstructionPipeline.from_pretrained(out)
     rgba = np.random.default_rng(1).integers(0, 256, (40, 29, 4), dtype=np.uint8)
     rgba[..., 3] = 0
-    rgba[4:32, 3:25, 3] = 255  # 28 rows, less one: 27 / 0.85 is 31 and a bit
+    rgba[4:32, 3:25, 3] = 255  # their code loses one of 28 rows: 27 / 0.85 = 31.8
     rgba[32, 3:25, 3] = 255
-    shown = foreground(rgba)
-    assert shown.shape == (32, 32, 3)
-    assert agrees(pipe(rgba, output_type="planes").planes, theirs(torch.from_numpy(shown).float()[None] / 255), 1e-4)
+    framed = foreground(rgba)
+    assert framed.shape == (32, 32, 3)
+    assert agrees(pipe(rgba, output_type="planes").planes, theirs(torch.from_numpy(framed).float()[None] / 255), 1e-4)
 
 
 def test_without_a_file_the_vision_transformer_is_vit_b16(tmp_path: Path) -> None:
     weights = {name: tensor for name, tensor in random_triposr(SMALL_TRIPOSR, SMALL_VIT, 24).state_dict().items()}
-    with pytest.raises(ValueError, match="cross_attention_dim is 24, where the other settings make it 768"):
+    with pytest.raises(ValueError, match="cross_attention_dim is 24, but the other settings imply 768"):
         convert(tmp_path, SMALL_TRIPOSR, None, weights)
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Checkpoints as they are published, at sizes of a test: of random weights, or those that the fixtures hold."""
+"""Small checkpoints in the published formats, with random weights or those of the fixtures."""
 
 import json
 from copy import deepcopy
@@ -21,7 +21,7 @@ EULER = {
     "params": {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
 }
 ENCODER_SIZE = 28
-"""Side of the pictures that the tiny encoders see; DINOv2's own is another."""
+"""Image size of the tiny encoders in the settings; DINOv2's own is different."""
 
 
 def arrays(name: str) -> dict[str, Tensor]:
@@ -30,14 +30,17 @@ def arrays(name: str) -> dict[str, Tensor]:
 
 
 def agrees(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> bool:
-    """To the tolerance, in units of their largest value where that exceeds 1."""
+    """Whether the largest difference is at most `tolerance`, relative to the largest value if that exceeds 1."""
     assert ours.shape == theirs.shape
     return bool((ours - theirs).abs().max() <= tolerance * max(1.0, theirs.abs().max().item()))
 
 
 def lies_on_the_surface(indices: Tensor, grid: Tensor, level: Tensor) -> bool:
-    """All but the few vertices that marching cubes puts inside ambiguous cells divide edges as their ends do."""
-    # Theirs went through float32, which moves some across a node.
+    """Whether vertices divide the edges of the grid as linear interpolation does.
+
+    One per cent may differ: marching cubes places a few vertices inside ambiguous cells.
+    """
+    # The reference vertices were stored in float32, which moves some across a node.
     indices = indices.round(decimals=5)
     low, high = indices.floor().long(), indices.ceil().long()
     start, end = grid[tuple(low.T)], grid[tuple(high.T)]
@@ -47,7 +50,7 @@ def lies_on_the_surface(indices: Tensor, grid: Tensor, level: Tensor) -> bool:
 
 
 def block(seed: int = 0, height: int = 50, width: int = 37) -> Image.Image:
-    """A photo of a coloured block with a soft edge, on nothing."""
+    """A photo of a coloured block with a soft edge, on a transparent background."""
     values = np.random.default_rng(seed)
     pixels = values.integers(0, 256, (height, width, 4), dtype=np.uint8)
     pixels[..., 3] = 0
@@ -74,7 +77,7 @@ def direct3d_fixture() -> dict[str, dict[str, Tensor]]:
 
 
 def random_direct3d(vae: dict[str, Any], dit: dict[str, Any], seed: int) -> tuple[Direct3DVAE, Direct3DTransformer]:
-    """The restated originals, every weight of theirs moved."""
+    """The reference models, with noise added to every weight."""
     models = Direct3DVAE(**vae).eval(), Direct3DTransformer(**dit).eval()
     for model in models:
         random_checkpoint(model, seed)
@@ -89,14 +92,14 @@ def save_direct3d(
     pickled: bool = False,
     **sections: Any,
 ) -> Path:
-    """`params` of "vae" and "dit", as config.yaml names them; `sections` are more of its sections."""
+    """Writes a checkpoint with `params` of "vae" and "dit", and more `sections` of config.yaml."""
     targets = {"vae": "direct3d.models.D3D_VAE", "dit": "direct3d.models.D3D_DiT"}
     settings = {part: {"target": targets[part], "params": deepcopy(dict(params[part]))} for part in ("vae", "dit")}
     return _save(folder, {**settings, "scheduler": EULER, **sections}, weights, weights if pickled else None)
 
 
 def save_encoders(folder: Path, semantic: int = 16, pixel: int = 24) -> tuple[Path, Path]:
-    """Tiny encoders, saved; tokens of these widths."""
+    """Saves tiny encoders with tokens of these widths, and returns their folders."""
     shape = {"num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14}
     clip = CLIPVisionConfig(hidden_size=semantic, intermediate_size=32, image_size=ENCODER_SIZE, **shape)
     dino = Dinov2Config(hidden_size=pixel, mlp_ratio=2, image_size=70, **shape)
@@ -136,8 +139,10 @@ SMALL_VIT = {
 }  # fmt: skip
 
 
-def random_triposr(settings: dict[str, Any], vit: dict[str, Any], seed: int, kind: type[TripoSR] = TripoSR) -> TripoSR:
-    model = kind({**settings, "vit": vit}).eval()
+def random_triposr(
+    settings: dict[str, Any], vit: dict[str, Any], seed: int, model_class: type[TripoSR] = TripoSR
+) -> TripoSR:
+    model = model_class({**settings, "vit": vit}).eval()
     random_checkpoint(model, seed)
     return model
 

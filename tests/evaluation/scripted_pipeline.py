@@ -1,4 +1,4 @@
-"""A pipeline without networks: its answer to a picture is whatever the test says, so scores are known beforehand."""
+"""A pipeline without networks that returns fields chosen by the test, so that its scores are known in advance."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,20 +12,20 @@ from triplane3d.evaluation.shapes import EvaluationShape
 from triplane3d.geometry.fields import Field
 from triplane3d.pipelines.calls import Calls, DenoisingState
 
-Answer = Callable[..., Field]
+Script = Callable[..., Field]
 
 
 class ScriptedPipeline(Triplane3DPipeline):
-    """`answer(case, seed=, steps=, photos=)` gives the field for a case's picture; cases are told by their pictures.
+    """`script(shape, seed=, steps=, photos=)` returns the field for the image of a shape.
 
-    `asked` keeps what it was called with.
+    Shapes are recognised by their images. `calls` records the number of photos and the cameras of every image.
     """
 
-    def __init__(self, cases: Sequence[EvaluationShape], answer: Answer) -> None:
+    def __init__(self, shapes: Sequence[EvaluationShape], script: Script) -> None:
         self._internal_dict = FrozenDict({"level": 0.0})
         self._calls = Calls(DenoisingState)
-        self.cases = {case.picture.tobytes(): case for case in cases}
-        self.answer, self.guider, self.asked, self.fields = answer, None, [], []
+        self.shapes = {shape.pil_image.tobytes(): shape for shape in shapes}
+        self.script, self.guider, self.calls, self.fields = script, None, [], []
 
     def __call__(
         self,
@@ -43,10 +43,10 @@ class ScriptedPipeline(Triplane3DPipeline):
         first = len(self.fields)
         for index, (photos, noise) in enumerate(zip(image, generator)):
             photos = [photos] if isinstance(photos, Image.Image) else photos
-            self.asked.append({"photos": len(photos), "cameras": cameras and cameras[index]})
+            self.calls.append({"photos": len(photos), "cameras": cameras and cameras[index]})
             self.fields.append(
-                self.answer(
-                    self.cases[photos[0].tobytes()],
+                self.script(
+                    self.shapes[photos[0].tobytes()],
                     seed=noise.initial_seed(),
                     steps=num_inference_steps,
                     photos=len(photos),
@@ -59,4 +59,9 @@ class ScriptedPipeline(Triplane3DPipeline):
 
 
 def ball(radius: float, center: Sequence[float] = (0, 0, 0)) -> Field:
+    """The field of a ball: positive inside."""
     return lambda points: radius - (points - torch.tensor(center, dtype=points.dtype)).norm(dim=-1)
+
+
+def no_log(message: str) -> None:
+    """Discards log lines."""

@@ -1,4 +1,4 @@
-"""The shapes that models are judged on stand in the library's frame, seen from its camera."""
+"""Evaluation shapes stand in the library's frame, as their image's camera sees them."""
 
 from pathlib import Path
 
@@ -7,74 +7,82 @@ import pytest
 import torch
 import trimesh
 
-from triplane3d.data.procedural import FAMILIES, HELD_OUT_SEED
+from triplane3d.data.procedural import FAMILIES, FIRST_EVALUATION_SEED
 from triplane3d.evaluation.baselines import inflated_silhouette
 from triplane3d.evaluation.shape_metrics import uniform_points, volume_iou
-from triplane3d.evaluation.shapes import EvaluationShape, family_groups, held_out_shapes, in_frame, mesh_shapes
-from triplane3d.geometry.mesh import Mesh
+from triplane3d.evaluation.shapes import EvaluationShape, family_groups, held_out_shapes, mesh_shapes
 
 
 @pytest.fixture(scope="module")
-def cases() -> list[EvaluationShape]:
+def shapes() -> list[EvaluationShape]:
     return held_out_shapes(2, sorted(FAMILIES)[:3], resolution=32)
 
 
-def test_the_side_that_the_camera_sees_comes_to_the_front() -> None:
-    """A camera at azimuth 90 degrees stands at +x: what sticks out there comes to +z."""
+def test_side_that_the_camera_sees_is_turned_to_the_front(tmp_path: Path) -> None:
+    """A camera at azimuth 90 degrees stands at +x. A knob at +x moves to +z."""
     box = trimesh.creation.box(extents=(2, 1, 1))
     knob = trimesh.creation.box(extents=(0.2, 0.2, 0.2))
     knob.apply_translation((1.1, 0, 0))
-    both = trimesh.util.concatenate([box, knob])
-    mesh = in_frame(Mesh(np.asarray(both.vertices), np.asarray(both.faces)), azimuth=90)
-    tip = mesh.vertices[mesh.vertices[:, 2] > 0.99]
+    trimesh.util.concatenate([box, knob]).export(tmp_path / "box.ply")
+    (shape,) = mesh_shapes(tmp_path, azimuths=(90,), surface_points=10)
+    vertices = shape.mesh.vertices
+    tip = vertices[vertices[:, 2] > 0.99]
     assert np.abs(tip[:, :2]).max() < 0.11
-    assert np.allclose(mesh.vertices.min(0), -mesh.vertices.max(0), atol=1e-6)
-    assert (mesh.vertices.max(0) - mesh.vertices.min(0)).max() == pytest.approx(2)
+    assert np.allclose(vertices.min(0), -vertices.max(0), atol=1e-6)
+    assert (vertices.max(0) - vertices.min(0)).max() == pytest.approx(2)
 
 
-def test_surface_points_lie_where_inside_meets_outside(cases: list[EvaluationShape]) -> None:
-    for case in cases:
-        points, normals = case.surface_points.numpy(), case.surface_normals.numpy()
-        inside, outside = (case.solid.occupancy(points + side * 0.01 * normals) for side in (-1, 1))
+def test_surface_points_lie_between_inside_and_outside(shapes: list[EvaluationShape]) -> None:
+    for shape in shapes:
+        points, normals = shape.surface_points.numpy(), shape.surface_normals.numpy()
+        inside, outside = (shape.solid.occupancy(points + side * 0.01 * normals) for side in (-1, 1))
         assert inside.mean() > 0.95 and outside.mean() < 0.05
 
 
-def test_the_view_is_that_of_the_solid(cases: list[EvaluationShape]) -> None:
-    """Its inflated silhouette, which stands in the camera's frame, overlaps the solid."""
-    for case in cases:
-        assert case.picture.mode == "RGBA" and 0.05 < case.mask.mean() < 0.9
-        assert volume_iou(case.solid.occupancy, inflated_silhouette(case.mask).occupancy, count=10_000) > 0.05
+def test_image_shows_the_solid(shapes: list[EvaluationShape]) -> None:
+    """The inflated silhouette stands in the camera's frame and overlaps the solid."""
+    for shape in shapes:
+        assert shape.pil_image.mode == "RGBA" and 0.05 < shape.mask.mean() < 0.9
+        assert volume_iou(shape.solid.occupancy, inflated_silhouette(shape.mask).occupancy, count=10_000) > 0.05
 
 
-def test_the_same_seed_is_the_same_case(cases: list[EvaluationShape]) -> None:
+def test_shape_without_image_raises(tmp_path: Path) -> None:
+    trimesh.creation.box().export(tmp_path / "box.ply")
+    (shape,) = mesh_shapes(tmp_path, surface_points=10)
+    with pytest.raises(ValueError, match="box has no image"):
+        _ = shape.mask
+
+
+def test_same_seed_gives_the_same_shape(shapes: list[EvaluationShape]) -> None:
     again = held_out_shapes(2, sorted(FAMILIES)[:3], resolution=32)
-    assert [case.name for case in again] == [f"seed {HELD_OUT_SEED}", f"seed {HELD_OUT_SEED + 1}"]
-    for one, other in zip(cases, again):
+    assert [shape.name for shape in again] == [f"seed {FIRST_EVALUATION_SEED}", f"seed {FIRST_EVALUATION_SEED + 1}"]
+    for one, other in zip(shapes, again):
         assert torch.equal(one.image, other.image)
         points = uniform_points(1000)
         assert (one.solid.occupancy(points) == other.solid.occupancy(points)).all()
 
 
-def test_families_are_judged_apart_by_whether_training_saw_them() -> None:
+def test_family_groups_are_disjoint_and_unseen_families_are_not_trained_on() -> None:
     groups = family_groups()
+    assert all(groups.values()) and "primitives" in groups["free compositions"]
     names = [name for group in groups.values() for name in group]
     assert len(names) == len(set(names))
     assert set(groups["unseen families"]).isdisjoint(FAMILIES)
 
 
-def test_meshes_are_read_from_a_folder_and_seen_from_every_side(tmp_path: Path) -> None:
-    cone = trimesh.creation.cone(radius=1, height=4)  # along z: towards the camera of azimuth 0
+def test_meshes_are_turned_towards_the_camera_of_each_azimuth(tmp_path: Path) -> None:
+    cone = trimesh.creation.cone(radius=1, height=4)  # along z, towards the camera of azimuth 0
     cone.export(tmp_path / "cone.ply")
     front, side = mesh_shapes(tmp_path, azimuths=(0, 90), surface_points=200, image_size=64)
     assert front.name == side.name == "cone"
-    # From +x, what pointed at the first camera points left... to the right hand of one who looks along -x.
+    # The base is at -z. For a camera at +x, which looks along -x, -z lies to the right.
     base, beside = np.array([[0, 0.3, -0.95]]), np.array([[0.95, 0.3, 0]])
     assert front.solid.occupancy(base)[0] and not front.solid.occupancy(-base)[0]
     assert side.solid.occupancy(beside)[0] and not side.solid.occupancy(-beside)[0]
-    front_columns, side_columns = (np.nonzero(case.mask.any(0))[0] for case in (front, side))
+    front_columns, side_columns = (np.nonzero(shape.mask.any(0))[0] for shape in (front, side))
     assert np.ptp(side_columns) > 1.5 * np.ptp(front_columns)
 
 
-def test_a_folder_without_meshes_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no meshes"):
+def test_folder_without_meshes_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no mesh files"):
         mesh_shapes(tmp_path)

@@ -1,4 +1,4 @@
-"""Silhouettes agree with themselves, and a photo suite needs no true shape."""
+"""Masks of silhouettes are compared with themselves and with others; no true shape is needed."""
 
 from pathlib import Path
 
@@ -15,16 +15,16 @@ from triplane3d.geometry.render import render
 from triplane3d.images.image_processor import frame_foreground
 
 
-def test_a_mesh_fits_its_own_silhouette_and_not_that_of_another() -> None:
+def test_mesh_fits_its_own_silhouette_and_not_another() -> None:
     box = trimesh.creation.box(extents=(2, 0.6, 1))
     mesh = Mesh(np.asarray(box.vertices), np.asarray(box.faces))
-    color = render(mesh, Camera(elevation=20), 200).color
+    color = render(mesh, Camera.orbit(elevation=20), 200).color
     mask = frame_foreground(rearrange(color, "row column rgba -> 1 rgba row column"), 128)[0, 3].numpy() > 0.5
     assert silhouette_iou(mesh, mask) > 0.98
     assert silhouette_iou(mesh, mask.T) < 0.7
 
 
-def test_photos_are_scored_without_a_true_shape(tmp_path: Path) -> None:
+def test_photo_suite_scores_every_photo(tmp_path: Path) -> None:
     photo().save(tmp_path / "block.png")
     rows = photo_suite(build_tiny(), tmp_path, steps=1, resolution=10)
     measures = {"mask_iou", "depth_to_width", "watertight", "largest_component"}
@@ -33,7 +33,7 @@ def test_photos_are_scored_without_a_true_shape(tmp_path: Path) -> None:
     assert worst_photo(rows) == f"worst photo: block, mask IoU {rows[0].scores[0]['mask_iou']:.3f}"
 
 
-def test_a_silhouette_that_is_blown_up_fits_and_means_nothing(tmp_path: Path) -> None:
+def test_inflated_silhouette_fits_the_mask_by_construction(tmp_path: Path) -> None:
     photo().save(tmp_path / "block.png")
     inflated = photo_suite(build_tiny(), tmp_path, steps=1, resolution=10)[1]
     assert inflated.method == "inflated silhouette"
@@ -41,7 +41,7 @@ def test_a_silhouette_that_is_blown_up_fits_and_means_nothing(tmp_path: Path) ->
     assert inflated.scores[0]["watertight"] == inflated.scores[0]["largest_component"] == 1
 
 
-def test_what_runs_into_the_wall_is_seen_on_any_side() -> None:
+def test_contact_is_detected_on_every_side_of_the_grid() -> None:
     values = np.full((5, 5, 5), -1.0)
     values[2, 2, 2] = 1
     assert not touches_wall(values, 0.0)
@@ -51,6 +51,6 @@ def test_what_runs_into_the_wall_is_seen_on_any_side() -> None:
         assert touches_wall(touching, 0.0) and not touches_wall(touching, 0.6)
 
 
-def test_a_folder_without_photos_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no photos"):
+def test_folder_without_photos_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no photo"):
         photo_suite(build_tiny(), tmp_path)

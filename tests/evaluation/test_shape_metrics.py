@@ -1,4 +1,4 @@
-"""The metrics on solids whose answers are known: themselves, shifted, scaled, empty."""
+"""The metrics on solids with known scores: identical, shifted, scaled and empty solids."""
 
 from math import pi
 
@@ -33,7 +33,7 @@ def sphere(radius: float, center: tuple[float, float, float] = (0, 0, 0)) -> Mes
     return mesh_of(ball)
 
 
-def test_a_solid_against_itself_is_perfect() -> None:
+def test_solid_compared_with_itself_has_perfect_scores() -> None:
     mesh = mesh_of(trimesh.creation.torus(0.7, 0.3))
     truth = Solid.from_mesh(mesh, count=2000, seed=0)
     again = Solid.from_mesh(mesh, count=2000, seed=1)
@@ -42,10 +42,10 @@ def test_a_solid_against_itself_is_perfect() -> None:
     assert scores["f_score_02"] == scores["f_score_05"] == scores["f_score_10"] == 1
     assert scores["point_to_surface"] < 1e-6
     assert scores["normal_consistency"] > 0.999
-    assert scores["chamfer"] > 1e-3  # two samplings of one surface never meet
+    assert scores["chamfer"] > 1e-3  # the samples of the two surfaces differ
 
 
-def test_concentric_spheres_have_the_iou_of_their_volumes_and_the_distance_of_their_radii() -> None:
+def test_concentric_spheres_have_the_ratio_of_volumes_and_the_difference_of_radii() -> None:
     truth, prediction = Solid.from_mesh(sphere(0.9), count=4000), Solid.from_mesh(sphere(0.84), count=4000)
     scores = compare_solids(truth, prediction, count=40_000)
     assert scores["volume_iou"] == pytest.approx((0.84 / 0.9) ** 3, abs=0.02)
@@ -54,8 +54,8 @@ def test_concentric_spheres_have_the_iou_of_their_volumes_and_the_distance_of_th
     assert scores["normal_consistency"] > 0.99
 
 
-def test_precision_and_recall_are_both_asked_for() -> None:
-    """A ball that is right plus one that is not there: every true point is found, half of the surface is wrong."""
+def test_f_score_combines_precision_and_recall() -> None:
+    """A correct ball plus a wrong one of the same size: recall is 1 and precision is one half."""
     right = sphere(0.4, (-0.5, 0, 0))
     wrong = sphere(0.4, (0.5, 0, 0))
     both = Mesh(
@@ -66,7 +66,7 @@ def test_precision_and_recall_are_both_asked_for() -> None:
     assert scores["f_score_02"] == pytest.approx(2 * 0.5 * 1 / 1.5, abs=0.02)
 
 
-def test_iou_is_symmetric_and_a_shift_costs_what_the_boxes_say() -> None:
+def test_iou_is_symmetric_and_exact_for_shifted_boxes() -> None:
     def box(low: float) -> Solid:
         shape = trimesh.creation.box(extents=(1, 1, 1))
         shape.apply_translation((low, 0, 0))
@@ -88,7 +88,7 @@ def test_fields_and_meshes_of_one_sphere_agree() -> None:
     assert scores["point_to_surface"] < 2e-3
 
 
-def test_winding_of_the_pieces_does_not_matter() -> None:
+def test_occupancy_does_not_depend_on_the_orientation_of_components() -> None:
     one, other = sphere(0.4, (-0.5, 0, 0)), sphere(0.4, (0.5, 0, 0))
     mixed = Mesh(
         np.concatenate([one.vertices, other.vertices]),
@@ -98,7 +98,7 @@ def test_winding_of_the_pieces_does_not_matter() -> None:
     assert inside.mean() * 8 == pytest.approx(2 * 4 / 3 * pi * 0.4**3, rel=0.05)
 
 
-def test_faces_inside_the_solid_are_not_part_of_its_surface() -> None:
+def test_faces_inside_the_solid_are_not_sampled() -> None:
     one, other = sphere(0.6, (-0.3, 0, 0)), sphere(0.6, (0.3, 0, 0))
     overlapping = Mesh(
         np.concatenate([one.vertices, other.vertices]), np.concatenate([one.faces, other.faces + len(one.vertices)])
@@ -117,7 +117,7 @@ def test_samples_are_uniform_by_area() -> None:
     assert np.abs(heights - np.linspace(-1, 1, len(heights))).max() < 0.03
 
 
-def test_an_empty_prediction_scores_nothing() -> None:
+def test_empty_prediction_has_the_worst_scores() -> None:
     truth = Solid.from_mesh(sphere(0.8), count=100)
     nothing = Solid.from_field(lambda points: -torch.ones(len(points)), resolution=8)
     scores = compare_solids(truth, nothing, count=1000)
@@ -127,5 +127,5 @@ def test_an_empty_prediction_scores_nothing() -> None:
         compare_solids(nothing, truth)
 
 
-def test_two_empty_sets_agree() -> None:
+def test_iou_of_two_empty_sets_is_one() -> None:
     assert intersection_over_union(np.zeros(4, dtype=bool), np.zeros(4, dtype=bool)) == 1

@@ -1,7 +1,7 @@
 """One of two processes of `test_parallel`, gloo on the CPU: `python parallel_processes.py PORT RANK`.
 
-diffusers counts accelerators and refuses the CPU for tensor parallelism; both checks are set aside here. Its native
-backend has no ring attention, which needs the log-sum-exp of the scores: a plain softmax stands in for it.
+diffusers requires accelerators for tensor parallelism; this file disables both of its checks. diffusers' native backend
+has no ring attention, which needs the log-sum-exp of the scores; this file replaces it by a plain softmax.
 """
 
 import sys
@@ -17,7 +17,7 @@ from diffusers.hooks.taylorseer_cache import TaylorSeerCacheConfig
 from tiny_models import DIRECT3D_TRANSFORMER, tiny_transformer
 from torch import Tensor
 
-from triplane3d.models.attention import ConditionCache
+from triplane3d.models.condition_cache import ConditionCache
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ SPLITS: dict[str, Callable[[], Any]] = {
 
 
 def model_and_inputs(name: str, pixels: int) -> tuple[TriplaneTransformer, dict[str, Any]]:
-    """The same in both processes."""
+    """A model and inputs, equal in both processes."""
     torch.manual_seed(0)
     model = tiny_transformer(**MODELS[name])
     with torch.no_grad():
@@ -56,7 +56,7 @@ def model_and_inputs(name: str, pixels: int) -> tuple[TriplaneTransformer, dict[
 
 
 def difference(name: str, split: str, pixels: int = 6) -> float:
-    """Between the split model's output and the whole one's, at two calls that share a condition cache."""
+    """The largest difference between outputs of split and whole model, at two calls with one condition cache."""
     model, inputs = model_and_inputs(name, pixels)
     with torch.no_grad():
         expected = model(**inputs).sample
@@ -84,7 +84,7 @@ def gradient_difference(name: str, split: str) -> float:
 
 
 def cached_difference(split: str) -> float:
-    """As `difference`, at six steps of which a cache skips some attention."""
+    """As `difference`, at six steps, with a cache of diffusers that skips attention at some of them."""
     samples = []
     for is_split in (False, True):
         model, inputs = model_and_inputs("gated", 0)
@@ -97,12 +97,12 @@ def cached_difference(split: str) -> float:
     return float((samples[1] - samples[0]).abs().max())
 
 
-def refusal(action: Callable[[], object]) -> str:
+def error_of(action: Callable[[], object]) -> str:
     try:
         action()
     except ValueError as error:
         return str(error)
-    return "nothing was refused"
+    return "no error"
 
 
 def with_plain_ring_attention() -> None:
@@ -134,20 +134,20 @@ def main(port: str, rank: str) -> None:
 
     print("output", "gated", "ulysses, Taylor seer", cached_difference("ulysses"), sep="\t")
 
-    print("refused", "pixels", refusal(lambda: difference("direct3d", "ulysses", pixels=7)), sep="\t")
-    print("refused", "training", refusal(lambda: gradient_difference("direct3d", "ulysses")), sep="\t")
+    print("refused", "pixels", error_of(lambda: difference("direct3d", "ulysses", pixels=7)), sep="\t")
+    print("refused", "training", error_of(lambda: gradient_difference("direct3d", "ulysses")), sep="\t")
     odd = tiny_transformer(num_attention_heads=1, attention_head_dim=24)
-    print("refused", "heads", refusal(lambda: odd.enable_parallelism(config=SPLITS["ulysses"]())), sep="\t")
+    print("refused", "heads", error_of(lambda: odd.enable_parallelism(config=SPLITS["ulysses"]())), sep="\t")
     odd.enable_parallelism(config=SPLITS["ring"]())
     latents = torch.randn(1, 4, 2, 6)
-    print("refused", "tokens", refusal(lambda: odd(latents, 1.0, torch.randn(1, 17, 32))), sep="\t")
-    print("refused", "cache", refusal(lambda: odd.enable_cache(FirstBlockCacheConfig())), sep="\t")
+    print("refused", "tokens", error_of(lambda: odd(latents, 1.0, torch.randn(1, 17, 32))), sep="\t")
+    print("refused", "cache", error_of(lambda: odd.enable_cache(FirstBlockCacheConfig())), sep="\t")
     cached = tiny_transformer()
     cached.enable_cache(FirstBlockCacheConfig())
-    print("refused", "cached", refusal(lambda: cached.enable_parallelism(config=SPLITS["ulysses"]())), sep="\t")
+    print("refused", "cached", error_of(lambda: cached.enable_parallelism(config=SPLITS["ulysses"]())), sep="\t")
     fused = tiny_transformer()
     fused.fuse_qkv_projections()
-    print("refused", "fused", refusal(lambda: fused.enable_parallelism(config=SPLITS["tensor"]())), sep="\t")
+    print("refused", "fused", error_of(lambda: fused.enable_parallelism(config=SPLITS["tensor"]())), sep="\t")
     dist.destroy_process_group()
 
 

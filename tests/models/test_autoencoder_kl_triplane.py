@@ -1,4 +1,4 @@
-"""The autoencoder sees a set of points, keeps batch entries apart, and survives saving."""
+"""The autoencoder: invariance to the order of points, independent batch entries, saving, precision and errors."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_a_batch_equals_its_singles(config: dict) -> None:
         assert torch.allclose(planes[index : index + 1], single, atol=1e-4)
 
 
-def test_every_input_reaches_the_latents() -> None:
+def test_every_input_changes_the_latents() -> None:
     vae, inputs = tiny_vae(), surface(batch=1)
     mean = vae.encode(**inputs).latent_dist.mean
     for name in inputs:
@@ -41,11 +41,11 @@ def test_every_input_reaches_the_latents() -> None:
         assert (vae.encode(**changed).latent_dist.mean - mean).abs().max() > 1e-3, name
 
 
-def test_unknown_colors_are_grey() -> None:
+def test_missing_colors_count_as_grey() -> None:
     vae, inputs = tiny_vae(), surface()
     grey = {**inputs, "colors": torch.full_like(inputs["colors"], 0.5)}
-    without = vae.encode(inputs["surface_points"], inputs["normals"]).latent_dist.mean
-    assert torch.equal(without, vae.encode(**grey).latent_dist.mean)
+    colorless = vae.encode(inputs["surface_points"], inputs["normals"]).latent_dist.mean
+    assert torch.equal(colorless, vae.encode(**grey).latent_dist.mean)
 
 
 def test_slicing_and_tiling_change_nothing() -> None:
@@ -77,20 +77,20 @@ def test_gradient_checkpointing_gives_the_same_gradients(config: dict) -> None:
         assert torch.allclose(gradient, gradients[1][name], atol=1e-4, rtol=1e-3), name
 
 
-def test_training_reaches_every_parameter() -> None:
+def test_every_parameter_gets_a_gradient() -> None:
     vae = tiny_vae(decoder_resnet_layers=1).train()
     output = vae(**surface(), query_points=torch.rand(2, 20, 3) * 2 - 1, sample_posterior=True)
     (output.occupancy_logits.sum() + output.colors.sum() + output.latent_dist.kl().sum()).backward()
     assert [name for name, parameter in vae.named_parameters() if parameter.grad is None] == []
 
 
-def test_residual_blocks_begin_as_nothing_and_then_look_beyond_their_patch() -> None:
+def test_residual_blocks_add_zero_at_first_and_cross_the_borders_of_patches() -> None:
     vae, plain = tiny_vae(decoder_resnet_layers=1), tiny_vae()
     plain.load_state_dict(vae.state_dict(), strict=False)
     latents = torch.randn(2, 4, 4, 12)
     assert torch.equal(vae.decode(latents).planes, plain.decode(latents).planes)
 
-    # What a pixel beside a seam says depends on the pixel beyond it, and hardly on one that is far away.
+    # With other weights, a pixel beside a seam depends on the pixel across it, and hardly on a distant one.
     block = vae.decoder.resnets[0]
     torch.nn.init.normal_(block.conv2.weight)
     side, planes = vae.decoder.plane_patch, torch.randn(1, 8, 16, 16)
@@ -102,12 +102,23 @@ def test_residual_blocks_begin_as_nothing_and_then_look_beyond_their_patch() -> 
     assert moved[0] > 3 * moved[1]
 
 
-def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:
+def test_a_saved_model_computes_the_same(tmp_path: Path) -> None:
     vae, inputs = tiny_vae(latents_mean=[0.1] * 4, latents_std=[2.0] * 4), surface()
     vae.save_pretrained(tmp_path)
     loaded = AutoencoderKLTriplane.from_pretrained(tmp_path)
     assert torch.equal(loaded(**inputs).planes, vae(**inputs).planes)
     assert loaded.config.latents_std == [2.0] * 4
+
+
+def test_latents_are_normalized_and_back() -> None:
+    latents = 3 + 2 * torch.randn(2, 4, 4, 12)
+    vae = tiny_vae(latents_mean=[3.0, 1.0, 0.0, 2.0], latents_std=[2.0, 2.0, 4.0, 1.0])
+    normal = vae.normalize_latents(latents)
+    assert torch.allclose(normal[:, 1], (latents[:, 1] - 1) / 2) and torch.allclose(normal[:, 2], latents[:, 2] / 4)
+    assert torch.allclose(vae.denormalize_latents(normal), latents, atol=1e-5)
+
+    plain = tiny_vae(latents_mean=None, latents_std=None)
+    assert plain.normalize_latents(latents) is plain.denormalize_latents(latents) is latents
 
 
 def test_half_precision_stays_close() -> None:
@@ -120,7 +131,7 @@ def test_half_precision_stays_close() -> None:
     assert (rough.float() - exact).abs().max() < 0.1 * exact.abs().max()
 
 
-def test_wrong_shapes_are_named() -> None:
+def test_wrong_shapes_raise_errors() -> None:
     vae = tiny_vae()
     with pytest.raises(ValueError, match=r"expected latents of shape \(batch, 4, 4, 12\), got \(1, 4, 12, 4\)"):
         vae.decode(torch.zeros(1, 4, 12, 4))
@@ -128,11 +139,11 @@ def test_wrong_shapes_are_named() -> None:
         vae.field(torch.zeros(1, 3, 4, 16, 16))
     with pytest.raises(ValueError, match="set plane_size=32"):
         AutoencoderKLTriplane(**{**DIRECT3D_VAE, "latent_size": 4})
-    with pytest.raises(ValueError, match='decoder_resnet_layers=2 belongs to decoder_type="tokens"'):
+    with pytest.raises(ValueError, match='decoder_resnet_layers=2 is for decoder_type="tokens"'):
         AutoencoderKLTriplane(**{**DIRECT3D_VAE, "decoder_resnet_layers": 2})
 
 
-def test_mini_fits_its_budget_and_direct3d_its_size() -> None:
+def test_parameter_counts_of_mini_and_direct3d() -> None:
     with torch.device("meta"):
         mini = AutoencoderKLTriplane.from_config(AutoencoderKLTriplane.load_config(PIPELINES / "mini", subfolder="vae"))
         direct3d = AutoencoderKLTriplane(

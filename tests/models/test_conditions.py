@@ -1,4 +1,4 @@
-"""Several photos of an object: their tokens lie where their cameras looked, and nobody is disturbed by absent ones."""
+"""Several photos of an object: tokens are added where their cameras see, and missing views have no effect."""
 
 import math
 
@@ -6,47 +6,49 @@ import pytest
 import torch
 from models.tiny_models import denoiser_inputs, tiny_transformer
 
-from triplane3d.models.conditions import CameraCondition, FrontPlaneCondition, sight_lines
+from triplane3d.models.conditions import CameraCondition, FrontPlaneCondition, projection_weights
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 
 UNKNOWN = math.nan
 
 
-def lit(condition: FrontPlaneCondition, row: int, column: int, azimuth: float) -> torch.Tensor:
-    """Which cells (plane, row, column) one lit token reaches, seen from `azimuth`."""
+def reached_cells(condition: FrontPlaneCondition, row: int, column: int, azimuth: float) -> torch.Tensor:
+    """The cells (plane, row, column) to which a single non-zero token is added, for a camera at `azimuth`."""
     tokens = torch.zeros(1, 1 + 16, 5)
     tokens[:, 1 + 4 * row + column] = torch.randn(5)
     added = condition(tokens, 4, 4, torch.tensor([[[azimuth, UNKNOWN]]]))
     return added.view(4, 3, 4, 6).abs().amax(dim=-1).transpose(0, 1) > 1e-6
 
 
-def test_a_view_from_the_right_lies_over_the_plane_it_sees() -> None:
-    """From +x a picture's columns run along -z and its rows along y: the YZ plane sees it whole, XZ along z."""
-    xy, xz, yz = lit(FrontPlaneCondition(5, 6, num_prefix_tokens=1), 0, 3, 90.0)
+def test_a_view_from_the_right_is_added_over_the_yz_plane() -> None:
+    """From +x an image's columns run along -z and its rows along y: it covers YZ, and XZ along z."""
+    xy, xz, yz = reached_cells(FrontPlaneCondition(5, 6, num_prefix_tokens=1), 0, 3, 90.0)
     assert yz.nonzero().tolist() == [[3, 0]]  # the top, and z = -1
     assert xz.nonzero().tolist() == [[0, column] for column in range(4)]
     assert xy.nonzero().tolist() == [[3, column] for column in range(4)]
 
 
-def test_from_behind_the_picture_is_mirrored() -> None:
-    front, back = (lit(FrontPlaneCondition(5, 6, num_prefix_tokens=1), 1, 0, azimuth) for azimuth in (0.0, 180.0))
+def test_a_view_from_behind_is_mirrored() -> None:
+    front, back = (
+        reached_cells(FrontPlaneCondition(5, 6, num_prefix_tokens=1), 1, 0, azimuth) for azimuth in (0.0, 180.0)
+    )
     assert torch.equal(front[0].flip(1), back[0]) and torch.equal(front[2], back[2])
 
 
-def test_every_cell_reads_a_whole_picture_s_worth() -> None:
+def test_the_weights_of_each_cell_sum_to_one() -> None:
     cameras = torch.tensor([[0.0, UNKNOWN], [37.0, 20.0], [-90.0, -10.0], [UNKNOWN, 10.0]])
-    read = sight_lines(cameras, 8, 8).sum(dim=-1)
+    read = projection_weights(cameras, 8, 8).sum(dim=-1)
     assert torch.allclose(read[:3], torch.ones_like(read[:3]), atol=1e-5) and not read[3].any()
 
 
-def test_a_front_camera_is_what_a_model_of_one_photo_assumes() -> None:
+def test_without_cameras_a_front_camera_is_assumed() -> None:
     condition = FrontPlaneCondition(context_dim=5, dim=6, num_prefix_tokens=1)
     tokens = torch.randn(2, 17, 5)
     assert torch.equal(condition(tokens, 4, 4), condition(tokens, 4, 4, torch.tensor([[[0.0, 0.0]]]).repeat(2, 1, 1)))
 
 
-def awake(**config: object) -> TriplaneTransformer:
-    """A model of several photos in which nothing is zero any more."""
+def perturbed(**config: object) -> TriplaneTransformer:
+    """A model of several photos, with noise added to all parameters, so that none is zero."""
     model = tiny_transformer(camera_condition=True, **config)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -54,8 +56,8 @@ def awake(**config: object) -> TriplaneTransformer:
     return model
 
 
-def test_what_is_added_starts_as_nothing() -> None:
-    """Weights of a model of one photo, loaded into one of several, answer as before."""
+def test_new_conditions_are_initialised_to_add_nothing() -> None:
+    """Weights of a model of one photo give the same output in a model of several photos."""
     plain, inputs = tiny_transformer(), denoiser_inputs()
     model = tiny_transformer(camera_condition=True, interval_condition=True)
     missing, unexpected = model.load_state_dict(plain.state_dict(), strict=False)
@@ -64,9 +66,9 @@ def test_what_is_added_starts_as_nothing() -> None:
     assert torch.allclose(model(**inputs, timestep_end=0.0).sample, plain(**inputs).sample, atol=1e-6)
 
 
-def test_an_absent_view_changes_nothing() -> None:
-    """One object has two photos, the other one and a gap: each is answered as if it were alone."""
-    model, inputs = awake(), denoiser_inputs()
+def test_a_missing_view_has_no_effect() -> None:
+    """One object has two photos, the other one photo and padding; each gets the same output as alone."""
+    model, inputs = perturbed(), denoiser_inputs()
     tokens = inputs["encoder_hidden_states"]
     views = torch.cat([tokens, torch.randn_like(tokens)], dim=1)
     views[1, tokens.shape[1] :] = 0
@@ -80,19 +82,19 @@ def test_an_absent_view_changes_nothing() -> None:
     assert torch.allclose(model(**second).sample, both[1:], atol=1e-5)
 
 
-def test_a_second_view_and_its_camera_reach_the_answer() -> None:
-    model, inputs = awake(), denoiser_inputs()
+def test_a_second_view_and_its_camera_change_the_output() -> None:
+    model, inputs = perturbed(), denoiser_inputs()
     tokens = inputs["encoder_hidden_states"]
     inputs |= {"encoder_hidden_states": torch.cat([tokens, torch.randn_like(tokens)], dim=1)}
-    answers = [model(**inputs, cameras=torch.tensor([[[0.0, UNKNOWN], camera]] * 2)).sample
+    outputs = [model(**inputs, cameras=torch.tensor([[[0.0, UNKNOWN], camera]] * 2)).sample
                for camera in ([90.0, UNKNOWN], [-90.0, UNKNOWN], [90.0, 30.0], [UNKNOWN, UNKNOWN])]  # fmt: skip
-    for index, one in enumerate(answers):
-        assert all((one - other).abs().max() > 1e-3 for other in answers[:index])
+    for index, one in enumerate(outputs):
+        assert all((one - other).abs().max() > 1e-3 for other in outputs[:index])
 
 
-def test_no_photo_is_no_photo_from_any_side() -> None:
-    """Guidance's zeros stay zeros, and entries without a photo may be left out."""
-    model, inputs = awake(), denoiser_inputs()
+def test_tokens_of_zeros_stay_zeros_for_any_camera() -> None:
+    """Guidance uses zeros for "no photo": they stay zeros, and their entries may be omitted."""
+    model, inputs = perturbed(), denoiser_inputs()
     tokens = inputs["encoder_hidden_states"].repeat(1, 2, 1)
     cameras = torch.tensor([[[0.0, 5.0], [70.0, UNKNOWN]]])
     zeros = torch.cat([torch.zeros_like(tokens[:1]), tokens[:1]])
@@ -103,26 +105,26 @@ def test_no_photo_is_no_photo_from_any_side() -> None:
     assert not CameraCondition(4)(torch.zeros(1, 3, 4), torch.tensor([[[30.0, 10.0]]])).any()
 
 
-def test_the_end_of_the_step_counts_only_where_it_is_known() -> None:
-    model, inputs = awake(interval_condition=True), denoiser_inputs()
+def test_the_end_of_the_step_changes_the_output_only_if_it_differs() -> None:
+    model, inputs = perturbed(interval_condition=True), denoiser_inputs()
     at_once = model(**inputs).sample
     assert torch.allclose(model(**inputs, timestep_end=inputs["timestep"]).sample, at_once, atol=1e-6)
     assert (model(**inputs, timestep_end=0.0).sample - at_once).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(
-    ("extra", "says"),
+    ("extra", "message"),
     [
         ({"cameras": torch.zeros(2, 1, 2)}, "camera_condition=False"),
         ({"timestep_end": 0.0}, "interval_condition=False"),
         ({"encoder_attention_mask": torch.ones(2, 3, dtype=torch.bool)}, "encoder_attention_mask of shape"),
     ],
 )
-def test_what_a_model_does_not_know_is_refused(extra: dict, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_inputs_that_the_model_does_not_support_raise_errors(extra: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         tiny_transformer()(**denoiser_inputs(), **extra)
 
 
-def test_cameras_of_another_number_are_refused() -> None:
+def test_a_wrong_number_of_cameras_raises_an_error() -> None:
     with pytest.raises(ValueError, match="views share the"):
-        awake()(**denoiser_inputs(), cameras=torch.zeros(2, 4, 2))
+        perturbed()(**denoiser_inputs(), cameras=torch.zeros(2, 4, 2))

@@ -1,4 +1,4 @@
-"""Convolutions in half precision give on this CPU what float32 gives, and leave everything else alone."""
+"""Convolutions in half precision agree with float32 on this CPU, and nothing else changes."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from models.vision_models import VISION_MODELS, vision_model
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from triplane3d.models.convolutions import TRUSTED_SIDE, SafeConvolutions, safe_conv2d
+from triplane3d.models.convolutions import CORRECT_SIDE, SafeConvolutions, safe_conv2d
 from triplane3d.models.image_encoder import image_tokens
 
 HALF = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -24,13 +24,14 @@ SHAPES = [
 
 
 def deviation(found: Tensor, expected: Tensor) -> float:
+    """The norm of the difference, relative to that of `expected`."""
     return float((found.detach().float() - expected.detach()).norm() / expected.detach().norm())
 
 
 @HALF
 @pytest.mark.parametrize("options", SHAPES, ids=str)
-def test_what_float32_gives_with_gradients(options: dict, dtype: torch.dtype) -> None:
-    """16 × 16 over four channels and 8 × 8 over eight: both are noise in bfloat16 from oneDNN 3.12 on CPUs with AMX."""
+def test_results_and_gradients_agree_with_float32(options: dict, dtype: torch.dtype) -> None:
+    """Kernels of 16 × 16 × 4 and 8 × 8 × 8: oneDNN 3.12 on CPUs with AMX gets both wrong in bfloat16."""
     torch.manual_seed(0)
     for channels, side in ((4, 16), (8, 8)):
         scaled = {name: value if value != 16 else side for name, value in options.items()}
@@ -40,19 +41,19 @@ def test_what_float32_gives_with_gradients(options: dict, dtype: torch.dtype) ->
         full = [tensor.detach().float().requires_grad_() for tensor in (pixels, weight, bias)]
         found, expected = safe_conv2d(pixels, weight, bias, **scaled), F.conv2d(*full, **scaled)
         assert found.dtype == dtype and found.shape == expected.shape and deviation(found, expected) < 0.01
-        push = torch.randn_like(expected)
-        found.backward(push.to(dtype))
-        expected.backward(push)
+        gradient = torch.randn_like(expected)
+        found.backward(gradient.to(dtype))
+        expected.backward(gradient)
         assert all(
             deviation(half.grad, whole.grad) < 0.01 for half, whole in zip((pixels, weight, bias), full, strict=True)
         )
 
 
-def test_a_single_picture_and_autocast() -> None:
+def test_an_unbatched_image_and_autocast() -> None:
     pixels, layer = torch.randn(4, 40, 40), nn.Conv2d(4, 16, 16, stride=16)
     expected = layer(pixels)
     with SafeConvolutions():
-        assert torch.equal(layer(pixels), expected), "float32 is the layer's own"
+        assert torch.equal(layer(pixels), expected), "in float32 the layer itself runs"
         with torch.autocast("cpu", torch.bfloat16):
             found = layer(pixels)
     assert found.dtype == torch.bfloat16 and found.shape == expected.shape == (16, 2, 2)
@@ -75,7 +76,7 @@ class Convolved(TorchDispatchMode):
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("name", VISION_MODELS)
 def test_no_encoder_runs_a_wide_convolution_in_half_precision(name: str, autocast: bool) -> None:
-    """On any CPU: where the kernels are right, a comparison of numbers would not notice that they were used."""
+    """Checks which kernels are called, because their results are wrong on some CPUs only."""
     encoder, pixels = vision_model(name, num_channels=4), torch.rand(1, 4, 32, 32)
     expected = image_tokens(encoder, pixels)
     if not autocast:
@@ -83,10 +84,10 @@ def test_no_encoder_runs_a_wide_convolution_in_half_precision(name: str, autocas
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast), Convolved() as convolved:
         tokens = image_tokens(encoder, pixels)
     assert deviation(tokens, expected) < 0.02
-    assert not [call for call in convolved.calls if call[0] != torch.float32 and call[1] > TRUSTED_SIDE]
+    assert not [call for call in convolved.calls if call[0] != torch.float32 and call[1] > CORRECT_SIDE]
 
 
-def test_modules_are_left_as_they_were() -> None:
+def test_modules_are_not_changed() -> None:
     encoder = vision_model("ViTModel", num_channels=4).to(torch.bfloat16)
     before = deepcopy(encoder)
     image_tokens(encoder, torch.rand(1, 4, 32, 32).to(torch.bfloat16))
@@ -122,19 +123,19 @@ assert torch.conv2d not in calls, calls
 """
 
 
-def test_compiled_code_has_no_wide_convolution_either() -> None:
-    """In a process of its own: the shape checks of the test run are Python that the compiler cannot trace."""
+def test_compiled_code_has_no_wide_convolution() -> None:
+    """Runs in a process of its own, because the compiler cannot trace the shape checks of the test run."""
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("kernel, stride, channels", list(product((1, 2, 3), (1, 2), (3, 4, 8, 24, 32))))
-def test_the_kernels_that_are_trusted_are_right_here(kernel: int, stride: int, channels: int) -> None:
+def test_small_kernels_are_correct_on_this_cpu(kernel: int, stride: int, channels: int) -> None:
     torch.manual_seed(0)
     pixels = torch.randn(1, channels, 17, 17).bfloat16()
     weight = torch.randn(16, channels, kernel, kernel).bfloat16()
     expected = F.conv2d(pixels.float(), weight.float(), stride=stride)
     assert deviation(F.conv2d(pixels, weight, stride=stride), expected) < 0.01
-    turned = weight.transpose(0, 1)
-    expected = F.conv_transpose2d(pixels.float(), turned.float(), stride=stride)
-    assert deviation(F.conv_transpose2d(pixels, turned, stride=stride), expected) < 0.01
+    transposed = weight.transpose(0, 1)
+    expected = F.conv_transpose2d(pixels.float(), transposed.float(), stride=stride)
+    assert deviation(F.conv_transpose2d(pixels, transposed, stride=stride), expected) < 0.01

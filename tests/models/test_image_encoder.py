@@ -1,4 +1,4 @@
-"""Whatever the vision model, its tokens are a prefix and then the picture row by row, at any size."""
+"""For every vision model, the tokens are a prefix and then the image's patches row by row, at any size."""
 
 import pytest
 import torch
@@ -20,32 +20,32 @@ ALL = pytest.mark.parametrize("name", VISION_MODELS)
 @ALL
 @pytest.mark.parametrize("size", [32, 48])
 @torch.no_grad()
-def test_the_picture_follows_the_prefix_row_by_row(name: str, size: int) -> None:
-    """A light in one patch changes that patch's token the most, and the light's place is the token's."""
+def test_patches_follow_the_prefix_row_by_row(name: str, size: int) -> None:
+    """A bright patch changes the token at its own row and column the most."""
     encoder, prefix, grid = vision_model(name), PREFIX_TOKENS[name], size // 8
     dark = torch.zeros(1, 3, size, size)
     tokens = image_tokens(encoder, dark)
     assert tokens.shape == (1, prefix + grid**2, token_width(encoder.config))
-    reach = 1 if name == "ResNetModel" else 0  # a convolution looks beyond its own cell
+    reach = 1 if name == "ResNetModel" else 0  # the receptive field of a convolution is larger than a cell
     for row, column in ((0, grid - 1), (grid - 1, 0), (1, 1), (2, grid - 1)):
-        lit = dark.clone()
-        lit[:, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 3
-        change = (image_tokens(encoder, lit) - tokens)[0, prefix:].norm(dim=-1)
+        bright = dark.clone()
+        bright[:, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 3
+        change = (image_tokens(encoder, bright) - tokens)[0, prefix:].norm(dim=-1)
         found = divmod(int(change.argmax()), grid)
         assert max(abs(found[0] - row), abs(found[1] - column)) <= reach
 
 
 @ALL
-def test_a_fourth_channel_is_read(name: str) -> None:
+def test_a_fourth_channel_changes_the_tokens(name: str) -> None:
     encoder = vision_model(name, num_channels=4)
     pixels = torch.rand(1, 4, 32, 32)
-    without = pixels * torch.tensor([1.0, 1, 1, 0])[:, None, None]
-    assert not torch.allclose(image_tokens(encoder, pixels), image_tokens(encoder, without), atol=1e-4)
+    without_mask = pixels * torch.tensor([1.0, 1, 1, 0])[:, None, None]
+    assert not torch.allclose(image_tokens(encoder, pixels), image_tokens(encoder, without_mask), atol=1e-4)
 
 
 @ALL
 @torch.no_grad()
-def test_half_precision_reads_any_size_too(name: str) -> None:
+def test_half_precision_stays_close_at_other_sizes(name: str) -> None:
     pixels = torch.rand(1, 3, 48, 48)
     expected = image_tokens(vision_model(name), pixels)
     rounded = image_tokens(vision_model(name).to(torch.bfloat16), pixels.to(torch.bfloat16))
@@ -53,30 +53,30 @@ def test_half_precision_reads_any_size_too(name: str) -> None:
 
 
 @ALL
-def test_what_is_left_in_training_gets_a_gradient(name: str) -> None:
+def test_exactly_the_parameters_that_are_not_frozen_get_a_gradient(name: str) -> None:
     encoder, before = vision_model(name).train(), torch.get_rng_state()
     frozen = freeze_unused(encoder, 32)
-    assert torch.equal(torch.get_rng_state(), before), "a run's random numbers stay its own"
+    assert torch.equal(torch.get_rng_state(), before), "freeze_unused draws no random numbers"
     image_tokens(encoder, torch.rand(2, 3, 32, 32)).square().sum().backward()
     for parameter_name, parameter in encoder.named_parameters():
         assert parameter.requires_grad == (parameter.grad is not None) == (parameter_name not in frozen)
     assert len(frozen) < len(list(encoder.parameters())) / 2
 
 
-def test_only_the_mask_token_of_dinov2_is_idle() -> None:
+def test_only_the_mask_token_of_dinov2_is_frozen() -> None:
     assert freeze_unused(vision_model("Dinov2Model"), 32) == ["embeddings.mask_token"]
 
 
-def test_the_size_it_was_made_for() -> None:
+def test_own_image_size() -> None:
     assert own_image_size(vision_model("ViTModel").config) == 32
     assert own_image_size(vision_model("ViTModel", image_size=[32, 32]).config) == 32
     assert own_image_size(vision_model("ResNetModel").config) is None
-    with pytest.raises(ValueError, match="squares, but vit's image_size is 32 × 48"):
+    with pytest.raises(ValueError, match="must be square, but vit has 32 × 48"):
         own_image_size(vision_model("ViTModel", image_size=[32, 48]).config)
 
 
 @ALL
-def test_the_transformers_config_must_fit(name: str) -> None:
+def test_a_transformer_that_does_not_fit_raises_an_error(name: str) -> None:
     encoder, prefix = vision_model(name), PREFIX_TOKENS[name]
     for size in (32, 48):
         check_tokens(encoder, tiny_transformer(num_prefix_tokens=prefix), size)

@@ -1,4 +1,4 @@
-"""The denoiser split between two processes computes what it computes as a whole, or refuses in a sentence."""
+"""The denoiser, split between two processes, computes the same as in one, or raises a clear error."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def lines() -> list[list[str]]:
-    """What both processes printed, the first one's lines first."""
+    """The lines that both processes print, those of the first process first."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -48,18 +48,18 @@ def lines() -> list[list[str]]:
     return [line.split("\t") for printed, _ in found for line in printed.splitlines()]
 
 
-def test_both_processes_have_the_whole_models_output(lines: list[list[str]]) -> None:
-    differences = [(name, float(value)) for kind, *name, value in lines if kind == "output"]
+def test_both_processes_compute_the_output_of_the_whole_model(lines: list[list[str]]) -> None:
+    differences = [(name, float(value)) for label, *name, value in lines if label == "output"]
     assert len(differences) == 2 * (3 * 5 + 3)
     assert [entry for entry in differences if not entry[1] < 5e-6] == []
 
 
-def test_gradients_add_up_over_the_processes(lines: list[list[str]]) -> None:
+def test_gradients_of_the_processes_sum_to_those_of_the_whole_model(lines: list[list[str]]) -> None:
     differences = [float(line[-1]) for line in lines if line[0] == "gradient"]
     assert len(differences) == 4 and max(differences) < 1e-5
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_cannot_be_split_is_refused(lines: list[list[str]], what: str) -> None:
-    sentences = [line[2] for line in lines if line[:2] == ["refused", what]]
-    assert len(sentences) == 2 and all(REFUSED[what] in sentence for sentence in sentences)
+@pytest.mark.parametrize("case", REFUSED)
+def test_configurations_that_cannot_be_split_raise_errors(lines: list[list[str]], case: str) -> None:
+    sentences = [line[2] for line in lines if line[:2] == ["refused", case]]
+    assert len(sentences) == 2 and all(REFUSED[case] in sentence for sentence in sentences)

@@ -1,4 +1,4 @@
-"""`TriplaneReconstructor` follows diffusers' contract of a model: outputs, files, precision, gradient checkpointing."""
+"""`TriplaneReconstructor` as a diffusers model: outputs, saving, precision, gradient checkpointing and errors."""
 
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def test_half_precision_stays_close(model: TriplaneReconstructor, photos: torch.
 
 
 @pytest.mark.usefixtures("as_users_run_it")
-def test_wrong_shapes_are_named(model: TriplaneReconstructor) -> None:
+def test_wrong_shapes_raise_errors(model: TriplaneReconstructor) -> None:
     with pytest.raises(ValueError, match=r"expected photos of shape \(batch, 3, height, width\) in 0..1"):
         model(torch.rand(3, 32, 32))
     with pytest.raises(ValueError, match=r"take them from reconstructor\(pixel_values\)\.planes"):

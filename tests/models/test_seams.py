@@ -1,4 +1,4 @@
-"""Smoothing of seams: what lies between patches changes, edges within them and slopes do not."""
+"""Smoothing of seams: jumps between patches are smoothed; edges inside patches and slopes do not change."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_the_reach_is_at_most_half_a_patch(reach: int) -> None:
         smooth_seams(torch.zeros(1, 3, 1, 16, 16), patch=8, reach=reach)
 
 
-def test_colours_read_smooth_planes_and_occupancy_the_others() -> None:
+def test_colours_use_smoothed_planes_and_occupancy_does_not() -> None:
     torch.manual_seed(0)
     planes, points = torch.randn(2, 3, 4, 16, 16), torch.rand(2, 50, 3) * 2 - 1
     decoder = TriplaneFieldDecoder(4, color_channels=3)
@@ -55,7 +55,7 @@ def test_colours_read_smooth_planes_and_occupancy_the_others() -> None:
     assert not torch.allclose(plain.color(points), expected, atol=1e-3)
 
 
-def test_minis_colours_do_not_jump_between_patches() -> None:
+def test_colours_of_mini_do_not_jump_between_patches() -> None:
     """Over held-out shapes benchmarks/seams.py prints 2.3 to 2.5 without smoothing and 0.8 to 0.9 with it."""
     pipe = Triplane3DPipeline.from_pretrained("mini")
     cases = held_out_shapes(3, list(FAMILIES), seed=2, resolution=32)

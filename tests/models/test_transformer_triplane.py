@@ -1,4 +1,4 @@
-"""The denoiser's streams arrive where they should, and diffusers' services change speed, not answers."""
+"""The denoiser: every input has an effect, and diffusers' optimisations change the speed, not the output."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from models.tiny_models import DIRECT3D_TRANSFORMER, PIPELINES, denoiser_inputs,
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
-from triplane3d.models.attention import ConditionCache
+from triplane3d.models.condition_cache import ConditionCache
 from triplane3d.models.transformer_triplane import FrontPlaneCondition, TriplaneTransformer
 
 
@@ -23,15 +23,15 @@ def test_a_batch_equals_its_singles_and_time_may_be_a_number() -> None:
         assert torch.allclose(model(**single, return_dict=False)[0], sample[index : index + 1], atol=1e-5)
 
 
-def test_every_input_reaches_the_answer() -> None:
+def test_every_input_changes_the_output() -> None:
     model, inputs = tiny_transformer(), denoiser_inputs()
     sample = model(**inputs).sample
     for name in inputs:
         assert (model(**{**inputs, name: inputs[name].flip(0)}).sample - sample).abs().max() > 1e-3, name
 
 
-def test_the_photo_lies_over_the_planes_the_camera_sees() -> None:
-    """One lit token, at column 3 and image row 0 (the top): XY at x = 3, y = top; XZ at x = 3; YZ at y = top."""
+def test_image_tokens_are_added_where_the_camera_sees_them() -> None:
+    """Only the token at column 3, row 0 (top) is not zero: it is added to XY at (3, top), XZ at x = 3, YZ at top."""
     condition = FrontPlaneCondition(context_dim=5, dim=6, num_prefix_tokens=1)
     tokens = torch.zeros(1, 1 + 16, 5)
     tokens[:, 1 + 3] = torch.randn(5)
@@ -73,12 +73,12 @@ def test_fused_projections_change_nothing() -> None:
         assert torch.equal(model(**inputs).sample, sample)
 
 
-def test_attention_is_called_what_the_caches_look_for() -> None:
+def test_attention_has_the_names_that_diffusers_caches_look_for() -> None:
     names = set(tiny_transformer().attn_processors)
     assert names == {f"transformer_blocks.{i}.{kind}.processor" for i in (0, 1) for kind in ("attn", "cross_attn")}
 
 
-def test_a_first_block_cache_that_skips_leaves_out_the_long_skips_too() -> None:
+def test_a_first_block_cache_also_skips_the_long_skips() -> None:
     model, inputs = tiny_transformer(num_layers=4), denoiser_inputs()
     exact = model(**inputs).sample
     model.enable_cache(FirstBlockCacheConfig(threshold=1e6))
@@ -91,9 +91,9 @@ def test_a_first_block_cache_that_skips_leaves_out_the_long_skips_too() -> None:
 def test_explicit_attention_on_cpu_equals_the_dispatched_one() -> None:
     model = tiny_transformer().to(torch.bfloat16)
     inputs = {name: tensor.to(torch.bfloat16) for name, tensor in denoiser_inputs().items()}
-    written_out = model(**inputs).sample
+    chunked = model(**inputs).sample
     model.set_attention_backend("native")
-    assert torch.allclose(model(**inputs).sample.float(), written_out.float(), atol=0.05)
+    assert torch.allclose(model(**inputs).sample.float(), chunked.float(), atol=0.05)
 
 
 def test_gradient_checkpointing_gives_the_same_gradients() -> None:
@@ -124,7 +124,7 @@ def test_lora_is_added_scaled_saved_and_loaded(tmp_path: Path) -> None:
     assert torch.allclose(model(**inputs).sample, adapted, atol=1e-6)
 
 
-def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:
+def test_a_saved_model_computes_the_same(tmp_path: Path) -> None:
     model, inputs = tiny_transformer(), denoiser_inputs()
     model.save_pretrained(tmp_path)
     assert torch.equal(TriplaneTransformer.from_pretrained(tmp_path)(**inputs).sample, model(**inputs).sample)
@@ -136,7 +136,7 @@ def test_direct3d_takes_any_rolled_size() -> None:
     assert sample.shape == (1, 4, 6, 20)
 
 
-def test_mini_fits_its_budget_and_direct3d_its_size() -> None:
+def test_parameter_counts_of_mini_and_direct3d() -> None:
     with torch.device("meta"):
         mini = TriplaneTransformer.from_config(
             TriplaneTransformer.load_config(PIPELINES / "mini", subfolder="transformer")
@@ -153,13 +153,13 @@ def test_mini_fits_its_budget_and_direct3d_its_size() -> None:
                 "pixel_attention_dim": 1024,
             }
         )
-    # Several photos and steps that know their length come on top of what a model of one photo may weigh.
+    # The limit is for a model of one photo; the embeddings of cameras and intervals come on top.
     added = sum(part.numel() for module in (mini.camera_embed, mini.interval_embed) for part in module.parameters())
     assert mini.num_parameters() - added <= 9_700_000 and added <= 200_000
     assert direct3d.num_parameters() == 609_987_008
 
 
-def test_wrong_inputs_are_named() -> None:
+def test_wrong_inputs_raise_errors() -> None:
     model, inputs = tiny_transformer(), denoiser_inputs()
     wrong = (
         ({"hidden_states": torch.zeros(2, 3, 4, 12)}, r"expected latents of shape \(batch, 4, height, width\)"),
@@ -167,7 +167,7 @@ def test_wrong_inputs_are_named() -> None:
         ({"encoder_hidden_states": torch.zeros(2, 17, 31)}, r"shape \(2, tokens, 32\), got \(2, 17, 31\)"),
         ({"encoder_hidden_states": torch.zeros(2, 16, 32)}, "set num_prefix_tokens"),
         ({"timestep": torch.zeros(3)}, "one for each of the 2 samples"),
-        ({"pixel_hidden_states": torch.zeros(2, 5, 32)}, "no stream for pixel_hidden_states"),
+        ({"pixel_hidden_states": torch.zeros(2, 5, 32)}, "takes no pixel_hidden_states"),
     )
     for change, message in wrong:
         with pytest.raises(ValueError, match=message):
@@ -177,8 +177,8 @@ def test_wrong_inputs_are_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["tiny", "direct3d"])
-def test_entries_without_a_photo_are_those_with_tokens_of_zeros(name: str) -> None:
-    """Folding the unconditional half and keeping what the tokens say changes nothing but the time it takes."""
+def test_entries_without_a_photo_equal_those_with_tokens_of_zeros(name: str) -> None:
+    """`num_without_photo` and the condition cache save time and do not change the output."""
     torch.manual_seed(0)
     transformer, inputs = tiny_transformer(), denoiser_inputs(3)
     if name == "direct3d":
@@ -186,19 +186,19 @@ def test_entries_without_a_photo_are_those_with_tokens_of_zeros(name: str) -> No
         inputs |= {"hidden_states": torch.randn(3, 4, 8, 24), "encoder_hidden_states": torch.randn(3, 7, 12)}
         inputs |= {"pixel_hidden_states": torch.randn(3, 9, 10)}
     streams = {key: value for key, value in inputs.items() if key.endswith("encoder_hidden_states") or "pixel" in key}
-    given = {key: value[1:] for key, value in streams.items()}
+    conditional = {key: value[1:] for key, value in streams.items()}
     zeroed = {key: torch.cat([torch.zeros_like(value[:1]), value[1:]]) for key, value in streams.items()}
     cache = ConditionCache()
     for timestep in (900.0, 100.0):
         noisy = torch.randn_like(inputs["hidden_states"])
         expected = transformer(noisy, timestep, **zeroed).sample
-        folded = transformer(noisy, timestep, **given, num_without_photo=1, condition_cache=cache).sample
-        assert (folded - expected).abs().max() < 1e-5 * expected.abs().max()
+        shortened = transformer(noisy, timestep, **conditional, num_without_photo=1, condition_cache=cache).sample
+        assert (shortened - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
-def test_every_entry_without_a_photo_is_refused() -> None:
+def test_a_batch_without_any_photo_raises_an_error() -> None:
     inputs = denoiser_inputs(2)
-    with pytest.raises(ValueError, match="expected 0 to 1, got 2"):
+    with pytest.raises(ValueError, match="must be 0 to 1, .* got 2"):
         tiny_transformer()(**inputs, num_without_photo=2)
     with pytest.raises(ValueError, match=r"shape \(1, tokens, 32\).*that has a photo"):
         tiny_transformer()(**inputs, num_without_photo=1)

@@ -1,10 +1,10 @@
-"""A field is one function of space however it is asked, and planes lie in space where the frame says."""
+"""All ways to evaluate a field give the same values, and the planes are placed in space as documented."""
 
 import pytest
 import torch
 from models.tiny_models import tiny_vae
 
-from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder, project_points, sample_planes
+from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder, plane_coordinates, sample_planes
 
 
 @pytest.fixture
@@ -30,18 +30,18 @@ def test_grid_does_not_depend_on_its_chunks(field: TriplaneField, monkeypatch: p
     assert torch.allclose(field.grid(axis, axis, axis), whole, atol=1e-5)
 
 
-def test_planes_look_along_z_y_and_x() -> None:
-    """A feature that grows with x on XY and XZ and with z on YZ is the coordinate itself, away from the border."""
+def test_planes_are_perpendicular_to_z_y_and_x() -> None:
+    """A feature that increases with x on XY and XZ and with z on YZ is the coordinate itself, away from the border."""
     ramp = (torch.arange(32) + 0.5) / 16 - 1
     planes = ramp.expand(1, 3, 1, 32, 32)
     points = torch.rand(1, 50, 3) * 1.9 - 0.95
-    across = sample_planes(planes, project_points(points), "border")[0, :, 0]
+    across = sample_planes(planes, plane_coordinates(points), "border")[0, :, 0]
     assert torch.allclose(across, points[0, :, [0, 0, 2]].T, atol=1e-5)
-    down = sample_planes(planes.transpose(-1, -2), project_points(points), "border")[0, :, 0]
+    down = sample_planes(planes.transpose(-1, -2), plane_coordinates(points), "border")[0, :, 0]
     assert torch.allclose(down, points[0, :, [1, 2, 1]].T, atol=1e-5)
 
 
-def test_one_field_of_a_batch_answers_like_the_batch(field: TriplaneField) -> None:
+def test_a_single_field_has_the_values_of_its_batch(field: TriplaneField) -> None:
     points = torch.rand(2, 30, 3) * 2 - 1
     together, colors = field.occupancy(points), field.color(points)
     assert len(field) == 2
@@ -52,13 +52,13 @@ def test_one_field_of_a_batch_answers_like_the_batch(field: TriplaneField) -> No
     assert bool(((colors >= 0) & (colors <= 1)).all())
 
 
-def test_asking_both_equals_asking_each(field: TriplaneField) -> None:
+def test_occupancy_and_color_equal_separate_calls(field: TriplaneField) -> None:
     points = torch.rand(2, 30, 3) * 2 - 1
     logits, colors = field.occupancy_and_color(points)
     assert torch.allclose(logits, field.occupancy(points)) and torch.allclose(colors, field.color(points))
 
 
-def test_a_field_says_what_it_cannot_do(field: TriplaneField) -> None:
+def test_wrong_calls_raise_errors(field: TriplaneField) -> None:
     with pytest.raises(ValueError, match=r"expected points of shape \(2, points, 3\), got \(1, 5, 3\)"):
         field.occupancy(torch.zeros(1, 5, 3))
     with pytest.raises(ValueError, match=r"batch of 2; pick one: field\[i\]"):
@@ -88,23 +88,23 @@ def test_lattice_equals_occupancy_at_its_nodes(padding_mode: str, num_freqs: int
         torch.testing.assert_close(logits, field(torch.stack([x, y, z], dim=-1)), atol=1e-5, rtol=0)
 
 
-def test_hooks_on_the_point_mlp_hear_of_grids() -> None:
-    """The short cut through oneDNN is taken only where nothing sits on the layer."""
+def test_hooks_on_the_point_mlp_run_for_grids() -> None:
+    """The fast path through oneDNN is only taken for a layer without hooks and with its own `forward`."""
     decoder = TriplaneFieldDecoder(4, hidden_dim=16).requires_grad_(False)
     field = TriplaneField(torch.randn(1, 3, 4, 8, 8), decoder)
     axis = torch.linspace(-1, 1, 9)
     with torch.no_grad():
         plain = field.grid(axis, axis, axis)
-        heard = []
-        handle = decoder.layers[0].register_forward_hook(lambda module, inputs, output: heard.append(output.shape))
+        shapes = []
+        handle = decoder.layers[0].register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
         torch.testing.assert_close(field.grid(axis, axis, axis), plain)
-        assert heard
+        assert shapes
         handle.remove()
         decoder.layers[0].forward = lambda rows: torch.zeros_like(rows)
         assert not torch.equal(field.grid(axis, axis, axis), plain)
 
 
-def test_a_batch_has_no_lattice() -> None:
+def test_a_batch_of_fields_has_no_lattice() -> None:
     field = TriplaneField(torch.randn(2, 3, 4, 8, 8), TriplaneFieldDecoder(4))
     with pytest.raises(ValueError, match=r"batch of 2; pick one: field\[i\]"):
         field.lattice(torch.linspace(-1, 1, 9))

@@ -1,4 +1,4 @@
-"""The models of `pipelines/tiny` with random weights, and something to feed them."""
+"""The models of `pipelines/tiny` with random weights, and inputs for them."""
 
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,13 @@ DIRECT3D_TRANSFORMER = {
 
 
 def tiny_vae(**changes: Any) -> AutoencoderKLTriplane:
+    """The autoencoder of `pipelines/tiny`, with `changes` to its config."""
     config = AutoencoderKLTriplane.load_config(PIPELINES / "tiny", subfolder="vae")
     return AutoencoderKLTriplane.from_config({**config, **changes}).eval()
 
 
 def tiny_transformer(**changes: Any) -> TriplaneTransformer:
+    """The denoiser of `pipelines/tiny`, with `changes` to its config."""
     config = TriplaneTransformer.load_config(PIPELINES / "tiny", subfolder="transformer")
     return TriplaneTransformer.from_config({**config, **changes}).eval()
 
@@ -64,6 +66,7 @@ def surface(batch: int = 2, points: int = 200) -> dict[str, Tensor]:
 
 
 def denoiser_inputs(batch: int = 2, tokens: int = 17) -> dict[str, Tensor]:
+    """Random latents, timesteps and image tokens for `tiny_transformer`."""
     return {
         "hidden_states": torch.randn(batch, 4, 4, 12),
         "timestep": torch.linspace(30, 970, batch),

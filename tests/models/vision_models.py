@@ -1,4 +1,4 @@
-"""Tiny vision models of transformers, one of each kind that a photo can be read with, as their JSON describes them."""
+"""Tiny vision models of transformers: one of each class that can be an image encoder, and its config.json."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import transformers
 from transformers import PreTrainedModel
 
 VIT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
-# Class → its config.json; each makes a 4 × 4 grid of tokens of width 32 from 32 pixels.
+# Class → config.json. Each maps 32 × 32 pixels to a 4 × 4 grid of tokens of width 32.
 VISION_MODELS: dict[str, dict[str, Any]] = {
     "Dinov2Model": {"model_type": "dinov2", **VIT, "mlp_ratio": 2},
     "Dinov2WithRegistersModel": {
@@ -36,14 +36,14 @@ PREFIX_TOKENS = {
 
 
 def vision_model(name: str, **changes: Any) -> PreTrainedModel:
-    """Of random weights, in evaluation mode."""
+    """A vision model with random weights, in evaluation mode."""
     config = transformers.AutoConfig.for_model(**{**VISION_MODELS[name], **changes})
     torch.manual_seed(0)
     return getattr(transformers, name)(config).eval()
 
 
 def choose_encoder(pipeline: Path, name: str, **index: Any) -> Path:
-    """Edits the JSON of a copy of `pipelines/tiny` so that photos are read by another vision model; returns it."""
+    """Changes the image encoder in the JSON files of a copy of `pipelines/tiny`, and returns its folder."""
     statistics = {"CLIP": "clip", "Sigl": "half", "ViTM": "half"}.get(name[:4], "imagenet")
     changes = {
         "model_index.json": {"image_encoder": ["transformers", name], "image_statistics": statistics, **index},

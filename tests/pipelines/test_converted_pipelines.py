@@ -290,7 +290,7 @@ def test_mistakes_are_named_before_work_is_done(
         ({"planes": PLANES, "views": []}, "views must be a Camera, a list of them, or a number"),
         ({"planes": PLANES, "views": "front"}, "views must be a Camera"),
         ({"planes": PLANES, "views": True}, "views must be a Camera"),
-        ({"planes": PLANES, "views": [Camera(), 3]}, "views must be a Camera"),
+        ({"planes": PLANES, "views": [Camera.orbit(), 3]}, "views must be a Camera"),
         ({"planes": PLANES, "size": 0}, "size"),
         ({"planes": PLANES, "size": 2.5}, "size must be a whole number"),
         ({"planes": PLANES, "num_samples": 0}, "num_samples"),

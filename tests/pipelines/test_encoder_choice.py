@@ -11,7 +11,7 @@ from models.vision_models import PREFIX_TOKENS, VISION_MODELS, choose_encoder, v
 from pipelines.tiny_pipeline import TINY, build_tiny, grids, photo
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.pipelines.loading import component_class
+from triplane3d.pipelines.assembly import component_class
 
 
 def tiny_with(name: str, folder: Path, **index: int) -> Triplane3DPipeline:

@@ -12,8 +12,8 @@ from huggingface_hub import ModelCard
 from pipelines.tiny_pipeline import grids
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.pipelines import loading
-from triplane3d.pipelines.loading import embedded_names, embedded_pipeline
+from triplane3d.pipelines import saved
+from triplane3d.pipelines.saved import embedded_names, embedded_pipeline
 
 
 def test_the_index_names_the_library_not_its_files(tiny_folder: Path) -> None:
@@ -120,7 +120,7 @@ def test_components_are_all_there(pipe: Triplane3DPipeline) -> None:
 def test_a_bare_name_means_the_shipped_pipeline(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "SHELVES", (tmp_path / "nothing", tiny_folder.parent))
+    monkeypatch.setattr(saved, "EMBEDDED", (tmp_path / "nothing", tiny_folder.parent))
     monkeypatch.chdir(tmp_path)
     assert embedded_names() == ["tiny"]
     assert embedded_pipeline("tiny") == tiny_folder
@@ -132,7 +132,7 @@ def test_a_bare_name_means_the_shipped_pipeline(
 def test_a_local_folder_of_that_name_comes_first(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "SHELVES", (tiny_folder.parent,))
+    monkeypatch.setattr(saved, "EMBEDDED", (tiny_folder.parent,))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny").mkdir()
     assert embedded_pipeline("tiny") == tiny_folder  # no pipeline in it, so it is not meant

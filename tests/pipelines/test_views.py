@@ -80,7 +80,7 @@ def test_only_differences_to_the_first_camera_count(pipe: Triplane3DPipeline) ->
 
 
 def test_cameras_have_names_angles_and_a_class() -> None:
-    said = [["left", None, (None, -90), (np.float32(5), 0), [1, None], Camera(180.0, 20.0)]]
+    said = [["left", None, (None, -90), (np.float32(5), 0), [1, None], Camera.orbit(180.0, 20.0)]]
     (angles,) = PhotoBatch.parse([[FRONT] * 6], said).angles
     unknown = math.nan
     expected = [(0, unknown), (unknown, unknown), (unknown, -90), (95, 0), (91, unknown), (270, 20)]

@@ -1,4 +1,4 @@
-"""A tiny pipeline of random weights from the JSON of `pipelines/tiny`, a photo for it, and its quickest answer."""
+"""Tiny pipelines of random weights, a photo for them, and a call that takes little time."""
 
 import json
 from pathlib import Path
@@ -11,13 +11,18 @@ import transformers
 from PIL import Image
 
 import triplane3d
-from triplane3d import Triplane3DPipeline, TriplaneTransformer
+from triplane3d import (
+    Triplane3DPipeline,
+    TriplaneReconstructionPipeline,
+    TriplaneReconstructor,
+    TriplaneTransformer,
+)
 
 TINY = Path(__file__).parents[2] / "pipelines" / "tiny"
 
 
 def build_tiny(folder: Path = TINY) -> Triplane3DPipeline:
-    """Each component by `from_config`, always with the same weights; its fields do cross zero."""
+    """A `Triplane3DPipeline` from the JSON files of `folder`, always with the same weights; its fields cross zero."""
     torch.manual_seed(0)
     components = {}
     index = json.loads((folder / "model_index.json").read_text())
@@ -32,7 +37,7 @@ def build_tiny(folder: Path = TINY) -> Triplane3DPipeline:
             component_class = getattr(triplane3d if library == "triplane3d" else diffusers, class_name)
             component = component_class.from_config(component_class.load_config(folder, subfolder=name))
             components[name] = component.eval() if isinstance(component, torch.nn.Module) else component
-    # Nothing may be trivially zero, or a test would pass whatever the pipeline did with it.
+    # Parameters that are zero at the start of training would hide errors of the inputs that they multiply.
     for parameter in components["transformer"].parameters():
         if float(parameter.detach().abs().max()) == 0:
             torch.nn.init.normal_(parameter, std=0.05)
@@ -45,7 +50,7 @@ def build_tiny(folder: Path = TINY) -> Triplane3DPipeline:
 
 
 def build_tiny_for_views(**config: Any) -> Triplane3DPipeline:
-    """The tiny pipeline with a transformer of several photos in which nothing is zero."""
+    """The tiny pipeline with a transformer for several photos of an object, without parameters that are zero."""
     pipe = build_tiny()
     known = TriplaneTransformer.load_config(TINY, subfolder="transformer")
     pipe.transformer = TriplaneTransformer.from_config({**known, "camera_condition": True, **config}).eval()
@@ -55,8 +60,20 @@ def build_tiny_for_views(**config: Any) -> Triplane3DPipeline:
     return pipe
 
 
+def build_tiny_reconstruction() -> TriplaneReconstructionPipeline:
+    """A `TriplaneReconstructionPipeline`, always with the same weights."""
+    torch.manual_seed(0)
+    sizes = {"image_size": 32, "patch_size": 8, "encoder_dim": 24, "encoder_heads": 2, "encoder_layers": 1}
+    planes = {"plane_size": 4, "num_layers": 1, "num_attention_heads": 2, "attention_head_dim": 16}
+    field = {"field_channels": 6, "field_hidden_dim": 16, "field_layers": 2, "num_samples_per_ray": 16}
+    reconstructor = TriplaneReconstructor(**sizes, encoder_ff_dim=40, **planes, **field).eval()
+    pipe = TriplaneReconstructionPipeline(reconstructor)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
 def photo(hue: int = 0, size: int = 40) -> Image.Image:
-    """A coloured block on nothing."""
+    """A coloured block on a transparent background."""
     picture = Image.new("RGBA", (size, size - 8))
     picture.paste(tuple(np.roll((220, 60, 20), hue)) + (255,), (8, 4, size - 6, size - 14))
     return picture
@@ -67,6 +84,6 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def grids(pipe: Triplane3DPipeline, image: Any = None, **options: Any) -> torch.Tensor:
-    """Logits on a small grid, the quickest complete answer."""
+    """Logits on a small grid: the complete way from a photo to a field, in little time."""
     defaults = {"generator": seeded(), "num_inference_steps": 2, "resolution": 6, "output_type": "pt"}
     return pipe(photo() if image is None and "image_embeds" not in options else image, **{**defaults, **options})[0]

@@ -11,13 +11,13 @@ FAMILIES = ("airplane", "car", "rocket", "truck_or_bus")
 @pytest.fixture(scope="session")
 def work(tmp_path_factory) -> Path:
     """A folder with eight shapes below `data/`, in two shards."""
-    from triplane3d.data.shards import write_shard
+    from triplane3d.data.procedural.samples import write_shape_shard
 
     folder = tmp_path_factory.mktemp("work")
     (folder / "data").mkdir()
     for number, seeds in enumerate((range(5), range(5, 8))):
-        write_shard(folder / "data" / f"shapes-{number}.safetensors", seeds, surface_points=512, label_points=2048,
-                    views=2, image_size=32, batch_size=8, families=FAMILIES)  # fmt: skip
+        write_shape_shard(folder / "data" / f"shapes-{number}.safetensors", seeds, surface_points=512,
+                          label_points=2048, views=2, image_size=32, batch_size=8, families=FAMILIES)  # fmt: skip
     return folder
 
 

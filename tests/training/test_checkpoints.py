@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 from safetensors.torch import load_file
-from test_run import config, fit
+from test_trainer import config, fit
 
 from triplane3d.config import AutoencoderConfig, load_config
 from triplane3d.training.checkpointing import changed_settings, checkpoints
-from triplane3d.training.trainer import start
+from triplane3d.training.run_setup import start_run
 
 
 def with_rate(settings: AutoencoderConfig, lr: float) -> AutoencoderConfig:
@@ -31,7 +31,7 @@ def stopped(tmp_path) -> Path:
 def test_other_settings_are_refused_with_what_differs_and_the_way_on(stopped, key, value):
     before = (stopped / "config.yaml").read_bytes()
     with pytest.raises(ValueError, match=rf"checkpoint-3 was .*: run.{key}: \d, now {value}\. .*--run.resume changed"):
-        start(config(stopped, **{key: value}))
+        start_run(config(stopped, **{key: value}))
     assert (stopped / "config.yaml").read_bytes() == before
 
 
@@ -43,7 +43,7 @@ def test_how_a_run_is_watched_and_read_may_change(stopped):
 def test_a_changed_rate_goes_on_where_that_is_asked_for(stopped, capsys):
     settings = config(stopped)
     with pytest.raises(ValueError, match=r"optim.lr: 0.05, now 0.01"):
-        start(with_rate(settings, 0.01))
+        start_run(with_rate(settings, 0.01))
     changed = with_rate(config(stopped, resume="changed"), 0.01)
     assert fit(changed).step == 6
     told = f"settings differ from those of {stopped / 'checkpoint-3'}: optim.lr: 0.05, now 0.01"
@@ -110,4 +110,4 @@ def test_a_run_that_goes_back_sets_its_later_checkpoints_aside(tmp_path):
 )  # fmt: skip
 def test_a_checkpoint_that_cannot_be_used_is_refused(stopped, changes, sentence):
     with pytest.raises(ValueError, match=sentence):
-        start(config(stopped, **changes))
+        start_run(config(stopped, **changes))

@@ -11,12 +11,11 @@ from tiny_stages import denoiser_config
 from transformers import AutoConfig, AutoModel
 
 from triplane3d.config import FlowConfig
+from triplane3d.data.latents import LatentDataset, LatentPhotoDataset
 from triplane3d.data.shards import ShardDataset
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.training.denoiser import DenoiserObjective, train
-from triplane3d.training.latents import Latents
-from triplane3d.training.sources import LatentPhotos
 
 
 class KnownPath(torch.nn.Module):
@@ -61,10 +60,10 @@ def test_the_target_is_the_velocity_that_the_scheduler_integrates(shift):
 def test_noise_levels_are_logit_normal_and_all_noise_in_the_warm_up():
     path = KnownPath(torch.zeros(1, 4, 4, 12))
     objective = DenoiserObjective(OneToken(), path, FlowMatchEulerDiscreteScheduler(), FlowConfig())
-    sigma = objective.path.draw(20_000, regression=False) / 1000
+    sigma = objective.path.sample_timesteps(20_000, regression=False) / 1000
     logits = torch.logit(sigma.clamp(1e-3, 1 - 1e-3))
     assert abs(logits.mean()) < 0.05 and abs(logits.std() - 1) < 0.05
-    assert (objective.path.draw(8, regression=True) == 1000).all()
+    assert (objective.path.sample_timesteps(8, regression=True) == 1000).all()
 
 
 def test_a_photo_serves_several_noise_levels_and_is_sometimes_dropped():
@@ -103,7 +102,7 @@ def test_a_killed_run_resumes_exactly(work, latents, tmp_path):
 def test_latents_of_other_shapes_are_refused(work, autoencoder, latents):
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae")
     with pytest.raises(ValueError, match=r"other shapes than the photos \(8 and 7 shapes\)"):
-        LatentPhotos(Latents(latents, vae.config), ShardDataset(work / "data", keys=("views",), limit=7))
+        LatentPhotoDataset(LatentDataset(latents, vae.config), ShardDataset(work / "data", keys=("views",), limit=7))
 
 
 def test_weights_of_another_architecture_to_begin_with_are_refused(work, latents, denoiser, tmp_path):

@@ -11,7 +11,8 @@ from diffusers import DiffusionPipeline
 from models.vision_models import PREFIX_TOKENS, choose_encoder, vision_model
 from tiny_stages import denoiser_config
 
-from triplane3d.training.denoiser import build_image_encoder, train
+from triplane3d.training.components import build_image_encoder
+from triplane3d.training.denoiser import train
 
 ROOT = Path(__file__).parents[2]
 assemble = runpy.run_path(str(ROOT / "scripts" / "assemble_pipeline.py"))["assemble"]

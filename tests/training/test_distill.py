@@ -16,11 +16,17 @@ from tiny_stages import ROOT, distill_config
 
 from triplane3d import Triplane3DPipeline, TriplaneTransformer
 from triplane3d.config import AugmentConfig
+from triplane3d.data.batches import gather
 from triplane3d.data.shards import ShardDataset
-from triplane3d.training.distill import averaged_flow_map, build_pipeline, sample_error, seen, train
-from triplane3d.training.flow_map import Stops, Velocity, guided_velocity
-from triplane3d.training.growth import grown_transformer
-from triplane3d.training.trainer import gather
+from triplane3d.training.distill import (
+    averaged_flow_map,
+    batch_conditions,
+    build_student_pipeline,
+    sample_errors,
+    train,
+)
+from triplane3d.training.flow_map import TimeGrid, Velocity, guided_velocity
+from triplane3d.training.warm_start import warm_start_transformer
 
 assemble = runpy.run_path(str(ROOT / "scripts" / "assemble_pipeline.py"))["assemble"]
 
@@ -41,7 +47,7 @@ def steps_of(transformer: TriplaneTransformer) -> Velocity:
 @torch.no_grad()
 def led(velocity: Velocity, steps: int, conditions: dict[str, torch.Tensor]) -> torch.Tensor:
     """Where the same noise is led in that many steps of a trailing schedule."""
-    stops = Stops(FlowMatchEulerDiscreteScheduler(), 64)
+    stops = TimeGrid(FlowMatchEulerDiscreteScheduler(), 64)
     photos = len(conditions["encoder_hidden_states"])
     noise = torch.randn(photos, 4, 4, 12, generator=torch.Generator().manual_seed(0))
     route = [torch.full((photos,), place) for place in range(0, 65, 64 // steps)]
@@ -52,11 +58,11 @@ def led(velocity: Velocity, steps: int, conditions: dict[str, torch.Tensor]) -> 
 def conditions(work, distilled) -> dict[str, torch.Tensor]:
     """Tokens of photos of the eight shapes."""
     config = distill_config(work)
-    transformer = grown_transformer(distilled, config.pipeline)
+    transformer = warm_start_transformer(distilled, config.pipeline)
     batch = gather(ShardDataset(work / "data", keys=("views",)), range(8), torch.Generator().manual_seed(0))
-    pipeline = build_pipeline(config, transformer, torch.device("cpu"))
+    pipeline = build_student_pipeline(config, transformer, torch.device("cpu"))
     undamaged = AugmentConfig(brightness=0, contrast=0, color=0, scale=0, shift=0, blur=0, noise=0)
-    return seen(pipeline, batch, replace(config, augment=undamaged))
+    return batch_conditions(pipeline, batch, replace(config, augment=undamaged))
 
 
 def test_it_learns_to_end_where_its_guided_teacher_does(work, distilled, conditions):
@@ -65,7 +71,7 @@ def test_it_learns_to_end_where_its_guided_teacher_does(work, distilled, conditi
     assert losses[-1]["longer"] < losses[0]["longer"] and losses[-1]["finest"] < losses[0]["finest"]
 
     guidance = distill_config(work).flow_map.guidance
-    begun = grown_transformer(work / "denoiser", distill_config(work).pipeline).eval()
+    begun = warm_start_transformer(work / "denoiser", distill_config(work).pipeline).eval()
     student = TriplaneTransformer.from_pretrained(distilled / "transformer")
     end = led(guided_velocity(begun, guidance), 64, conditions)
     for steps in (1, 2, 4, 8):
@@ -114,7 +120,7 @@ def test_a_pipeline_that_is_not_told_where_steps_end_cannot_hold_it(autoencoder,
 
 def test_nor_can_it_be_learnt_for_one(work, denoiser, tmp_path):
     config = distill_config(work, **{"pipeline": ROOT / "pipelines" / "tiny", "run.output": tmp_path})
-    with pytest.raises(ValueError, match="should say interval_condition=true"):
+    with pytest.raises(ValueError, match="should have interval_condition=true"):
         train(config)
 
 
@@ -137,6 +143,6 @@ def test_the_student_s_own_answers_are_those_of_its_averaged_weights():
 def test_errors_are_counted_for_each_sample_and_outliers_less():
     target = torch.zeros(2, 4, 4, 12)
     prediction = torch.stack([torch.full((4, 4, 12), 0.01), torch.full((4, 4, 12), 10.0)])
-    assert torch.allclose(sample_error(prediction, target, 0.0), torch.tensor([1e-4, 100.0]))
-    small, large = sample_error(prediction, target, 1.0)
+    assert torch.allclose(sample_errors(prediction, target, 0.0), torch.tensor([1e-4, 100.0]))
+    small, large = sample_errors(prediction, target, 1.0)
     assert small == pytest.approx(1e-4, rel=1e-2) and large == pytest.approx(2 * (101**0.5 - 1))

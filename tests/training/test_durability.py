@@ -3,7 +3,6 @@
 import json
 import os
 import resource
-import runpy
 import shutil
 import signal
 import subprocess
@@ -18,14 +17,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_run import Plane, begin, config, fit
+from test_trainer import Plane, begin, config, fit
 from tiny_stages import ROOT, latents_config
 
 from triplane3d.config import ShapesConfig, load_config
+from triplane3d.data.procedural.preparation import prepare
 from triplane3d.storage import locks
 from triplane3d.training.checkpointing import checkpoints, chosen_checkpoint
 from triplane3d.training.latents import encode
-from triplane3d.training.trainer import start
+from triplane3d.training.run_setup import start_run
 
 NAMES = (
     "custom_checkpoint_0.pkl", "custom_checkpoint_1.pkl", "random_states_0.pkl", "optimizer.bin", "optimizer.pt",
@@ -113,7 +113,7 @@ def test_a_checkpoint_of_pickles_is_refused_in_words(stopped):
     checkpoint = stopped / "checkpoint-3"
     (checkpoint / "optimizer.safetensors").rename(checkpoint / "optimizer.bin")
     with pytest.raises(ValueError, match="checkpoint-3 is of an older version, .* can run code.*set `init`"):
-        start(config(stopped))
+        start_run(config(stopped))
 
 
 def run_and_die(settings, at: int) -> bool:
@@ -241,7 +241,7 @@ def test_a_folder_in_use_is_refused_with_its_process(tmp_path):
     orphan = int(holder.stdout.readline())
     try:
         with pytest.raises(ValueError, match=rf"is in use by another process \(pid {holder.pid} on .*name another"):
-            start(config(tmp_path))
+            start_run(config(tmp_path))
         assert not (tmp_path / "config.yaml").exists()
         holder.kill()
         holder.wait()
@@ -275,7 +275,6 @@ def in_use(folder: Path) -> Iterator[int]:
 
 
 def test_folders_of_shards_and_latents_in_use_are_refused(work, autoencoder, tmp_path):
-    prepare = runpy.run_path(str(ROOT / "scripts" / "prepare_shapes.py"))["prepare"]
     shapes = load_config(ShapesConfig, ROOT / "configs" / "tiny" / "data.yaml", {"output": tmp_path})
     with in_use(tmp_path) as holder:
         for stage in (partial(prepare, shapes), partial(encode, latents_config(work, output=tmp_path))):
@@ -307,4 +306,4 @@ def test_an_optimiser_follows_the_configuration_and_another_begins_anew(stopped,
     settings = replace(settings, optim=replace(settings.optim, weight_decay=0.3))
     run = begin(settings)
     assert {group["weight_decay"] for group in run.optimizer.param_groups} == {0.3, 0.0}
-    assert "another optimiser trained 1 of the weights before" in capsys.readouterr().err
+    assert "1 of the weights were trained by another optimizer before" in capsys.readouterr().err

@@ -14,7 +14,6 @@ from tiny_stages import latents_config
 from triplane3d import Triplane3DPipeline
 from triplane3d.config import DenoiserConfig, parse_config
 from triplane3d.training.denoiser import train
-from triplane3d.training.trainer import Run
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "encoders.md").read_text()
@@ -51,7 +50,7 @@ def test_the_page_works(heading, mini, work, monkeypatch):
     data = {"folder": work / "data", "latents": "latents", "validation": "none"}
     few = ["--steps", "2", "--batch_size", "2", "--workers", "0", "--mixed_precision", "no", "--trackers", ""]
     few += [f"--set=data.{name}={value}" for name, value in data.items()]
-    monkeypatch.setattr(Run, "save", lambda run: None)  # half a gigabyte that nobody resumes from
+    monkeypatch.setattr(Trainer, "save", lambda run: None)  # half a gigabyte that nobody resumes from
     train(parse_config(DenoiserConfig, [*shlex.split(training)[2:], *few]))
 
     script, *arguments = shlex.split(assembly)[1:]

@@ -11,7 +11,7 @@ from diffusers import (
 )
 
 from triplane3d.config import FlowConfig
-from triplane3d.pipelines.guidance import scheduler_manners
+from triplane3d.pipelines.noise_levels import input_scaling, step_kwargs
 from triplane3d.training.noise import noise_path
 
 SCHEDULERS = {
@@ -32,11 +32,11 @@ def test_a_network_that_learnt_it_is_led_to_the_data(name: str) -> None:
     """Knowing the data, one answers perfectly wherever one is; the scheduler then arrives at the data."""
     scheduler, data = SCHEDULERS[name], torch.randn(2, 4, 4, 12)
     path = noise_path(scheduler, FlowConfig())
-    assert path.draw(7, regression=True).unique().numel() == 1
+    assert path.sample_timesteps(7, regression=True).unique().numel() == 1
 
     scheduler.set_timesteps(20)
     latents = torch.randn_like(data) * getattr(scheduler, "init_noise_sigma", 1.0)
-    scale_input, options = scheduler_manners(scheduler, torch.Generator())
+    scale_input, options = input_scaling(scheduler), step_kwargs(scheduler, torch.Generator())
     for timestep in scheduler.timesteps:
         seen = scale_input(latents, timestep)
         # The noise that, mixed with the data, gives what is seen; the path then says what the answer is.
@@ -52,17 +52,17 @@ def test_a_network_that_learnt_it_is_led_to_the_data(name: str) -> None:
 def test_the_flow_is_mixed_as_its_scheduler_mixes(options: dict) -> None:
     scheduler = FlowMatchEulerDiscreteScheduler(**options)
     path, (data, noise) = noise_path(scheduler, FlowConfig()), torch.randn(2, 64, 4, 4, 12)
-    timesteps = path.draw(64, regression=False)
+    timesteps = path.sample_timesteps(64, regression=False)
     assert torch.allclose(path.mix(data, timesteps, noise)[0], scheduler.scale_noise(data, timesteps, noise), atol=1e-6)
 
 
 def test_timesteps_reach_everywhere() -> None:
-    drawn = noise_path(DDIMScheduler(), FlowConfig()).draw(20_000, regression=False)
+    drawn = noise_path(DDIMScheduler(), FlowConfig()).sample_timesteps(20_000, regression=False)
     assert drawn.min() == 0 and drawn.max() == 999 and abs(drawn.mean() - 499.5) < 10
 
 
 def test_others_are_refused() -> None:
-    with pytest.raises(ValueError, match="do not know how FlowMatchHeunDiscreteScheduler as configured mixes"):
+    with pytest.raises(ValueError, match="does not support FlowMatchHeunDiscreteScheduler as configured"):
         noise_path(FlowMatchHeunDiscreteScheduler(), FlowConfig())
     continuous, flow = EulerDiscreteScheduler(timestep_type="continuous"), UniPCMultistepScheduler(use_flow_sigmas=True)
     for scheduler in (continuous, flow):

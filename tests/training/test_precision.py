@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
-from test_run import config, fit
+from test_trainer import config, fit
 from tiny_stages import autoencoder_config, denoiser_config, distill_config
 from torch import nn
 from torch.nn import functional

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from triplane3d.config import ShapesConfig, load_config, save_config
-from triplane3d.data.shards import write_shard
+from triplane3d.data.procedural.samples import write_shape_shard
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,8 +75,11 @@ def test_a_missing_earlier_stage_is_named_with_its_script(refused, work, tmp_pat
         (["--pipeline", ROOT / "pipelines" / "triposr"], "triposr has no vae/config.json, which this stage needs"),
         (["--run.resume", "runs/x"], "run.resume=runs/x: runs/x is not a checkpoint folder of this trainer"),
         (["--mixed_precision", "fp16"], "command line, --mixed_precision: run.mixed_precision takes 'no' or 'bf16'"),
-        (["--lr", "-1"], "command line, --lr: optim.lr takes a number above 0, not '-1'"),
-        (["--run.steps", "0"], "command line, --run.steps: run.steps takes a whole number of 1 or more, not '0'"),
+        (["--lr", "-1"], "command line, --lr: optim.lr takes a number above 0 and at most 10, not '-1'"),
+        (
+            ["--run.steps", "0"],
+            "--run.steps: run.steps takes a whole number from 1 to 1,000,000,000, not '0'",
+        ),
         (["--trackers", "crayon"], "run.trackers: accelerate has no tracker crayon"),
         (["--compile", "1", "--compile_backend", "magic"], "run.compile_backend=magic is none of "),
         (["--train_encoder", "no"], "train_encoder=false keeps the encoder of `init`, but none is given"),
@@ -95,9 +98,9 @@ def test_a_wrong_flag_is_refused(refused, work, flags, sentence):
     [
         (["--device", "gpu"], "device=gpu cannot be used here"),
         (["--families", "car,dragon"], "families: there is no family dragon of shapes"),
-        (["--views", "0", "--around", "1"], "set views to 1"),
+        (["--views", "0", "--random-views", "1"], "set views to 1"),
         (["--first_seed", 2**31], "are for evaluation: choose a smaller first_seed"),
-        (["--workers", "0"], "workers takes a whole number of 1 or more"),
+        (["--workers", "0"], "workers takes a whole number from 1 to 512"),
     ],
 )
 def test_shapes_that_cannot_be_prepared_are_refused(refused, flags, sentence):
@@ -109,20 +112,26 @@ def test_shards_of_other_settings_or_seeds_are_not_mixed(refused, tmp_path):
     sizes = {"surface_points": 512, "label_points": 2048, "views": 2, "image_size": 32}
     for folder in ("train", "validation"):
         (tmp_path / settings.output / folder).mkdir(parents=True)
-    write_shard(tmp_path / settings.output / "train" / "shapes-00001.safetensors", range(5, 8), **sizes)
+    write_shape_shard(tmp_path / settings.output / "train" / "shapes-00001.safetensors", range(5, 8), **sizes)
     save_config(settings, tmp_path / settings.output / "config.yaml")
     changed = refused("prepare_shapes.py", TINY / "data.yaml", "--image_size", "64", "--views", "1")
     assert "data/tiny holds shards of other settings (views: 2, now 1; image_size: 32, now 64)" in changed
     more = refused("prepare_shapes.py", TINY / "data.yaml", "--shapes", "10")
-    assert "shapes-00001.safetensors holds 3 shapes from seed 5 on, not the 5 from 5 on" in more
+    assert (
+        "shapes-00001.safetensors holds 3 shapes from seed 5 on, but this configuration has 5 shapes from seed 5 on"
+        in more
+    )
 
 
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (["nothing"], "there is no pipeline 'nothing': name one that came along (mini), a folder, or owner/name"),
+        (
+            ["nothing"],
+            "there is no pipeline 'nothing': name one that ships with the library (mini), a folder, or owner/name",
+        ),
         (["."], ". is not a saved pipeline: it has no model_index.json"),
-        ([ROOT / "pipelines" / "base"], "base describes a pipeline but holds no weights: train or convert it first"),
+        ([ROOT / "pipelines" / "base"], "base describes a pipeline but holds no weights: train it"),
         (["mini", "--teacher", "nothing"], "there is no pipeline 'nothing'"),
         (["mini", "--suite", "everything"], "--suite must be one of selftest, autoencoder"),
         (["mini", "--meshes", "nowhere"], "--meshes nowhere is not a folder"),

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_run import Plane, begin, config, fit
+from test_trainer import Plane, begin, config, fit
 from tiny_stages import autoencoder_config
 
 from triplane3d.config import save_config
@@ -83,7 +83,7 @@ def test_the_update_is_finished_first_and_validation_left_out(tmp_path, accumula
     run, measured = begin(settings), []
     for batch in run.batches(SignallingPlane(at=4 * accumulation)):
         run.update(run.losses(**batch))
-        run.pause(lambda: measured.append(run.step) or ({}, np.zeros((1, 1, 3), np.uint8)))
+        run.validate_and_save(lambda: measured.append(run.step) or ({}, np.zeros((1, 1, 3), np.uint8)))
     with pytest.raises(Stopped) as stopped:
         run.finish()
     assert str(stopped.value).startswith("stopped by SIGTERM at step 2 of 6") and stopped.value.signum == signal.SIGTERM

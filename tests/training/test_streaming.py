@@ -8,12 +8,13 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from tiny_stages import autoencoder_config, denoiser_config
 
-from triplane3d.data.procedural import draw_shapes, sample_surface
+from triplane3d.data.procedural import generate_shapes, sample_surface
+from triplane3d.data.streamed_shapes import stream_surfaces
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.training import autoencoder as stage1
 from triplane3d.training import denoiser as stage3
-from triplane3d.training.sources import check_source, streamed_photos, streamed_surfaces
-from triplane3d.training.trainer import checkpoints
+from triplane3d.training.checkpointing import checkpoints
+from triplane3d.training.sources import check_source, latents_and_photos
 
 STREAM = {"data.stream": True, "data.folder": None, "data.group_size": 4, "data.pool": 8, "data.validation": None,
           "run.batch_size": 4, "run.log_every": 1}  # fmt: skip
@@ -50,10 +51,10 @@ def test_stages_of_no_time_at_all_end_with_the_weights_of_one_run(name, streamed
 
 def test_streamed_surfaces_are_of_the_shapes_and_of_their_mirror_images(tmp_path):
     data = autoencoder_config(tmp_path, **SURFACES, **{"data.mirror": True}).data
-    source = streamed_surfaces(data, torch.device("cpu"))
-    shapes = draw_shapes(range(8), azimuths="random")
+    source = stream_surfaces(data, torch.device("cpu"))
+    shapes = generate_shapes(range(8), azimuths="random")
     generator = torch.Generator().manual_seed(0)
-    batch = source.visit(source.make(shapes, generator), generator)
+    batch = source.make_batch(source.make_samples(shapes, generator), generator)
 
     mirror = torch.tensor([-1.0, 1.0, 1.0])
     asked = [batch["label_points"], batch["label_points"] * mirror]
@@ -74,20 +75,19 @@ def test_streamed_surfaces_are_of_the_shapes_and_of_their_mirror_images(tmp_path
 def test_streamed_latents_are_what_stage_2_would_have_written(work, latents, autoencoder):
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae").eval()
     data = denoiser_config(work, **{**PHOTOS, "data.surface_points": 512}).data
-    source = streamed_photos(data, vae, Accelerator(mixed_precision="no"))
-    shapes = draw_shapes(range(8), azimuths="random")
-    held = source.make(shapes, torch.Generator().manual_seed(0))
+    source = latents_and_photos(data, vae, Accelerator(mixed_precision="no"))
+    shapes = generate_shapes(range(8), azimuths="random")
+    held = source.make_samples(shapes, torch.Generator().manual_seed(0))
 
     points, normals = sample_surface(shapes, 512, torch.Generator().manual_seed(1))
     means = [vae.encode(points * side, normals * side, shapes.color(points)).latent_dist.mode()
              for side in (torch.ones(3), torch.tensor([-1.0, 1.0, 1.0]))]  # fmt: skip
-    mean, std = (torch.tensor(vae.config[key])[:, None, None] for key in ("latents_mean", "latents_std"))
-    expected = (torch.stack(means, 1) - mean) / std
+    expected = vae.normalize_latents(torch.stack(means, 1))
     # Points differ, shapes do not: each is nearest to itself, the mirror images to theirs.
     distances = torch.cdist(held["latents"].float().flatten(0, 1).flatten(1), expected.flatten(0, 1).flatten(1))
     assert (distances.argmin(1) == torch.arange(16)).float().mean() > 0.8
 
-    batch = source.visit(held, torch.Generator().manual_seed(2))
+    batch = source.make_batch(held, torch.Generator().manual_seed(2))
     for row in range(8):
         side = int(torch.equal(batch["latents"][row], held["latents"][row, 1].float()))
         views = held["views"][row].float() / 255
@@ -101,9 +101,9 @@ def test_streamed_photos_are_what_their_cameras_say(work, latents, autoencoder):
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae").eval()
     views = {"data.views": 2, "data.random_views": 3, "data.random_view_size": 16, "data.mirror": True}
     data = denoiser_config(work, **{**PHOTOS, "data.surface_points": 512, **views}).data
-    source = streamed_photos(data, vae, Accelerator(mixed_precision="no"), labels=64)
-    held = source.make(draw_shapes(range(8), azimuths="random"), torch.Generator().manual_seed(0))
-    batch = source.visit(held, torch.Generator().manual_seed(2))
+    source = latents_and_photos(data, vae, Accelerator(mixed_precision="no"), label_points=64)
+    held = source.make_samples(generate_shapes(range(8), azimuths="random"), torch.Generator().manual_seed(0))
+    batch = source.make_batch(held, torch.Generator().manual_seed(2))
     assert batch["views"].shape[:2] == (8, 5) and (batch["cameras"][:, 0, 0] == 0).all()
     sides = set()
     for row in range(8):
@@ -129,4 +129,4 @@ def test_a_folder_or_a_stream_but_not_both_nor_neither(work, tmp_path):
         check_source(autoencoder_config(work, **SURFACES, **{"data.families": "car,dragon"}).data, "folder")
     with pytest.raises(ValueError, match="raise data.pool_surface_points"):
         data = autoencoder_config(tmp_path, **SURFACES, **{"data.surface_points": 301}).data
-        streamed_surfaces(data, torch.device("cpu"))
+        stream_surfaces(data, torch.device("cpu"))

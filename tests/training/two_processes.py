@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from test_run import ExactError, ExactPlane, config, fit
+from test_trainer import ExactError, ExactPlane, config, fit
 
 from triplane3d.errors import errors_as_sentences
 

@@ -1,39 +1,25 @@
-"""`triplane3d generate`: photos in, meshes out."""
+"""`triplane3d generate`: photos to meshes."""
 
 import gc
-import inspect
 import logging
 import sys
-import time
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from triplane3d.cli.console import say, tell, write_output
-from triplane3d.cli.errors import ERRORS, PASSED_ON, STOPPED, errors_are_sentences, fail, sentence
-from triplane3d.cli.mesh_options import (
-    Faces,
-    KeepLargest,
-    Size,
-    Up,
-    check_mesh_options,
-    describe_mesh,
-    finish_mesh,
-)
-from triplane3d.cli.models import Device, Dtype, load, memory_advice, takes_views
+from triplane3d.cli.errors import ERRORS, PASSED_ON, STOPPED, errors_are_sentences, sentence
+from triplane3d.cli.mesh_options import Faces, KeepLargest, Size, Up, describe_mesh
+from triplane3d.cli.models import load, memory_advice
 from triplane3d.cli.outputs import STANDARD_OUTPUT, Format, check_places, mesh_places, preview_places
 from triplane3d.cli.photos import as_photo, check_photos, fetch_photos, shown, without_repeats
+from triplane3d.model_loading import Device, Dtype, ModelRequest
 
-OPTIONS = {
-    "num_inference_steps": "--steps",
-    "guidance_scale": "--guidance",
-    "resolution": "--resolution",
-    "level": "--level",
-}
-"""What a pipeline's call names, as the command does."""
+if TYPE_CHECKING:
+    from triplane3d.generation import GenerateRequest, GenerateResult
 
 
 def generate(
@@ -42,8 +28,8 @@ def generate(
         typer.Argument(
             metavar="IMAGE...",
             parser=as_photo,
-            help="Photos of one object each, or with --views of one object; PNG with transparency is best. "
-            "- reads one from standard input.",
+            help="Photos of one object each, or with --views of one object. PNG with transparency is best. "
+            "- reads a photo from standard input.",
         ),
     ],
     output: Annotated[
@@ -51,19 +37,27 @@ def generate(
         typer.Option(
             "--output",
             "-o",
-            help="A .glb, .obj, .ply or .stl file; a folder, with / at its end if it is not there yet; or - for "
-            "standard output. Default: IMAGE's name with .glb.",
+            help="A .glb, .obj, .ply or .stl file; a folder (end the name of a new one in /); or - for standard "
+            "output. Default: IMAGE's name with .glb.",
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="A pipeline that came along (mini), a folder, or a name on the Hugging Face Hub.")
+        str,
+        typer.Option(
+            help="A pipeline that ships with the library (mini), a folder, or owner/name on the Hugging Face Hub."
+        ),
     ] = "mini",
     quality: Annotated[
-        str, typer.Option(help="A preset of the model, draft, balanced or high: steps, guidance and resolution.")
+        str, typer.Option(help="A preset of the model for steps, guidance and resolution: draft, balanced or high.")
     ] = "balanced",
-    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps. Default: the preset's.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Denoising steps. Default: the preset's.")
+    ] = None,
     guidance: Annotated[
-        float | None, typer.Option(min=0, help="How closely to follow the photo; 1 is off. Default: the preset's.")
+        float | None,
+        typer.Option(
+            min=0, help="Guidance scale: higher values follow the photo more closely; 1 is off. Default: the preset's."
+        ),
     ] = None,
     resolution: Annotated[
         int | None, typer.Option(min=8, max=2048, help="Cells along an edge of the grid. Default: the preset's.")
@@ -71,7 +65,7 @@ def generate(
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same mesh; try others for variants.")
     ] = 0,
-    device: Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU if there is one.")] = Device.auto,
+    device: Annotated[Device, typer.Option(help="Where to compute; auto is a GPU if there is one.")] = Device.auto,
     dtype: Annotated[
         Dtype, typer.Option(help="Precision of the networks; auto is float32 on the CPU, float16 on a GPU.")
     ] = Dtype.auto,
@@ -79,41 +73,45 @@ def generate(
         str,
         typer.Option(
             metavar="METHOD",
-            help="auto (the photo's alpha, else the best way at hand), none (take the photo as it is), alpha, rembg, "
-            "matting, grabcut, border, or the folder of a matting model. Nothing is downloaded.",
+            help="auto (the photo's alpha, or else the best available method), none (the photo as it is), alpha, "
+            "rembg, matting, grabcut, border, or the folder of a matting model. Nothing is downloaded.",
         ),
     ] = "auto",
     level: Annotated[
-        float | None, typer.Option(help="Where the surface lies in the model's field. Default: the model's own.")
+        float | None,
+        typer.Option(help="Logit of the surface; higher values give a thinner object. Default: the model's."),
     ] = None,
     views: Annotated[
         bool,
         typer.Option(
             "--views",
-            help="The photos are 1 to 6 views of one object, each as CAMERA=IMAGE. CAMERA is where the camera stands: "
-            "front, right, back or left; azimuth, or azimuth,elevation, in degrees (90 right, 270 left); ? if unknown. "
-            "Without CAMERA= the first is the front, others are unknown. For models of several photos (see info).",
+            help="The photos are 1 to 6 views of one object, each as CAMERA=IMAGE. CAMERA is its position: "
+            "front, right, back or left; azimuth or azimuth,elevation in degrees (90 right, 270 left); ? if unknown. "
+            "Without CAMERA= the first photo is the front, others are unknown. For models of several photos: see info.",
         ),
     ] = False,
     preview: Annotated[
-        Path | None, typer.Option(help="Also draw it: a turntable (.webp, .gif) or the photo's own view (.png).")
+        Path | None,
+        typer.Option(help="Also write a picture: a turntable (.webp, .gif) or the view of the photo's camera (.png)."),
     ] = None,
     format: Annotated[
-        Format | None, typer.Option(help="Of the meshes in a folder or on standard output. Default: glb.")
+        Format | None, typer.Option(help="Format of meshes in a folder or on standard output. Default: glb.")
     ] = None,
     variant: Annotated[
         str | None,
-        typer.Option(help="Of the model's weights, such as fp16. Default: the plain ones, or what there is instead."),
+        typer.Option(
+            help="Variant of the weights, such as fp16. Default: plain weights, or the variant that exists instead."
+        ),
     ] = None,
     revision: Annotated[
-        str | None, typer.Option(help="Of a model on the Hugging Face Hub: a branch, a tag or a commit.")
+        str | None, typer.Option(help="Branch, tag or commit of a model on the Hugging Face Hub.")
     ] = None,
     up: Up = None,
     size: Size = None,
     faces: Faces = None,
     keep_largest: KeepLargest = False,
 ) -> None:
-    """Make a 3D mesh from every photo, or one from several views of an object.
+    """Make a 3D mesh from each photo, or one mesh from several views of an object.
 
     Examples:
 
@@ -128,13 +126,9 @@ def generate(
     """
     with ExitStack() as resources:
         scratch = Path(resources.enter_context(TemporaryDirectory(prefix="triplane3d-")))
-        cameras: list[Any] = []
+        cameras: list[Any] | None = None
         if views:
-            from triplane3d.images.viewpoints import relative_angles, split_viewpoint
-
-            with errors_are_sentences():
-                cameras, images = map(list, zip(*map(split_viewpoint, images), strict=True))
-                relative_angles(cameras, len(images), 0)
+            cameras, images = _split_views(images)
         else:
             images = without_repeats(images)
         check_photos(images)
@@ -144,89 +138,113 @@ def generate(
         files = fetch_photos(images, scratch)
         piped = output == STANDARD_OUTPUT
         report = tell if piped else say
-        if piped:  # whatever a library prints must not be part of the mesh
+        if piped:  # messages that a library prints must not become part of the mesh
             standard_output = sys.stdout
             resources.enter_context(redirect_stdout(sys.stderr))
 
         import torch
 
-        from triplane3d.images.background import check_background_removal
+        from triplane3d.generation import GenerateRequest, MeshOptions, generate, pipeline_options
 
+        logger = logging.getLogger("triplane3d.images.background")  # its warnings are printed below, once
+        resources.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.ERROR)
         with errors_are_sentences():
-            check_mesh_options(up, size, faces)
-            check_background_removal(background_removal)
-        doubts = logging.getLogger("triplane3d.images.background")  # printed below, once
-        resources.callback(doubts.setLevel, doubts.level)
-        doubts.setLevel(logging.ERROR)
-        pipe = load(model, device, dtype, variant=variant, revision=revision)
-        chosen = _options(pipe, model, quality, dict(zip(OPTIONS, (steps, guidance, resolution, level), strict=True)))
-        if views:
-            if not takes_views(getattr(getattr(pipe, "transformer", None), "config", {})):
-                fail(f"{model} was made for one photo of each object: leave out --views, or name another --model")
-            chosen["cameras"] = [cameras]
-        seeded = "generator" in inspect.signature(pipe.__call__).parameters
+            options: dict[str, Any] = {
+                "cameras": cameras,
+                "seed": seed,
+                "quality": quality,
+                "steps": steps,
+                "guidance": guidance,
+                "resolution": resolution,
+                "level": level,
+                "background_removal": background_removal,
+                "mesh": MeshOptions(up=up, size=size, faces=faces, keep_largest=keep_largest),
+            }
+            groups = [files] if views else [[file] for file in files]
+            requests = [
+                GenerateRequest(photos=group, mesh_path=target, preview_path=turntable, **options)
+                for group, target, turntable in zip(groups, targets, previews, strict=True)
+            ]
+        pipe = load(ModelRequest(model, device, dtype, variant, revision))
+        with errors_are_sentences(model):
+            pipeline_options(requests[0], pipe)
         advice = memory_advice(pipe.device, full_precision=pipe.dtype == torch.float32)
+        names = list(map(shown, images))
         codes: set[int] = set()
-        photos = list(zip(map(shown, images), files, strict=True))
-        objects = [photos] if views else [[photo] for photo in photos]
-        for photos, target, turntable in zip(objects, targets, previews, strict=True):
-            names, given = map(list, zip(*photos, strict=True))
-            started = time.perf_counter()
-            subject = names[0]
-            pipe.set_progress_bar_config(desc=subject, leave=False, disable=None)  # no bar where nobody watches
+        for request, photo_names in zip(requests, [names] if views else [[name] for name in names], strict=True):
+            # No progress bar where standard error is not a terminal.
+            pipe.set_progress_bar_config(desc=photo_names[0], leave=False, disable=None)
+            job = _Job(request, photo_names, piped)
             try:
-                if seeded:
-                    chosen["generator"] = torch.Generator().manual_seed(seed)
-                out = pipe([given] if views else given[0], background_removal=background_removal, **chosen)
-                mesh = finish_mesh(out.meshes[0], faces, keep_largest)
-                out.meshes[0] = mesh  # so that the preview shows what is saved
-                subject = f"{names[0]}: {'standard output' if piped else target} cannot be written"
-                mesh.save(target, up=up, size=size)
+                result = generate(request, pipe, progress=job.enter)
                 if piped:
-                    write_output(standard_output, target.read_bytes())
-                if turntable is not None:
-                    subject = f"{names[0]}: the mesh is written, but {turntable} cannot be"
-                    out.save_preview(turntable)
+                    job.stage = "write"
+                    write_output(standard_output, Path(targets[0]).read_bytes())
             except PASSED_ON:
                 raise
             except ERRORS as error:
-                # One photo that fails does not stop the others.
+                # The other photos are still processed.
                 text, code = sentence(error, advice)
                 codes.add(code)
-                for name, file in photos:
-                    text = text.replace(str(file), name)
-                tell(f"error: {text}" if text.startswith(tuple(names)) else f"error: {subject}: {text}")
-                out = mesh = None
+                tell(f"error: {job.describe_error(text)}")
             except KeyboardInterrupt:
-                tell(f"stopped at {names[0]}; what was written before is whole")
+                tell(f"stopped at {photo_names[0]}; files that were written before are complete")
                 raise typer.Exit(STOPPED) from None
-            if out is None or mesh is None:
-                _free_memory()
+            else:
+                job.report(result, report)
                 continue
-            for name, mask in zip(names, out.mask_reports or [], strict=False):
-                if mask.warning is not None:
-                    tell(f"warning: {name}: {mask.warning}")
-            facts = [describe_mesh(mesh), f"{time.perf_counter() - started:.1f} s"]
-            facts += [f"background: {mask.method}, confidence {mask.confidence:.2f}" for mask in out.mask_reports or []]
-            place = "standard output" if piped else target
-            report(f"{place}  ({', '.join(facts)})" + (f"  {turntable}" if turntable else ""))
+            _free_memory()
         if codes:
-            raise typer.Exit(min(codes))  # a failure outranks a mistake
+            raise typer.Exit(min(codes))  # 1, a failure, comes before 2, a mistake
 
 
-def _options(pipe: Any, model: str, quality: str, given: dict[str, Any]) -> dict[str, Any]:
-    """What a pipeline is called with, of what was given; options that it does not take are refused."""
-    if quality not in pipe.config.presets:
-        fail(f"--quality must be one of {', '.join(sorted(pipe.config.presets))}, got {quality!r}")
-    chosen = {name: value for name, value in given.items() if value is not None}
-    takes = inspect.signature(pipe.__call__).parameters
-    if refused := [OPTIONS[name] for name in chosen if name not in takes]:
-        fail(f"{model} makes its meshes in a single pass: leave out {' and '.join(refused)}")
-    return {"quality": quality, **chosen}
+class _Job:
+    """One request, with the names of its photos for messages."""
+
+    def __init__(self, request: "GenerateRequest", names: list[str], piped: bool) -> None:
+        self.request, self.names, self.piped = request, names, piped
+        self.place = "standard output" if piped else str(request.mesh_path)
+        self.stage = "generate"
+
+    def enter(self, progress: Any) -> None:
+        """Store the stage that begins."""
+        self.stage = progress.stage
+
+    def describe_error(self, text: str) -> str:
+        """The error message `text` with the photo, and the file where writing failed."""
+        for name, file in zip(self.names, self.request.photos, strict=True):
+            text = text.replace(str(file), name)
+        if text.startswith(tuple(self.names)):
+            return text
+        if self.stage == "write":
+            return f"{self.names[0]}: {self.place} cannot be written: {text}"
+        if self.stage == "preview":
+            return f"{self.names[0]}: the mesh is written, but {self.request.preview_path} cannot be: {text}"
+        return f"{self.names[0]}: {text}"
+
+    def report(self, result: "GenerateResult", report: Any) -> None:
+        """Print the warnings, and one line about the mesh."""
+        for name, mask in zip(self.names, result.mask_reports, strict=False):
+            if mask.warning is not None:
+                tell(f"warning: {name}: {mask.warning}")
+        facts = [describe_mesh(result.mesh), f"{result.seconds['total']:.1f} s"]
+        facts += [f"background: {mask.method}, confidence {mask.confidence:.2f}" for mask in result.mask_reports]
+        report(f"{self.place}  ({', '.join(facts)})" + (f"  {result.preview_path}" if result.preview_path else ""))
+
+
+def _split_views(images: list[Path]) -> tuple[list[Any], list[Path]]:
+    """Viewpoints and photos of the arguments CAMERA=IMAGE."""
+    from triplane3d.images.viewpoints import relative_angles, split_viewpoint
+
+    with errors_are_sentences():
+        cameras, paths = map(list, zip(*map(split_viewpoint, images), strict=True))
+        relative_angles(cameras, len(paths), 0)
+    return cameras, paths
 
 
 def _free_memory() -> None:
-    """What a photo that failed still holds, on the processor and on a GPU, is there for the next one."""
+    """Release the memory of a failed photo, on the processor and on a GPU."""
     import torch
 
     gc.collect()

@@ -1,4 +1,4 @@
-"""`triplane3d info`: what a saved pipeline is, read from its files."""
+"""`triplane3d info`: describes a saved pipeline. Reads its JSON files and the headers of its weights."""
 
 import re
 from math import prod
@@ -9,23 +9,29 @@ import typer
 
 from triplane3d.cli.console import say
 from triplane3d.cli.errors import errors_are_sentences, fail
-from triplane3d.cli.generate import OPTIONS
-from triplane3d.cli.models import find_local, takes_views
 from triplane3d.limits import parse_yaml, read_text
-from triplane3d.pipelines.loading import embedded_names
-from triplane3d.pipelines.saved import INDEX, component_names, files_below, read_json, tensors, variants
+from triplane3d.model_loading import OPTIONS, find_local, takes_views
+from triplane3d.pipelines.saved import (
+    INDEX,
+    component_names,
+    embedded_names,
+    files_below,
+    read_json,
+    tensors,
+    variants,
+)
 
 FRONT_MATTER = re.compile(r"\s*---\s*?\n(.*?)\n---\s*?\n", re.DOTALL)
-"""The YAML at the head of a model card."""
+"""The YAML at the start of a model card."""
 
 WRONG_TYPES = (TypeError, AttributeError, LookupError, ArithmeticError)
-"""Raised where a value of a JSON file is of another type than the code that reads it expects."""
+"""Errors of code that reads a JSON value of an unexpected type."""
 
 
 def info(
-    model: Annotated[str, typer.Argument(help="A pipeline that came along (mini), or a folder.")],
+    model: Annotated[str, typer.Argument(help="A pipeline that ships with the library (mini), or a folder.")],
 ) -> None:
-    """Say what a saved pipeline is: components, parameters, sizes, defaults, licence.
+    """Describe a saved pipeline: components, parameters, sizes, defaults, licence.
 
     \b
       triplane3d info mini
@@ -41,18 +47,18 @@ def info(
 
 
 def _describe(model: str, folder: Path) -> list[str]:
-    """What is printed. Raises ValueError or OSError for a file that is not whole."""
+    """The printed lines. Raises ValueError or OSError for a file that is damaged."""
     index = read_json(folder / INDEX)
     try:
-        return _described(model, folder, index)
+        return _describe_index(model, folder, index)
     except WRONG_TYPES as error:
         raise ValueError(
-            f"{folder / INDEX} holds values of other types than expected ({type(error).__name__}: {error}): save or "
+            f"{folder / INDEX} contains values of unexpected types ({type(error).__name__}: {error}): save or "
             "download it again"
         ) from error
 
 
-def _described(model: str, folder: Path, index: dict[str, Any]) -> list[str]:
+def _describe_index(model: str, folder: Path, index: dict[str, Any]) -> list[str]:
     lines = [f"{model}: {index.get('_class_name', 'unknown class')} in {folder}"]
     license_name, summary = _read_card(folder / "README.md")
     lines.append(f"licence: {license_name}")
@@ -63,7 +69,7 @@ def _described(model: str, folder: Path, index: dict[str, Any]) -> list[str]:
     total_parameters = total_bytes = 0
     names = component_names(index)
     for name in names:
-        parameters, dtypes, size = _weigh(folder / name)
+        parameters, dtypes, size = _count_parameters(folder / name)
         total_parameters += parameters
         total_bytes += size
         counted = f"{parameters:,}" if parameters else "-"
@@ -82,25 +88,25 @@ def _described(model: str, folder: Path, index: dict[str, Any]) -> list[str]:
 
 
 def _presets(presets: Any, place: Path) -> list[str]:
-    """What each name of --quality stands for, as a table."""
+    """The presets of --quality, as a table."""
     rows = list(presets.values()) if isinstance(presets, dict) else [None]
-    columns = [name for name in OPTIONS if isinstance(rows[0], dict) and name in rows[0]] if rows else []
+    columns = [name for name in OPTIONS.values() if isinstance(rows[0], dict) and name in rows[0]] if rows else []
     numbers = [row.get(name) if isinstance(row, dict) else None for row in rows for name in columns]
     if not columns or not all(isinstance(number, int | float) for number in numbers):
-        raise ValueError(f"{place}: presets must hold a section of numbers for each name, got {presets!r}")
-    lines = [f"{'--quality':<16}" + "".join(f"{OPTIONS[name].strip('-'):>12}" for name in columns)]
+        raise ValueError(f"{place}: presets must contain a section of numbers for each name, got {presets!r}")
+    lines = [f"{'--quality':<16}" + "".join(f"{flag:>12}" for flag, name in OPTIONS.items() if name in columns)]
     for name, preset in sorted(presets.items(), key=lambda item: [item[1][column] for column in columns]):
         lines.append(f"{name:<16}" + "".join(f"{preset[column]:>12g}" for column in columns))
     return lines
 
 
 def _variants(folder: Path, components: list[str]) -> list[str]:
-    """Which variants of the weights there are, where there is any; and whether they have to be named."""
-    held = variants(files_below(folder), components)
-    named = sorted({variant for found in held.values() for variant in found if variant is not None})
+    """The variants of the weights, and whether `--variant` is needed. Empty where there are none."""
+    found = variants(files_below(folder), components)
+    named = sorted({variant for names in found.values() for variant in names if variant is not None})
     if not named:
         return []
-    if all(None in found for found in held.values()):
+    if all(None in names for names in found.values()):
         return ["", f"variants: plain weights, and {', '.join(named)} (--variant)"]
     return ["", f"variants: only {', '.join(named)} (found by --model; DiffusionPipeline needs variant={named[0]!r})"]
 
@@ -113,16 +119,16 @@ def _read_card(path: Path) -> tuple[str, str]:
     front = FRONT_MATTER.match(text)
     about = (parse_yaml(front[1], str(path)) if front else None) or {}
     if not isinstance(about, dict):
-        raise ValueError(f"{path} is not a model card: its head should hold keys and values, got {about!r}")
+        raise ValueError(f"{path} is not a model card: its YAML must contain keys and values, got {about!r}")
     paragraphs = (block.strip() for block in (text[front.end() :] if front else text).split("\n\n"))
     summary = next((block for block in paragraphs if block and not block.startswith(("#", "|", "<", "!", "```"))), "")
     return str(about.get("license") or "not stated")[:100], summary
 
 
-def _weigh(folder: Path) -> tuple[int, list[str], int]:
-    """Parameters, their types and bytes of the weights in a component's folder, read from the files' headers.
+def _count_parameters(folder: Path) -> tuple[int, list[str], int]:
+    """Number of parameters, their types, and bytes of the weights in a component's folder, from the files' headers.
 
-    Weights that are there in several precisions are counted once.
+    Weights that are stored in several precisions are counted once.
     """
     parameters: dict[str, int] = {}
     size = 0

@@ -3,20 +3,29 @@
 from dataclasses import dataclass, field
 
 from triplane3d.config.shared import AugmentConfig, LatentDataConfig, OptimConfig, RunConfig, ViewsConfig
-from triplane3d.config.values import Count, Name, NotNegative, Positive, Section, Share, ShareBelowOne
+from triplane3d.config.values import (
+    DeviationAboveZero,
+    Logit,
+    Name,
+    NoiseLevels,
+    Section,
+    Share,
+    ShareBelowOne,
+    Weight,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig(Section):
     """Distribution of the noise levels, dropout of the condition, further terms of the loss."""
 
-    logit_mean: float = 0.0
-    logit_std: Positive = 1.0
+    logit_mean: Logit = 0.0
+    logit_std: DeviationAboveZero = 1.0
     regression_warmup: Share = 0.15  # share of the steps, at the start, at sigma = 1: regression trains the encoder
     condition_dropout: Share = 0.1
-    noise_draws: Count = 2  # noise levels per photo; its tokens are computed once
+    noise_draws: NoiseLevels = 2  # noise levels per photo; its tokens are computed once
     contrast: ShareBelowOne = 0.0  # weight of contrastive flow matching, away from the velocities of other samples
-    coarse_occupancy: NotNegative = 0.0  # weight of an auxiliary loss: 8³ occupancies from the front view's tokens
+    coarse_occupancy: Weight = 0.0  # weight of an auxiliary loss: 8³ occupancies from the front view's tokens
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""Public checkpoints → saved pipelines in safetensors, with every tensor accounted for."""
+"""Conversion of public checkpoints to saved pipelines in safetensors. Every tensor must have its place."""

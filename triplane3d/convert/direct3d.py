@@ -1,8 +1,8 @@
 """Direct3D (Wu et al. 2024, arXiv 2405.14832) → a saved `Triplane3DPipeline`.
 
-`model.ckpt` holds the state dicts of the autoencoder ("vae") and the denoiser ("dit"); `config.yaml` names every class
-and its arguments. The two image encoders are public models that the checkpoint does not hold: CLIP ViT-L/14, whose
-tokens cross-attention reads, and DINOv2 ViT-L/14, whose tokens join the latents.
+`model.ckpt` contains the state dicts of the autoencoder ("vae") and the denoiser ("dit"). `config.yaml` names every
+class and its arguments. The two image encoders are public models outside the checkpoint: CLIP ViT-L/14 for
+cross-attention, and DINOv2 ViT-L/14, whose tokens join the latents in self-attention.
 """
 
 import inspect
@@ -20,18 +20,19 @@ from transformers import AutoModel, CLIPVisionModel, Dinov2Model, PreTrainedMode
 
 from triplane3d.arguments import check_whole
 from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_settings
-from triplane3d.convert.pipeline import write_card, write_index, write_model
+from triplane3d.convert.pipeline import write_card, write_model
 from triplane3d.convert.positions import resample_positions
 from triplane3d.convert.settings import MOST, check_there, complete, mapping
 from triplane3d.convert.weights import Origin, collect, field_layer, outline, rename
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import own_image_size, token_width
 from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.pipelines.assembly import write_index
 from triplane3d.storage.durable import writing_folder
 
 SECTIONS = ("vae", "dit", "semantic_encoder", "pixel_encoder", "scheduler")
 
-# What each class takes, and what it takes for granted (a type: it must be said; None: it need not be).
+# The arguments of each class and their defaults. A type marks a required argument, None an optional one.
 VAE_DEFAULTS = {
     "triplane_res": int,
     "latent_dim": int,
@@ -78,7 +79,7 @@ CLASSES = {
 }
 
 ACTIVATIONS = {"geglu-approximate": "gelu-sigmoid", "linear-silu": "silu"}
-"""Of diffusers' feed-forwards those that have another name here."""
+"""diffusers' feed-forward layers that have another name here."""
 
 ATTENTION_RULES = [
     (r"\.ff\.linear_1\.", ".mlp.0."),
@@ -119,7 +120,7 @@ SETTINGS: dict[str, Any] = {
         "high": {"num_inference_steps": 50, "guidance_scale": 4.0, "resolution": 512},
     },
 }
-"""Of the pipeline: how its authors frame photos, and what they call it with."""
+"""Settings of the pipeline: how the authors frame photos, and the arguments that they use."""
 
 CARD = """---
 license: apache-2.0
@@ -143,13 +144,14 @@ pipe = DiffusionPipeline.from_pretrained("path/to/this/folder")
 pipe("chair.png").meshes[0].save("chair.glb")
 ```
 
-The numbers are those of the authors' code to float32's rounding, with these differences:
+The results equal those of the authors' code up to rounding in float32, with these differences:
 
 - Vertices lie where the field crosses the level. The authors' code divides by one cell too many, which shrinks meshes
   by 1/(resolution + 1) and shifts them towards the low corner.
-- Initial noise is scaled as the scheduler asks (`init_noise_sigma`), which their code leaves out.
+- Initial noise is scaled by the scheduler's `init_noise_sigma`, which the authors' code does not do.
 - Greyscale and palette photos work.
-- DINOv2's positions were resampled once, for the size of the photos, by the rule that was in force at its training.
+- DINOv2's positions were resampled once, to the size of the photos, as the transformers library did when the model was
+  trained.
 
 Paper: Wu et al., *Direct3D: Scalable Image-to-3D Generation via 3D Latent Diffusion Transformer*, NeurIPS 2024,
 [arXiv 2405.14832](https://arxiv.org/abs/2405.14832).
@@ -167,30 +169,31 @@ def convert_direct3d(
     variant: str | None = None,
     max_shard_size: int | str = "10GB",
 ) -> Path:
-    """Writes the saved pipeline `output`, as a whole or not at all; returns its folder.
+    """Writes the saved pipeline to `output`, completely or not at all, and returns the folder.
 
-    The checkpoint goes from file to file tensor by tensor; each image encoder is in memory once.
+    The checkpoint is copied tensor by tensor; each image encoder is in memory once.
 
     Args:
-        checkpoint: `model.ckpt`, or a folder that holds it or `vae.safetensors` and `dit.safetensors`.
-        settings: its `config.yaml`, where it is not beside it.
-        skip_encoders: leave out the two image encoders; the pipeline is then given them when it is loaded. A DINOv2
-            as it is published then resamples its positions by another rule than in training, which moves the result a
-            little; `load_encoder` makes one that does not.
-        image_encoder: CLIP's vision model, a folder or a name on the Hub; by default what the settings name.
-        pixel_encoder: likewise DINOv2.
-        variant: "fp16" or "bf16" writes the weights in half precision too, beside the full ones.
+        checkpoint: `model.ckpt`, or a folder with it or with `vae.safetensors` and `dit.safetensors`.
+        output: the new folder.
+        settings: the checkpoint's `config.yaml`, if it is not beside it.
+        skip_encoders: do not save the two image encoders; pass them when the pipeline is loaded. The published DINOv2
+            then resamples its positions by another rule than in training, which changes the result slightly;
+            `load_encoder` makes an encoder that does not.
+        image_encoder: CLIP's vision model, a folder or a name on the Hub; by default the one in the settings.
+        pixel_encoder: likewise for DINOv2.
+        variant: "fp16" or "bf16" also writes the weights in half precision.
         max_shard_size: larger files are split.
 
     Raises:
-        ValueError: for a checkpoint or settings that are not Direct3D's, or not whole.
-        OSError: for files that are not there, a folder that is, and a disk that fills.
+        ValueError: if checkpoint or settings are not Direct3D's, or incomplete.
+        OSError: if a file does not exist, the folder exists, or the disk is full.
     """
     check_there(checkpoint)
     described = read_settings(checkpoint if settings is None else settings)
-    if lacking := [name for name in ("vae", "dit") if name not in described]:
+    if missing := [name for name in ("vae", "dit") if name not in described]:
         raise ValueError(
-            f"config.yaml has no section {lacking[0]!r}: is it Direct3D's? It has {', '.join(map(str, described))}"
+            f"config.yaml has no section {missing[0]!r}: is it Direct3D's? It has {', '.join(map(str, described))}"
         )
     check_settings(described, SECTIONS, "config.yaml")
     params = {name: _params(described[name], name) for name in CLASSES if name in described}
@@ -205,7 +208,7 @@ def convert_direct3d(
     with writing_folder(output) as folder:
         components: dict[str, Any] = {"vae": vae, "transformer": transformer, "scheduler": scheduler}
         components |= {"image_encoder": None, "pixel_encoder": None}
-        if not skip_encoders:  # first, since they may turn out to be others
+        if not skip_encoders:  # first, because an encoder may not fit
             for name, component, source, width in (
                 ("semantic_encoder", "image_encoder", image_encoder, transformer.config.cross_attention_dim),
                 ("pixel_encoder", "pixel_encoder", pixel_encoder, transformer.config.pixel_attention_dim),
@@ -235,11 +238,11 @@ def vae_config(params: Mapping[str, Any]) -> dict[str, Any]:
     size, blocks = params["triplane_res"], list(params["block_out_channels"])
     if params["final_activation"] is not None:
         raise ValueError(
-            f"config.yaml, vae: final_activation={params['final_activation']!r} makes something else of the logits; "
-            "only None is supported, which the published model has"
+            f"config.yaml, vae: final_activation={params['final_activation']!r} is not supported; "
+            "only None is, which the published model has"
         )
     if params["latents_scale"] == 0:
-        raise ValueError("config.yaml, vae: latents_scale is what latents are multiplied by, so it cannot be 0")
+        raise ValueError("config.yaml, vae: latents_scale must not be 0, because latents are multiplied by it")
     return {
         "latent_channels": params["latent_dim"],
         "latent_size": size,
@@ -256,7 +259,7 @@ def vae_config(params: Mapping[str, Any]) -> dict[str, Any]:
         "mid_block_attention": params["mid_block_add_attention"],
         "field_layers": params["num_geodecoder_layers"],
         "padding_mode": "zeros",
-        # What the denoiser sees is (z - shift) · scale.
+        # Direct3D's denoiser is trained on (z - shift) · scale.
         "latents_mean": [params["latents_shift"]] * params["latent_dim"],
         "latents_std": [1 / params["latents_scale"]] * params["latent_dim"],
     }
@@ -267,7 +270,7 @@ def transformer_config(params: Mapping[str, Any]) -> dict[str, Any]:
     height, *width = params["sample_size"]
     if width != [3 * height]:
         raise ValueError(
-            f"config.yaml, dit: sample_size is {params['sample_size']}, not three planes side by side, [n, 3·n]"
+            f"config.yaml, dit: sample_size must be [n, 3·n], three planes side by side, got {params['sample_size']}"
         )
     if params["norm_elementwise_affine"] or params["interpolation_scale"] not in (None, 1):
         raise ValueError(
@@ -300,10 +303,10 @@ def transformer_config(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def vae_origin(field_layers: int, name: str) -> Origin:
-    """The tensor of `vae` that the autoencoder's parameter `name` is."""
+    """The tensor of `vae` for the autoencoder's parameter `name`."""
     if name.startswith("field_decoder."):
-        index, kind = field_layer(name, field_layers)
-        return Origin(f"occ_decoder.net.{2 * index}.{kind}")
+        index, leaf = field_layer(name, field_layers)
+        return Origin(f"occ_decoder.net.{2 * index}.{leaf}")
     key = rename(name, VAE_RULES)
     if name.startswith("encoder."):
         key = rename(key, ATTENTION_RULES)
@@ -311,48 +314,54 @@ def vae_origin(field_layers: int, name: str) -> Origin:
 
 
 def transformer_origin(name: str) -> Origin:
-    """The tensor of `dit` that the denoiser's parameter `name` is."""
+    """The tensor of `dit` for the denoiser's parameter `name`."""
     key = rename(name, DIT_RULES)
     return Origin(key, _flat_kernel) if name == "patch_embed.weight" else Origin(key)
 
 
 def _flat_kernel(weight: Tensor) -> Tensor:
-    """A convolution over whole patches as the linear layer that it is."""
+    """The weights of a convolution over disjoint patches as those of a linear layer."""
     return weight.flatten(1)
 
 
 def build_scheduler(section: Any) -> SchedulerMixin:
-    """The noise schedule that the settings name: a class of diffusers with its arguments."""
+    """The scheduler that the settings name: a class of diffusers with its arguments.
+
+    Raises:
+        ValueError: if diffusers has no such scheduler, or it cannot be built.
+    """
     section = mapping(section, "config.yaml, scheduler")
     check_settings(section, ("target", "params"), "config.yaml, scheduler")
     name = str(section.get("target")).rpartition(".")[2]
     found = getattr(diffusers, name, None)
     if not (isinstance(found, type) and issubclass(found, SchedulerMixin)):
         raise ValueError(
-            f"config.yaml: scheduler is {section.get('target')!r}, which is none of diffusers'; write the class of "
-            "diffusers.schedulers there that steps alike, with its params"
+            f"config.yaml: scheduler is {section.get('target')!r}, which is not a scheduler of diffusers; write "
+            "the class of diffusers.schedulers with the same steps instead, with its params"
         )
     params = mapping(section.get("params"), f"config.yaml, scheduler ({name})")
-    known = [name for name in inspect.signature(found).parameters if name != "kwargs"]
-    check_settings(params, known, f"config.yaml, scheduler ({name})")
+    accepted = [name for name in inspect.signature(found).parameters if name != "kwargs"]
+    check_settings(params, accepted, f"config.yaml, scheduler ({name})")
     try:
         scheduler = found(**params)
         scheduler.set_timesteps(2)
     except (ArithmeticError, ImportError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"config.yaml: no {name} can be made of its params {dict(params)} ({error})") from error
+        raise ValueError(f"config.yaml: cannot build {name} from its params {dict(params)} ({error})") from error
     return scheduler
 
 
 def load_encoder(section: str, given: str | Path | None, params: Mapping[str, Any], width: int) -> PreTrainedModel:
-    """CLIP's vision model or DINOv2, from the Hub or a folder, for pictures of `img_size` pixels.
+    """CLIP's vision model or DINOv2, from the Hub or a folder, for images of `img_size` pixels.
 
-    Its tokens are as wide as the denoiser reads them: `width`.
+    Raises:
+        OSError: if it cannot be loaded.
+        ValueError: if it is incomplete or another model, or if its tokens do not have the width `width`.
     """
     source = str(params["version"] if given is None else given)
     model_class = CLIPVisionModel if section == "semantic_encoder" else AutoModel
-    way_out = (
-        "name a folder that holds it, or leave both encoders out (skip_encoders) and give them to the pipeline when it "
-        "is loaded"
+    remedy = (
+        "pass a folder that contains it, or leave out both encoders (skip_encoders) and pass them when the pipeline is "
+        "loaded"
     )
     try:
         encoder, report = model_class.from_pretrained(
@@ -362,14 +371,14 @@ def load_encoder(section: str, given: str | Path | None, params: Mapping[str, An
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if source.count("/") > 1 and not Path(source).exists():
             reason = "there is no such folder"
-        raise OSError(f"the {section} {source!r} could not be loaded ({reason}): {way_out}") from error
+        raise OSError(f"the {section} {source!r} could not be loaded ({reason}): {remedy}") from error
     if report["missing_keys"] or not hasattr(encoder.config, "patch_size"):
         raise ValueError(
-            f"{source!r} holds no whole {section} but, as far as can be seen, a {type(encoder).__name__}: {way_out}"
+            f"{source!r} does not contain a complete {section}, but probably a {type(encoder).__name__}: {remedy}"
         )
     if token_width(encoder.config) != width:
         raise ValueError(
-            f"the {section} {source!r} makes tokens of width {token_width(encoder.config)}, but the dit reads {width}"
+            f"the {section} {source!r} has tokens of width {token_width(encoder.config)}, but the dit needs {width}"
         )
     size = params["img_size"]
     if isinstance(encoder, Dinov2Model):
@@ -378,20 +387,20 @@ def load_encoder(section: str, given: str | Path | None, params: Mapping[str, An
         encoder.config.image_size = size
     elif own_image_size(encoder.config) != size:
         raise ValueError(
-            f"config.yaml: {section} wants pictures of {size} pixels, but {source!r} is for {encoder.config.image_size}"
+            f"config.yaml: {section} has img_size {size}, but {source!r} is for {encoder.config.image_size} pixels"
         )
     return encoder
 
 
 def _params(section: Any, name: str) -> dict[str, Any]:
-    """The arguments of one section's class, those that are taken for granted included."""
+    """The arguments of one section's class, with defaults."""
     where = f"config.yaml, {name}"
     given = section = mapping(section, where)
     if "target" in section or "params" in section:
         check_settings(section, ("target", "params"), where)
         target = str(section.get("target", CLASSES[name]))
         if target.rpartition(".")[2] != CLASSES[name]:
-            raise ValueError(f"config.yaml: {name} is {target!r}, not Direct3D's {CLASSES[name]}: another model's?")
+            raise ValueError(f"config.yaml: {name} is {target!r}, not Direct3D's {CLASSES[name]}: is it another model?")
         given = mapping(section.get("params"), where)
     every: dict[str, dict[str, Any]] = {"vae": VAE_DEFAULTS, "dit": DIT_DEFAULTS, **ENCODER_DEFAULTS}
     defaults = every[name]

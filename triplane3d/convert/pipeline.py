@@ -1,13 +1,10 @@
-"""A saved pipeline, written component by component without ever being in memory as one."""
+"""Writing a saved pipeline component by component, so that it is never in memory as a whole."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import diffusers
 import torch
-from diffusers import ModelMixin, SchedulerMixin
+from diffusers import ModelMixin
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
@@ -23,7 +20,15 @@ def write_model(
     variant: str | None,
     max_shard_size: int | str,
 ) -> None:
-    """Config and weights of a component; those of an outline come from `entries`, tensor by tensor."""
+    """Writes config and weights of a component.
+
+    Args:
+        folder: the component's folder.
+        model: the component; without its weights (see `outline`) if `entries` are given.
+        entries: the weights, written tensor by tensor; None: those of `model`.
+        variant: "fp16" or "bf16" also writes half-precision weights.
+        max_shard_size: larger files are split.
+    """
     if variant is not None and variant not in VARIANTS:
         raise ValueError(f"variant must be one of {sorted(VARIANTS)}, got {variant!r}")
     if entries is None:
@@ -32,9 +37,9 @@ def write_model(
             if variant is not None:
                 config = (folder / "config.json").read_bytes()
                 model.to(VARIANTS[variant]).save_pretrained(folder, variant=variant, max_shard_size=max_shard_size)
-                # It now names half precision, in which transformers would then open the full weights too.
+                # The config now has dtype half, in which transformers would also load the full weights; restore it.
                 (folder / "config.json").write_bytes(config)
-        except SafetensorError as error:  # what its writer makes of a disk that is full
+        except SafetensorError as error:  # raised by its writer if the disk is full
             raise OSError(
                 f"{folder.name} could not be written to {folder.parent} ({error}): is the disk full?"
             ) from error
@@ -45,20 +50,6 @@ def write_model(
         save_weights(folder, entries, variant=variant, dtype=VARIANTS[variant], max_shard_size=max_shard_size)
 
 
-def write_index(folder: Path, class_name: str, components: Mapping[str, Any], **settings: Any) -> None:
-    """`model_index.json`: the pipeline's class, those of its components (None: to be given later), its settings."""
-    index: dict[str, Any] = {"_class_name": class_name, "_diffusers_version": diffusers.__version__, **settings}
-    for name, component in components.items():
-        kind = component if isinstance(component, type) else type(component)
-        if component is None:
-            index[name] = [None, None]
-        elif issubclass(kind, PreTrainedModel):
-            index[name] = ["transformers", kind.__name__]
-        else:
-            index[name] = ["diffusers" if issubclass(kind, SchedulerMixin) else "triplane3d", kind.__name__]
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
 def write_card(folder: Path, card: str) -> None:
-    """The model card: where the weights come from and under which licence they are."""
+    """Writes the model card, with the origin of the weights and their licence."""
     (folder / "README.md").write_text(card, encoding="utf-8")

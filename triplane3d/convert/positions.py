@@ -1,7 +1,7 @@
-"""Position tables of vision transformers, resampled once, as the transformers library of the checkpoints' time did it.
+"""Resampling of the position tables of vision transformers, as in the transformers library of the checkpoints' time.
 
-Newer releases of it resample by the target's size instead of by a factor, which a network of that time sees: its output
-moves by more than a hundredth. So a converted encoder keeps the table for the one size that it is used at.
+Newer releases resample to the target size instead of by a factor. That changes the output of a network of that time by
+more than 1%. A converted encoder therefore contains the table for the one image size at which it is used.
 """
 
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 OFFSET = 0.1
-"""Added to the number of rows and columns before the factor is taken, against rounding down."""
+"""Added to the number of rows and columns before the factor is computed, so that the size is not rounded down."""
 
 
 def resample_positions(table: Float[Tensor, "1 tokens dim"], side: int) -> Float[Tensor, "1 resampled_tokens dim"]:
@@ -19,7 +19,7 @@ def resample_positions(table: Float[Tensor, "1 tokens dim"], side: int) -> Float
     if own_side**2 != table.shape[1] - 1:
         raise ValueError(
             f"expected positions of one class token and a square of patches, got {table.shape[1]} tokens; "
-            "is this the table of another kind of encoder?"
+            "is this the table of another type of encoder?"
         )
     if side == own_side:
         return table

@@ -19,15 +19,17 @@ DTYPE_NAMES = {
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
     torch.uint64: "U64", torch.uint32: "U32", torch.uint16: "U16", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
-"""What safetensors calls torch's types."""
+"""The names of torch's types in safetensors."""
 
-CHUNK = 1 << 16  # elements that are cast at once, so that a cast needs no second copy of a tensor
+CHUNK = 1 << 16
+"""Elements that are cast at a time, so that a cast needs no second copy of a tensor."""
+
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor to be written: what is known of it beforehand, and how to get it when its turn has come."""
+    """A tensor to be written: its name, shape and type, and a function that reads it when it is written."""
 
     name: str
     shape: tuple[int, ...]
@@ -44,9 +46,13 @@ def save_weights(
     dtype: torch.dtype | None = None,
     max_shard_size: int | str = "10GB",
 ) -> None:
-    """Writes the safetensors file, or the shards and their index, under the names that `from_pretrained` looks for.
+    """Writes a safetensors file, or shards and their index, under the names that `from_pretrained` expects.
 
-    Floating-point tensors are cast to `dtype`, others stay as they are. `name` is "model" for transformers' models.
+    Floating-point tensors are cast to `dtype`; others are not. `name` is "model" for transformers' models.
+
+    Raises:
+        ValueError: for equal names, a tensor that differs from its entry, and NaN or infinite values.
+        OSError: if the disk is too small or full, or a file may not become so large.
     """
     folder = Path(folder)
     entries = [replace(entry, dtype=_stored(entry.dtype, dtype), read=partial(_read, entry)) for entry in tensors]
@@ -64,7 +70,7 @@ def save_weights(
         raise OSError(
             errno.ENOSPC,
             f"{folder} has {_readable(free)} free and the weights take {_readable(total)}: "
-            f"make room or choose another disk; half precision takes half of it",
+            f"make room or choose another disk; half precision takes half of that",
         )
     try:
         for file, shard in zip(files, shards, strict=True):
@@ -83,17 +89,17 @@ def save_weights(
                 f"{folder}; make room, raise the quota or choose another disk",
             ) from error
         if error.errno == errno.EFBIG:
-            raise OSError(error.errno, f"a file in {folder} may not grow so large; {_readable(total)} were to be "
+            raise OSError(error.errno, f"a file in {folder} must not become so large; {_readable(total)} were to be "
                                        f"written: lower max_shard_size, raise `ulimit -f` or choose another disk"
                           ) from error  # fmt: skip
         raise
 
 
 def _write(path: Path, entries: Sequence[Entry]) -> None:
-    """One safetensors file, tensor by tensor; the library's own `save_file` wants all of them in memory at once.
+    """Writes one safetensors file tensor by tensor. The library's `save_file` needs all tensors in memory at once.
 
-    The format: the header's length in eight bytes, little-endian; the header, JSON padded with blanks so that what
-    follows is aligned; the tensors without gaps, the widest types first, which keeps each aligned to its type.
+    The format: eight bytes, the header's length, little-endian; the header, JSON, padded with blanks to a multiple of
+    eight bytes; the tensors without gaps, the widest types first, so that each tensor is aligned to its type.
     """
     entries = sorted(entries, key=lambda entry: -entry.dtype.itemsize)
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
@@ -112,7 +118,7 @@ def _write(path: Path, entries: Sequence[Entry]) -> None:
 
 
 def _write_tensor(file: BinaryIO, entry: Entry) -> None:
-    # A function of its own: its names go out of scope with it, so the tensor is gone before the next one is read.
+    # A function of its own, so that the tensor is freed before the next one is read.
     for chunk in entry.read().reshape(-1).split(CHUNK):
         file.write(_cast(chunk, entry).view(torch.uint8).numpy().data)
 
@@ -121,26 +127,23 @@ def _read(entry: Entry) -> Tensor:
     tensor = entry.read().detach()
     if tuple(tensor.shape) != tuple(entry.shape) or tensor.dtype != entry.dtype:
         raise ValueError(
-            f"{entry.name} was announced as {tuple(entry.shape)} of {entry.dtype} and came as "
+            f"expected {entry.name} to be {tuple(entry.shape)} of {entry.dtype}, got "
             f"{tuple(tensor.shape)} of {tensor.dtype}"
         )
     return tensor
 
 
-def _stored(dtype: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
-    return wanted if wanted and dtype.is_floating_point else dtype
+def _stored(dtype: torch.dtype, requested: torch.dtype | None) -> torch.dtype:
+    return requested if requested and dtype.is_floating_point else dtype
 
 
 def _cast(values: Tensor, entry: Entry) -> Tensor:
     if values.is_floating_point() and not bool(values.isfinite().all()):
-        raise ValueError(
-            f"{entry.name} holds NaN or infinite numbers, so the network could compute nothing: download "
-            f"the checkpoint again"
-        )
+        raise ValueError(f"{entry.name} has NaN or infinite values: download the checkpoint again")
     cast = values.to(entry.dtype)
     if cast.dtype != values.dtype and cast.isinf().any():
         raise ValueError(
-            f"{entry.name} holds {values.abs().max():.3g}, more than {entry.dtype} can "
+            f"{entry.name} has the value {values.abs().max():.3g}, above the maximum of {entry.dtype} "
             f"({torch.finfo(entry.dtype).max:.3g}): save in torch.bfloat16 or torch.float32"
         )
     return cast
@@ -151,7 +154,7 @@ def _size(entry: Entry) -> int:
 
 
 def _shards(entries: Iterable[Entry], limit: int) -> list[list[Entry]]:
-    """`entries` in shards of at most `limit` bytes, cut as diffusers does; a larger tensor gets a shard of its own."""
+    """`entries` in shards of at most `limit` bytes, split as diffusers does; a larger tensor has a shard of its own."""
     shards: list[list[Entry]] = []
     open_shard: list[Entry] = []
     filled = 0
@@ -172,7 +175,9 @@ def _bytes(size: int | str) -> int:
         return size
     number, unit = size[:-2].strip(), size[-2:].upper()
     if unit not in UNITS or not number.replace(".", "", 1).isdecimal():
-        raise ValueError(f"max_shard_size is a number of bytes or a size such as '10GB' (KB, MB, GB, TB), not {size!r}")
+        raise ValueError(
+            f"max_shard_size must be a number of bytes or a size such as '10GB' (KB, MB, GB, TB), got {size!r}"
+        )
     return int(float(number) * UNITS[unit])
 
 

@@ -1,4 +1,4 @@
-"""What the arguments of a published class may be: one of the wrong kind is named before anything is made of it."""
+"""Checks of the arguments of published classes, before anything is built from them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,50 +11,57 @@ MOST, MOST_LAYERS = LIMITS["width"].most, LIMITS["layers"].most
 
 
 def check_there(checkpoint: str | Path) -> None:
-    """Said first: settings that are missing beside a checkpoint that is missing are no news."""
+    """Raises a FileNotFoundError if the checkpoint does not exist.
+
+    Converters call it first, because a message about missing settings would mislead.
+    """
     if not Path(checkpoint).exists():
         raise FileNotFoundError(
-            f"{checkpoint} does not exist: name a downloaded checkpoint, or the folder that holds it"
+            f"{checkpoint} does not exist: pass a downloaded checkpoint, or the folder that contains it"
         )
 
 
 def complete(given: object, defaults: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`given` with what is taken for granted; a type among the `defaults` marks what must be said, None what may be.
+    """`given`, completed from `defaults` and checked.
 
-    Keys are known already; see `check_settings`.
+    A default that is a type marks a required argument of that type; None marks an optional one without a check. The
+    keys of `given` must be checked before; see `check_settings`.
+
+    Raises:
+        ValueError: if an argument is missing, or has a value of the wrong type or out of range.
     """
-    assert isinstance(given, Mapping), "its keys were looked at"
+    assert isinstance(given, Mapping), "check_settings was called before"
     params = {**defaults, **given}
-    wanted = [key for key, default in defaults.items() if isinstance(default, type)]
-    if lacking := [key for key in wanted if params[key] is None or params[key] is defaults[key]]:
-        raise ValueError(f"{where} does not say {', '.join(lacking)}")
+    required = [key for key, default in defaults.items() if isinstance(default, type)]
+    if missing := [key for key in required if params[key] is None or params[key] is defaults[key]]:
+        raise ValueError(f"{where} has no {', '.join(missing)}")
     for key, value in params.items():
         _check(f"{where}: {key}", value, defaults[key], layers="layers" in key)
     return params
 
 
 def mapping(value: object, where: str) -> Mapping[str, Any]:
-    """A section of settings; none given is an empty one."""
+    """A section of settings, which may be None: then it is empty."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise ValueError(f"{where} must hold keys and values, got {value!r}")
+        raise ValueError(f"{where} must be a mapping of keys to values, got {value!r}")
     return value
 
 
 def _check(name: str, value: object, default: object, *, layers: bool) -> None:
-    kind = default if isinstance(default, type) else type(default)
+    expected = default if isinstance(default, type) else type(default)
     if default is None or value == default:
         return
-    if kind is bool and not isinstance(value, bool):
+    if expected is bool and not isinstance(value, bool):
         raise ValueError(f"{name} must be true or false, got {value!r}")
-    if kind is str and not isinstance(value, str):
-        raise ValueError(f"{name} must be a name, got {value!r}")
-    if kind is float:
+    if expected is str and not isinstance(value, str):
+        raise ValueError(f"{name} must be text, got {value!r}")
+    if expected is float:
         check_number(name, value)
-    if kind is int:
+    if expected is int:
         check_whole(name, value, 0 if layers or default == 0 else 1, MOST_LAYERS if layers else MOST)
-    if kind is list:
+    if expected is list:
         if not isinstance(value, list | tuple) or not value:
             raise ValueError(f"{name} must be a list of whole numbers, got {value!r}")
         for number in value:

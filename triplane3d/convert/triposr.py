@@ -1,8 +1,8 @@
 """TripoSR (Tochilkin et al. 2024, arXiv 2403.02151) → a saved `TriplaneReconstructionPipeline`.
 
-`model.ckpt` is one flat state dict, the vision transformer's weights included; `config.yaml` names every class and its
-arguments. The structure of the vision transformer stands in neither: it is DINO's ViT-B/16 unless a `vit_config.json`
-beside them says otherwise.
+`model.ckpt` is one flat state dict, which includes the vision transformer's weights. `config.yaml` names every class
+and its arguments. Neither describes the structure of the vision transformer: it is DINO's ViT-B/16, or that of a
+`vit_config.json` beside them.
 """
 
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ from transformers import ViTConfig
 
 from triplane3d.arguments import check_whole
 from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_settings
-from triplane3d.convert.pipeline import write_card, write_index, write_model
+from triplane3d.convert.pipeline import write_card, write_model
 from triplane3d.convert.positions import resample_positions
 from triplane3d.convert.settings import MOST, check_there, complete, mapping
 from triplane3d.convert.weights import Origin, collect, field_layer, outline, rename
 from triplane3d.limits import check_config, read_json
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
+from triplane3d.pipelines.assembly import write_index
 from triplane3d.pipelines.pipeline_triplane_reconstruction import PRESETS
 from triplane3d.storage.durable import writing_folder
 
-# Of each section: the class it names, what that takes, and what is taken for granted (a type: it must be said; None: it
-# need not be).
+# For each section: its class, the arguments and their defaults. A type marks a required argument, None an optional one.
 SECTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "image_tokenizer": (
         "DINOSingleImageTokenizer",
@@ -80,7 +80,7 @@ SECTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-# What would make another network of it; the published model has none of it.
+# Arguments with only one supported value, that of the published model.
 UNSUPPORTED: dict[str, dict[str, Any]] = {
     "backbone": {
         "only_cross_attention": False,
@@ -99,7 +99,7 @@ VIT_ACTIVATIONS = {
     "quick_gelu": "gelu-sigmoid",
     "swish": "silu",
 }
-"""Those of diffusers' feed-forwards, and of transformers, that have another name here."""
+"""Activations of diffusers' feed-forward layers and of transformers that have another name here."""
 
 VIT_KEYS = (
     "hidden_size",
@@ -140,7 +140,7 @@ RULES = [
     (r"\.ff\.linear_2\.", ".ff.net.2."),
 ]
 UNUSED = ("image_tokenizer.model.pooler.dense.weight", "image_tokenizer.model.pooler.dense.bias")
-"""In the checkpoint, but in nothing that it computes."""
+"""Tensors in the checkpoint that its code does not use."""
 
 SETTINGS: dict[str, Any] = {
     "background": 0.5,
@@ -149,7 +149,7 @@ SETTINGS: dict[str, Any] = {
     "level": 25.0,
     "presets": PRESETS,
 }
-"""Of the pipeline: how its authors frame photos, and the density at which they take the surface."""
+"""Settings of the pipeline: how the authors frame photos, and the density at which they extract the surface."""
 
 
 CARD = """---
@@ -173,15 +173,15 @@ from diffusers import DiffusionPipeline
 pipe = DiffusionPipeline.from_pretrained("path/to/this/folder")
 out = pipe("chair.png")
 out.meshes[0].save("chair.glb")
-pictures = pipe.render(24, out.planes).color
+views = pipe.render(24, out.planes).color
 ```
 
-The numbers are those of the authors' code to float32's rounding, with these differences:
+The results equal those of the authors' code up to rounding in float32, with these differences:
 
 - Meshes stand upright in glTF's frame, y up, the photo's camera on +z, and are closed where they meet the box.
 - A `resolution` counts cells, not samples.
-- The vision transformer's positions were resampled once, for the size of the photos, by the rule that was in force at
-  its training; its pooler, which nothing reads, is left out.
+- The vision transformer's positions were resampled once, to the size of the photos, as the transformers library did
+  when the model was trained. Its pooler, which is not used, is left out.
 
 Paper: Tochilkin et al., *TripoSR: Fast 3D Object Reconstruction from a Single Image*,
 [arXiv 2403.02151](https://arxiv.org/abs/2403.02151).
@@ -196,17 +196,20 @@ def convert_triposr(
     variant: str | None = None,
     max_shard_size: int | str = "10GB",
 ) -> Path:
-    """Writes the saved pipeline `output`, in bounded memory, as a whole or not at all; returns its folder.
+    """Writes the saved pipeline to `output`, completely or not at all, and returns the folder.
+
+    The checkpoint is copied tensor by tensor.
 
     Args:
-        checkpoint: `model.ckpt`, or a folder that holds it or `triposr.safetensors`.
-        settings: its `config.yaml`, where it is not beside it; a `vit_config.json` is looked for beside that.
-        variant: "fp16" or "bf16" writes the weights in half precision too, beside the full ones.
+        checkpoint: `model.ckpt`, or a folder with it or with `triposr.safetensors`.
+        output: the new folder.
+        settings: the checkpoint's `config.yaml`, if it is not beside it. A `vit_config.json` is searched beside it.
+        variant: "fp16" or "bf16" also writes the weights in half precision.
         max_shard_size: larger files are split.
 
     Raises:
-        ValueError: for a checkpoint or settings that are not TripoSR's, or not whole.
-        OSError: for files that are not there, a folder that is, and a disk that fills.
+        ValueError: if checkpoint or settings are not TripoSR's, or incomplete.
+        OSError: if a file does not exist, the folder exists, or the disk is full.
     """
     check_there(checkpoint)
     place = Path(checkpoint if settings is None else settings)
@@ -224,11 +227,9 @@ def convert_triposr(
 
 
 def reconstructor_config(settings: Mapping[str, Any], vit: ViTConfig) -> dict[str, Any]:
-    """`TriplaneReconstructor`'s config; and `averaged`, whether features of the planes are averaged or joined."""
+    """`TriplaneReconstructor`'s config, and the key `averaged`: whether features of the planes are averaged."""
     if "cond_image_size" not in settings:
-        raise ValueError(
-            f"config.yaml does not say cond_image_size: is it TripoSR's? It has {', '.join(map(str, settings))}"
-        )
+        raise ValueError(f"config.yaml has no cond_image_size: is it TripoSR's? It has {', '.join(map(str, settings))}")
     check_whole("config.yaml: cond_image_size", settings["cond_image_size"], 1, MOST)
     check_settings(settings, ("cond_image_size", *SECTIONS, *(f"{name}_cls" for name in SECTIONS)), "config.yaml")
     params = {name: _params(settings, name) for name in SECTIONS}
@@ -239,15 +240,15 @@ def reconstructor_config(settings: Mapping[str, Any], vit: ViTConfig) -> dict[st
         raise ValueError(
             f"config.yaml: renderer.feature_reduction must be concat or mean, got {renderer['feature_reduction']!r}"
         )
-    for name, (said, expected) in {
+    for name, (value, expected) in {
         "backbone.in_channels": (backbone["in_channels"], channels),
         "post_processor.in_channels": (params["post_processor"]["in_channels"], channels),
         "backbone.cross_attention_dim": (backbone["cross_attention_dim"], vit.hidden_size),
         "decoder.in_channels": (decoder["in_channels"], planes if averaged else 3 * planes),
     }.items():  # fmt: skip
-        if said != expected:
-            hint = "; if its ViT is not DINO's ViT-B/16, put the vit_config.json beside it" if "cross" in name else ""
-            raise ValueError(f"config.yaml: {name} is {said}, where the other settings make it {expected}{hint}")
+        if value != expected:
+            hint = "; if its ViT is not DINO's ViT-B/16, put its vit_config.json beside it" if "cross" in name else ""
+            raise ValueError(f"config.yaml: {name} is {value}, but the other settings imply {expected}{hint}")
     if renderer["radius"] <= 0:
         raise ValueError(f"config.yaml: renderer.radius must be above 0, got {renderer['radius']}")
     return {
@@ -273,7 +274,7 @@ def reconstructor_config(settings: Mapping[str, Any], vit: ViTConfig) -> dict[st
         "field_activation": decoder["activation"],
         "field_bias": decoder["bias"],
         "radius": renderer["radius"],
-        # The truncated exponential is the exponential; only its gradient is held back.
+        # The truncated exponential equals the exponential; only its gradient is clamped.
         "density_activation": renderer["density_activation"].removeprefix("trunc_"),
         "density_bias": renderer["density_bias"],
         "num_samples_per_ray": renderer["num_samples_per_ray"],
@@ -283,7 +284,7 @@ def reconstructor_config(settings: Mapping[str, Any], vit: ViTConfig) -> dict[st
 
 
 def reconstructor_origin(config: Any, averaged: bool, name: str) -> Origin:
-    """The tensor of the checkpoint that the reconstructor's parameter `name` is, or is part of."""
+    """The tensor of the checkpoint for the reconstructor's parameter `name`, or of which the parameter is a part."""
     if name.startswith("image_encoder."):
         key = "image_tokenizer.model." + rename(name, VIT_RULES)
         if name == "image_encoder.positions":
@@ -291,27 +292,27 @@ def reconstructor_origin(config: Any, averaged: bool, name: str) -> Origin:
         return Origin(key)
     if not name.startswith("field_decoder."):
         return Origin(rename(name, RULES))
-    index, kind = field_layer(name, config.field_layers)
-    key = f"decoder.layers.{2 * index}.{kind}"
-    if index == config.field_layers - 1:  # one layer there: density, then red, green and blue
+    index, leaf = field_layer(name, config.field_layers)
+    key = f"decoder.layers.{2 * index}.{leaf}"
+    if index == config.field_layers - 1:  # one layer in the checkpoint: density, then red, green, blue
         rows = slice(1, 4) if "color_out" in name else slice(0, 1)
         return Origin(key, lambda tensor: tensor[rows])
-    if index == 0 and averaged and kind == "weight":
-        return Origin(key, _mean_as_join)
+    if index == 0 and averaged and leaf == "weight":
+        return Origin(key, _concatenation_of_mean)
     return Origin(key)
 
 
-def _mean_as_join(weight: Tensor) -> Tensor:
-    """What averages the features of three planes, for these features side by side."""
+def _concatenation_of_mean(weight: Tensor) -> Tensor:
+    """Weights for the concatenated features of three planes that are equal to `weight` for their mean."""
     return torch.cat([weight / 3] * 3, dim=1)
 
 
 def _params(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The arguments of one section's class, those that are taken for granted included."""
+    """The arguments of one section's class, with defaults."""
     class_name, defaults = SECTIONS[name]
-    said = str(settings.get(f"{name}_cls", class_name)).rpartition(".")[2]
-    if said != class_name:
-        raise ValueError(f"config.yaml: {name}_cls is {said!r}, not TripoSR's {class_name}: it is another model")
+    target = str(settings.get(f"{name}_cls", class_name)).rpartition(".")[2]
+    if target != class_name:
+        raise ValueError(f"config.yaml: {name}_cls is {target!r}, not TripoSR's {class_name}: it is another model")
     where = f"config.yaml, {name}"
     given = mapping(settings.get(name), where)
     check_settings(given, tuple(defaults), where)
@@ -323,17 +324,17 @@ def _params(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _read_vit(folder: Path) -> ViTConfig:
-    """The vision transformer's structure: DINO's ViT-B/16 unless a file says otherwise."""
+    """The vision transformer's structure: that of `vit_config.json` in the folder, or DINO's ViT-B/16."""
     path = folder / "vit_config.json"
     base = ViTConfig(layer_norm_eps=1e-12)
     if not path.is_file():
         return base
-    said = read_json(path)
-    check_config(said, str(path))
+    given = read_json(path)
+    check_config(given, str(path))
     known = {*base.to_dict(), "architectures", "torch_dtype", "dtype", "transformers_version", "_name_or_path"}
-    check_settings(said, sorted(known), "vit_config.json")
-    if said.get("model_type", "vit") != "vit":
-        raise ValueError(f"{path} is of a {said['model_type']!r}, where TripoSR has a ViT")
-    # Of all it says, what makes the network.
+    check_settings(given, sorted(known), "vit_config.json")
+    if given.get("model_type", "vit") != "vit":
+        raise ValueError(f"{path} describes a {given['model_type']!r}, but TripoSR has a ViT")
+    # Only the keys that define the network.
     defaults = {key: getattr(base, key) for key in VIT_KEYS}
-    return ViTConfig(**complete({key: said[key] for key in VIT_KEYS if key in said}, defaults, "vit_config.json"))
+    return ViTConfig(**complete({key: given[key] for key in VIT_KEYS if key in given}, defaults, "vit_config.json"))

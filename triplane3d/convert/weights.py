@@ -1,4 +1,4 @@
-"""Which tensor of a published checkpoint becomes which parameter of ours, with every one of them accounted for."""
+"""The mapping of a published checkpoint's tensors to the parameters of our models, with a check that none is left."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,12 @@ from triplane3d.convert.checkpoint import Tensors
 from triplane3d.convert.saving import Entry
 
 SHOWN, SHAPES_SHOWN = 20, 3
+"""The most names, and the most pairs of shapes, in an error message."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a parameter comes from: a tensor of the checkpoint, looked at in some way."""
+    """The source of a parameter: a tensor of the checkpoint, and a function from it to the parameter."""
 
     key: str
     view: Callable[[Tensor], Tensor] = lambda tensor: tensor
@@ -30,26 +31,26 @@ def rename(name: str, rules: Sequence[tuple[str, str]]) -> str:
 
 
 def field_layer(name: str, num_layers: int) -> tuple[int, str]:
-    """Of a parameter of the point MLP: the number of its linear layer, from 0, and "weight" or "bias".
+    """The index of the linear layer of a parameter of the point MLP, from 0, and "weight" or "bias".
 
-    A colour's layer counts as the last, which it shares with the density in a checkpoint.
+    The colour head counts as the last layer, because a checkpoint has density and colour in one layer.
     """
-    layer, _, kind = name.removeprefix("field_decoder.").rpartition(".")
+    layer, _, leaf = name.removeprefix("field_decoder.").rpartition(".")
     ends = {"proj_in": 0, "proj_out": num_layers - 1, "color_out": num_layers - 1}
-    return (ends[layer] if layer in ends else int(layer.removeprefix("layers.")) + 1), kind
+    return (ends[layer] if layer in ends else int(layer.removeprefix("layers.")) + 1), leaf
 
 
 def outline(model_class: type[ModelMixin], config: Mapping[str, object]) -> ModelMixin:
-    """The model without its weights: names, shapes and its config, at no cost.
+    """The model on the meta device: config, names and shapes, without weights.
 
     Raises:
-        ValueError: where no network can be as the config has it.
+        ValueError: if no network can be built from the config.
     """
     try:
         with torch.device("meta"):
             return model_class.from_config(dict(config))
     except (IndexError, RuntimeError, ValueError) as error:
-        raise ValueError(f"config.yaml describes no network: {error}") from error
+        raise ValueError(f"config.yaml does not describe a valid network: {error}") from error
 
 
 def collect(
@@ -60,42 +61,42 @@ def collect(
     where: str,
     unused: Collection[str] = (),
 ) -> list[Entry]:
-    """Every parameter of `model`, to be read from `source` when its turn comes.
+    """All parameters of `model`, each to be read from `source` when it is written.
 
     Raises:
-        ValueError: where the checkpoint lacks a tensor, holds one that has no place (and is not among the `unused`), or
-            one of another shape than the settings say; it lists them.
+        ValueError: if the checkpoint has no tensor for a parameter, has a tensor without a parameter (which is not in
+            `unused`), or one of another shape than the settings imply; the message lists them.
     """
     parameters = model.state_dict()
     origins = {name: origin(name) for name in parameters}
-    wanted = dict.fromkeys(place.key for place in origins.values())
-    missing = [key for key in wanted if key not in source]
-    unexpected = [key for key in source if key not in wanted and key not in unused]
+    keys = dict.fromkeys(place.key for place in origins.values())
+    missing = [key for key in keys if key not in source]
+    unexpected = [key for key in source if key not in keys and key not in unused]
     if missing or unexpected:
         raise ValueError(
-            f"{where} does not hold what its settings describe:"
+            f"the tensors of {where} do not match its settings:"
             + (f"\n  {len(missing)} missing: {_listed(missing)}" if missing else "")
             + (f"\n  {len(unexpected)} unexpected: {_listed(unexpected)}" if unexpected else "")
-            + "\nAre config.yaml and the weights of one release, and of this model?"
+            + "\nAre config.yaml and the weights from one release, and of this model?"
         )
     entries, misfits = [], []
     for name, parameter in parameters.items():
         place = origins[name]
-        came = tuple(source.shapes[place.key])
+        found = tuple(source.shapes[place.key])
         try:
-            fits = place.view(torch.empty(came, device="meta")).shape == parameter.shape
-        except (RuntimeError, ValueError, IndexError):  # a view of something of another kind
+            fits = place.view(torch.empty(found, device="meta")).shape == parameter.shape
+        except (RuntimeError, ValueError, IndexError):  # the function does not apply to this shape
             fits = False
         if not fits:
-            misfits.append(f"{place.key} is {came}, for {name} {tuple(parameter.shape)}")
+            misfits.append(f"{place.key} is {found}, for {name} {tuple(parameter.shape)}")
             continue
         read = _reader(source, place)
         entries.append(Entry(name, tuple(parameter.shape), source.dtypes[place.key], read))
     if misfits:
         raise ValueError(
-            f"{where} holds tensors of other shapes than its settings say:\n  "
+            f"{where} has tensors of other shapes than its settings imply:\n  "
             + _listed(misfits, "\n  ", SHAPES_SHOWN)
-            + "\nAre config.yaml and the weights of one release?"
+            + "\nAre config.yaml and the weights from one release?"
         )
     return entries
 

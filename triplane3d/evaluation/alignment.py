@@ -1,8 +1,13 @@
-"""The protocol of published tables: turn the prediction until it fits best, then measure what is left.
+"""Scores after alignment, as in published tables: the prediction is moved to fit the truth before it is measured.
 
-Both are scaled to the same longest side, the prediction is turned about the vertical in steps to the smallest Chamfer
-distance and then moved by ICP (as SF3D's table has it; distances are between samples, the mean of both directions). It
-barely tells good from random, which is why the row of a random other object stands beside it: read the difference.
+1. Both surfaces are centred by their bounding box and scaled to the same longest side of 2.
+2. The prediction is rotated about the vertical axis in steps of 10 degrees; the rotation with the smallest Chamfer
+   distance is kept.
+3. Iterative closest point (Besl and McKay 1992) refines rotation and translation.
+4. Chamfer distance and F-score at 0.1 are measured between samples.
+
+This is the protocol of the tables in SF3D (Boss et al. 2024). It barely separates good predictions from unrelated
+shapes. Compare it with the row of another shape, which is aligned in the same way.
 """
 
 from __future__ import annotations
@@ -11,58 +16,56 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 
-from triplane3d.evaluation.shape_metrics import NO_SURFACE, Surface
+from triplane3d.evaluation.shape_metrics import NO_SURFACE, chamfer_distance, f_score
+from triplane3d.evaluation.solids import Surface
+from triplane3d.geometry.mesh.normalization import normalize_points, rotation_about_y
 
 YAWS = 36
+"""Rotations about the vertical axis that are tried."""
 THRESHOLD = 0.1
+"""Distance of the F-score."""
 
 
 def aligned_scores(
     truth: Surface, prediction: Surface | None, *, search: int = 1500, count: int = 10_000, iterations: int = 30
 ) -> dict[str, float]:
-    """Chamfer distance and F-score at 0.1 after the best alignment that `search` samples find, by `count` samples."""
+    """Chamfer distance and F-score at 0.1 after alignment.
+
+    The alignment is found with `search` samples and `iterations` of ICP; the scores use `count` samples.
+    """
     if prediction is None:
         return {"aligned_chamfer": NO_SURFACE, "aligned_f_score_10": 0.0}
-    # Samples are in random order: the first are as good as any.
-    goal, cloud = (normalized(surface.points)[:count] for surface in (truth, prediction))
-    goal_tree, sparse = cKDTree(goal[:search]), cloud[:search]
+    # The samples are independent, so the first `count` are a valid random subset.
+    target, source = (normalize_points(surface.points)[:count] for surface in (truth, prediction))
+    target_tree, sparse = cKDTree(target[:search]), source[:search]
     sparse_tree = cKDTree(sparse)
 
-    def misfit(turn: Float[np.ndarray, "3 3"]) -> float:
-        return goal_tree.query(sparse @ turn.T)[0].mean() + sparse_tree.query(goal[:search] @ turn)[0].mean()
+    def misfit(rotation: Float[np.ndarray, "3 3"]) -> float:
+        """Sum of the mean distances of both directions. The inverse rotation of the target replaces a second tree."""
+        return (
+            target_tree.query(sparse @ rotation.T)[0].mean() + sparse_tree.query(target[:search] @ rotation)[0].mean()
+        )
 
-    turn = min((about_vertical(2 * np.pi * step / YAWS) for step in range(YAWS)), key=misfit)
-    shift = np.zeros(3)
+    rotation = min((rotation_about_y(2 * np.pi * step / YAWS) for step in range(YAWS)), key=misfit)
+    translation = np.zeros(3)
     for _ in range(iterations):
-        moved = sparse @ turn.T + shift
-        partner = goal[goal_tree.query(moved)[1]]
-        turn, shift = rigid_fit(sparse, partner)
-    moved = cloud @ turn.T + shift
-    accuracy, completeness = cKDTree(goal).query(moved)[0], cKDTree(moved).query(goal)[0]
-    precision, recall = (accuracy <= THRESHOLD).mean(), (completeness <= THRESHOLD).mean()
+        partners = target[target_tree.query(sparse @ rotation.T + translation)[1]]
+        rotation, translation = rigid_fit(sparse, partners)
+
+    moved = source @ rotation.T + translation
+    accuracy, completeness = cKDTree(target).query(moved)[0], cKDTree(moved).query(target)[0]
     return {
-        "aligned_chamfer": float((accuracy.mean() + completeness.mean()) / 2),
-        "aligned_f_score_10": float(2 * precision * recall / max(precision + recall, 1e-12)),
+        "aligned_chamfer": chamfer_distance(accuracy, completeness),
+        "aligned_f_score_10": f_score(accuracy, completeness, THRESHOLD),
     }
 
 
-def normalized(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
-    """Centred by the bounding box, longest side 2."""
-    low, high = points.min(0), points.max(0)
-    return (points - (low + high) / 2) * (2 / (high - low).max())
-
-
-def about_vertical(angle: float) -> Float[np.ndarray, "3 3"]:
-    sin, cos = np.sin(angle), np.cos(angle)
-    return np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
-
-
 def rigid_fit(
-    source: Float[np.ndarray, "points 3"],
-    target: Float[np.ndarray, "points 3"],
+    source: Float[np.ndarray, "points 3"], target: Float[np.ndarray, "points 3"]
 ) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, " 3"]]:
-    """The rotation and shift that bring `source` nearest to `target`, point to point (Kabsch)."""
+    """Rotation R and translation t that minimise Σ |R source + t - target|² over paired points (Kabsch 1976)."""
     source_mean, target_mean = source.mean(0), target.mean(0)
     u, _, vt = np.linalg.svd((target - target_mean).T @ (source - source_mean))
-    turn = u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
-    return turn, target_mean - turn @ source_mean
+    # The sign excludes reflections.
+    rotation = u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
+    return rotation, target_mean - rotation @ source_mean

@@ -1,8 +1,8 @@
-"""The bars that a release is held to: what must be reached, and what was.
+"""Release criteria: target values for scores, and whether a measurement reaches them.
 
-A bar is met by the bound of the 95% interval that is less kind, never by the mean. Where a bar speaks of each object,
-the interval is from the worst to the best of them. Q9, Q10, Q12 and Q13 are measured by other scripts in `benchmarks/`
-and by the tests; Q14 by `benchmarks/learning_curve.py`.
+A criterion passes if the end of the 95% confidence interval that is nearer to the target passes: the lower end must be
+at least `at_least`, the upper end at most `at_most`. The mean alone does not decide. A criterion for each single shape
+uses the range from the lowest to the highest score in place of the interval. docs/evaluation.md lists all criteria.
 """
 
 from __future__ import annotations
@@ -10,267 +10,227 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
-from triplane3d.evaluation.self_test import Agreement
+from triplane3d.evaluation.protocol import FREE, MESH_VIEWS, MESHES, TRAINED
+from triplane3d.evaluation.sanity_checks import ReferenceCheck
 from triplane3d.evaluation.summary import Estimate, Row, Summary
 
-THIN = ("banana", "eyeglasses", "hammer", "plane", "wineglass")
-"""Meshes that are judged by their surface, being mostly surface."""
+THIN_MESHES = ("banana", "eyeglasses", "hammer", "plane", "wineglass")
+"""Meshes with little volume for their surface. They have a criterion of their own, for S-IoU."""
+SOLID_FILL = 0.03
+"""Smallest volume, as a fraction of the cube, of the meshes that must each reach a V-IoU."""
+SINGLE_PIECE = 0.97
+"""Volume fraction of the largest component from which a mesh counts as one piece."""
 
 Score = dict[str, float]
 
 
-@dataclass(frozen=True)
-class Bar:
-    """What is asked of the rows of `suite` and `data` whose method is `of`, or of the estimates of that name.
+class Subject(NamedTuple):
+    """What a criterion applies to: rows of a suite and data set by their method, or estimates by their name.
 
-    Names may hold wildcards. `metric` is what a row's shapes are scored by; an estimate has none.
+    `data` and `name` may contain the wildcards of `fnmatch`.
     """
 
-    number: str
-    title: str
     suite: str
     data: str
-    of: str
+    name: str
+
+    def matches(self, suite: str, data: str, name: str) -> bool:
+        return suite == self.suite and fnmatchcase(data, self.data) and fnmatchcase(name, self.name)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A target for a score."""
+
+    group: str
+    """Heading in docs/evaluation.md under which the criterion is listed."""
+    title: str
+    subject: Subject
     metric: str | None = None
+    """The score of the rows of `subject`; None if `subject` names estimates."""
     at_least: float | None = None
     at_most: float | None = None
     floor: float | None = None
-    """Less than the target: what a model that was trained on a CPU has to reach all the same."""
+    """A lower target that models trained on a CPU must reach."""
     each: bool = False
-    """Is it asked of every shape, not of their mean?"""
-    passing: float | None = None
-    """Asks for the share of shapes that reach this, instead of their mean."""
-    only: Callable[[Score, str], bool] | None = None
-    """Which shapes count, by their scores and category."""
+    """Whether every single shape must reach the target, instead of the mean."""
+    pass_threshold: float | None = None
+    """If given, the criterion applies to the fraction of shapes that reach this score, instead of the mean score."""
+    applies_to: Callable[[Score, str], bool] | None = None
+    """Selects shapes by their scores and category; None selects all."""
 
     @property
     def target(self) -> str:
+        """The target as text, for example "≥ 0.9"."""
         limits = (("≥", self.at_least), ("≤", self.at_most))
         return " and ".join(f"{sign} {value:g}" for sign, value in limits if value is not None)
 
-    def verdicts(self, rows: Sequence[Row], estimates: Sequence[Estimate]) -> list[Verdict]:
-        """One for everything that was measured and that this bar speaks of."""
+    def results(self, rows: Sequence[Row], estimates: Sequence[Estimate]) -> list[CriterionResult]:
+        """One result for every matching row with the metric, or every matching estimate."""
         if self.metric is None:
             return [
-                Verdict(self, found.data, found.value, found.low, found.high)
-                for found in estimates
-                if self._speaks_of(found.suite, found.data, found.name)
+                CriterionResult(self, estimate.data, estimate.value, estimate.low, estimate.high)
+                for estimate in estimates
+                if self.subject.matches(estimate.suite, estimate.data, estimate.name)
             ]
-        measured = [(row.data, self._of_row(row)) for row in rows if self._speaks_of(row.suite, row.data, row.method)]
-        return [Verdict(self, data, *values) for data, values in measured if values is not None]
+        measured = [
+            (row.data, self._summarize(row)) for row in rows if self.subject.matches(row.suite, row.data, row.method)
+        ]
+        return [CriterionResult(self, data, *values) for data, values in measured if values is not None]
 
-    def _speaks_of(self, suite: str, data: str, name: str) -> bool:
-        return suite == self.suite and fnmatchcase(data, self.data) and fnmatchcase(name, self.of)
-
-    def _of_row(self, row: Row) -> tuple[float, float, float] | None:
+    def _summarize(self, row: Row) -> tuple[float, float, float] | None:
+        """Mean and bounds over the selected shapes of a row; None if there are none."""
         categories, shapes = row.categories or [""] * len(row.scores), row.shapes or map(str, range(len(row.scores)))
-        asked = [
+        selected = [
             (score[self.metric], shape)
             for score, category, shape in zip(row.scores, categories, shapes)
-            if self.metric in score and (self.only is None or self.only(score, category))
+            if self.metric in score and (self.applies_to is None or self.applies_to(score, category))
         ]
-        if not asked:
+        if not selected:
             return None
-        values, names = [value for value, _ in asked], [shape for _, shape in asked]
-        if self.passing is not None:
-            values = [float(value >= self.passing) for value in values]
+        values, names = [value for value, _ in selected], [shape for _, shape in selected]
+        if self.pass_threshold is not None:
+            values = [float(value >= self.pass_threshold) for value in values]
         summary = Summary.of(values, names)
         return (summary.mean, min(values), max(values)) if self.each else (summary.mean, summary.low, summary.high)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Was a bar met on this data?"""
+class CriterionResult:
+    """A criterion beside what was measured on one data set."""
 
-    bar: Bar
+    criterion: Criterion
     data: str
     value: float
     low: float
     high: float
 
     @property
-    def met(self) -> bool:
-        bar = self.bar
-        return (bar.at_least is None or self.low >= bar.at_least) and (bar.at_most is None or self.high <= bar.at_most)
+    def passed(self) -> bool:
+        at_least, at_most = self.criterion.at_least, self.criterion.at_most
+        return (at_least is None or self.low >= at_least) and (at_most is None or self.high <= at_most)
 
     @property
-    def floor_met(self) -> bool | None:
-        return None if self.bar.floor is None else self.low >= self.bar.floor
+    def floor_passed(self) -> bool | None:
+        """Whether the lower target is reached; None if the criterion has none."""
+        return None if self.criterion.floor is None else self.low >= self.criterion.floor
 
     def to_json(self) -> dict[str, object]:
         return {
-            "bar": self.bar.number,
-            "title": self.bar.title,
+            "criterion": self.criterion.group,
+            "title": self.criterion.title,
             "data": self.data,
             "value": self.value,
             "low": self.low,
             "high": self.high,
-            "target": self.bar.target,
-            "met": self.met,
-            "floor": self.bar.floor,
-            "floor_met": self.floor_met,
+            "target": self.criterion.target,
+            "passed": self.passed,
+            "floor": self.criterion.floor,
+            "floor_passed": self.floor_passed,
         }
 
 
-BARS = (
-    Bar(
-        "Q1",
-        "V-IoU of the autoencoder",
-        "autoencoder",
-        "trained families",
-        "autoencoder",
-        "volume_iou",
-        0.965,
-        floor=0.92,
-    ),
-    Bar(
-        "Q1",
-        "S-IoU of the autoencoder",
-        "autoencoder",
-        "trained families",
-        "autoencoder",
-        "surface_iou",
-        0.92,
-        floor=0.80,
-    ),
-    Bar("Q1", "F@.02 of the autoencoder", "autoencoder", "trained families", "autoencoder", "f_score_02", 0.985),
-    Bar("Q1", "NC of the autoencoder", "autoencoder", "trained families", "autoencoder", "normal_consistency", 0.95),
-    Bar("Q2", "V-IoU of the autoencoder", "autoencoder", "meshes", "autoencoder", "volume_iou", 0.90),
-    Bar("Q2", "S-IoU of the autoencoder", "autoencoder", "meshes", "autoencoder", "surface_iou", 0.82),
-    Bar("Q2", "F@.02 of the autoencoder", "autoencoder", "meshes", "autoencoder", "f_score_02", 0.93),
-    Bar(
-        "Q2",
-        "V-IoU of each mesh with fill ≥ .03",
-        "autoencoder",
-        "meshes",
-        "autoencoder",
-        "volume_iou",
-        0.80,
-        each=True,
-        only=lambda score, name: score["fill"] >= 0.03,
-    ),
-    Bar(
-        "Q2",
-        "S-IoU of thin meshes",
-        "autoencoder",
-        "meshes",
-        "autoencoder",
-        "surface_iou",
-        0.65,
-        only=lambda score, name: name in THIN,
-    ),
-    Bar(
-        "Q3",
-        "V-IoU lost on unseen families",
-        "autoencoder",
-        "trained families - unseen families",
-        "volume_iou of autoencoder",
-        at_most=0.03,
-    ),
-    Bar(
-        "Q3",
-        "V-IoU lost on meshes",
-        "autoencoder",
-        "trained families - meshes",
-        "volume_iou of autoencoder",
-        at_most=0.07,
-    ),
-    Bar("Q4", "V-IoU from a picture", "image", "trained families", "model", "volume_iou", 0.80, floor=0.62),
-    Bar("Q4", "F@.05 from a picture", "image", "trained families", "model", "f_score_05", 0.75),
-    Bar("Q4", "V-IoU from a picture", "image", "free compositions", "model", "volume_iou", 0.60),
-    Bar("Q4", "F@.05 from a picture", "image", "free compositions", "model", "f_score_05", 0.50),
-    Bar(
-        "Q4",
-        "V-IoU above retrieval",
-        "image",
-        "trained families",
-        "volume_iou of model - retrieval by own features",
-        at_least=0.10,
-    ),
-    Bar("Q5", "V-IoU from a picture", "image", "meshes, two views", "model", "volume_iou", 0.46),
-    Bar("Q5", "V-IoU from a picture, stretch", "image", "meshes, two views", "model", "volume_iou", 0.54),
-    Bar("Q5", "F@.05 from a picture", "image", "meshes, two views", "model", "f_score_05", 0.42),
-    Bar("Q5", "F@.05 of what the picture shows", "image", "meshes, two views", "model", "f_score_05_visible", 0.60),
-    Bar("Q6", "mask IoU", "photos", "photos", "model", "mask_iou", 0.85),
-    Bar("Q6", "mask IoU of each photo", "photos", "photos", "model", "mask_iou", 0.70, each=True),
-    Bar("Q6", "depth / width of each photo", "photos", "photos", "model", "depth_to_width", 0.25, 2, each=True),
-    Bar(
-        "Q7",
-        "variance where the picture shows nothing / something",
-        "variety",
-        "*",
-        "hidden / visible variance",
-        at_least=2,
-    ),
-    Bar("Q7", "V-IoU gained by the best seed", "variety", "*", "best of * - mean", at_least=0.02, at_most=0.10),
-    Bar("Q7", "V-IoU lost by swapping the picture", "variety", "*", "own - another's picture", at_least=0.25),
-    Bar("Q8", "V-IoU of 4 steps / 50", "steps", "*", "4 steps / 50 steps", at_least=0.98, floor=0.95),
-    Bar("Q8", "V-IoU of 1 step / 50", "steps", "*", "1 step / 50 steps", at_least=0.90),
-    Bar(
-        "Q8", "V-IoU of 4 steps / teacher's 50", "steps", "*", "4 steps / teacher's 50 steps", at_least=0.98, floor=0.95
-    ),
-    Bar("Q8", "V-IoU of 1 step / teacher's 50", "steps", "*", "1 step / teacher's 50 steps", at_least=0.90),
-    # Not that there is one call: guidance can always be turned off.
-    Bar(
-        "Q8",
-        "V-IoU of one network call a step / guided",
-        "steps",
-        "*",
-        "one network call a step / guided",
-        at_least=0.99,
-    ),
-    Bar("Q11", "watertight, each photo's mesh", "photos", "photos", "model", "watertight", 1, each=True),
-    Bar(
-        "Q11",
-        "share of meshes that are 97% one piece",
-        "photos",
-        "photos",
-        "model",
-        "largest_component",
-        0.95,
-        passing=0.97,
-    ),
-    Bar("Q11", "contact with the grid's wall", "photos", "photos", "model", "wall_contact", at_most=0, each=True),
-    Bar("Q14", "V-IoU of the autoencoder, fixed budget", "learning", "*", "autoencoder", "volume_iou", 0.70),
-    Bar(
-        "Q14",
-        "generated / reconstructed V-IoU of overfitted shapes",
-        "learning",
-        "*",
-        "denoiser / autoencoder",
-        at_least=0.97,
-    ),
-    Bar("Q15", "V-IoU of the truth", "self-test", "*", "truth", "volume_iou", 0.9995, each=True),
-    Bar("Q15", "F@.02 of the truth", "self-test", "*", "truth", "f_score_02", 0.999, each=True),
-    Bar("Q15", "share of table 1c that is reproduced", "self-test", "*", "table 1c", at_least=1),
+AUTOENCODER = Subject("autoencoder", TRAINED, "autoencoder")
+AUTOENCODER_ON_MESHES = AUTOENCODER._replace(data=MESHES)
+AUTOENCODER_GAP = Subject("autoencoder", f"{TRAINED} - *", "volume_iou of autoencoder")
+MODEL = Subject("image", TRAINED, "model")
+MODEL_ON_FREE = MODEL._replace(data=FREE)
+MODEL_ON_MESHES = MODEL._replace(data=MESH_VIEWS)
+PHOTOS = Subject("photos", "photos", "model")
+TRUTH = Subject("self-test", "*", "truth")
+REFERENCE_CHECKS = Subject("self-test", "*", "reference scores")
+
+
+def _variety(name: str) -> Subject:
+    return Subject("variety", "*", name)
+
+
+def _steps(name: str) -> Subject:
+    return Subject("steps", "*", name)
+
+
+# fmt: off
+CRITERIA = (
+    Criterion("reconstruction", "V-IoU of the autoencoder", AUTOENCODER, "volume_iou", 0.965, floor=0.92),
+    Criterion("reconstruction", "S-IoU of the autoencoder", AUTOENCODER, "surface_iou", 0.92, floor=0.80),
+    Criterion("reconstruction", "F@.02 of the autoencoder", AUTOENCODER, "f_score_02", 0.985),
+    Criterion("reconstruction", "NC of the autoencoder", AUTOENCODER, "normal_consistency", 0.95),
+    Criterion("reconstruction of meshes", "V-IoU of the autoencoder", AUTOENCODER_ON_MESHES, "volume_iou", 0.90),
+    Criterion("reconstruction of meshes", "S-IoU of the autoencoder", AUTOENCODER_ON_MESHES, "surface_iou", 0.82),
+    Criterion("reconstruction of meshes", "F@.02 of the autoencoder", AUTOENCODER_ON_MESHES, "f_score_02", 0.93),
+    Criterion("reconstruction of meshes", "V-IoU of each mesh with fill ≥ .03", AUTOENCODER_ON_MESHES, "volume_iou",
+              0.80, each=True, applies_to=lambda score, name: score["fill"] >= SOLID_FILL),
+    Criterion("reconstruction of meshes", "S-IoU of thin meshes", AUTOENCODER_ON_MESHES, "surface_iou", 0.65,
+              applies_to=lambda score, name: name in THIN_MESHES),
+    Criterion("generalization", "V-IoU lost on unseen families",
+              AUTOENCODER_GAP._replace(data="trained families - unseen families"), at_most=0.03),
+    Criterion("generalization", "V-IoU lost on meshes",
+              AUTOENCODER_GAP._replace(data="trained families - meshes"), at_most=0.07),
+    Criterion("image", "V-IoU from one image", MODEL, "volume_iou", 0.80, floor=0.62),
+    Criterion("image", "F@.05 from one image", MODEL, "f_score_05", 0.75),
+    Criterion("image", "V-IoU from one image", MODEL_ON_FREE, "volume_iou", 0.60),
+    Criterion("image", "F@.05 from one image", MODEL_ON_FREE, "f_score_05", 0.50),
+    Criterion("image", "V-IoU above retrieval", MODEL._replace(name="volume_iou of model - retrieval by own features"),
+              at_least=0.10),
+    Criterion("image of meshes", "V-IoU from one image", MODEL_ON_MESHES, "volume_iou", 0.46),
+    Criterion("image of meshes", "V-IoU from one image, stretch target", MODEL_ON_MESHES, "volume_iou", 0.54),
+    Criterion("image of meshes", "F@.05 from one image", MODEL_ON_MESHES, "f_score_05", 0.42),
+    Criterion("image of meshes", "F@.05 of the visible part", MODEL_ON_MESHES, "f_score_05_visible", 0.60),
+    Criterion("photos", "mask IoU", PHOTOS, "mask_iou", 0.85),
+    Criterion("photos", "mask IoU of each photo", PHOTOS, "mask_iou", 0.70, each=True),
+    Criterion("photos", "depth / width of each photo", PHOTOS, "depth_to_width", 0.25, 2, each=True),
+    Criterion("variety", "hidden / visible variance", _variety("hidden / visible variance"), at_least=2),
+    Criterion("variety", "V-IoU gained by the best seed", _variety("best of * - mean"), at_least=0.02, at_most=0.10),
+    Criterion("variety", "V-IoU lost with another image", _variety("own - another's picture"), at_least=0.25),
+    Criterion("steps", "V-IoU of 4 steps / 50", _steps("4 steps / 50 steps"), at_least=0.98, floor=0.95),
+    Criterion("steps", "V-IoU of 1 step / 50", _steps("1 step / 50 steps"), at_least=0.90),
+    Criterion("steps", "V-IoU of 4 steps / teacher's 50", _steps("4 steps / teacher's 50 steps"), at_least=0.98,
+              floor=0.95),
+    Criterion("steps", "V-IoU of 1 step / teacher's 50", _steps("1 step / teacher's 50 steps"), at_least=0.90),
+    # The criterion compares scores, not call counts: every model can be run without guidance.
+    Criterion("steps", "V-IoU of one network call a step / guided", _steps("one network call a step / guided"),
+              at_least=0.99),
+    Criterion("meshes of photos", "watertight, each mesh", PHOTOS, "watertight", 1, each=True),
+    Criterion("meshes of photos", "fraction of meshes in one piece", PHOTOS, "largest_component", 0.95,
+              pass_threshold=SINGLE_PIECE),
+    Criterion("meshes of photos", "contact with the grid's sides", PHOTOS, "wall_contact", at_most=0, each=True),
+    Criterion("learning", "V-IoU of the autoencoder, fixed budget", Subject("learning", "*", "autoencoder"),
+              "volume_iou", 0.70),
+    Criterion("learning", "generated / reconstructed V-IoU of overfitted shapes",
+              Subject("learning", "*", "denoiser / autoencoder"), at_least=0.97),
+    Criterion("sanity checks", "V-IoU of the truth", TRUTH, "volume_iou", 0.9995, each=True),
+    Criterion("sanity checks", "F@.02 of the truth", TRUTH, "f_score_02", 0.999, each=True),
+    Criterion("sanity checks", "fraction of reference scores reproduced", REFERENCE_CHECKS, at_least=1),
 )
+# fmt: on
 
 
-def judge_bars(
+def evaluate_criteria(
     rows: Sequence[Row],
     estimates: Sequence[Estimate],
-    agreements: Sequence[Agreement] = (),
+    checks: Sequence[ReferenceCheck] = (),
     *,
-    bars: Sequence[Bar] = BARS,
-) -> list[Verdict]:
-    """A verdict for each bar whose inputs were measured."""
+    criteria: Sequence[Criterion] = CRITERIA,
+) -> list[CriterionResult]:
+    """The results of all criteria whose scores were measured."""
     estimates = list(estimates)
-    if agreements:
-        agreeing = sum(agreement.agrees for agreement in agreements) / len(agreements)
-        estimates.append(Estimate("self-test", "meshes", "table 1c", agreeing, agreeing, agreeing))
-    return [verdict for bar in bars for verdict in bar.verdicts(rows, estimates)]
+    if checks:
+        fraction = sum(check.agrees for check in checks) / len(checks)
+        estimates.append(Estimate("self-test", MESHES, REFERENCE_CHECKS.name, fraction, fraction, fraction))
+    return [result for criterion in criteria for result in criterion.results(rows, estimates)]
 
 
-def format_verdicts(verdicts: Sequence[Verdict]) -> str:
-    """One line each: number, what was asked of which data, value and interval, target, whether it was met."""
+def format_results(results: Sequence[CriterionResult]) -> str:
+    """One line per result: group, title and data, value and interval, target, outcome."""
     lines = []
-    for verdict in verdicts:
-        word = "met" if verdict.met else "not met"
-        if verdict.floor_met is not None and not verdict.met:
-            word += f"; floor {verdict.bar.floor:g} {'met' if verdict.floor_met else 'not met'}"
+    for result in results:
+        criterion, outcome = result.criterion, "passed" if result.passed else "not passed"
+        if result.floor_passed is not None and not result.passed:
+            outcome += f"; floor {criterion.floor:g} {'passed' if result.floor_passed else 'not passed'}"
         lines.append(
-            f"{verdict.bar.number:4s} {verdict.bar.title + ', ' + verdict.data:80s} {verdict.value:.3f} "
-            f"[{verdict.low:.3f}, {verdict.high:.3f}]  {verdict.bar.target:18s} {word}"
+            f"{criterion.group:25s} {criterion.title + ', ' + result.data:80s} {result.value:.3f} "
+            f"[{result.low:.3f}, {result.high:.3f}]  {criterion.target:18s} {outcome}"
         )
     return "\n".join(lines)

@@ -1,14 +1,14 @@
-"""What a run of the suites has to say, as text and as JSON: tables, comparisons, and the bars that were met or not."""
+"""The results of all suites as text and as JSON: tables, comparisons, and the release criteria."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from triplane3d.evaluation.criteria import format_verdicts, judge_bars
-from triplane3d.evaluation.self_test import Agreement
+from triplane3d.evaluation.criteria import CriterionResult, evaluate_criteria, format_results
+from triplane3d.evaluation.sanity_checks import ReferenceCheck
 from triplane3d.evaluation.summary import Estimate, Row, format_table, margins
 
 SURFACES = {"normal_consistency": "NC", "chamfer": "CD", "point_to_surface": "P2S"}
@@ -43,29 +43,44 @@ COLUMNS = {
     "views": {"volume_iou": "V-IoU"},
     "learning": {"volume_iou": "V-IoU"},
 }
-"""What is printed of each suite's rows, in this order, and the heads of the columns."""
+"""The printed metrics of each suite, in this order, and their column heads. The first metric is the main metric."""
+
+FORMER_NUMBERS = {
+    "reconstruction": "Q1",
+    "reconstruction of meshes": "Q2",
+    "generalization": "Q3",
+    "image": "Q4",
+    "image of meshes": "Q5",
+    "photos": "Q6",
+    "variety": "Q7",
+    "steps": "Q8",
+    "meshes of photos": "Q11",
+    "learning": "Q14",
+    "sanity checks": "Q15",
+}
+"""Numbers of the groups of criteria in the JSON key `bars`, which programs written for earlier reports read."""
 
 
 @dataclass
 class Report:
-    """Filled suite by suite; `title` stands above every table."""
+    """Collects the results of suites. `title` follows the suite's name above every table."""
 
     title: str
     settings: Mapping[str, object] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     estimates: list[Estimate] = field(default_factory=list)
-    agreements: list[Agreement] = field(default_factory=list)
+    checks: list[ReferenceCheck] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     def add(self, rows: Iterable[Row], estimates: Iterable[Estimate] = ()) -> None:
-        """The answer of one suite, with the margins that its rows have over one another."""
+        """Add the rows of one suite, and the margins of its model over the other methods in the main metric."""
         rows = list(rows)
         self.rows += rows
-        first = next(iter(COLUMNS[rows[0].suite])) if rows else ""
-        self.estimates += [*estimates, *margins(rows, first), *margins(rows, first, "autoencoder")]
+        main_metric = next(iter(COLUMNS[rows[0].suite])) if rows else ""
+        self.estimates += [*estimates, *margins(rows, main_metric), *margins(rows, main_metric, "autoencoder")]
 
     def text(self) -> str:
-        """Everything, in the order of `COLUMNS`."""
+        """All results, with the suites in the order of `COLUMNS`."""
         parts = []
         for suite, columns in COLUMNS.items():
             rows = [row for row in self.rows if row.suite == suite]
@@ -74,31 +89,44 @@ class Report:
                 parts += [f"{suite}, {self.title}", format_table(rows, measured)]
                 parts.append("\n".join(str(estimate) for estimate in self.estimates if estimate.suite == suite))
                 if suite == "self-test":
-                    parts.append("\n".join(str(agreement) for agreement in self.agreements))
+                    parts.append("\n".join(str(check) for check in self.checks))
                 if suite == "photos":
                     parts.append("\n".join(self.remarks))
-        verdicts = judge_bars(self.rows, self.estimates, self.agreements)
-        if verdicts:
-            parts += ["bars, by the less kind end of the interval", format_verdicts(verdicts)]
+        results = self._results()
+        if results:
+            parts += ["criteria, each tested at the end of its 95% interval nearer the target", format_results(results)]
         return "\n\n".join(part for part in parts if part)
 
     def to_json(self) -> dict[str, object]:
-        """Everything that `text` has, and the means of every category; what is not finite becomes None."""
-        verdicts = judge_bars(self.rows, self.estimates, self.agreements)
+        """The content of `text` and the means of every category. Numbers that are not finite become None."""
+        results = self._results()
         return _finite(
             {
                 "settings": dict(self.settings),
                 "rows": [row.to_json() for row in self.rows],
                 "estimates": [asdict(estimate) for estimate in self.estimates],
-                "agreements": [{**asdict(agreement), "agrees": agreement.agrees} for agreement in self.agreements],
+                "agreements": [{**asdict(check), "agrees": check.agrees} for check in self.checks],
                 "remarks": self.remarks,
-                "bars": [verdict.to_json() for verdict in verdicts],
+                "criteria": [result.to_json() for result in results],
+                "bars": [_former_entry(result) for result in results],
             }
         )
 
+    def _results(self) -> Sequence[CriterionResult]:
+        return evaluate_criteria(self.rows, self.estimates, self.checks)
+
+
+def _former_entry(result: CriterionResult) -> dict[str, object]:
+    """An entry of `criteria` under the keys of earlier reports."""
+    entry = result.to_json()
+    renamed = {"criterion": "bar", "passed": "met", "floor_passed": "floor_met"}
+    return {renamed.get(key, key): value for key, value in entry.items()} | {
+        "bar": FORMER_NUMBERS[result.criterion.group]
+    }
+
 
 def _finite(value: Any) -> Any:
-    """JSON knows neither infinity nor what is not a number."""
+    """Replace infinities and NaN by None, because JSON has neither."""
     if isinstance(value, dict):
         return {name: _finite(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""How few steps are enough? The same pictures and the same noise at several numbers of steps."""
+"""The suite `steps`: V-IoU for several numbers of denoising steps, with the same images and the same noise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from triplane3d.evaluation.generation import Progress, solids
+from triplane3d.evaluation.prediction import Log, predict_solids
+from triplane3d.evaluation.protocol import OCCUPANCY_POINTS
 from triplane3d.evaluation.shape_metrics import intersection_over_union, uniform_points
 from triplane3d.evaluation.shapes import EvaluationShape
 from triplane3d.evaluation.summary import Estimate, Row, ratio_of_means
@@ -18,78 +19,70 @@ STEPS = (1, 2, 4, 8, 20, 50)
 def steps_suite(
     pipe: Triplane3DPipeline,
     data: str,
-    cases: Sequence[EvaluationShape],
+    shapes: Sequence[EvaluationShape],
     *,
     steps: Sequence[int] = STEPS,
     guidances: Sequence[float | None] = (None,),
     teacher: Triplane3DPipeline | None = None,
     seed: int = 0,
-    points: int = 40_000,
-    progress: Progress = print,
+    points: int = OCCUPANCY_POINTS,
+    log: Log = print,
 ) -> tuple[list[Row], list[Estimate]]:
-    """V-IoU at each number of steps, and as a share of that at the largest, at each guidance scale.
+    """One row for each guidance scale and number of steps, and ratios between them.
 
-    `network_calls` counts the transformer's looks at each latent, all steps together: guidance takes two a step. Where
-    scales with and without guidance were asked for, what does without is also given as a share of the best that does
-    not, at the largest number of steps: one look a step is worth having only if it costs nothing. With the `teacher`
-    that a few-step model was made from, everything is also given as a share of what that one reaches in most steps.
+    - "4 steps / 50 steps": ratio of V-IoU to that of the largest number of steps, at the same guidance scale.
+    - "4 steps / teacher's 50 steps": ratio to the `teacher`, the pipeline that a few-step model was distilled from.
+    - "network calls per step": transformer evaluations per step, 2 with classifier-free guidance and 1 without.
+    - "one network call a step / guided": ratio of each scale without guidance to the best scale with guidance, at the
+      largest number of steps.
+
+    The score `network_calls` is the number of transformer evaluations per shape.
     """
     where = uniform_points(points)
-    truths, shapes = [case.solid.occupancy(where) for case in cases], [case.name for case in cases]
+    truths, names = [shape.solid.occupancy(where) for shape in shapes], [shape.name for shape in shapes]
 
-    def measure(model: Triplane3DPipeline, count: int, guidance: float | None, whose: str = "") -> Row:
-        progress(f"steps: {data}: {whose}{_steps(count)}" + ("" if guidance is None else f", guidance {guidance:g}"))
-        answers = solids(
-            model, [case.picture for case in cases], range(seed, seed + len(cases)), steps=count, guidance=guidance
-        )
+    def measure(model: Triplane3DPipeline, count: int, guidance: float | None, prefix: str = "") -> Row:
+        log(f"steps: {data}: {prefix}{_steps(count)}" + ("" if guidance is None else f", guidance {guidance:g}"))
+        images, seeds = [shape.pil_image for shape in shapes], range(seed, seed + len(shapes))
+        predictions = predict_solids(model, images, seeds, steps=count, guidance=guidance)
         calls = 2 if model.do_classifier_free_guidance else 1
         scores = [
             {
-                "volume_iou": intersection_over_union(truth, answer.occupancy(where)),
+                "volume_iou": intersection_over_union(truth, prediction.occupancy(where)),
                 "network_calls": float(calls * count),
             }
-            for truth, answer in zip(truths, answers)
+            for truth, prediction in zip(truths, predictions)
         ]
-        return Row(
-            "steps", _named(data, guidance), whose + _steps(count), scores, [case.category for case in cases], shapes
-        )
+        method, categories = prefix + _steps(count), [shape.category for shape in shapes]
+        return Row("steps", _data_name(data, guidance), method, scores, categories, names)
+
+    def ratio(row: Row, reference: Row, name: str) -> Estimate:
+        values = ratio_of_means(row.values("volume_iou"), reference.values("volume_iou"), names)
+        return Estimate("steps", row.data, name, *values)
 
     counts = sorted(set(steps))
     most = counts[-1]
-    of_teacher = [] if teacher is None else [measure(teacher, most, None, "teacher's ")]
-    rows, estimates = list(of_teacher), []
+    teacher_rows = [] if teacher is None else [measure(teacher, most, None, "teacher's ")]
+    rows, estimates = list(teacher_rows), []
+    # Rows with the largest number of steps, by transformer evaluations per step.
     longest: dict[int, list[Row]] = {1: [], 2: []}
-    for row in of_teacher:
+    for row in teacher_rows:
         longest[_calls_per_step(row, most)].append(row)
     for guidance in guidances:
-        of_guidance = {count: measure(pipe, count, guidance) for count in counts}
-        whole = of_guidance[most]
-        rows += of_guidance.values()
-        longest[_calls_per_step(whole, most)].append(whole)
-        for reference in [whole, *of_teacher]:
+        by_count = {count: measure(pipe, count, guidance) for count in counts}
+        full = by_count[most]
+        rows += by_count.values()
+        longest[_calls_per_step(full, most)].append(full)
+        for reference in [full, *teacher_rows]:
             estimates += [
-                Estimate(
-                    "steps",
-                    row.data,
-                    f"{row.method} / {reference.method}",
-                    *ratio_of_means(row.values("volume_iou"), reference.values("volume_iou"), shapes),
-                )
-                for row in of_guidance.values()
+                ratio(row, reference, f"{row.method} / {reference.method}")
+                for row in by_count.values()
                 if row is not reference
             ]
-        estimates.append(Estimate("steps", whole.data, "network calls per step", *[_calls_per_step(whole, most)] * 3))
+        estimates.append(Estimate("steps", full.data, "network calls per step", *[_calls_per_step(full, most)] * 3))
     if longest[2]:
         guided = max(longest[2], key=lambda row: np.mean(row.values("volume_iou")))
-        of_guided = guided.values("volume_iou")
-        estimates += [
-            Estimate(
-                "steps",
-                row.data,
-                "one network call a step / guided",
-                *ratio_of_means(row.values("volume_iou"), of_guided, shapes),
-            )
-            for row in longest[1]
-        ]
+        estimates += [ratio(row, guided, "one network call a step / guided") for row in longest[1]]
     return rows, estimates
 
 
@@ -101,5 +94,5 @@ def _steps(count: int) -> str:
     return "1 step" if count == 1 else f"{count} steps"
 
 
-def _named(data: str, guidance: float | None) -> str:
+def _data_name(data: str, guidance: float | None) -> str:
     return data if guidance is None else f"{data}, guidance {guidance:g}"

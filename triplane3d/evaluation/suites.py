@@ -1,48 +1,33 @@
-"""The suites that `scripts/evaluate.py` runs: each takes a model and cases and answers with the rows of its table.
+"""The suites `autoencoder` and `image`, and the scoring code that all suites use.
 
-Beside the model's row stand those of the trivial answers, on the same shapes and points.
+Every suite takes a model and shapes, and returns one row of scores per method. The reference methods are measured on
+the same shapes and points as the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from triplane3d.data.procedural import draw_shapes
 from triplane3d.evaluation.alignment import aligned_scores
-from triplane3d.evaluation.baselines import (
-    bounding_ellipsoid,
-    convex_hull,
-    inflated_silhouette,
-    nearest_neighbor,
-    on_grid,
-    thumbnail_features,
-)
-from triplane3d.evaluation.generation import Progress, generate
-from triplane3d.evaluation.shape_metrics import (
-    Solid,
-    compare_surfaces,
-    intersection_over_union,
-    surface_iou,
-    uniform_points,
-)
-from triplane3d.evaluation.shapes import EvaluationShape, batches, procedural_shapes, shape_solid
+from triplane3d.evaluation.baselines import bounding_ellipsoid, convex_hull, inflated_silhouette, on_grid
+from triplane3d.evaluation.prediction import Log, predict_shapes
+from triplane3d.evaluation.protocol import GRID_RESOLUTION, MEASURED_SURFACES, OCCUPANCY_POINTS
+from triplane3d.evaluation.shape_metrics import compare_surfaces, intersection_over_union, surface_iou, uniform_points
+from triplane3d.evaluation.shapes import EvaluationShape, batches
+from triplane3d.evaluation.solids import Solid
 from triplane3d.evaluation.summary import Row
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 
-Predict = Callable[[], Sequence[Solid]]
-BANK_BATCH = 64
+Method = Callable[[], Sequence[Solid]]
+"""Computes one solid per evaluated shape."""
 
 
-def score(
-    cases: Sequence[EvaluationShape],
+def score_solids(
+    shapes: Sequence[EvaluationShape],
     predictions: Sequence[Solid],
     *,
     points: int,
@@ -50,207 +35,163 @@ def score(
     split: bool = False,
     align: bool = False,
 ) -> list[dict[str, float]]:
-    """V-IoU and S-IoU of every case by `points` each, what is measured on surfaces for the first `surfaces` cases.
+    """Scores of each prediction: V-IoU and S-IoU with `points` points each, and `fill`, the true fraction of the cube.
 
-    `split` also measures apart what the picture's camera sees and what it does not, `align` also by the protocol of
-    published tables. `fill` is the share of the cube that the true shape takes up.
+    For the first `surfaces` shapes also the surface metrics; with `split` including the F-scores of the visible and the
+    hidden part, with `align` including the scores after alignment.
     """
     scores = []
     where = uniform_points(points)
-    for index, (case, prediction) in enumerate(zip(cases, predictions)):
-        truth = case.solid.occupancy(where)
+    for index, (shape, prediction) in enumerate(zip(shapes, predictions)):
+        truth = shape.solid.occupancy(where)
         scores.append(
             {
                 "volume_iou": intersection_over_union(truth, prediction.occupancy(where)),
-                "surface_iou": surface_iou(case.solid.occupancy, prediction.occupancy, case.near, count=points),
+                "surface_iou": surface_iou(
+                    shape.solid.occupancy, prediction.occupancy, shape.reference_surface, count=points
+                ),
                 "fill": float(truth.mean()),
             }
         )
-        if index < surfaces and case.solid.surface is not None:
-            camera = case.camera if split else None
-            scores[-1] |= compare_surfaces(case.solid.surface, prediction.surface, camera=camera)
+        if index < surfaces and shape.solid.surface is not None:
+            camera = shape.camera if split else None
+            scores[-1] |= compare_surfaces(shape.solid.surface, prediction.surface, camera=camera)
             if align:
-                scores[-1] |= aligned_scores(case.solid.surface, prediction.surface)
+                scores[-1] |= aligned_scores(shape.solid.surface, prediction.surface)
     return scores
 
 
-def judge(
+def score_methods(
     suite: str,
     data: str,
-    cases: Sequence[EvaluationShape],
-    methods: dict[str, Predict],
+    shapes: Sequence[EvaluationShape],
+    methods: dict[str, Method],
     *,
     points: int,
     surfaces: int,
-    progress: Progress,
+    log: Log,
     split: bool = False,
     align: Sequence[str] = (),
 ) -> list[Row]:
-    """One row per method; the methods are run one after another, so that only one's answers are in memory.
+    """One row per method. The methods named in `align` are also scored after alignment.
 
-    The methods named in `align` are also scored by the protocol of published tables.
+    Methods run one after another, so that only one method's predictions are in memory.
     """
-    rows, categories, shapes = [], [case.category for case in cases], [case.name for case in cases]
+    rows, categories, names = [], [shape.category for shape in shapes], [shape.name for shape in shapes]
     for name, predict in methods.items():
-        progress(f"{suite}: {data}: {name}")
-        scores = score(cases, predict(), points=points, surfaces=surfaces, split=split, align=name in align)
-        rows.append(Row(suite, data, name, scores, categories, shapes))
+        log(f"{suite}: {data}: {name}")
+        scores = score_solids(shapes, predict(), points=points, surfaces=surfaces, split=split, align=name in align)
+        rows.append(Row(suite, data, name, scores, categories, names))
     return rows
 
 
-def known_answers(cases: Sequence[EvaluationShape]) -> dict[str, Predict]:
-    """The truth itself (the self-test: 1.000), and what is left of it without detail."""
+def reference_methods(shapes: Sequence[EvaluationShape]) -> dict[str, Method]:
+    """The truth, which must score 1, and two solids that keep none of its detail."""
     return {
-        "truth": lambda: [case.solid for case in cases],
-        "convex hull": lambda: [convex_hull(case.near) for case in cases],
-        "bounding ellipsoid": lambda: [bounding_ellipsoid(case.near) for case in cases],
+        "truth": lambda: [shape.solid for shape in shapes],
+        "convex hull": lambda: [convex_hull(shape.reference_surface) for shape in shapes],
+        "bounding ellipsoid": lambda: [bounding_ellipsoid(shape.reference_surface) for shape in shapes],
     }
 
 
 def autoencoder_suite(
     vae: AutoencoderKLTriplane,
     data: str,
-    cases: Sequence[EvaluationShape],
+    shapes: Sequence[EvaluationShape],
     *,
-    points: int = 40_000,
-    surfaces: int = 16,
-    resolution: int = 128,
-    progress: Progress = print,
+    points: int = OCCUPANCY_POINTS,
+    surfaces: int = MEASURED_SURFACES,
+    resolution: int = GRID_RESOLUTION,
+    log: Log = print,
 ) -> list[Row]:
-    """Shapes through the posterior's mean and back, beside the answers that know the truth.
+    """Shapes encoded to the posterior's mean and decoded, and the reference methods.
 
-    "exact, on the grid" is what marching cubes makes of the truth at this resolution: no autoencoder can do better.
+    "exact, on the grid" is the true shape after marching cubes at `resolution`: an upper bound for the autoencoder.
     """
-    methods: dict[str, Predict] = {
-        "autoencoder": lambda: reconstruct(vae, cases, resolution),
-        "exact, on the grid": lambda: [on_grid(case.solid, resolution) for case in cases],
-        **known_answers(cases),
+    methods: dict[str, Method] = {
+        "autoencoder": lambda: reconstruct(vae, shapes, resolution),
+        "exact, on the grid": lambda: [on_grid(shape.solid, resolution) for shape in shapes],
+        **reference_methods(shapes),
     }
-    return judge("autoencoder", data, cases, methods, points=points, surfaces=surfaces, progress=progress)
+    return score_methods("autoencoder", data, shapes, methods, points=points, surfaces=surfaces, log=log)
 
 
 @torch.no_grad()
 def reconstruct(
-    vae: AutoencoderKLTriplane, cases: Sequence[EvaluationShape], resolution: int, batch_size: int = 8
+    vae: AutoencoderKLTriplane, shapes: Sequence[EvaluationShape], resolution: int, batch_size: int = 8
 ) -> list[Solid]:
+    """Each shape encoded to the posterior's mean and decoded."""
     solids = []
-    for batch in batches(cases, batch_size):
+    for batch in batches(shapes, batch_size):
         points, normals, colors = (
-            torch.stack([getattr(case, name) for case in batch]).to(vae.device, vae.dtype)
+            torch.stack([getattr(shape, name) for shape in batch]).to(vae.device, vae.dtype)
             for name in ("surface_points", "surface_normals", "surface_colors")
         )
         latents = vae.encode(points, normals, colors).latent_dist.mode()
-        field = vae.field(vae.decode(latents, return_dict=False)[0])
-        solids += [Solid.from_field(one, resolution=resolution) for one in field]
+        fields = vae.field(vae.decode(latents, return_dict=False)[0])
+        solids += [Solid.from_field(field, resolution=resolution) for field in fields]
     return solids
 
 
 def image_suite(
     pipe: Triplane3DPipeline,
     data: str,
-    cases: Sequence[EvaluationShape],
+    shapes: Sequence[EvaluationShape],
     *,
     steps: int | None = None,
     guidance: float | None = None,
     seed: int = 0,
-    points: int = 40_000,
-    surfaces: int = 16,
-    resolution: int = 128,
-    retrievals: dict[str, Sequence[Solid]] | None = None,
+    points: int = OCCUPANCY_POINTS,
+    surfaces: int = MEASURED_SURFACES,
+    resolution: int = GRID_RESOLUTION,
+    retrievals: Mapping[str, Sequence[Solid]] | None = None,
     align: bool = False,
-    progress: Progress = print,
+    log: Log = print,
 ) -> list[Row]:
-    """One picture each, one seed, camera frame, no alignment; beside it the trivial answers.
+    """Shapes generated from one image each, with one seed, in the camera's frame without alignment.
 
-    "model, another's picture" scores what the model makes of a picture of some other category: how much it costs says
-    how much the model listens. `retrievals` are answers found among the training shapes (`Bank.retrieve`). With `align`
-    the model is also scored by the protocol of published tables, and so is its chance row: "another shape" is the true
-    shape of some other category.
+    - "model, another's picture": the model's prediction from the image of a shape of another category. The difference
+      to "model" measures how much the prediction depends on the image.
+    - "another shape": the true shape of another category, the score of chance.
+    - `retrievals`: solids found among the training shapes (`RetrievalIndex.retrieve`).
+
+    With `align` the model and "another shape" are also scored after alignment.
     """
-    progress(f"image: {data}: generating {len(cases)} shapes")
-    made = generate(pipe, cases, steps=steps, guidance=guidance, seed=seed, resolution=resolution)
-    another = others([case.category for case in cases])
-    methods: dict[str, Predict] = {
-        "model": lambda: made,
-        "model, another's picture": lambda: [made[other] for other in another],
-        "another shape": lambda: [cases[other].solid for other in another],
-        "inflated silhouette": lambda: [inflated_silhouette(case.mask) for case in cases],
-        **known_answers(cases),
+    log(f"image: {data}: generating {len(shapes)} shapes")
+    predictions = predict_shapes(pipe, shapes, steps=steps, guidance=guidance, seed=seed, resolution=resolution)
+    partners = partner_indices([shape.category for shape in shapes])
+    methods: dict[str, Method] = {
+        "model": lambda: predictions,
+        "model, another's picture": lambda: [predictions[partner] for partner in partners],
+        "another shape": lambda: [shapes[partner].solid for partner in partners],
+        "inflated silhouette": lambda: [inflated_silhouette(shape.mask) for shape in shapes],
+        **reference_methods(shapes),
     }
     for name, found in (retrievals or {}).items():
         methods[name] = partial(list, found)
-    return judge(
+    return score_methods(
         "image",
         data,
-        cases,
+        shapes,
         methods,
         points=points,
         surfaces=surfaces,
-        progress=progress,
+        log=log,
         split=True,
         align=("model", "another shape") if align else (),
     )
 
 
-def others(categories: Sequence[str]) -> list[int]:
-    """For each entry the next one (in a circle) of another category, or simply the next where all are alike."""
+def partner_indices(categories: Sequence[str]) -> list[int]:
+    """For each entry the index of the next entry, cyclically, of another category.
+
+    If all entries have the same category it is the index of the next entry.
+    """
     count = len(categories)
-    return [
-        next(
-            (
-                other % count
-                for other in range(index + 1, index + count)
-                if categories[other % count] != categories[index]
-            ),
-            (index + 1) % count,
-        )
-        for index in range(count)
-    ]
 
+    def partner(index: int) -> int:
+        following = [(index + offset) % count for offset in range(1, count)]
+        different = (other for other in following if categories[other] != categories[index])
+        return next(different, (index + 1) % count)
 
-@dataclass(frozen=True)
-class Bank:
-    """Training shapes to retrieve from: the features of one view of each training seed 0, 1, 2 …"""
-
-    features: dict[str, Float[Tensor, "seeds features"]]
-
-    @classmethod
-    def of_training_shapes(
-        cls, pipe: Triplane3DPipeline, size: int, *, image_size: int = 128, progress: Progress = print
-    ) -> Bank:
-        """The shapes of the first `size` training seeds, each seen from one random camera."""
-        found: dict[str, list[Tensor]] = {}
-        for start in range(0, size, BANK_BATCH):
-            progress(f"image: training shapes to retrieve from: {start} of {size}")
-            shapes = procedural_shapes(
-                range(start, min(start + BANK_BATCH, size)), None, surface_points=1024, image_size=image_size
-            )
-            for name, values in image_features(pipe, shapes).items():
-                found.setdefault(name, []).append(values)
-        return cls({name: torch.cat(values) for name, values in found.items()})
-
-    def retrieve(
-        self, pipe: Triplane3DPipeline, cases: Sequence[EvaluationShape], resolution: int = 128
-    ) -> dict[str, list[Solid]]:
-        """The training shape whose picture is most like each case's, in the frame of the camera that saw it."""
-        queries = [image_features(pipe, batch) for batch in batches(cases, BANK_BATCH)]
-        answers = {}
-        for name, stored in self.features.items():
-            nearest = nearest_neighbor(torch.cat([query[name] for query in queries]), stored)
-            shapes = draw_shapes(nearest.tolist(), azimuths="random")
-            answers[f"retrieval by {name}"] = [shape_solid(shape, resolution) for shape in shapes]
-        return answers
-
-
-@torch.no_grad()
-def image_features(
-    pipe: Triplane3DPipeline, cases: Sequence[EvaluationShape]
-) -> dict[str, Float[Tensor, "cases features"]]:
-    if pipe.image_processor is None:
-        raise ValueError("retrieval by image features needs a pipeline with an image_encoder")
-    photos = pipe.image_processor.preprocess([case.picture for case in cases])
-    framed = np.stack([np.asarray(image, dtype=np.float32) / 255 for image in photos.images])
-    return {
-        "own features": pipe.encode_image(photos.pixel_values).float().mean(1).cpu(),
-        "thumbnail": thumbnail_features(torch.from_numpy(framed).permute(0, 3, 1, 2)),
-    }
+    return [partner(index) for index in range(count)]

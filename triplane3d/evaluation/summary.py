@@ -1,4 +1,8 @@
-"""From scores of single shapes to the row of a table: mean, what the mean is worth, and the worst of them."""
+"""From the scores of single shapes to a table: means, confidence intervals and the worst tenth.
+
+Intervals are percentile bootstrap intervals (Efron 1979). Scores of the same shape, such as two views of one mesh, are
+not independent, so whole shapes are resampled together with all their scores (cluster bootstrap).
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,26 @@ from math import ceil
 import numpy as np
 from jaxtyping import Float
 
+from triplane3d.evaluation.protocol import BOOTSTRAP_RESAMPLES, TRAINED
+
 LOWER_IS_BETTER = frozenset({"chamfer", "point_to_surface", "aligned_chamfer", "wall_contact"})
+"""Metrics whose small values are good; higher is better for all others."""
+INTERVAL = (0.025, 0.975)
+"""Quantiles of the bootstrap means that bound the 95% confidence interval."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """`low` and `high` bound the 95% bootstrap interval of the mean; `worst_decile` is the mean of the worst tenth."""
+    """Statistics of one metric over all shapes of a row."""
 
     count: int
     mean: float
     low: float
+    """Lower end of the 95% confidence interval of the mean."""
     high: float
+    """Upper end of that interval."""
     worst_decile: float
+    """Mean of the worst tenth of the values, at least one value."""
 
     @classmethod
     def of(
@@ -29,38 +41,36 @@ class Summary:
         shapes: Sequence[str] = (),
         *,
         lower_is_better: bool = False,
-        draws: int = 2000,
+        resamples: int = BOOTSTRAP_RESAMPLES,
         seed: int = 0,
     ) -> Summary:
-        """`shapes` names what each value was measured on, as `Row` does."""
+        """`shapes` names the shape behind each value, as in `Row`. Raises ValueError if there are no values."""
         scores = np.asarray(values, dtype=float)
         if len(scores) == 0:
             raise ValueError("there is nothing to summarise: no shape was scored")
-        (means,) = drawn_means(scores[None], shapes, draws, np.random.default_rng(seed))
-        low, high = np.quantile(means, [0.025, 0.975])
+        (means,) = bootstrap_means(scores[None], shapes, resamples, np.random.default_rng(seed))
+        low, high = np.quantile(means, INTERVAL)
         worst_first = np.sort(scores)[:: -1 if lower_is_better else 1]
-        return cls(
-            len(scores),
-            float(scores.mean()),
-            float(low),
-            float(high),
-            float(worst_first[: ceil(len(scores) / 10)].mean()),
-        )
+        worst_decile = worst_first[: ceil(len(scores) / 10)].mean()
+        return cls(len(scores), float(scores.mean()), float(low), float(high), float(worst_decile))
 
 
-def drawn_means(
-    scores: Float[np.ndarray, "kinds values"], shapes: Sequence[str], draws: int, rng: np.random.Generator
-) -> Float[np.ndarray, "kinds draws"]:
-    """Bootstrap means: shapes are drawn, each with all that was measured on it; without names all are different."""
+def bootstrap_means(
+    scores: Float[np.ndarray, "metrics values"], shapes: Sequence[str], resamples: int, rng: np.random.Generator
+) -> Float[np.ndarray, "metrics resamples"]:
+    """Means of resampled scores. All metrics use the same resamples, so that their differences and ratios are paired.
+
+    `shapes` names the shape behind each value; without it every value belongs to a shape of its own.
+    """
     _, of_shape = np.unique(shapes if len(shapes) else np.arange(scores.shape[1]), return_inverse=True)
-    totals, counts = np.stack([np.bincount(of_shape, kind) for kind in scores]), np.bincount(of_shape)
-    index = rng.integers(len(counts), size=(draws, len(counts)))
+    totals, counts = np.stack([np.bincount(of_shape, metric) for metric in scores]), np.bincount(of_shape)
+    index = rng.integers(len(counts), size=(resamples, len(counts)))
     return totals[:, index].sum(-1) / counts[index].sum(-1)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number that compares rows, or what is made of them, with its 95% bootstrap interval."""
+    """A difference or ratio of rows, with its 95% confidence interval."""
 
     suite: str
     data: str
@@ -73,62 +83,74 @@ class Estimate:
         return f"{self.data}: {self.name}: {self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def gap(of: Sequence[float], minus: Sequence[float], *, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """Difference of two means over different shapes, and its interval."""
+def difference_of_means(
+    scores: Sequence[float], subtracted: Sequence[float], *, resamples: int = BOOTSTRAP_RESAMPLES, seed: int = 0
+) -> tuple[float, float, float]:
+    """Difference of the means of two independent sets of shapes: value, lower and upper end of the interval."""
     rng = np.random.default_rng(seed)
-    means = [drawn_means(np.asarray(scores, dtype=float)[None], (), draws, rng)[0] for scores in (of, minus)]
-    low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
-    return float(np.mean(of) - np.mean(minus)), float(low), float(high)
+    means = [
+        bootstrap_means(np.asarray(values, dtype=float)[None], (), resamples, rng)[0] for values in (scores, subtracted)
+    ]
+    low, high = np.quantile(means[0] - means[1], INTERVAL)
+    return float(np.mean(scores) - np.mean(subtracted)), float(low), float(high)
 
 
 def ratio_of_means(
-    of: Sequence[float], whole: Sequence[float], shapes: Sequence[str] = (), *, draws: int = 2000, seed: int = 0
+    scores: Sequence[float],
+    reference: Sequence[float],
+    shapes: Sequence[str] = (),
+    *,
+    resamples: int = BOOTSTRAP_RESAMPLES,
+    seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Ratio of two means over the same shapes, and its interval: the shapes are drawn together.
+    """Ratio of two means over the same shapes: value, lower and upper end of the interval.
 
-    Infinite where `whole` is 0 and `of` is not; 1 where both are.
+    The two sets are resampled together. The ratio is infinite where only the reference mean is 0, and 1 where both
+    means are 0. Raises ValueError if the sets differ in length or are empty.
     """
-    part, full = np.asarray(of, dtype=float), np.asarray(whole, dtype=float)
-    if part.shape != full.shape or len(part) == 0:
-        raise ValueError(f"a share pairs the scores of the same shapes, got {len(part)} and {len(full)} of them")
-    both = np.stack([part, full])
-    means = np.append(drawn_means(both, shapes, draws, np.random.default_rng(seed)), both.mean(1)[:, None], axis=1)
+    numerators, denominators = np.asarray(scores, dtype=float), np.asarray(reference, dtype=float)
+    if numerators.shape != denominators.shape or len(numerators) == 0:
+        raise ValueError(
+            f"a ratio of means needs scores of the same shapes, got {len(numerators)} and {len(denominators)} scores"
+        )
+    both = np.stack([numerators, denominators])
+    resampled = bootstrap_means(both, shapes, resamples, np.random.default_rng(seed))
+    means = np.append(resampled, both.mean(1)[:, None], axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(means[0] == means[1], 1.0, means[0] / means[1])
-    # Not interpolated: a draw may be infinite.
-    low, high = np.quantile(ratios[:-1], [0.025, 0.975], method="nearest")
+    # Without interpolation between values: some may be infinite.
+    low, high = np.quantile(ratios[:-1], INTERVAL, method="nearest")
     return float(ratios[-1]), float(low), float(high)
 
 
 @dataclass
 class Row:
-    """One line of a table: scores, and the category of what each was measured on where it has one.
-
-    `shapes` names what that was. Scores of one shape (two views of a mesh, several seeds) are not independent, so the
-    bootstrap draws them together; without names every score is of another shape.
-    """
+    """The scores of one method on one data set: a line of a table."""
 
     suite: str
     data: str
     method: str
     scores: list[dict[str, float]]
+    """One entry per measurement; some metrics may be missing from some entries."""
     categories: Sequence[str] = ()
+    """Category of each entry of `scores`, or empty."""
     shapes: Sequence[str] = ()
+    """Name of the shape behind each entry of `scores`, or empty if every entry is another shape."""
 
     def values(self, metric: str) -> list[float]:
-        """Of the shapes that have it."""
+        """The values of a metric, without the entries that lack it."""
         return [score[metric] for score in self.scores if metric in score]
 
     def shapes_with(self, metric: str) -> list[str]:
-        """The shapes' names, in the order of `values`."""
+        """Names of the shapes behind `values`, in the same order."""
         return [name for name, score in zip(self.shapes, self.scores) if metric in score]
 
     def summaries(self) -> dict[str, Summary]:
-        """Of every metric, over the shapes that have it."""
-        names = dict.fromkeys(name for score in self.scores for name in score)
+        """The summary of every metric, over the entries that have it."""
+        metrics = dict.fromkeys(metric for score in self.scores for metric in score)
         return {
-            name: Summary.of(self.values(name), self.shapes_with(name), lower_is_better=name in LOWER_IS_BETTER)
-            for name in names
+            metric: Summary.of(self.values(metric), self.shapes_with(metric), lower_is_better=metric in LOWER_IS_BETTER)
+            for metric in metrics
         }
 
     def by_category(self) -> dict[str, dict[str, float]]:
@@ -146,7 +168,7 @@ class Row:
         }
 
     def category_mean(self, metric: str) -> float | None:
-        """The mean over categories of the categories' means: a frequent category counts no more than a rare one."""
+        """Mean over categories of the category means: every category has the same weight. None without categories."""
         means = [scores[metric] for scores in self.by_category().values()]
         return float(np.mean(means)) if means else None
 
@@ -155,15 +177,15 @@ class Row:
             "suite": self.suite,
             "data": self.data,
             "method": self.method,
-            "metrics": {name: asdict(summary) for name, summary in self.summaries().items()},
+            "metrics": {metric: asdict(summary) for metric, summary in self.summaries().items()},
             "categories": self.by_category(),
         }
 
 
 def format_table(rows: Sequence[Row], metrics: Mapping[str, str]) -> str:
-    """One line per row; each metric as `mean [low, high] worst decile`. `metrics` gives the column heads.
+    """A text table with one line per row. `metrics` maps metrics to column heads.
 
-    The last column is the mean over categories of the first metric.
+    Each cell holds `mean [low, high] worst decile`. The last column is the category mean of the first metric.
     """
     if not rows:
         return ""
@@ -172,50 +194,45 @@ def format_table(rows: Sequence[Row], metrics: Mapping[str, str]) -> str:
     for row in rows:
         summaries = row.summaries()
         first = row.category_mean(next(iter(metrics)))
-        lines.append(
-            [
-                row.data,
-                row.method,
-                str(len(row.scores)),
-                *(_cell(summaries.get(metric)) for metric in metrics),
-                "" if first is None else f"{first:.3f}",
-            ]
-        )
+        cells = [_cell(summaries.get(metric)) for metric in metrics]
+        lines.append([row.data, row.method, str(len(row.scores)), *cells, "" if first is None else f"{first:.3f}"])
     widths = [max(len(line[column]) for line in [heads, *lines]) for column in range(len(heads))]
     ruled = [heads, ["-" * width for width in widths], *lines]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in ruled)
 
 
 def margins(rows: Sequence[Row], metric: str = "volume_iou", method: str = "model") -> list[Estimate]:
-    """For each other answer to the same data: by how much `method` is better, shape by shape."""
-    gains = []
+    """Mean difference of `method` to every other method on the same data, paired by shape; "truth" is left out."""
+    estimates = []
     for own in (row for row in rows if row.method == method):
         for other in rows:
             if (other.suite, other.data) == (own.suite, own.data) and other.method not in (method, "truth"):
-                gain = Summary.of(
-                    [mine[metric] - theirs[metric] for mine, theirs in zip(own.scores, other.scores)], own.shapes
-                )
-                gains.append(
-                    Estimate(
-                        own.suite, own.data, f"{metric} of {method} - {other.method}", gain.mean, gain.low, gain.high
-                    )
-                )
-    return gains
+                differences = [mine[metric] - theirs[metric] for mine, theirs in zip(own.scores, other.scores)]
+                gain = Summary.of(differences, own.shapes)
+                name = f"{metric} of {method} - {other.method}"
+                estimates.append(Estimate(own.suite, own.data, name, gain.mean, gain.low, gain.high))
+    return estimates
 
 
-def generalization(
-    rows: Sequence[Row], metric: str = "volume_iou", *, method: str = "autoencoder", home: str = "trained families"
+def generalization_gaps(
+    rows: Sequence[Row], metric: str = "volume_iou", *, method: str = "autoencoder", reference: str = TRAINED
 ) -> list[Estimate]:
-    """How much worse `method` is on other data than at home. The shapes differ, so the intervals are wide."""
+    """How much lower `method` scores on every other data set than on `reference`.
+
+    The data sets hold different shapes, so the differences are not paired and the intervals are wide.
+    """
     own = {row.data: row for row in rows if row.method == method}
-    if home not in own:
+    if reference not in own:
         return []
     return [
         Estimate(
-            row.suite, f"{home} - {data}", f"{metric} of {method}", *gap(own[home].values(metric), row.values(metric))
+            row.suite,
+            f"{reference} - {data}",
+            f"{metric} of {method}",
+            *difference_of_means(own[reference].values(metric), row.values(metric)),
         )
         for data, row in own.items()
-        if data != home
+        if data != reference
     ]
 
 

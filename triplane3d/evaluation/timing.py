@@ -1,6 +1,6 @@
-"""Timing for the scripts in `benchmarks/`: medians, and ratios against a baseline measured in the same run.
+"""Timing for the scripts in `benchmarks/`: median seconds, and ratios to a baseline measured in the same run.
 
-Seconds on a shared machine mean little; the ratio of two things timed in turns does.
+Absolute times vary on a shared machine. The ratio of two calls that are timed alternately is stable.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from time import perf_counter
 
 @dataclass(frozen=True)
 class Timing:
-    """Median wall-clock seconds of a call, and how many times as long as the baseline's it is."""
+    """Result of timing one call."""
 
     name: str
     seconds: float
+    """Median wall-clock time of the call."""
     ratio: float
+    """`seconds` divided by the baseline's `seconds`."""
 
     def __str__(self) -> str:
         return f"{self.name:32s} {self.seconds:10.4f} s  {self.ratio:8.2f}x"
@@ -26,9 +28,13 @@ class Timing:
 def time_calls(
     calls: Mapping[str, Callable[[], object]], *, baseline: str, repeats: int = 5, warmup: int = 1
 ) -> dict[str, Timing]:
-    """Time each call `repeats` times, in turns, so that a slow minute of the machine slows all of them alike."""
+    """Time each call `repeats` times after `warmup` untimed calls.
+
+    The calls alternate, so that a change in the machine's load affects all of them. Raises ValueError if `baseline` is
+    not one of the calls.
+    """
     if baseline not in calls:
-        raise ValueError(f"the baseline {baseline!r} is none of the calls: {sorted(calls)}")
+        raise ValueError(f"the baseline {baseline!r} is not one of the calls {sorted(calls)}")
     for _ in range(warmup):
         for call in calls.values():
             call()

@@ -1,49 +1,45 @@
-"""What of a surface does the camera of the picture see? The rest is what a model has to guess."""
+"""Which part of a surface the camera of an image sees. A model has to guess the rest."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from einops import einsum
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
-from triplane3d.geometry.cameras import Camera, camera_axes
-from triplane3d.geometry.render import rasterize
+from triplane3d.geometry.cameras import Camera
+from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.render import render
 
 SIZE = 512
+"""Pixels along an edge of the depth map."""
 TOLERANCE = 0.01
-"""How far behind the nearest surface of its pixel a point still counts as lying on it."""
+"""Depth, in world units, by which a point may lie behind the depth map and still count as visible."""
+MIN_COSINE = 0.05
+"""Lower bound of the cosine between view direction and normal: it bounds the tolerance at grazing angles."""
 
 
 def visible(
     points: Float[np.ndarray, "points 3"],
     normals: Float[np.ndarray, "points 3"],
-    vertices: Float[np.ndarray, "vertices 3"],
-    faces: Int[np.ndarray, "faces 3"],
+    mesh: Mesh,
     camera: Camera,
     size: int = SIZE,
 ) -> Bool[np.ndarray, " points"]:
-    """Which points of a surface, given with their normals, are the first that the camera's rays meet.
+    """True for the surface points of `mesh` that no other part of the mesh hides from the camera.
 
-    Points outside the picture count as hidden.
+    Shadow mapping (Williams 1978): a point is visible if its depth does not exceed the depth map at its pixel by more
+    than a tolerance. Points outside the image count as hidden.
     """
-    azimuth, elevation, field_of_view, distance = camera.tensors(dtype=torch.float64)
-    axes = camera_axes(azimuth, elevation)[0].numpy()
-    focal = float(1 / torch.tan(torch.deg2rad(field_of_view[0]) / 2))
-    eye = float(distance[0]) * axes[2]
+    nearest = render(mesh, camera, size, supersample=1, smooth=False).depth.numpy()
+    pixels, depths = (values.numpy() for values in camera.project(torch.from_numpy(points).double(), size))
+    column, row = np.floor(pixels).astype(int).T
+    in_image = (0 <= row) & (row < size) & (0 <= column) & (column < size)
 
-    def in_camera(world: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-        return einsum(world - eye, axes, "point world, own world -> point own")
-
-    _, nearest = rasterize(torch.from_numpy(in_camera(vertices)).float(), torch.from_numpy(faces).long(), focal, size)
-    seen = in_camera(points)
-    depth = -seen[:, 2]
-    column = np.floor((seen[:, 0] / depth * focal + 1) * (size / 2)).astype(int)
-    row = np.floor((1 - seen[:, 1] / depth * focal) * (size / 2)).astype(int)
-    inside = (0 <= row) & (row < size) & (0 <= column) & (column < size)
-    # Within one pixel a slanted surface falls away by the pixel's width times the tangent of the slant.
-    towards = (eye - points) / np.linalg.norm(eye - points, axis=1, keepdims=True)
-    cosine = np.abs((towards * normals).sum(1)).clip(0.05, 1)
-    allowance = TOLERANCE + depth / focal * (2 / size) * np.sqrt(1 - cosine**2) / cosine
-    first = nearest.numpy()[row.clip(0, size - 1), column.clip(0, size - 1)]
-    return inside & (depth <= first + allowance)
+    # The depth map holds the depth at the pixel's centre. Within one pixel the depth of a slanted surface changes by
+    # the width of the pixel at that depth times the tangent of the slant.
+    origin = np.asarray(camera.position)
+    towards = (origin - points) / np.linalg.norm(origin - points, axis=1, keepdims=True)
+    cosine = np.abs((towards * normals).sum(1)).clip(MIN_COSINE, 1)
+    pixel_width = 2 * np.tan(np.deg2rad(camera.field_of_view) / 2) / size * depths
+    tolerance = TOLERANCE + pixel_width * np.sqrt(1 - cosine**2) / cosine
+    return in_image & (depths <= nearest[row.clip(0, size - 1), column.clip(0, size - 1)] + tolerance)

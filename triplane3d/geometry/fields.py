@@ -1,4 +1,4 @@
-"""What surface extraction asks of a field. Any function of points will do; one that knows more is faster."""
+"""The fields that surface extraction accepts: functions of points, with optional faster methods for regular grids."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -6,16 +6,18 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 BrickValues = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Values (n,) at nodes of bricks of 9 × 9 × 9 nodes, from the numbers of the bricks' samples along x, y and z, each
-(bricks, 9) int32, and the nodes' places (n,) int32, ascending, among all of these bricks' (bricks, 9, 9, 9). All bricks
-are of one lattice: those whose first numbers along an axis are equal have all numbers along it equal."""
+"""A function (x, y, z, nodes) → values of shape (n,), at nodes of bricks of 9 × 9 × 9 nodes.
+
+`x`, `y` and `z` are int32 of shape (bricks, 9): the indices of each brick's samples along an axis. `nodes` is int32 of
+shape (n,), ascending: flat indices into (bricks, 9, 9, 9). All bricks belong to one lattice: two bricks with the same
+first index along an axis have the same nine indices along it."""
 
 
 @runtime_checkable
 class Field(Protocol):
-    """Values at points, positive inside. All that `extract_surface` needs; a plain function will do.
+    """Values at points, positive inside. A plain function is a field.
 
-    It may also have `device`, on which it wants its points, and what the protocols below say.
+    A field may also have an attribute `device`, the device of its points, and the methods of the protocols below.
     """
 
     def __call__(self, points: Tensor) -> Tensor:
@@ -25,7 +27,7 @@ class Field(Protocol):
 
 @runtime_checkable
 class GridField(Protocol):
-    """A field that answers a regular grid faster than its points one by one; it splits large grids itself."""
+    """A field that is faster on a regular grid than at single points. It splits large grids itself."""
 
     def grid(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         """Values (1, len(x), len(y), len(z))."""
@@ -34,16 +36,16 @@ class GridField(Protocol):
 
 @runtime_checkable
 class LatticeField(Protocol):
-    """A field that answers nodes of a regular lattice, brick by brick, faster than points; it splits lists itself."""
+    """A field that is faster at the nodes of a lattice's bricks than at single points. It splits long lists itself."""
 
     def lattice(self, axis: Tensor) -> BrickValues:
-        """Answers at nodes of the lattice axis × axis × axis."""
+        """The function that computes values at nodes of the lattice axis × axis × axis."""
         ...
 
 
 @runtime_checkable
 class ColorField(Protocol):
-    """A field that may know the colour of its surface."""
+    """A field that may have a colour at its surface."""
 
     has_color: bool
 

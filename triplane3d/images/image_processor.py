@@ -19,10 +19,7 @@ from triplane3d.images.background import MaskReport
 from triplane3d.images.framing import DIRECT3D_MARGIN, frame_direct3d, frame_triposr
 from triplane3d.images.photo_batch import PhotoBatch
 from triplane3d.images.reading import Photo
-from triplane3d.models.pixels import IMAGE_STATISTICS, resize_square
-
-FOREGROUND_RATIO = 0.85
-"""Share of the square that the object's longer side fills, unless a pipeline says otherwise; the shards' too."""
+from triplane3d.models.pixels import FOREGROUND_RATIO, IMAGE_STATISTICS, resize_square
 
 FRAMINGS = ("centered", "direct3d", "triposr")
 """Ways to make a square of a cut-out photo: `frame_foreground`, or exactly as a public checkpoint was trained."""

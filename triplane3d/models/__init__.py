@@ -1,1 +1,4 @@
-"""The networks: autoencoder, denoiser and the field between them. They know no mesh, no file, no argument parser."""
+"""The networks: autoencoder, denoiser, reconstructor, and the fields that they produce.
+
+This package imports nothing about meshes, files or command lines.
+"""

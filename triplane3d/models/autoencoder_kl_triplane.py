@@ -1,4 +1,8 @@
-"""The autoencoder: surface points → latents (three small planes) → planes of features → a field."""
+"""The autoencoder: surface points → latents (three small planes) → feature planes → a field.
+
+It is a variational autoencoder (Kingma and Welling 2013) of shapes, as in latent diffusion (Rombach et al. 2022): a
+denoiser then models the distribution of its latents.
+"""
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -12,22 +16,26 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from triplane3d.limits import check_config
-from triplane3d.models.attention import TriplaneAttentionBlock, cast_for_autocast, through_blocks
+from triplane3d.models.attention import TriplaneAttentionBlock, cast_for_autocast, run_blocks
 from triplane3d.models.embeddings import fourier_features
+from triplane3d.models.latent_statistics import LatentStatistics
 from triplane3d.models.outputs import TriplaneDecoderOutput
 from triplane3d.models.plane_decoders import ConvDecoder, TokenDecoder
-from triplane3d.models.triplane import DEPTH_AXES, TriplaneField, TriplaneFieldDecoder, project_points
+from triplane3d.models.triplane import DEPTH_AXES, TriplaneField, TriplaneFieldDecoder, plane_coordinates
 from triplane3d.models.weights import StrictLoading
 
 INITIAL_LOGVAR = -5.0
+"""Log-variance of the posterior before training."""
 
 
 class ProjectionEncoder(nn.Module):
-    """Surface points dropped onto each plane's pixels as moments, then a transformer over patches of pixels.
+    """Projects surface points to the planes' pixels as moments, then applies a transformer to patches of pixels.
 
-    The mean of exp(i k·depth) over the points of a pixel is the Fourier transform of its depth histogram, and the
-    normal's sign along the depth says which crossings enter and which leave: the occupancy of the column is nearly
-    linear in what a pixel holds. Nothing is learnt before the points are gathered, so no gradient visits them.
+    A pixel of a plane is a column of space. The mean of exp(i·k·depth) over its points is the Fourier transform of
+    the histogram of their depths. The sign of the normal along the depth tells where the column enters the solid
+    and where it leaves. The occupancy along the column is therefore nearly linear in these moments.
+
+    The moments have no parameters, so backward needs no pass over the points.
     """
 
     def __init__(
@@ -58,7 +66,7 @@ class ProjectionEncoder(nn.Module):
         )
         self.norm_out = nn.LayerNorm(dim)
         self.proj_out = nn.Linear(dim, 2 * latent_channels * patch_size**2)
-        # A narrow posterior to begin with: at unit deviation the first latents are noise that teaches nothing.
+        # A narrow posterior at first: with unit deviation the first latents would be noise without information.
         nn.init.constant_(self.proj_out.bias[latent_channels * patch_size**2 :], INITIAL_LOGVAR)
         self.gradient_checkpointing = False
 
@@ -71,7 +79,7 @@ class ProjectionEncoder(nn.Module):
     ) -> Float[Tensor, "batch moments height width"]:
         pixels = self._pixel_moments(surface_points.float(), normals.float(), colors)
         hidden_states = self.proj_in(cast_for_autocast(pixels.to(dtype))) + self.positions.to(dtype)
-        hidden_states = through_blocks(self, self.blocks, hidden_states)
+        hidden_states = run_blocks(self, self.blocks, hidden_states)
         moments = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
         return rearrange(
             moments,
@@ -85,28 +93,36 @@ class ProjectionEncoder(nn.Module):
     def _pixel_moments(
         self, points: Tensor, normals: Tensor, colors: Tensor | None
     ) -> Float[Tensor, "batch tokens features"]:
-        """Every pixel's mean over its points of: 1, log(1 + their number), depth and normal moments, place, colour."""
-        places = (project_points(points) + 1) * (self.resolution / 2)
-        cells = places.floor().clamp(0, self.resolution - 1)
+        """The mean over each pixel's points of these features, patch by patch.
+
+        They are: 1 (whether the pixel has points), log(1 + number of points), depth, its sines and cosines, the normal
+        along the depth times 1 and times these waves, the position inside the pixel, the normal, and the colour.
+        """
+        # 1. Scatter: the pixel of each point on each plane, and the number of points in that pixel.
+        positions = (plane_coordinates(points) + 1) * (self.resolution / 2)
+        cells = positions.floor().clamp(0, self.resolution - 1)
         index, total = self._pixel_index(cells.long())
         weights = cells.new_ones(1).expand(len(index))
         counts = cells.new_zeros(total).index_add_(0, index, weights)[index].view(*cells.shape[:3], 1)
 
+        # 2. Features of each point on each plane. `facing` is the normal along the depth.
         depth, facing = (
             torch.stack([tensor[..., axis] for axis in DEPTH_AXES], dim=1)[..., None] for tensor in (points, normals)
         )
         sines, cosines = fourier_features(depth, self.num_freqs, base=torch.pi / 2)
         waves = torch.cat([depth, sines, cosines], dim=-1)
-        parts = [torch.ones_like(counts), counts.log1p(), waves, facing * waves[..., 1:], places - cells - 0.5]
+        parts = [torch.ones_like(counts), counts.log1p(), waves, facing * waves[..., 1:], positions - cells - 0.5]
         parts.append(normals[:, None].expand(-1, 3, -1, -1))
         if self.color_channels:
             parts.append(colors.float()[:, None].expand(-1, 3, -1, -1))
+        # 3. Sum over the points of a pixel. Each feature was divided by their number, so the sum is the mean.
         features = torch.cat(parts, dim=-1).div_(counts).flatten(0, 2)
         means = features.new_zeros(total, features.shape[-1]).index_add_(0, index, features)
         return means.view(len(points), 3 * self.grid_size**2, -1)
 
     def _pixel_index(self, cells: Tensor) -> tuple[Tensor, int]:
-        """Each point's pixel among all pixels of the batch, counted patch by patch, and their number."""
+        """The index of each point's pixel among all pixels of the batch, in the order of patches, and their number."""
+        # The pixels of a patch are adjacent, so that the moments of a patch reshape to one token.
         side = self.resolution // self.grid_size
         columns, rows = cells[..., 0], cells[..., 1]
         patch = rows.div(side, rounding_mode="floor") * self.grid_size + columns.div(side, rounding_mode="floor")
@@ -116,7 +132,10 @@ class ProjectionEncoder(nn.Module):
 
 
 class PerceiverEncoder(nn.Module):
-    """Learnt plane tokens that read the points by cross-attention (Direct3D's encoder)."""
+    """Learnt plane tokens that attend to the surface points (Direct3D's encoder, Wu et al. 2024).
+
+    Cross-attention from a fixed set of learnt tokens is that of Perceiver (Jaegle et al. 2021).
+    """
 
     def __init__(
         self,
@@ -160,7 +179,7 @@ class PerceiverEncoder(nn.Module):
         context = self.proj_in(torch.cat(parts, dim=-1).to(dtype))
         hidden_states = self.tokens.to(dtype).expand(len(surface_points), -1, -1)
         hidden_states = self.cross_block(hidden_states, context)
-        hidden_states = through_blocks(self, self.blocks, hidden_states)
+        hidden_states = run_blocks(self, self.blocks, hidden_states)
         moments = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
         return rearrange(
             moments,
@@ -181,14 +200,17 @@ class AutoencoderKLTriplane(StrictLoading, ModelMixin, AttentionMixin, Autoencod
     field.occupancy(points)   # (batch, points) logits, positive inside
     ```
 
-    `encoder_type` is "projection" (points dropped onto plane pixels; cheap on CPU) or "perceiver" (learnt tokens
-    cross-attend to the points); `decoder_type` is "tokens" (a transformer whose head grows each token into a patch)
-    or "conv" (an image decoder over the rolled-out planes). `latents_mean` and `latents_std` (one value per latent
-    channel, or None) normalise the latents a denoiser sees: z = latents · std + mean before `decode`.
-    `mid_block_attention` lets the convolutional decoder's pixels attend to each other once, before they grow;
-    `decoder_resnet_layers` residual blocks mend the seams between the patches of the other one. `color_seam_reach`
-    pixels on each side of such a seam are smoothed where colours are read (`triplane3d.models.seams`); the occupancy
-    and the training loss read the planes as they are.
+    Config options:
+
+    - `encoder_type`: "projection" (points are projected to the planes' pixels; fast on a CPU) or "perceiver" (learnt
+      tokens attend to the points);
+    - `decoder_type`: "tokens" (a transformer with a head that maps each token to a patch) or "conv" (an image decoder
+      over the planes side by side);
+    - `latents_mean`, `latents_std`: statistics of each latent channel, or None; see `normalize_latents`;
+    - `mid_block_attention`: self-attention of all pixels in the middle of the convolutional decoder;
+    - `decoder_resnet_layers`: residual blocks that remove seams between the patches of the token decoder;
+    - `color_seam_reach`: pixels on each side of such a seam that are smoothed in the planes for colours
+      (`triplane3d.models.seams`); occupancy and the training loss use the planes without smoothing.
     """
 
     _supports_gradient_checkpointing = True
@@ -285,14 +307,14 @@ class AutoencoderKLTriplane(StrictLoading, ModelMixin, AttentionMixin, Autoencod
         elif decoder_type == "conv":
             if decoder_resnet_layers:
                 raise ValueError(
-                    f'decoder_resnet_layers={decoder_resnet_layers} belongs to decoder_type="tokens"; "conv" has '
+                    f'decoder_resnet_layers={decoder_resnet_layers} is for decoder_type="tokens"; "conv" has '
                     "residual blocks of its own, see block_out_channels"
                 )
-            grown = latent_size * 2 ** (len(block_out_channels) - 1)
-            if plane_size != grown:
+            upsampled = latent_size * 2 ** (len(block_out_channels) - 1)
+            if plane_size != upsampled:
                 raise ValueError(
-                    f"{len(block_out_channels)} block_out_channels grow latent_size={latent_size} to {grown}, "
-                    f"but plane_size={plane_size}; set plane_size={grown}"
+                    f"{len(block_out_channels)} block_out_channels upsample latent_size={latent_size} to {upsampled}, "
+                    f"but plane_size={plane_size}; set plane_size={upsampled}"
                 )
             self.decoder = ConvDecoder(
                 dim=decoder_dim,
@@ -333,16 +355,23 @@ class AutoencoderKLTriplane(StrictLoading, ModelMixin, AttentionMixin, Autoencod
         colors: Float[Tensor, "batch points 3"] | None = None,
         return_dict: bool = True,
     ) -> AutoencoderKLOutput | tuple[DiagonalGaussianDistribution]:
-        """The posterior of the latents given points on the surface and their unit normals.
+        """The posterior of the latents, given points on the surface and their unit normals.
 
-        An encoder with `surface_color_channels` also reads `colors` in 0..1; unknown ones count as mid-grey.
+        Args:
+            surface_points: points in [-1, 1]³.
+            normals: outward unit normals at the points.
+            colors: RGB in 0..1 at the points, for an encoder with `surface_color_channels`; None: mid-grey.
+            return_dict: return an `AutoencoderKLOutput`; otherwise a tuple with the distribution.
+
+        Raises:
+            ValueError: if the shapes differ from each other.
         """
         self._check_surface(surface_points, normals, colors)
         if colors is None and self.config.surface_color_channels:
             colors = torch.full_like(surface_points, 0.5)
         if self.use_slicing and len(surface_points) > 1:
-            of_colors = [None] * len(surface_points) if colors is None else colors.split(1)
-            slices = zip(surface_points.split(1), normals.split(1), of_colors, strict=True)
+            color_slices = [None] * len(surface_points) if colors is None else colors.split(1)
+            slices = zip(surface_points.split(1), normals.split(1), color_slices, strict=True)
             moments = torch.cat([self.encoder(*entry, self.dtype) for entry in slices])
         else:
             moments = self.encoder(surface_points, normals, colors, self.dtype)
@@ -353,7 +382,11 @@ class AutoencoderKLTriplane(StrictLoading, ModelMixin, AttentionMixin, Autoencod
     def decode(
         self, latents: Float[Tensor, "batch channels height width"], return_dict: bool = True
     ) -> TriplaneDecoderOutput | tuple[Float[Tensor, "batch 3 plane_channels plane_height plane_width"]]:
-        """The feature planes of un-normalised latents."""
+        """The feature planes of latents as `encode` returns them; a denoiser's need `denormalize_latents` first.
+
+        Raises:
+            ValueError: if `latents` has another shape.
+        """
         size = self.config.latent_size
         expected = (self.config.latent_channels, size, 3 * size)
         if latents.ndim != 4 or tuple(latents.shape[1:]) != expected:
@@ -368,9 +401,32 @@ class AutoencoderKLTriplane(StrictLoading, ModelMixin, AttentionMixin, Autoencod
             planes = self.decoder(latents)
         return TriplaneDecoderOutput(planes=planes) if return_dict else (planes,)
 
+    def normalize_latents(
+        self, latents: Float[Tensor, "*batch channels height width"]
+    ) -> Float[Tensor, "*batch channels height width"]:
+        """Latents of the posterior as the denoiser uses them: zero mean and unit deviation per channel.
+
+        They stay as they are if the config has no `latents_mean` and `latents_std`.
+        """
+        if self.config.latents_mean is None:
+            return latents
+        return LatentStatistics.from_config(self.config).normalize(latents)
+
+    def denormalize_latents(
+        self, latents: Float[Tensor, "*batch channels height width"]
+    ) -> Float[Tensor, "*batch channels height width"]:
+        """The inverse of `normalize_latents`: the denoiser's latents as `decode` takes them."""
+        if self.config.latents_mean is None:
+            return latents
+        return LatentStatistics.from_config(self.config).denormalize(latents)
+
     @apply_forward_hook
     def field(self, planes: Float[Tensor, "batch 3 channels height width"]) -> TriplaneField:
-        """The field that `planes` describe; with tiling enabled it answers in chunks of `tile_points` points."""
+        """The fields of `planes`. With tiling enabled they are evaluated in chunks of `tile_points` points.
+
+        Raises:
+            ValueError: if `planes` has another shape than `decode` returns.
+        """
         if planes.ndim != 5 or planes.shape[1] != 3 or planes.shape[2] != self.config.plane_channels:
             raise ValueError(
                 f"expected planes of shape (batch, 3, {self.config.plane_channels}, height, width), "
@@ -394,7 +450,7 @@ class AutoencoderKLTriplane(StrictLoading, ModelMixin, AttentionMixin, Autoencod
         return_dict: bool = True,
         generator: torch.Generator | None = None,
     ) -> TriplaneDecoderOutput | tuple:
-        """Encode, take the mode (or a sample), decode; with `query_points`, also all that a training loss needs."""
+        """Encodes, takes the mode or a sample, and decodes. With `query_points`, also returns inputs of the losses."""
         posterior = self.encode(surface_points, normals, colors).latent_dist
         latents = posterior.sample(generator) if sample_posterior else posterior.mode()
         output = TriplaneDecoderOutput(planes=self.decode(latents).planes)

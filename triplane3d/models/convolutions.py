@@ -1,4 +1,4 @@
-"""Convolutions in half precision on a CPU, without those kernels of oneDNN that return wrong numbers."""
+"""Convolutions in half precision on a CPU that avoid kernels of oneDNN with wrong results."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,19 +12,20 @@ from torch.overrides import TorchFunctionMode
 
 HALF = (torch.bfloat16, torch.float16)
 
-TRUSTED_SIDE = 3
-"""Side in pixels of the largest kernels whose convolution in half precision is left to oneDNN."""
+CORRECT_SIDE = 3
+"""Side in pixels of the largest convolution kernels for which oneDNN is used in half precision."""
 
 
 class SafeConvolutions(TorchFunctionMode):
-    """Inside this context, wide convolutions in half precision on a CPU run so that they are right on every CPU.
+    """A context in which convolutions in half precision have correct results on every CPU.
 
-    On CPUs with AMX, oneDNN 3.12 (torch 2.13) returns noise in bfloat16 from convolutions of kernels at least 4 wide
-    with an even number of input channels below 32, if channels × width is a multiple of 32 above 32. One of them is the
-    patch embedding of a vision transformer with patches of 16 pixels that also reads the mask. Kernels up to 3 × 3 were
-    right in all of 1,902 shapes that were tried, and stay as they are, like everything on other devices and in float32.
+    On CPUs with AMX, oneDNN 3.12 (torch 2.13) returns wrong numbers in bfloat16 for kernels at least 4 wide with an
+    even number of input channels below 32, if channels × width is a multiple of 32 above 32. An example is the patch
+    embedding of a vision transformer with patches of 16 pixels and four channels, the fourth being the mask. Kernels up
+    to 3 × 3 were correct in all of 1,902 shapes that were tried; they are not changed, and neither are other devices
+    and float32.
 
-    The modules stay as they are: their weights, classes and hooks, and so what is saved of them.
+    Modules do not change: neither their weights nor their classes and hooks, nor what is saved of them.
     """
 
     def __torch_function__(
@@ -43,14 +44,14 @@ def safe_conv2d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Float[Tensor, "*batch features rows columns"]:
-    """`torch.nn.functional.conv2d`, whose arguments these are, right on every CPU also in half precision."""
+    """`torch.nn.functional.conv2d`, with its arguments and correct results in half precision on every CPU."""
     autocast = torch.is_autocast_enabled("cpu") and input.dtype is not torch.float64
     dtype = torch.get_autocast_dtype("cpu") if autocast else input.dtype
     kernel = tuple(weight.shape[-2:])
-    if input.device.type != "cpu" or dtype not in HALF or max(kernel) <= TRUSTED_SIDE:
+    if input.device.type != "cpu" or dtype not in HALF or max(kernel) <= CORRECT_SIDE:
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    apart = _pair(stride) == kernel and _pair(dilation) == (1, 1)
-    if apart and padding in (0, (0, 0), "valid") and groups == 1:
+    disjoint = _pair(stride) == kernel and _pair(dilation) == (1, 1)
+    if disjoint and padding in (0, (0, 0), "valid") and groups == 1:
         return _patches_times_weights(input, weight, bias)
     with torch.autocast("cpu", enabled=False):
         bias = None if bias is None else bias.float()
@@ -62,7 +63,7 @@ def _patches_times_weights(
     weight: Float[Tensor, "features channels kernel_height kernel_width"],
     bias: Float[Tensor, " features"] | None,
 ) -> Float[Tensor, "*batch features rows columns"]:
-    """A convolution whose stride is its kernel, as one matrix product; pixels that fill no patch are left out."""
+    """A convolution with the stride of its kernel, as one matrix product. Pixels of incomplete patches are ignored."""
     i, j = weight.shape[-2:]
     rows, columns = pixels.shape[-2] // i, pixels.shape[-1] // j
     patches = rearrange(

@@ -1,18 +1,21 @@
-"""Fourier features of coordinates and the position tables of the planes."""
+"""Fourier features of coordinates, and position tables of latent tokens."""
 
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-# (width axis, height axis) of each plane: XY sees x to the right, XZ likewise, YZ sees z.
 PLANE_AXES = ((0, 1), (0, 2), (2, 1))
+"""For each of the planes XY, XZ, YZ: the axis along its width and the axis along its height."""
 
 
 def fourier_features(
     coordinates: Float[Tensor, "*batch axes"], num_freqs: int, *, base: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Sines and cosines of base·2⁰ … base·2ⁿ⁻¹ times each coordinate, coordinate-major: two (*batch, axes·n)."""
+    """Sines and cosines of base·2⁰ … base·2ⁿ⁻¹ times each coordinate (NeRF, Mildenhall et al. 2020, equation 4).
+
+    Returns two tensors (*batch, axes·n); the frequencies of one coordinate are adjacent.
+    """
     frequencies = base * 2.0 ** torch.arange(num_freqs, device=coordinates.device, dtype=torch.float32)
     phases = (coordinates.float()[..., None] * frequencies).flatten(-2)
     return phases.sin(), phases.cos()
@@ -21,9 +24,12 @@ def fourier_features(
 def sincos_table(
     positions: Float[Tensor, " positions"], dim: int, *, max_period: float = 10000.0
 ) -> Float[Tensor, "positions dim"]:
-    """sin ‖ cos of each position at dim/2 frequencies from 1 down to 1/max_period, in float64 where it exists."""
+    """Sines, then cosines, of each position at dim/2 frequencies from 1 to 1/max_period (Vaswani et al. 2017).
+
+    Computed in float64 where the device has it.
+    """
     if dim % 2:
-        raise ValueError(f"sines and cosines share the width equally, so it must be even, got {dim}")
+        raise ValueError(f"the width of a sin-cos table must be even, got {dim}")
     positions = positions if positions.device.type == "mps" else positions.double()
     exponents = torch.arange(dim // 2, device=positions.device, dtype=positions.dtype) / (dim / 2)
     phases = torch.outer(positions, max_period**-exponents)
@@ -33,11 +39,12 @@ def sincos_table(
 def plane_positions(
     height: int, width: int, dim: int, base_height: int, device: torch.device
 ) -> Float[Tensor, "tokens dim"]:
-    """Positions that know space: x, y and z own a third of the channels each, zero for the axis a plane looks along.
+    """Position embeddings in space: a third of the channels for each of x, y and z.
 
-    Tokens of different planes that share a coordinate share its channels. Rows and columns count in units of the
-    native grid of `base_height`, so another grid size refines the same table. `width` is that of one plane; tokens
-    run row by row over the planes laid side by side.
+    The channels of the axis perpendicular to a plane are zero. Tokens of different planes with an equal coordinate have
+    equal channels for it, so attention can relate them. Rows and columns are in units of the grid of `base_height`
+    rows, so that a finer grid interpolates the same table. `width` is that of one plane. Tokens are in the order of the
+    planes side by side, row by row.
     """
     share = dim // 6 * 2
     rows, columns = (torch.arange(count, device=device) * (base_height / count) for count in (height, width))
@@ -50,7 +57,7 @@ def plane_positions(
 
 
 def rolled_positions(height: int, width: int, dim: int, device: torch.device) -> Float[Tensor, "tokens dim"]:
-    """Direct3D's table: the rolled-out planes as one image, half the channels from the column, half from the row."""
+    """Direct3D's table: the planes side by side as one image; half of the channels for the column, half for the row."""
     rows, columns = (
         sincos_table(torch.arange(count, device=device, dtype=torch.float32), dim // 2) for count in (height, width)
     )

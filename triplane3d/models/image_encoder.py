@@ -1,7 +1,7 @@
-"""What transformers' vision models do each in their own way: the side of their picture, their tokens, what these need.
+"""One interface to transformers' vision models: image size, tokens, width of tokens, and checks.
 
 Any of them can be a pipeline's `image_encoder`: DINOv2 with or without registers, CLIP, SigLIP, plain ViT, ResNet.
-docs/encoders.md says which settings go with which.
+docs/encoders.md lists the settings of each.
 """
 
 import inspect
@@ -21,11 +21,11 @@ from triplane3d.models.transformer_triplane import TriplaneTransformer
 def image_tokens(
     encoder: nn.Module, pixel_values: Float[Tensor, "batch channels height width"]
 ) -> Float[Tensor, "batch tokens features"]:
-    """The last hidden state: class and register tokens if there are any, then the picture's patches row by row.
+    """The last hidden state: class and register tokens if the encoder has them, then the image's patches row by row.
 
-    Pictures may have another size than the encoder was made for; its position embeddings are then interpolated.
+    Images may have another size than the encoder's own; its position embeddings are then interpolated.
     """
-    # DINOv2 interpolates unasked and ResNet has no positions; the others do it only if told to.
+    # DINOv2 always interpolates and ResNet has no positions; the other models need an option.
     can_interpolate = "interpolate_pos_encoding" in inspect.signature(encoder.forward).parameters
     options = {"interpolate_pos_encoding": True} if can_interpolate else {}
     with SafeConvolutions() if pixel_values.device.type == "cpu" else nullcontext():
@@ -36,58 +36,65 @@ def image_tokens(
 
 
 def own_image_size(config: PretrainedConfig) -> int | None:
-    """Side in pixels of the square that the encoder was made for; None where, as for ResNet, there is no such size."""
+    """The side in pixels of the encoder's own image size; None for an encoder without one, such as ResNet.
+
+    Raises:
+        ValueError: if the size is not square.
+    """
     size = getattr(config, "image_size", None)
     if size is None or isinstance(size, int):
         return size
     height, width = size
     if height != width:
-        raise ValueError(f"photos are framed as squares, but {config.model_type}'s image_size is {height} × {width}")
+        raise ValueError(f"image_size must be square, but {config.model_type} has {height} × {width}")
     return height
 
 
 def token_width(config: PretrainedConfig) -> int:
-    """Features of a token; of a network of stages, those of the last one."""
+    """The width of a token; of a network with stages, that of the last stage."""
     return config.hidden_size if hasattr(config, "hidden_size") else config.hidden_sizes[-1]
 
 
 def check_width(encoder: PreTrainedModel, transformer: TriplaneTransformer) -> None:
-    """The encoder's tokens are as wide as what the transformer reads."""
+    """Raises a ValueError if the encoder's tokens do not have the transformer's `cross_attention_dim`."""
     width, expected = token_width(encoder.config), transformer.config.cross_attention_dim
     if width != expected:
         raise ValueError(
-            f"the transformer reads image tokens of width {expected} (cross_attention_dim), but those of "
+            f"the transformer needs image tokens of width {expected} (cross_attention_dim), but those of "
             f"{type(encoder).__name__} have {width}; train a transformer with cross_attention_dim={width}, "
-            f"or take an image encoder of width {expected}"
+            f"or use an image encoder of width {expected}"
         )
 
 
 def check_tokens(encoder: PreTrainedModel, transformer: TriplaneTransformer, image_size: int) -> None:
-    """The transformer's config fits what the encoder makes of pictures of that size, found without computing it."""
+    """Raises a ValueError if width or number of the encoder's tokens do not fit the transformer.
+
+    The number for images of `image_size` pixels is found on the meta device, without computation.
+    """
     check_width(encoder, transformer)
     if transformer.front_plane is not None:
         batch = torch.empty(1, encoder.config.num_channels, image_size, image_size, device="meta")
-        transformer.front_plane.grid_side(image_tokens(_weightless(encoder).eval(), batch).shape[1])
+        transformer.front_plane.grid_side(image_tokens(_on_meta(encoder).eval(), batch).shape[1])
 
 
 def freeze_unused(encoder: PreTrainedModel, image_size: int) -> list[str]:
-    """Takes what the tokens do not depend on (mask tokens, poolers) out of training; returns those parameters' names.
+    """Freezes the parameters on which the tokens do not depend (mask tokens, poolers), and returns their names.
 
-    They would never get a gradient, and processes that train together wait until every parameter has one.
+    They never get a gradient, but distributed training waits for a gradient of each trained parameter.
     """
-    outline = _weightless(encoder).train()
+    shadow = _on_meta(encoder).train()
     batch = torch.empty(2, encoder.config.num_channels, image_size, image_size, device="meta")
-    image_tokens(outline, batch).sum().backward()
-    used = {name for name, parameter in outline.named_parameters() if parameter.grad is not None}
+    image_tokens(shadow, batch).sum().backward()
+    used = {name for name, parameter in shadow.named_parameters() if parameter.grad is not None}
     unused = {name: parameter for name, parameter in encoder.named_parameters() if name not in used}
     for parameter in unused.values():
         parameter.requires_grad_(False)
     return list(unused)
 
 
-def _weightless(encoder: PreTrainedModel) -> PreTrainedModel:
-    """The same architecture on the meta device: shapes and the paths of gradients, at no cost in memory or numbers."""
+def _on_meta(encoder: PreTrainedModel) -> PreTrainedModel:
+    """The architecture on the meta device: shapes and the paths of gradients, without memory or computation."""
     with torch.device("meta"):
-        outline = type(encoder)(deepcopy(encoder.config))
-    outline.set_attn_implementation("eager")  # fused kernels ask for real devices and types
-    return outline
+        shadow = type(encoder)(deepcopy(encoder.config))
+    shadow.set_attn_implementation("eager")  # fused kernels do not support the meta device
+    return shadow

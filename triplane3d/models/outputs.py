@@ -1,4 +1,4 @@
-"""What the models return when `return_dict` is true."""
+"""The output classes of the models, returned if `return_dict` is true."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass
 class TriplaneDecoderOutput(BaseOutput):
-    """Decoded planes; the rest is set only when `forward` was given `query_points`."""
+    """Decoded planes. The other fields are None unless `forward` got `query_points`."""
 
     planes: Tensor  # (batch, 3, channels, height, width), order XY, XZ, YZ
     occupancy_logits: Tensor | None = None  # (batch, points), positive inside
@@ -26,6 +26,6 @@ class TriplaneTransformerOutput(BaseOutput):
 
 @dataclass
 class TriplaneReconstructorOutput(BaseOutput):
-    """The planes that describe each photo: (batch, 3, channels, rows, columns)."""
+    """The planes of each photo: (batch, 3, channels, rows, columns)."""
 
     planes: Tensor

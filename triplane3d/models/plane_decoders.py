@@ -1,4 +1,4 @@
-"""Latents → planes: a transformer whose head grows every token, or an image decoder over the planes side by side."""
+"""Decoders from latents to planes: a transformer over tokens, or an image decoder over the planes side by side."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -12,14 +12,14 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from triplane3d.models.attention import TriplaneAttentionBlock, cast_for_autocast, through_blocks
+from triplane3d.models.attention import TriplaneAttentionBlock, cast_for_autocast, run_blocks
 
 
 class TokenDecoder(nn.Module):
-    """A transformer over latent patches whose linear head grows each token into a patch of the planes.
+    """A transformer over latent patches, with a linear head that maps each token to a patch of the planes.
 
-    Neighbouring patches know of each other only through their tokens, and may meet in a seam: `resnet_layers` residual
-    blocks look at the pixels on both sides of it. Before they are trained they change nothing.
+    Neighbouring patches are related only by their tokens, so there may be a seam between them. `resnet_layers` residual
+    blocks of convolutions after the head can remove seams. They are initialised to add zero.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class TokenDecoder(nn.Module):
         resnets = [
             ResnetBlock2D(in_channels=plane_channels, temb_channels=None, groups=groups) for _ in range(resnet_layers)
         ]
+        # The second convolution is zero at first, so a block starts as the identity.
         for block in resnets:
             for parameter in block.conv2.parameters():
                 nn.init.zeros_(parameter)
@@ -60,6 +61,7 @@ class TokenDecoder(nn.Module):
     def forward(
         self, latents: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch 3 plane_channels plane_height plane_width"]:
+        # Unlike the denoiser's, the sequence has plane after plane; its positions are learnt.
         hidden_states = rearrange(
             latents,
             "batch channel (row i) (plane column j) -> batch (plane row column) (channel i j)",
@@ -68,7 +70,7 @@ class TokenDecoder(nn.Module):
             j=self.patch_size,
         )
         hidden_states = self.proj_in(hidden_states) + self.positions.to(latents.dtype)
-        hidden_states = through_blocks(self, self.blocks, hidden_states)
+        hidden_states = run_blocks(self, self.blocks, hidden_states)
         patches = self.proj_out(cast_for_autocast(self.norm_out(hidden_states)))
         planes = rearrange(
             patches,
@@ -78,23 +80,25 @@ class TokenDecoder(nn.Module):
             i=self.plane_patch,
             j=self.plane_patch,
         )
-        planes = through_blocks(self, self.resnets, planes, None)
+        planes = run_blocks(self, self.resnets, planes, None)
         return rearrange(planes, "(batch plane) channel row column -> batch plane channel row column", plane=3)
 
 
 class UpsamplingConv(nn.Conv2d):
-    """A picture doubled by repeating its pixels, then convolved 3 × 3, at less than half the multiplications.
+    """Nearest-neighbour upsampling by 2 and a 3 × 3 convolution, with 4/9 of the multiplications.
 
-    Each of the four new pixels in an old one's place sees only 2 × 2 old ones, some of them more than once: four
-    convolutions of 2 × 2 do, with sums of the weights.
+    After upsampling, a 3 × 3 window covers only 2 × 2 distinct pixels, because repeated ones are equal. Which ones
+    depends on the parity of row and column. For each of the four parities, this computes one 2 × 2 convolution of the
+    original image, with the weights of equal pixels summed.
     """
 
     def forward(self, pixels: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels2 _ _"]:
         height, width = pixels.shape[-2:]
         padded = F.pad(pixels, (1, 1, 1, 1))
-        # Channels last in memory, as `ConvDecoder` wants its pictures.
+        # Channels last in memory, the layout that `ConvDecoder` uses.
         doubled = pixels.new_empty(len(pixels), 2 * height, 2 * width, self.out_channels).permute(0, 3, 1, 2)
         for row, column in product((0, 1), repeat=2):
+            # The 2 × 2 window of the new pixels of this parity, for all old pixels at once.
             window = padded[:, :, row : row + height + 1, column : column + width + 1]
             kernel = _merge_repeated(_merge_repeated(self.weight, 2, row), 3, column)
             kernel = kernel.contiguous(memory_format=torch.channels_last)
@@ -103,7 +107,11 @@ class UpsamplingConv(nn.Conv2d):
 
 
 def _merge_repeated(kernel: Tensor, axis: int, second: int) -> Tensor:
-    """Three weights along an axis as two: the first new pixel of a pair sees the old one itself with the latter two."""
+    """The three weights along an axis as two, for the first or the `second` new pixel of a pair.
+
+    The first new pixel's window covers the previous pixel once and its own pixel twice; the second one's covers its own
+    pixel twice and the next pixel once.
+    """
     before, here, after = kernel.unbind(axis)
     return torch.stack((before + here, after) if second else (before, here + after), axis)
 
@@ -130,7 +138,7 @@ class ConvDecoder(nn.Module):
             layers_per_block=2,
             mid_block_add_attention=mid_block_attention,
         )
-        # Faster, and the same: no second copy of what is normalised, and no convolution of repeated pixels.
+        # Two changes for speed that keep the result: activations in place, and no convolution of repeated pixels.
         self.image_decoder.conv_act = nn.SiLU(inplace=True)
         for module in self.image_decoder.modules():
             if isinstance(module, ResnetBlock2D):
@@ -145,7 +153,7 @@ class ConvDecoder(nn.Module):
     ) -> Float[Tensor, "batch 3 plane_channels plane_height plane_width"]:
         hidden_states = self.conv_latent(latents)
         if hidden_states.device.type != "mps":
-            # Pixel by pixel instead of channel by channel, convolutions take less time, in bfloat16 less than half.
+            # In this layout convolutions are faster; in bfloat16 on a CPU they take less than half of the time.
             hidden_states = hidden_states.contiguous(memory_format=torch.channels_last)
         planes = self.image_decoder(hidden_states).contiguous()
         return rearrange(planes, "batch channel row (plane column) -> batch plane channel row column", plane=3)

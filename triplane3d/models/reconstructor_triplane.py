@@ -1,6 +1,6 @@
-"""One photo → the planes of a radiance field in a single pass: TripoSR's network, after LRM (Hong et al. 2023).
+"""TripoSR's network (Tochilkin et al. 2024), after LRM (Hong et al. 2023): one photo → a radiance field in one pass.
 
-The frame is the checkpoint's own: right-handed, z up, the photo's camera on +x, the object within ±`radius`.
+The frame is that of the checkpoint: right-handed, z up, the photo's camera on +x, the object within ±`radius`.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ from triplane3d.models.attention import (
     TriplaneAttention,
     TriplaneAttentionBlock,
     cast_for_autocast,
-    through_blocks,
+    run_blocks,
 )
 from triplane3d.models.convolutions import SafeConvolutions
 from triplane3d.models.outputs import TriplaneReconstructorOutput
@@ -31,13 +31,14 @@ from triplane3d.models.triplane import PlaneAxes, TriplaneFieldDecoder
 from triplane3d.models.weights import StrictLoading
 
 PLANE_AXES: PlaneAxes = ((0, 1), (0, 2), (1, 2))
-"""Axes along the width and the height of each plane; the third is transposed against the library's own."""
+"""The axes along the width and the height of each plane. The third plane is the transpose of the library's YZ."""
 
 
 class VisionTransformer(nn.Module):
-    """A plain ViT (Dosovitskiy et al. 2020) for pictures of one size: class token and patches, row by row.
+    """A plain ViT (Dosovitskiy et al. 2020) for images of one size. Tokens: class token, then patches row by row.
 
-    Where patches do not fill the picture, what is left at the right and at the bottom goes unseen.
+    If the image size is not a multiple of the patch size, the pixels that remain at the right and the bottom are
+    ignored.
     """
 
     def __init__(
@@ -69,11 +70,11 @@ class VisionTransformer(nn.Module):
             patches = rearrange(self.patch_embed(pixel_values), "batch dim row column -> batch (row column) dim")
         class_token = self.class_token.to(patches.dtype).expand(len(patches), -1, -1)
         hidden_states = torch.cat([class_token, patches], dim=1) + self.positions.to(patches.dtype)
-        return self.norm_out(through_blocks(self, self.blocks, hidden_states))
+        return self.norm_out(run_blocks(self, self.blocks, hidden_states))
 
 
 class ReconstructorBlock(nn.Module):
-    """Self-attention among the planes' tokens, cross-attention to the photo's, feed-forward; each with its own norm."""
+    """Pre-norm self-attention of the plane tokens, cross-attention to the image tokens, and feed-forward."""
 
     def __init__(
         self, dim: int, heads: int, head_dim: int, *, context_dim: int, attention_bias: bool, activation_fn: str
@@ -98,7 +99,7 @@ class ReconstructorBlock(nn.Module):
 
 
 class TriplaneReconstructor(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin):
-    """Photos in, planes out, and the radiance field that they describe.
+    """Photos → planes, and the radiance field that the planes represent.
 
     ```python
     planes = reconstructor(pixel_values).planes     # (batch, 3, height, width) → (batch, 3, channels, rows, columns)
@@ -106,11 +107,14 @@ class TriplaneReconstructor(StrictLoading, ModelMixin, AttentionMixin, ConfigMix
     field.density(points); field.color(points)      # points (batch, points, 3) within ±radius
     ```
 
-    A vision transformer reads the photo at `image_size`; learnt tokens of three planes of `plane_size`², as wide as
-    the transformer unless `token_channels` says otherwise, attend to each other and to all of its tokens; a transposed
-    convolution doubles their side and leaves `field_channels` of them. Density is `density_activation`(MLP +
-    `density_bias`), colour a sigmoid.
-    `num_samples_per_ray` is what it was rendered with in training.
+    1. A vision transformer encodes the photo, resampled to `image_size`.
+    2. Learnt tokens of three planes of `plane_size`² attend to each other and to the image tokens. Their width is that
+       of the transformer, or `token_channels`.
+    3. A transposed convolution doubles the planes' side and maps them to `field_channels`.
+    4. The point MLP gives a raw density and a colour. Density is `density_activation`(raw density + `density_bias`);
+       colour is a sigmoid.
+
+    `num_samples_per_ray` is the number of samples with which the model was rendered in training.
     """
 
     _supports_gradient_checkpointing = True
@@ -152,7 +156,7 @@ class TriplaneReconstructor(StrictLoading, ModelMixin, AttentionMixin, ConfigMix
         super().__init__()
         check_config(self.config, type(self).__name__)
         if not 0 < patch_size <= image_size:
-            raise ValueError(f"a picture of image_size={image_size} holds no patch of patch_size={patch_size}")
+            raise ValueError(f"patch_size must be 1 to image_size={image_size}, got {patch_size}")
         if density_activation not in DENSITY_ACTIVATIONS:
             raise ValueError(
                 f"density_activation must be one of {sorted(DENSITY_ACTIVATIONS)}, got {density_activation!r}"
@@ -207,11 +211,11 @@ class TriplaneReconstructor(StrictLoading, ModelMixin, AttentionMixin, ConfigMix
         """The planes of each photo, (batch, 3, field_channels, 2·plane_size, 2·plane_size).
 
         Args:
-            pixel_values: photos in 0..1, framed as in training. Photos of another size than `image_size` are resampled.
+            pixel_values: photos in 0..1, framed as in training, of any size; they are resampled to `image_size`.
             return_dict: return a `TriplaneReconstructorOutput`; otherwise a tuple with the planes.
 
         Raises:
-            ValueError: where `pixel_values` has another shape.
+            ValueError: if `pixel_values` has another shape.
         """
         if pixel_values.ndim != 4 or pixel_values.shape[1] != 3:
             raise ValueError(
@@ -223,7 +227,7 @@ class TriplaneReconstructor(StrictLoading, ModelMixin, AttentionMixin, ConfigMix
     def encode_image(
         self, pixel_values: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch tokens encoder_dim"]:
-        """The photo's tokens: resampled (bilinear, antialiased), normalised, and seen by the vision transformer."""
+        """The image tokens of photos in 0..1, which are resampled (bilinear, antialiased) and normalised."""
         pixels = resize_square(pixel_values.float(), (self.config.image_size, self.config.image_size))
         mean, std = (pixels.new_tensor(values).view(3, 1, 1) for values in IMAGE_STATISTICS["imagenet"])
         return self.image_encoder(((pixels - mean) / std).to(self.dtype))
@@ -231,14 +235,15 @@ class TriplaneReconstructor(StrictLoading, ModelMixin, AttentionMixin, ConfigMix
     def decode(
         self, encoder_hidden_states: Float[Tensor, "batch tokens encoder_dim"]
     ) -> Float[Tensor, "batch 3 channels rows columns"]:
-        """The planes that answer to a photo's tokens."""
+        """The planes from image tokens."""
         encoder_hidden_states = cast_for_autocast(encoder_hidden_states)
         tokens = rearrange(self.tokens, "plane channel row column -> 1 channel (plane row column)")
-        # Until they read the photo, the tokens of all photos are the same.
+        # Before the first attention the plane tokens are the same for all photos, so they are computed once.
         hidden_states = self.proj_in(rearrange(self.norm_in(tokens), "1 channel token -> 1 token channel"))
         hidden_states = hidden_states.expand(len(encoder_hidden_states), -1, -1)
-        hidden_states = through_blocks(self, self.transformer_blocks, hidden_states, encoder_hidden_states)
+        hidden_states = run_blocks(self, self.transformer_blocks, hidden_states, encoder_hidden_states)
         hidden_states = self.proj_out(hidden_states) + tokens.transpose(1, 2)
+        # The tokens become three images again, residually: the network predicts a change of the learnt tokens.
         planes = rearrange(
             hidden_states,
             "batch (plane row column) channel -> (batch plane) channel row column",
@@ -249,7 +254,11 @@ class TriplaneReconstructor(StrictLoading, ModelMixin, AttentionMixin, ConfigMix
 
     @apply_forward_hook
     def field(self, planes: Float[Tensor, "batch 3 channels rows columns"]) -> TriplaneRadianceField:
-        """The radiance field that planes describe, one for each photo."""
+        """The radiance fields of `planes`, one for each photo.
+
+        Raises:
+            ValueError: if `planes` has another shape than `forward` returns.
+        """
         if planes.ndim != 5 or planes.shape[1] != 3 or planes.shape[2] != self.config.field_channels:
             raise ValueError(
                 f"expected planes of shape (batch, 3, {self.config.field_channels}, rows, columns), got "

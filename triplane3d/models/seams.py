@@ -1,8 +1,8 @@
-"""Seams between the patches of a token decoder: spread each jump of features over the pixels around it.
+"""A deblocking filter for planes from a token decoder.
 
-The token decoder grows each token into a patch of the planes. Where neighbouring tokens disagree, features jump between
-two pixels. Image codecs call a filter for this a deblocking filter; it is applied after decoding, to the block borders
-alone.
+The token decoder maps each token to a patch of the planes, and features may jump between two patches: a seam. Image and
+video codecs solve the same problem with a deblocking filter (List et al. 2003, "Adaptive deblocking filter"). This one
+spreads each jump over a few pixels on both sides of the seam.
 """
 
 import torch
@@ -13,22 +13,28 @@ from torch import Tensor
 def smooth_seams(
     planes: Float[Tensor, "batch plane channels height width"], patch: int, reach: int
 ) -> Float[Tensor, "batch plane channels height width"]:
-    """`planes` without jumps between patches of `patch` pixels; changed are `reach` pixels on each side of a seam.
+    """`planes` without jumps between patches of `patch` pixels. Only `reach` pixels on each side of a seam change.
 
     The jump is the difference across the seam, less the mean slope beside it. Half of it is added on one side and half
-    subtracted on the other, falling linearly to zero at `reach`. Planes that are linear in both directions stay as they
-    are; so do pixels that are farther from a seam.
+    is subtracted on the other, decreasing linearly to zero at `reach`. Planes that are linear in both directions do not
+    change.
+
+    Raises:
+        ValueError: if `reach` is less than 1 or more than half a patch.
     """
     if not 1 <= reach <= patch // 2:
-        raise ValueError(f"a seam is smoothed over 1 to {patch // 2} pixels on each side (half a patch), got {reach}")
+        raise ValueError(f"reach must be 1 to {patch // 2} pixels (half a patch), got {reach}")
     return _smooth_last_axis(_smooth_last_axis(planes, patch, reach).mT, patch, reach).mT
 
 
 def _smooth_last_axis(rows: Float[Tensor, "*rows width"], patch: int, reach: int) -> Float[Tensor, "*rows width"]:
+    """The filter along the last axis."""
+    # The two pixels on each side of every seam. A slope is measured on both sides, so that a linear ramp is no jump.
     seams = torch.arange(patch, rows.shape[-1], patch, device=rows.device)
     before_last, before, after, after_next = (rows[..., seams + offset].float() for offset in (-2, -1, 0, 1))
     jump = (after - before) - ((before - before_last) + (after_next - after)) / 2
 
+    # Half of the jump at the seam, decreasing linearly over `reach` pixels, with opposite signs on both sides.
     distance = torch.arange(reach, device=rows.device)
     correction = (jump[..., None] / 2 * (1 - (distance + 0.5) / reach)).flatten(-2)
     smooth = rows.float().index_add(-1, (seams[:, None] + distance).flatten(), correction, alpha=-1)

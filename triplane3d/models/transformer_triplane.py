@@ -1,6 +1,5 @@
 """The denoiser: a diffusion transformer over patches of triplane latents, conditioned on image tokens."""
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -17,13 +16,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from triplane3d.limits import check_config
-from triplane3d.models.attention import (
-    ConditionCache,
-    FeedForward,
-    TriplaneAttention,
-    cast_for_autocast,
-    remembered,
-)
+from triplane3d.models.attention import FeedForward, cast_for_autocast
+from triplane3d.models.condition_cache import ConditionCache, PreparedConditions
 from triplane3d.models.conditions import CameraCondition, FrontPlaneCondition
 from triplane3d.models.embeddings import plane_positions, rolled_positions
 from triplane3d.models.outputs import TriplaneTransformerOutput
@@ -35,108 +29,52 @@ from triplane3d.models.parallel import (
     check_tokens,
     context_parallel,
 )
+from triplane3d.models.transformer_block import TriplaneTransformerBlock
 from triplane3d.models.weights import StrictLoading
 
 TIME_CHANNELS = 256
-
-
-class TriplaneTransformerBlock(nn.Module):
-    """Self-attention, cross-attention and feed-forward; time shifts, scales and gates the first and the last.
-
-    With `has_skip` the block first fuses the output of its mirror image in the stack (U-ViT's long skip). That happens
-    inside the block, so that a cache which leaves the block out leaves its skip out with it.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        heads: int,
-        head_dim: int,
-        *,
-        context_dim: int,
-        activation_fn: str,
-        attention_bias: bool,
-        qk_norm: bool,
-        cross_attn_norm: bool,
-        has_skip: bool,
-        eps: float,
-    ):
-        super().__init__()
-        self.skip_proj = nn.Linear(2 * dim, dim) if has_skip else None
-        if has_skip:  # Starts as the plain residual stream plus a little of the skip.
-            nn.init.eye_(self.skip_proj.weight[:, :dim])
-            nn.init.zeros_(self.skip_proj.bias)
-        self.norm1 = nn.LayerNorm(dim, eps=eps, elementwise_affine=False)
-        self.attn = TriplaneAttention(dim, heads, head_dim, bias=attention_bias, qk_norm=qk_norm, eps=eps)
-        self.norm_cross = nn.LayerNorm(dim, eps=eps) if cross_attn_norm else None
-        self.cross_attn = TriplaneAttention(
-            dim, heads, head_dim, context_dim=context_dim, bias=attention_bias, qk_norm=qk_norm, eps=eps
-        )
-        self.norm2 = nn.LayerNorm(dim, eps=eps, elementwise_affine=False)
-        self.ff = FeedForward(dim, 4 * dim, activation_fn=activation_fn)
-        self.scale_shift_table = nn.Parameter(torch.randn(6, dim) / dim**0.5)
-
-    def forward(
-        self,
-        hidden_states: Float[Tensor, "batch tokens dim"],
-        encoder_hidden_states: Float[Tensor, "photos context context_dim"],
-        time_modulation: Float[Tensor, "batch 6 dim"],
-        pixel_hidden_states: Float[Tensor, "photos pixels dim"] | None = None,
-        skip_hidden_states: Float[Tensor, "batch tokens dim"] | None = None,
-        no_photo: tuple[Tensor | None, Tensor | None] = (None, None),
-        cache: ConditionCache | None = None,
-        encoder_attention_mask: Bool[Tensor, "photos 1 1 context"] | None = None,
-    ) -> Float[Tensor, "batch tokens dim"]:
-        if self.skip_proj is not None:
-            assert skip_hidden_states is not None, "a block with a skip is given its mirror image's output"
-            hidden_states = self.skip_proj(torch.cat([hidden_states, skip_hidden_states], dim=-1))
-        modulation = (self.scale_shift_table.to(time_modulation.dtype) + time_modulation)[:, :, None]
-        shift_attn, scale_attn, gate_attn, shift_ff, scale_ff, gate_ff = modulation.unbind(dim=1)
-
-        normed = cast_for_autocast(self.norm1(hidden_states) * (1 + scale_attn) + shift_attn)
-        # Latents read pixels and latents; what the pixels would have read is never used.
-        attended = self.attn(normed, pixel_hidden_states, no_photo=no_photo[1], cache=cache)
-        hidden_states = hidden_states + gate_attn * attended
-
-        normed = hidden_states if self.norm_cross is None else self.norm_cross(hidden_states)
-        hidden_states = hidden_states + self.cross_attn(
-            cast_for_autocast(normed), encoder_hidden_states, encoder_attention_mask, no_photo=no_photo[0], cache=cache
-        )
-
-        normed = cast_for_autocast(self.norm2(hidden_states) * (1 + scale_ff) + shift_ff)
-        return hidden_states + gate_ff * self.ff(normed)
+"""Width of the sinusoidal features of a timestep, before the time MLP."""
 
 
 class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
-    """A diffusion transformer for triplane latents (batch, in_channels, height, 3·width), planes XY, XZ, YZ in a row.
+    """A diffusion transformer (DiT, Peebles and Xie 2023) for triplane latents, conditioned on image tokens.
+
+    Latents are (batch, in_channels, height, 3·width), the planes XY, XZ, YZ side by side.
 
     ```python
     velocity = transformer(hidden_states=latents, timestep=t, encoder_hidden_states=tokens).sample
     ```
 
-    `timestep` runs 0..1000, as diffusers' flow-matching schedulers pass it (sigma · 1000). Time enters through one MLP
-    shared by all blocks and a learnt table per block (adaLN-single). Config options:
+    `timestep` is 0..1000, as diffusers' flow-matching schedulers pass it (sigma · 1000). The network predicts what it
+    was trained to predict: in the bundled pipelines the velocity (noise - latents) of rectified flow (Liu et al. 2022;
+    Lipman et al. 2022, "Flow matching"). The scheduler defines the noise path; this file does not contain it.
 
-    - `long_skips`: the second half of the blocks reads the outputs of the first half, mirrored;
-    - `cross_attention_dim`: width of `encoder_hidden_states`; `pixel_attention_dim`: width of `pixel_hidden_states`,
-      which join the keys and values of self-attention (None: the model takes none);
-    - `condition_projection`: None, "linear" or "mlp" (Linear, tanh-GELU, Linear) for both condition streams;
+    One MLP embeds time, one linear layer modulates all blocks with it, and each block has a learnt table (adaLN-single,
+    see `TriplaneTransformerBlock`).
+
+    Config options:
+
+    - `long_skips`: each block in the second half also takes the output of its mirror image in the first half;
+    - `cross_attention_dim`: width of `encoder_hidden_states`;
+    - `pixel_attention_dim`: width of `pixel_hidden_states`, which join the keys and values of self-attention; None for
+      a model without them;
+    - `condition_projection`: None, "linear" or "mlp" (Linear, tanh-GELU, Linear), for both streams of tokens;
     - `time_condition`: adds a projection of the first token of `encoder_hidden_states` to the time embedding;
-    - `front_plane_condition`: also adds image tokens to the latent tokens over which the camera sees them, dropping
-      the first `num_prefix_tokens` and expecting the rest to be a square grid;
-    - `camera_condition`: reads several photos of an object, whose tokens follow one another in
-      `encoder_hidden_states`, and what is known of their `cameras`;
-    - `interval_condition`: answers with the mean velocity between `timestep` and `timestep_end` (a flow map: Boffi et
-      al. 2024; Frans et al. 2024, "shortcut models"), so that a few long steps of Euler's method end where many short
-      ones would;
-    - `position_type`: "planes" (x, y and z have channels of their own, and each plane a learnt vector) or "rolled"
-      (one sin-cos image over the planes laid side by side).
+    - `front_plane_condition`: also adds image tokens to the latent tokens over which the camera sees them; without the
+      first `num_prefix_tokens`, the tokens must form a square grid;
+    - `camera_condition`: takes several photos of an object, whose tokens are concatenated in `encoder_hidden_states`,
+      and their `cameras`;
+    - `interval_condition`: predicts the mean velocity between `timestep` and `timestep_end`, that is, a flow map (Boffi
+      et al. 2024; Frans et al. 2024, "One step diffusion via shortcut models"), so that a few long Euler steps replace
+      many short ones;
+    - `position_type`: "planes" (each of x, y and z has a third of the channels, and each plane a learnt vector) or
+      "rolled" (one sin-cos image over the planes side by side).
 
     Direct3D's D3D-DiT is `position_type="rolled", condition_projection="mlp", time_condition=True,
     cross_attn_norm=False, qk_norm=False, long_skips=False, front_plane_condition=False` with `pixel_attention_dim` set.
 
-    What `camera_condition` and `interval_condition` add is zero before training: weights trained without them, loaded
-    into a model that has them, answer as before.
+    The modules of `camera_condition` and `interval_condition` are initialised to add zero. A model with them that is
+    loaded from weights without them computes the same as before.
     """
 
     _supports_gradient_checkpointing = True
@@ -188,6 +126,7 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         )
         self.interval_embed = TimestepEmbedding(TIME_CHANNELS, dim) if interval_condition else None
         if self.interval_embed is not None:
+            # Adds zero at first, so that a flow map starts as the velocity of the model it is trained from.
             nn.init.zeros_(self.interval_embed.linear_2.weight)
             nn.init.zeros_(self.interval_embed.linear_2.bias)
         self.time_modulation = nn.Linear(dim, 6 * dim)
@@ -224,19 +163,19 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
                 for index in range(num_layers)
             ]
         )
-        # `norm_eps` is the blocks'; here Direct3D's code has a number of its own.
+        # `norm_eps` belongs to the blocks. Direct3D's code fixes another value here.
         self.norm_out = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
         self.scale_shift_table = nn.Parameter(torch.randn(2, dim) / dim**0.5)
         self.proj_out = nn.Linear(dim, self.out_channels * patch_size**2)
         self.gradient_checkpointing = False
 
     def enable_parallelism(self, *, config: Any, cp_plan: dict | None = None) -> None:
-        """diffusers' `enable_parallelism`; refuses in a sentence what could not be computed (a ValueError)."""
+        """diffusers' `enable_parallelism`, with a ValueError for configurations that cannot be computed."""
         check_parallelism(self, config)
         super().enable_parallelism(config=config, cp_plan=cp_plan)
 
     def enable_cache(self, config: Any) -> None:
-        """diffusers' `enable_cache`; refuses block caches under context parallelism (a ValueError)."""
+        """diffusers' `enable_cache`, with a ValueError for a block cache under context parallelism."""
         check_cache(config, context_parallel(self._parallel_config))
         super().enable_cache(config)
 
@@ -255,35 +194,40 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         encoder_attention_mask: Bool[Tensor, "_ _"] | None = None,
         timestep_end: Tensor | float | None = None,
     ) -> TriplaneTransformerOutput | tuple[Float[Tensor, "batch out_channels height width"]]:
-        """The flow's velocity (or the noise, whatever it was trained on) at `timestep`.
+        """The prediction at `timestep`: a velocity, or what else the model was trained to predict.
 
         Args:
             hidden_states: noisy latents.
-            timestep: one for all of them, or one for each.
-            encoder_hidden_states: the photos' tokens, pixel_hidden_states: those of the second stream.
-            attention_kwargs: may hold the LoRA `scale`.
-            num_without_photo: so many of `hidden_states`, the first ones, have no photo, as guidance wants it; tokens
-                are given for the others only. The same as tokens of zeros for them, at less cost.
-            condition_cache: an empty one at the first step and the same one at all others: what depends on the tokens
-                alone is then computed once.
-            cameras: azimuth and elevation in degrees of the camera behind each view, not a number where unknown;
-                azimuth 0 is the frame's own. The views' tokens follow one another in `encoder_hidden_states`. None is
-                one view from azimuth 0.
-            encoder_attention_mask: false for tokens that are none: an object with fewer views than others has zeros
-                for tokens there, and cameras of which nothing is known.
-            timestep_end: where the step that this velocity is for will end, for a model with `interval_condition`; None
-                asks for the velocity at `timestep` itself.
+            timestep: one number, or one for each entry, 0..1000.
+            encoder_hidden_states: image tokens of each photo.
+            pixel_hidden_states: tokens of the second image encoder, for a model with `pixel_attention_dim`.
+            attention_kwargs: may contain the LoRA `scale`.
+            return_dict: return a `TriplaneTransformerOutput`; otherwise a tuple with the prediction.
+            num_without_photo: the number of entries of `hidden_states` without a photo, which come first. Tokens are
+                passed for the others only. The result is the same as with tokens of zeros, at less cost.
+            condition_cache: an empty cache at the first step, and the same one at all later steps. What depends on the
+                tokens alone is then computed once.
+            cameras: azimuth and elevation in degrees of each view's camera, NaN where unknown; azimuth 0 is the front.
+                The views' tokens are concatenated in `encoder_hidden_states`. None: one view from azimuth 0.
+            encoder_attention_mask: False for padding tokens. An object with fewer views than the others has zeros for
+                the tokens of its missing views, and NaN for their cameras.
+            timestep_end: where the step ends, for a model with `interval_condition`; None: the instantaneous velocity.
+
+        Raises:
+            ValueError: for inputs of other shapes, or inputs that the model's config does not support.
         """
         self._check_inputs(hidden_states, encoder_hidden_states, pixel_hidden_states, num_without_photo)
         self._check_views(encoder_hidden_states, cameras, encoder_attention_mask, timestep_end)
         patch = self.config.patch_size
         height, width = (size // patch for size in hidden_states.shape[-2:])
 
+        # The same six vectors modulate all blocks; each block adds its own table (adaLN-single).
         time_embedding = self._embed_time(
             timestep, timestep_end, hidden_states, encoder_hidden_states, num_without_photo
         )
         time_modulation = self.time_modulation(F.silu(time_embedding)).unflatten(1, (6, -1))
 
+        # One token for each patch × patch pixels, row by row over the three planes side by side, as in Direct3D.
         hidden_states = self.patch_embed(
             rearrange(
                 hidden_states,
@@ -294,25 +238,37 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         )
         hidden_states = hidden_states + self._positions(height, width, hidden_states)
         check_tokens(hidden_states.shape[1], self._parallel_config)
-        if self.camera_embed is not None:
-            mark = partial(self.camera_embed, encoder_hidden_states, cameras)
-            encoder_hidden_states = remembered(condition_cache, "marked tokens", mark)
-        if self.front_plane is not None:
-            lay_out = partial(self.front_plane, encoder_hidden_states, height, width // 3, cameras)
-            seen = remembered(condition_cache, "front plane", lay_out)
-            hidden_states = hidden_states + F.pad(seen, (0, 0, 0, 0, num_without_photo, 0))
-        # Every block reads the same condition.
-        tokens, pixels, no_photo = remembered(
-            condition_cache, "tokens", lambda: self._project_tokens(encoder_hidden_states, pixel_hidden_states)
-        )
 
+        # What depends on the image tokens alone: computed here at the first step, then taken from the cache.
+        conditions = None if condition_cache is None else condition_cache.prepared
+        if conditions is None:
+            conditions = self.prepare_conditions(
+                encoder_hidden_states, pixel_hidden_states, cameras, height=height, width=width // 3
+            )
+        if condition_cache is not None:
+            condition_cache.prepared = conditions
+        if conditions.plane_tokens is not None:
+            # Zeros for the entries without a photo, which come first.
+            hidden_states = hidden_states + F.pad(conditions.plane_tokens, (0, 0, 0, 0, num_without_photo, 0))
+
+        null_tokens = (conditions.null_token, conditions.null_pixel)
         mask = None if encoder_attention_mask is None else encoder_attention_mask[:, None, None]
 
+        # The last in, first out order pairs each block of the second half with its mirror image in the first half.
         skips: list[Tensor] = []
         for index, block in enumerate(self.transformer_blocks):
             skip = skips.pop() if index >= len(self.transformer_blocks) - self.num_skips else None
-            cache = None if condition_cache is None else condition_cache.layer(index)
-            inputs = (hidden_states, tokens, time_modulation, pixels, skip, no_photo, cache, mask)
+            cache = None if condition_cache is None else condition_cache.layers[index]
+            inputs = (
+                hidden_states,
+                conditions.tokens,
+                time_modulation,
+                conditions.pixels,
+                skip,
+                null_tokens,
+                cache,
+                mask,
+            )
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 hidden_states = self._gradient_checkpointing_func(block, *inputs)
             else:
@@ -320,6 +276,7 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
             if index < self.num_skips:
                 skips.append(hidden_states)
 
+        # The final layer of DiT: a norm modulated by time, and a linear map from tokens back to patches of pixels.
         shift, scale = (self.scale_shift_table.to(time_embedding.dtype) + time_embedding[:, None]).chunk(2, dim=1)
         sample = rearrange(
             self.proj_out(cast_for_autocast(self.norm_out(hidden_states) * (1 + scale) + shift)),
@@ -330,16 +287,33 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         )
         return TriplaneTransformerOutput(sample=sample) if return_dict else (sample,)
 
-    def _project_tokens(
-        self, tokens: Tensor, pixels: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, tuple[Tensor, Tensor | None]]:
-        """Both streams as the blocks read them, cast once, and what a token of zeros becomes in each."""
-        none = self.encoder_proj(tokens.new_zeros(1, 1, tokens.shape[-1]))
-        tokens, none = cast_for_autocast(self.encoder_proj(tokens)), cast_for_autocast(none)
+    def prepare_conditions(
+        self,
+        encoder_hidden_states: Float[Tensor, "photos context context_dim"],
+        pixel_hidden_states: Float[Tensor, "photos pixels pixel_dim"] | None,
+        cameras: Float[Tensor, "photos views 2"] | None,
+        *,
+        height: int,
+        width: int,
+    ) -> PreparedConditions:
+        """The conditions as all blocks use them, for planes of `height` × `width` latent tokens.
+
+        `forward` calls this. The result is the same at every denoising step; see `ConditionCache`.
+        """
+        tokens = encoder_hidden_states
+        if self.camera_embed is not None:
+            tokens = self.camera_embed(tokens, cameras)
+        plane_tokens = None if self.front_plane is None else self.front_plane(tokens, height, width, cameras)
+
+        # Guidance represents "no photo" by tokens of zeros (Ho and Salimans 2022); all of them project to one vector.
+        null_token = cast_for_autocast(self.encoder_proj(tokens.new_zeros(1, 1, tokens.shape[-1])))
+        tokens = cast_for_autocast(self.encoder_proj(tokens))
         if self.pixel_proj is None:
-            return tokens, None, (none, None)
-        none_pixel = self.pixel_proj(pixels.new_zeros(1, 1, pixels.shape[-1]))
-        return tokens, cast_for_autocast(self.pixel_proj(pixels)), (none, cast_for_autocast(none_pixel))
+            return PreparedConditions(tokens, null_token, plane_tokens=plane_tokens)
+        zero_pixel = pixel_hidden_states.new_zeros(1, 1, pixel_hidden_states.shape[-1])
+        null_pixel = cast_for_autocast(self.pixel_proj(zero_pixel))
+        pixels = cast_for_autocast(self.pixel_proj(pixel_hidden_states))
+        return PreparedConditions(tokens, null_token, pixels, null_pixel, plane_tokens)
 
     def _embed_time(
         self,
@@ -349,20 +323,26 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         encoder_hidden_states: Tensor,
         num_without_photo: int,
     ) -> Float[Tensor, "batch dim"]:
+        """The embedding of `timestep`, plus those of the first image token and of the interval, if the model has them.
+
+        The interval enters as its length, timestep - timestep_end, so that an instantaneous velocity is length 0.
+        """
         first_tokens = None
         if self.config.time_condition:
             first_tokens = F.pad(encoder_hidden_states[:, 0], (0, 0, num_without_photo, 0))
-        timesteps = _one_each(timestep, hidden_states)
-        embedding = self.time_embed(_time_waves(timesteps, hidden_states.dtype), first_tokens)
+        timesteps = _expand_timestep(timestep, hidden_states)
+        embedding = self.time_embed(_time_features(timesteps, hidden_states.dtype), first_tokens)
         if self.interval_embed is None:
             return embedding
-        ends = timesteps if timestep_end is None else _one_each(timestep_end, hidden_states)
-        return embedding + self.interval_embed(_time_waves(timesteps - ends, hidden_states.dtype))
+        ends = timesteps if timestep_end is None else _expand_timestep(timestep_end, hidden_states)
+        return embedding + self.interval_embed(_time_features(timesteps - ends, hidden_states.dtype))
 
     def _positions(self, height: int, width: int, hidden_states: Tensor) -> Float[Tensor, "tokens dim"]:
+        """Position embeddings of all latent tokens; `width` is that of the three planes together."""
         dim, device = hidden_states.shape[-1], hidden_states.device
         if self.plane_embed is None:
             return rolled_positions(height, width, dim, device).to(hidden_states.dtype)
+        # In units of the native grid, so that larger latents refine the positions instead of extending them.
         base = self.config.sample_size // self.config.patch_size
         positions = plane_positions(height, width // 3, dim, base, device).to(hidden_states.dtype)
         planes = self.plane_embed.to(hidden_states.dtype).repeat_interleave(width // 3, dim=0)
@@ -385,8 +365,8 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         photos = len(latents) - num_without_photo
         if num_without_photo < 0 or photos < 1:
             raise ValueError(
-                f"num_without_photo counts entries of hidden_states, of which at least one has a photo: expected 0 to "
-                f"{len(latents) - 1}, got {num_without_photo}"
+                f"num_without_photo must be 0 to {len(latents) - 1}, because at least one entry of hidden_states must "
+                f"have a photo; got {num_without_photo}"
             )
         if context.ndim != 3 or context.shape[0] != photos or context.shape[2] != config.cross_attention_dim:
             raise ValueError(
@@ -396,10 +376,10 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
             )
         if (pixels is None) != (self.pixel_proj is None):
             raise ValueError(
-                "this model reads a second stream of image tokens: pass pixel_hidden_states of shape "
+                "this model needs a second stream of image tokens: pass pixel_hidden_states of shape "
                 f"({photos}, tokens, {config.pixel_attention_dim})"
                 if pixels is None
-                else "this model has no stream for pixel_hidden_states (pixel_attention_dim=None); pass None"
+                else "this model takes no pixel_hidden_states (pixel_attention_dim=None): pass None"
             )
 
     def _check_views(
@@ -408,7 +388,7 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         photos, tokens = context.shape[:2]
         if cameras is not None:
             if self.camera_embed is None:
-                raise ValueError("this model was made for one photo (camera_condition=False): leave out `cameras`")
+                raise ValueError("this model takes no `cameras` (camera_condition=False): leave the argument out")
             if cameras.ndim != 3 or len(cameras) != photos or cameras.shape[2] != 2 or tokens % cameras.shape[1]:
                 raise ValueError(
                     f"expected cameras of shape ({photos}, views, 2), azimuth and elevation in degrees, where the "
@@ -417,11 +397,11 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         if mask is not None and tuple(mask.shape) != (photos, tokens):
             raise ValueError(f"expected encoder_attention_mask of shape {(photos, tokens)}, got {tuple(mask.shape)}")
         if timestep_end is not None and self.interval_embed is None:
-            raise ValueError("this model knows no timestep_end (interval_condition=False): leave it out")
+            raise ValueError("this model takes no timestep_end (interval_condition=False): leave the argument out")
 
 
-def _one_each(timestep: Tensor | float, hidden_states: Tensor) -> Float[Tensor, " batch"]:
-    """A timestep for every sample."""
+def _expand_timestep(timestep: Tensor | float, hidden_states: Tensor) -> Float[Tensor, " batch"]:
+    """One timestep for each entry of the batch."""
     batch = len(hidden_states)
     timestep = torch.as_tensor(timestep, device=hidden_states.device)
     if timestep.ndim > 1 or timestep.numel() not in (1, batch):
@@ -431,30 +411,16 @@ def _one_each(timestep: Tensor | float, hidden_states: Tensor) -> Float[Tensor, 
     return timestep.flatten().expand(batch).float()
 
 
-def _time_waves(timesteps: Float[Tensor, " batch"], dtype: torch.dtype) -> Float[Tensor, "batch waves"]:
+def _time_features(timesteps: Float[Tensor, " batch"], dtype: torch.dtype) -> Float[Tensor, "batch features"]:
+    """Sinusoidal features of timesteps (Ho et al. 2020), cosines first."""
     return get_timestep_embedding(timesteps, TIME_CHANNELS, flip_sin_to_cos=True, downscale_freq_shift=0).to(dtype)
 
 
-def _condition_projection(kind: str | None, context_dim: int, dim: int) -> nn.Module:
-    if kind is None:
+def _condition_projection(name: str | None, context_dim: int, dim: int) -> nn.Module:
+    if name is None:
         return nn.Identity()
-    if kind == "linear":
+    if name == "linear":
         return nn.Linear(context_dim, dim)
-    if kind == "mlp":
+    if name == "mlp":
         return FeedForward(context_dim, dim, activation_fn="gelu-approximate", out_dim=dim)
-    raise ValueError(f'condition_projection must be None, "linear" or "mlp", got {kind!r}')
-
-
-def _register_with_caches() -> None:
-    """diffusers' block caches ask this table, private to it, what a block returns; without it they refuse the model."""
-    try:
-        from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
-    except ImportError:
-        return
-    TransformerBlockRegistry.register(
-        TriplaneTransformerBlock,
-        TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=None),
-    )
-
-
-_register_with_caches()
+    raise ValueError(f'condition_projection must be None, "linear" or "mlp", got {name!r}')

@@ -1,7 +1,12 @@
-"""A triplane as a field: three feature planes and a small MLP answer "inside?" and "which colour?" at any point."""
+"""A triplane as a field: three feature planes and a small MLP give occupancy and colour at any point.
 
-from collections.abc import Iterator
+The representation is that of EG3D (Chan et al. 2022, "Efficient geometry-aware 3D generative adversarial networks"),
+with the planes' features concatenated instead of added.
+"""
+
+from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -11,16 +16,19 @@ from torch import Tensor, nn
 
 from triplane3d.models.attention import activation, cast_for_autocast
 from triplane3d.models.embeddings import PLANE_AXES, fourier_features
-from triplane3d.models.lattice import FirstLayer, TriplaneLattice, chunk_rows
+from triplane3d.models.lattice import FirstLayerTable, TriplaneLatticeSampler, chunk_rows
 from triplane3d.models.seams import smooth_seams
 
-# The axis each plane looks along.
+Result = TypeVar("Result")
+
 DEPTH_AXES = (2, 1, 0)
+"""The axis perpendicular to each of the planes XY, XZ, YZ."""
 
 PlaneAxes = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""For each plane, the coordinate axis along its width and the one along its height."""
 
 
-def project_points(
+def plane_coordinates(
     points: Float[Tensor, "batch points 3"], plane_axes: PlaneAxes = PLANE_AXES
 ) -> Float[Tensor, "batch 3 points 2"]:
     """The (width, height) coordinates of every point on every plane."""
@@ -32,7 +40,10 @@ def sample_planes(
     coordinates: Float[Tensor, "batch plane points 2"],
     padding_mode: str,
 ) -> Float[Tensor, "batch plane channels points"]:
-    """Bilinear features in float32; one call for all planes. Pixel centres lie half a pixel inside ±1."""
+    """Features of each plane at `coordinates` in [-1, 1]², bilinear, in float32.
+
+    Pixel centres lie half a pixel inside ±1. `padding_mode` is that of `grid_sample`: "border" or "zeros".
+    """
     batch = planes.shape[0]
     with torch.autocast(planes.device.type, enabled=False):
         features = F.grid_sample(
@@ -46,13 +57,14 @@ def sample_planes(
 
 
 class TriplaneFieldDecoder(nn.Module):
-    """The point MLP: concatenated features of the three planes → occupancy logit, and colour from the same trunk.
+    """The point MLP: concatenated features of the three planes → occupancy logit and colour, which share a trunk.
 
-    With `num_freqs` > 0 it also reads the point's coordinates and their sines and cosines at π/2·2⁰ … π/2·2ⁿ⁻¹.
-    `plane_axes` names the axes along the width and the height of the planes over x and y, x and z, y and z. Without
-    `color_hidden` the colour is one linear layer away from the trunk.
+    With `num_freqs` > 0 the first layer also takes the point's coordinates and their sines and cosines at the
+    frequencies π/2·2⁰ … π/2·2ⁿ⁻¹ (Mildenhall et al. 2020, NeRF, equation 4). `plane_axes` are the axes along the width
+    and the height of the planes over x and y, x and z, y and z. Without `color_hidden` the colour is one linear layer
+    after the trunk.
 
-    Everything the field asks goes through `forward`, where offloading hooks sit.
+    `TriplaneField` checks shapes and cuts points into chunks; use the methods here through it.
     """
 
     def __init__(
@@ -78,58 +90,97 @@ class TriplaneFieldDecoder(nn.Module):
         self.num_freqs = num_freqs
         self.plane_axes = plane_axes
         self.proj_in = nn.Linear(3 * plane_channels, hidden_dim, bias=bias)
-        # Where the point is, beside what the planes say there: a plane can then speak of depths ("solid up to here").
+        # A plane has no depth axis. With the point's own coordinates, its features can describe depths along that axis.
         self.place_in = nn.Linear(3 + 6 * num_freqs, hidden_dim, bias=False) if num_freqs else None
         self.layers = nn.ModuleList([nn.Linear(hidden_dim, hidden_dim, bias=bias) for _ in range(num_layers - 2)])
         self.proj_out = nn.Linear(hidden_dim, 1, bias=bias)
         self.color_in = nn.Linear(hidden_dim, hidden_dim, bias=bias) if color_channels and color_hidden else None
         self.color_out = nn.Linear(hidden_dim, color_channels, bias=bias) if color_channels else None
-        # He's initialisation: an untrained field already varies over space instead of fading layer by layer.
+        # He et al. 2015: activations keep their variance over the layers, so that an untrained field varies over space.
         for layer in (self.proj_in, *self.layers, *([] if self.color_in is None else [self.color_in])):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             if bias:
                 nn.init.zeros_(layer.bias)
 
-    def forward(
+    def occupancy(
+        self, planes: Float[Tensor, "batch 3 channels height width"], points: Float[Tensor, "batch points 3"]
+    ) -> Float[Tensor, "batch points"]:
+        """Occupancy logits at `points`; positive inside."""
+        return self(self._occupancy_at, planes, points)
+
+    def color(
+        self, planes: Float[Tensor, "batch 3 channels height width"], points: Float[Tensor, "batch points 3"]
+    ) -> Float[Tensor, "batch points 3"]:
+        """RGB in 0..1 at `points`."""
+        return self(self._color_at, planes, points)
+
+    def occupancy_and_color(
+        self, planes: Float[Tensor, "batch 3 channels height width"], points: Float[Tensor, "batch points 3"]
+    ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"] | None]:
+        """Both at `points`, with one pass through the trunk; the colour is None for a decoder without a colour head."""
+        return self(self._occupancy_and_color_at, planes, points)
+
+    def occupancy_grid(
         self,
         planes: Float[Tensor, "batch 3 channels height width"],
-        points: Float[Tensor, "batch points 3"] | None = None,
-        axes: tuple[Tensor, Tensor, Tensor] | None = None,
-        first_layer: Float[Tensor, "rows hidden"] | None = None,
-        wants: str = "occupancy",
-    ) -> Tensor | tuple[Tensor, Tensor | None] | FirstLayer:
-        """Answers at `points` (`wants` is "occupancy", "color" or "both"), or occupancy on the grid x × y × z.
+        x: Float[Tensor, " x"],
+        y: Float[Tensor, " y"],
+        z: Float[Tensor, " z"],
+    ) -> Float[Tensor, "batch x y z"]:
+        """Occupancy logits on the regular grid x × y × z."""
+        return self(self._grid, planes, x, y, z)
 
-        For a lattice, asked node by node, `wants="first layer"` with its axes answers what the first layer says of
-        pixels and coordinates, and `first_layer`, its output at some nodes, is answered with their occupancy.
+    def first_layer_table(
+        self, planes: Float[Tensor, "1 3 channels size size"], axes: tuple[Tensor, Tensor, Tensor]
+    ) -> FirstLayerTable:
+        """The first layer, applied to each pixel of `planes` and each coordinate of `axes`; see `lattice.py`."""
+        return self(self._first_layer, planes, axes)
+
+    def occupancy_from_first_layer(
+        self, planes: Float[Tensor, "1 3 channels size size"], outputs: Float[Tensor, "rows hidden"]
+    ) -> Float[Tensor, " rows"]:
+        """Occupancy logits from the first layer's `outputs`; `planes` only fix the type to compute in."""
+        return self(self._occupancy_from, planes, outputs)
+
+    def forward(self, compute: Callable[..., Result], *inputs: Any) -> Result:
+        """`compute(*inputs)`. Each public method above passes through here.
+
+        Offloading, sharding and profiling attach their hooks to `forward`. If a method ran without it, its weights
+        might be on another device.
         """
-        if wants == "first layer":
-            assert axes is not None, "a lattice has axes"
-            return self._first_layer(planes, axes)
-        if axes is not None:
-            return self._grid(planes, *axes)
-        if first_layer is not None:
-            return self._occupancy(self._trunk(self._compute_dtype(planes, first_layer)))
-        assert points is not None, "the field asks either at points or on a grid"
-        features = sample_planes(planes, project_points(points, self.plane_axes), self.padding_mode)
+        return compute(*inputs)
+
+    def _hidden_states_at(self, planes: Tensor, points: Tensor) -> Float[Tensor, "batch points hidden"]:
+        """The output of the trunk at `points`."""
+        features = sample_planes(planes, plane_coordinates(points, self.plane_axes), self.padding_mode)
         features = rearrange(features, "batch plane channels points -> batch points (plane channels)")
         hidden_states = self.proj_in(self._compute_dtype(planes, features))
         if self.place_in is not None:
-            hidden_states = hidden_states + self._place(planes, points)
-        hidden_states = self._trunk(hidden_states)
-        if wants == "occupancy":
-            return self._occupancy(hidden_states)
-        if wants == "color":
-            return self._color(hidden_states)
+            hidden_states = hidden_states + self._project_coordinates(planes, points)
+        return self._trunk(hidden_states)
+
+    def _occupancy_at(self, planes: Tensor, points: Tensor) -> Float[Tensor, "batch points"]:
+        return self._occupancy(self._hidden_states_at(planes, points))
+
+    def _color_at(self, planes: Tensor, points: Tensor) -> Float[Tensor, "batch points 3"]:
+        return self._color(self._hidden_states_at(planes, points))
+
+    def _occupancy_and_color_at(self, planes: Tensor, points: Tensor) -> tuple[Tensor, Tensor | None]:
+        hidden_states = self._hidden_states_at(planes, points)
         return self._occupancy(hidden_states), None if self.color_out is None else self._color(hidden_states)
 
+    def _occupancy_from(self, planes: Tensor, outputs: Tensor) -> Float[Tensor, " rows"]:
+        return self._occupancy(self._trunk(self._compute_dtype(planes, outputs)))
+
     def _compute_dtype(self, planes: Tensor, features: Tensor) -> Tensor:
+        """`features` in the type of `planes`, or in autocast's."""
         return cast_for_autocast(features.to(planes.dtype))
 
-    def _place(self, planes: Tensor, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch hidden"]:
-        places = torch.cat([points, *fourier_features(points, self.num_freqs, base=torch.pi / 2)], dim=-1)
-        assert self.place_in is not None, "asked only where the config has num_freqs"
-        return self.place_in(self._compute_dtype(planes, places))
+    def _project_coordinates(self, planes: Tensor, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch hidden"]:
+        """What the points' own coordinates add to the first layer's output."""
+        features = torch.cat([points, *fourier_features(points, self.num_freqs, base=torch.pi / 2)], dim=-1)
+        assert self.place_in is not None, "only called if num_freqs > 0"
+        return self.place_in(self._compute_dtype(planes, features))
 
     def _trunk(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows hidden"]:
         hidden_states = self._activate(hidden_states)
@@ -138,7 +189,7 @@ class TriplaneFieldDecoder(nn.Module):
         return hidden_states
 
     def _activate(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows hidden"]:
-        """In place where nothing will ask for the gradient."""
+        """The activation, in place where no gradient is needed."""
         if self.activation in (F.relu, F.silu) and not torch.is_grad_enabled():
             return self.activation(hidden_states, inplace=True)
         return self.activation(hidden_states)
@@ -147,36 +198,51 @@ class TriplaneFieldDecoder(nn.Module):
         return apply_to_rows(self.proj_out, hidden_states).squeeze(-1)
 
     def _color(self, hidden_states: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows 3"]:
-        assert self.color_out is not None, "TriplaneField refuses colour without a head"
+        assert self.color_out is not None, "TriplaneField raises an error without a colour head"
         if self.color_in is not None:
             hidden_states = self.activation(self.color_in(hidden_states))
         return self.color_out(hidden_states).sigmoid()
 
-    def _first_layer(self, planes: Float[Tensor, "1 3 channels size size"], axes: tuple[Tensor, ...]) -> FirstLayer:
-        """The first layer applied to every pixel, and to every sample's coordinates: it is linear in each."""
+    def _first_layer(
+        self, planes: Float[Tensor, "1 3 channels size size"], axes: tuple[Tensor, ...]
+    ) -> FirstLayerTable:
+        """The first layer is linear in the pixels of each plane, and in the features of each coordinate.
+
+        The contribution of one plane is the layer's output for its features alone, the others being zero, less the
+        bias. The contribution of a coordinate is likewise the difference to its value at the origin.
+        """
         zero = planes.new_zeros(1, self.proj_in.in_features)
-        bias = self.proj_in(zero)  # called, not read: hooks and adapters sit on the call
+        bias = self.proj_in(zero)  # not `proj_in.bias`: the call includes adapters and hooks
         rows = []
+        # The border of zeros is needed for padding_mode="zeros", where a sample may be up to one pixel outside.
         for plane, pixels in enumerate(F.pad(planes[0], (1, 1, 1, 1))):
             features = rearrange(pixels, "channels height width -> (height width) channels")
             padding = (plane * self.plane_channels, (2 - plane) * self.plane_channels)
+            # Only this plane's features are not zero, so the layer returns this plane's term plus the bias.
             for some in self._compute_dtype(planes, features).split(chunk_rows(planes)):
                 rows.append((self.proj_in(F.pad(some, padding)) - bias).float())
         if self.place_in is not None:
-            origin = self._place(planes, planes.new_zeros(1, 3, dtype=torch.float32))
+            origin = self._project_coordinates(planes, planes.new_zeros(1, 3, dtype=torch.float32))
             places = (F.pad(axis[:, None], (i, 2 - i)) for i, axis in enumerate(axes))
-            rows += [(self._place(planes, place) - origin).float() for place in places]
+            rows += [(self._project_coordinates(planes, place) - origin).float() for place in places]
             bias = bias + origin
-        return FirstLayer(torch.cat(rows), bias[0].float())
+        return FirstLayerTable(torch.cat(rows), bias[0].float())
 
     def _grid(self, planes: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Float[Tensor, "batch x y z"]:
-        """The first layer is linear in each plane's feature: project R² samples per plane, add by broadcasting."""
+        """Occupancy on a grid of R³ points, with the first layer applied to 3 · R² samples instead of R³.
+
+        On a regular grid a triplane is separable: a plane's feature depends on two of the three indices. Because the
+        first layer is linear, its output is h[i, j, k] = hxy[i, j] + hxz[i, k] + hyz[j, k], computed by broadcasting.
+        Only the layers after it run for every point. The result equals that of `occupancy` up to rounding.
+        """
         batch = planes.shape[0]
+        # 1. For each plane, features at R² samples, projected with the features of the other planes set to zero.
         zero = planes.new_zeros(1, self.proj_in.in_features)
-        bias = self.proj_in(zero)  # called, not read: hooks and adapters sit on the call
+        bias = self.proj_in(zero)  # not `proj_in.bias`: the call includes adapters and hooks
         parts = []
         for plane, (width, height) in enumerate(self.plane_axes):
             coordinates = [x, y, z]
+            # The grid is indexed (x, y, z), so a part has its axes in ascending order, whichever is the plane's width.
             first, second = sorted((width, height))
             rows, columns = torch.meshgrid(coordinates[first], coordinates[second], indexing="ij")
             both = {first: rows.flatten(), second: columns.flatten()}
@@ -185,16 +251,20 @@ class TriplaneFieldDecoder(nn.Module):
             padding = (plane * self.plane_channels, (2 - plane) * self.plane_channels)
             part = self.proj_in(F.pad(self._compute_dtype(planes, features), padding)) - bias
             parts.append(part.unflatten(1, (len(rows), -1)))
+        # 2. The bias and the terms of the coordinates are each added to one of the three parts.
         of_xy, of_xz, of_yz = parts
         of_yz = of_yz + bias
-        if self.place_in is not None:  # linear in each coordinate's own features, so it too splits into a sum
-            origin = self._place(planes, x.new_zeros(1, 3))
+        if self.place_in is not None:
+            # Each coordinate has its own features, so this linear layer also splits into a sum of three terms.
+            origin = self._project_coordinates(planes, x.new_zeros(1, 3))
             along_x, along_y, along_z = (
-                self._place(planes, F.pad(axis[:, None], (i, 2 - i))) - origin for i, axis in enumerate((x, y, z))
+                self._project_coordinates(planes, F.pad(axis[:, None], (i, 2 - i))) - origin
+                for i, axis in enumerate((x, y, z))
             )
             of_xy = of_xy + along_x[:, None] + along_y
             of_xz = of_xz + along_z + origin
 
+        # 3. The sum and the remaining layers, in slabs of whole rows along z, whose hidden states fit the cache.
         logits = planes.new_empty(batch, len(x), len(y), len(z))
         limit = chunk_rows(planes)
         rows = max(1, limit // len(z))
@@ -212,23 +282,24 @@ class TriplaneFieldDecoder(nn.Module):
 
 
 def apply_to_rows(layer: nn.Module, rows: Float[Tensor, "*rows channels"]) -> Float[Tensor, "*rows features"]:
-    """`layer(rows)`. A plain linear layer in float32 on the CPU runs as the 1 × 1 convolution that it is.
+    """`layer(rows)`. A linear layer in float32 on a CPU is computed as a convolution with a 1 × 1 kernel.
 
-    For narrow layers oneDNN's convolutions take half the time of the matrix product that `nn.Linear` calls.
+    Both are the same product. For narrow layers oneDNN's convolution takes half the time of the matrix product that
+    `nn.Linear` calls. Anything that a direct call might bypass (hooks, gradients, autocast, compilation) disables it.
     """
     hooked = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
-    watched = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
-    if type(layer) is not nn.Linear or hooked or watched or rows.device.type != "cpu" or not rows.numel():
+    transformed = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+    if type(layer) is not nn.Linear or hooked or transformed or rows.device.type != "cpu" or not rows.numel():
         return layer(rows)
     if not rows.dtype == layer.weight.dtype == torch.float32:
         return layer(rows)
     pixels = rows.reshape(1, -1, 1, rows.shape[-1]).permute(0, 3, 1, 2)
-    answer = F.conv2d(pixels, layer.weight[:, :, None, None], layer.bias)
-    return answer.permute(0, 2, 3, 1).reshape(*rows.shape[:-1], -1)
+    features = F.conv2d(pixels, layer.weight[:, :, None, None], layer.bias)
+    return features.permute(0, 2, 3, 1).reshape(*rows.shape[:-1], -1)
 
 
 class TriplaneField:
-    """What a decoded triplane says about space: a batch of fields, each callable at points in [-1, 1]³.
+    """Occupancy and colour as functions of space: a batch of fields, each defined at points in [-1, 1]³.
 
     ```python
     field = vae.field(planes)
@@ -240,13 +311,21 @@ class TriplaneField:
     def __init__(
         self,
         planes: Float[Tensor, "batch 3 channels height width"],
-        decoder: nn.Module,
+        decoder: TriplaneFieldDecoder,
         *,
         has_color: bool = False,
         chunk_size: int | None = None,
         seams: tuple[int, int] | None = None,
     ):
-        """`seams`, a patch size and a reach in pixels, has `color` read planes from `smooth_seams`."""
+        """A batch of fields.
+
+        Args:
+            planes: the feature planes, order XY, XZ, YZ.
+            decoder: a `TriplaneFieldDecoder`.
+            has_color: whether `decoder` has a colour head.
+            chunk_size: the most points evaluated at a time; None: all.
+            seams: patch size and reach in pixels of `smooth_seams`, which is applied to the planes for colours.
+        """
         self.planes = planes
         self.decoder = decoder
         self.has_color = has_color
@@ -255,56 +334,59 @@ class TriplaneField:
 
     @cached_property
     def color_planes(self) -> Float[Tensor, "batch 3 channels height width"]:
-        """The planes that colours are read from."""
+        """The planes that `color` samples."""
         return self.planes if self.seams is None else smooth_seams(self.planes, *self.seams)
 
     def occupancy(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points"]:
         """Occupancy logits at `points`; positive inside, surface at 0."""
-        return self._ask(points, "occupancy")
+        return self._evaluate(self.decoder.occupancy, self.planes, points)
 
     def color(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points 3"]:
         """RGB in 0..1 at `points`; meaningful near the surface."""
         if not self.has_color:
             raise ValueError(
-                "this model predicts no colour: its config says color_channels=0; "
-                "check `field.has_color` first or load a model that has a colour head"
+                "this model predicts no colour (color_channels=0 in its config): check `field.has_color` first, or "
+                "load a model with a colour head"
             )
-        return self._ask(points, "color")
+        return self._evaluate(self.decoder.color, self.color_planes, points)
 
     def occupancy_and_color(
         self, points: Float[Tensor, "batch points 3"]
     ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"] | None]:
-        """Both from one pass over the trunk, for training: colours too are read from `planes`, seams and all."""
+        """Both with one pass through the trunk, for training. The colours are sampled from `planes`, not smoothed."""
         self._check(points)
-        return self.decoder(self.planes, points, wants="both")
+        return self.decoder.occupancy_and_color(self.planes, points)
 
     def grid(self, x: Float[Tensor, " x"], y: Float[Tensor, " y"], z: Float[Tensor, " z"]) -> Float[Tensor, "b x y z"]:
-        """Occupancy logits on the regular grid x × y × z: same values as `occupancy`, a fraction of the cost."""
-        return self.decoder(self.planes, axes=tuple(axis.to(self.device) for axis in (x, y, z)))
+        """Occupancy logits on the regular grid x × y × z: the values of `occupancy` at a fraction of the cost."""
+        return self.decoder.occupancy_grid(self.planes, *(axis.to(self.device) for axis in (x, y, z)))
 
-    def lattice(self, axis: Float[Tensor, " samples"]) -> TriplaneLattice:
-        """Occupancy logits at nodes of the lattice axis × axis × axis, asked brick by brick.
+    def lattice(self, axis: Float[Tensor, " samples"]) -> TriplaneLatticeSampler:
+        """A function for occupancy logits at nodes of the lattice axis × axis × axis, brick by brick.
 
         ```python
         lattice = field.lattice(torch.linspace(-1, 1, 257))
         logits = lattice(x, y, z, nodes)
         ```
-        answers (n,) `nodes`, places in (bricks, 9, 9, 9), of bricks whose samples are numbered x, y, z (bricks, 9).
+        Here x, y and z (bricks, 9) are the indices of each brick's samples on the axis, and `nodes` (n,) are flat
+        indices into (bricks, 9, 9, 9), in ascending order.
+
+        Raises:
+            ValueError: for a batch of several fields, or planes that are not square.
         """
         if len(self) != 1:
             raise ValueError(f"only a single field has a lattice, this is a batch of {len(self)}; pick one: field[i]")
         if self.planes.shape[-1] != self.planes.shape[-2]:
-            raise ValueError(f"a lattice wants square planes, got {tuple(self.planes.shape[-2:])}; ask field.grid")
-        return TriplaneLattice(self.decoder, self.planes, axis.to(self.device))
+            raise ValueError(f"a lattice needs square planes, got {tuple(self.planes.shape[-2:])}; use field.grid")
+        return TriplaneLatticeSampler(self.decoder, self.planes, axis.to(self.device))
 
-    def _ask(self, points: Tensor, wants: str) -> Tensor:
+    def _evaluate(self, function: Callable[[Tensor, Tensor], Tensor], planes: Tensor, points: Tensor) -> Tensor:
+        """function(planes, points), in chunks of `chunk_size` points."""
         self._check(points)
         points = points.to(self.device)
-        planes = self.color_planes if wants == "color" else self.planes
         if self.chunk_size is None or points.shape[1] <= self.chunk_size:
-            return self.decoder(planes, points, wants=wants)
-        chunks = points.split(self.chunk_size, dim=1)
-        return torch.cat([self.decoder(planes, chunk, wants=wants) for chunk in chunks], dim=1)
+            return function(planes, points)
+        return torch.cat([function(planes, chunk) for chunk in points.split(self.chunk_size, dim=1)], dim=1)
 
     def _check(self, points: Tensor) -> None:
         if points.ndim != 3 or points.shape[-1] != 3 or points.shape[0] != len(self):
@@ -314,6 +396,7 @@ class TriplaneField:
             )
 
     def __call__(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+        """Occupancy logits of a single field, at points without a batch axis."""
         if len(self) != 1:
             raise ValueError(f"only a single field can be called, this is a batch of {len(self)}; pick one: field[i]")
         return self.occupancy(points[None])[0]

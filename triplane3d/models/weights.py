@@ -1,23 +1,21 @@
-"""Checks of loaded weights: every parameter was in the file, nothing in the file was left over, all values are finite.
+"""Checks of loaded weights: no tensor is missing, none is surplus, all shapes fit, and all values are finite.
 
 diffusers and transformers only log a missing or surplus tensor, and fill a missing one with random numbers.
 """
 
 from collections.abc import Collection
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 SHOWN = 5
-"""How many tensors of each kind an error names."""
+"""The most tensors of each group that an error message names."""
 
 
 class StrictLoading:
-    """A mixin before diffusers' `ModelMixin`: `from_pretrained` refuses weights that do not fit the model."""
+    """A mixin before diffusers' `ModelMixin`: `from_pretrained` raises an error for weights that do not fit."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> Any:
@@ -26,79 +24,33 @@ class StrictLoading:
         Raises:
             ValueError: if the weights lack a tensor, have one too many or one of another shape, or are not finite.
         """
-        wants_info = kwargs.pop("output_loading_info", False)
+        return_info = kwargs.pop("output_loading_info", False)
         where = "/".join(filter(None, [str(pretrained_model_name_or_path), kwargs.get("subfolder")]))
         try:
             loaded: Any = super().from_pretrained(  # type: ignore[misc]
                 pretrained_model_name_or_path, output_loading_info=True, **kwargs
             )
         except ValueError as error:
-            if "expected shape" in str(error):  # diffusers' sentence lacks the folder
+            if "expected shape" in str(error):  # diffusers' message does not name the folder
                 raise ValueError(f"{where}: {error}") from error
             raise
         model, info = loaded
         check_keys(where, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
         check_finite(where, model)
-        return (model, info) if wants_info else model
-
-
-def check_encoder(encoder: PreTrainedModel) -> None:
-    """Refuse an image encoder of a saved pipeline whose weights do not fit it.
-
-    Encoders that come from elsewhere may be a part of what their file holds, and are not checked.
-
-    Raises:
-        ValueError: if the weights lack a tensor, have one too many or one of another shape, or are not finite.
-    """
-    folder = Path(str(encoder.config._name_or_path))
-    if not (folder.parent / "model_index.json").is_file() or not folder.is_dir():
-        return
-    check_encoder_folder(folder, type(encoder))
-    check_finite(str(folder), encoder)
-
-
-def load_encoder(folder: str | PathLike, model_class: type[PreTrainedModel], **options: Any) -> PreTrainedModel:
-    """`model_class.from_pretrained(folder)`, for an encoder that was saved by itself.
-
-    Raises:
-        ValueError: if the weights lack a tensor, have one too many or one of another shape, or are not finite.
-    """
-    where = "/".join(filter(None, [str(folder), options.get("subfolder")]))
-    loaded: Any = model_class.from_pretrained(folder, output_loading_info=True, ignore_mismatched_sizes=True, **options)
-    encoder, info = loaded
-    check_keys(where, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
-    check_finite(where, encoder)
-    return encoder
-
-
-def check_encoder_folder(folder: Path, model_class: type[PreTrainedModel]) -> None:
-    """Compare the tensors of the safetensors files in a folder with those of the model, by name and shape alone.
-
-    Raises:
-        ValueError: if they differ.
-    """
-    for variant in _variants(folder):
-        # On the meta device nothing is read but the files' headers.
-        _, info = model_class.from_pretrained(
-            folder,
-            variant=variant,
-            device_map="meta",
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            local_files_only=True,
-            use_safetensors=True,
-        )
-        check_keys(str(folder), info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
+        return (model, info) if return_info else model
 
 
 def check_keys(where: str, missing: Collection[str], surplus: Collection[str], mismatched: Collection[tuple]) -> None:
-    """Raise a ValueError that lists the tensors which do not fit."""
+    """Raises a ValueError that lists tensors which are missing, surplus or of another shape."""
     faults = [
         f"{len(names)} {fault} ({', '.join(sorted(names)[:SHOWN])}{', …' if len(names) > SHOWN else ''})"
         for names, fault in (
             (missing, "missing"),
             (surplus, "that the model does not have"),
-            ([f"{name}: {_shape(is_)} for {_shape(wanted)}" for name, is_, wanted in mismatched], "of another shape"),
+            (
+                [f"{name}: {_shape(found)} for {_shape(expected)}" for name, found, expected in mismatched],
+                "of another shape",
+            ),
         )
         if names
     ]
@@ -110,7 +62,7 @@ def check_keys(where: str, missing: Collection[str], surplus: Collection[str], m
 
 
 def check_finite(where: str, model: nn.Module) -> None:
-    """Raise a ValueError that lists the parameters and buffers which hold NaN or infinite values."""
+    """Raises a ValueError that lists parameters and buffers with NaN or infinite values."""
     wrong = [
         name
         for name, tensor in model.state_dict().items()
@@ -128,14 +80,8 @@ def _is_finite(tensor: torch.Tensor) -> bool:
         return True
     if tensor.dtype.itemsize == 1:  # 8-bit floats have no minimum and maximum
         tensor = tensor.float()
-    # NaN passes into both.
+    # The minimum and maximum of a tensor with NaN are NaN.
     return bool(torch.stack(tensor.aminmax()).isfinite().all())
-
-
-def _variants(folder: Path) -> list[str | None]:
-    """The variants that the folder holds weights of: None for `model.safetensors`, "fp16" for `model.fp16…`."""
-    names = {path.name.split(".")[1].split("-")[0] for path in folder.glob("model*.safetensors")}
-    return [None if name == "safetensors" else name for name in sorted(names)]
 
 
 def _shape(shape: Any) -> str:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from diffusers.guiders import BaseGuidance
-from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from torch import Tensor, nn
+
+from triplane3d.diffusers_compat import attention_backends, has_hooks
 
 State = TypeVar("State")
 
@@ -155,17 +156,9 @@ def _changes_during_calls(model: nn.Module) -> bool:
     Hooks do that: offloading moves weights, layerwise casting changes their type, caches keep activations. The scale of
     a LoRA adapter is a value on its layers.
     """
-    if getattr(model, "peft_config", None):
-        return True
-    return any(
-        hasattr(module, "_hf_hook") or getattr(getattr(module, "_diffusers_hook", None), "hooks", None)
-        for module in model.modules()
-    )
+    return bool(getattr(model, "peft_config", None)) or has_hooks(model)
 
 
 def _sets_kernel_flags(model: nn.Module) -> bool:
-    """Whether attention runs in `torch.nn.attention.sdpa_kernel`, as diffusers' backends `_native_…` do."""
-    processors = (getattr(module, "processor", None) for module in model.modules())
-    chosen = {getattr(processor, "_attention_backend", None) for processor in processors if processor is not None}
-    active, _ = _AttentionBackendRegistry.get_active_backend()
-    return any((active if name is None else name).startswith("_native") for name in chosen)
+    """Whether attention runs in `torch.nn.attention.sdpa_kernel`, as in diffusers' backends `_native_…`."""
+    return any(name.startswith("_native") for name in attention_backends(model))

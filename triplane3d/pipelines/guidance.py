@@ -1,40 +1,66 @@
-"""What the scheduler steps along: the transformer's prediction for a photo, guided away from that for no photo."""
+"""Guidance: the transformer's prediction for a photo, extrapolated away from its prediction without a photo."""
 
-import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from diffusers.schedulers import SchedulerMixin
+from diffusers.guiders import BaseGuidance
 from jaxtyping import Float
 from torch import Tensor
 
-from triplane3d.models.attention import ConditionCache
+from triplane3d.diffusers_compat import guider_condition
+from triplane3d.models.condition_cache import ConditionCache
 from triplane3d.models.conditions import UNKNOWN
+from triplane3d.models.transformer_triplane import TriplaneTransformer
 
-if TYPE_CHECKING:
-    from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
+NULL_CONDITIONS = {"cameras": UNKNOWN, "encoder_attention_mask": True}
+"""Values that a batch entry without a photo has in place of zeros, by the name of the transformer's argument.
+
+Its camera is unknown. Its mask admits all tokens, because attention needs at least one.
+"""
 
 
-FOR_NO_PHOTO = {"cameras": UNKNOWN, "encoder_attention_mask": True}
-"""What an entry without a photo has instead of zeros: a camera of which nothing is known, and all of its tokens, since
-attention has to read something."""
+def is_guided(scale: float) -> bool:
+    """Whether classifier-free guidance of this scale differs from the conditional prediction; 0 switches it off."""
+    return scale not in (0, 1)
+
+
+def guided_prediction(
+    predict: Callable[[Tensor, int], Tensor], latents: Float[Tensor, "batch channels height width"], scale: float
+) -> Float[Tensor, "batch channels height width"]:
+    """Classifier-free guidance (Ho and Salimans 2022, "Classifier-free diffusion guidance", eq. 6, w = scale - 1):
+
+        unconditional + scale · (conditional - unconditional)
+
+    Both predictions are computed in one call, as one batch of twice the size.
+
+    Args:
+        predict: `(latents, num_without_photo)` → prediction of the same shape. The first `num_without_photo` entries
+            of the batch have no photo.
+        scale: 1 is the conditional prediction, larger values follow the photo more. 0 also means no guidance.
+
+    Returns:
+        The prediction in float32.
+    """
+    if not is_guided(scale):
+        return predict(latents, 0).float()
+    both = predict(torch.cat([latents, latents]), len(latents))
+    unconditional, conditional = both.float().chunk(2)
+    return unconditional + scale * (conditional - unconditional)
 
 
 class GuidedPrediction:
-    """The predictions of one run through the noise levels; what depends on the photos alone is computed once.
+    """The predictions of one run through the noise levels, with values that depend on the photos alone computed once.
 
-    Reads the pipeline's guidance at every step, which callbacks may change on the way. After one that may have changed
-    tokens or adapters the pipeline calls `forget`.
+    Call `clear_caches` after image tokens or adapters have changed.
     """
 
-    def __init__(self, pipeline: "Triplane3DPipeline"):
-        self.pipeline = pipeline
-        self.transformer = pipeline.transformer
+    def __init__(self, transformer: TriplaneTransformer, num_steps: int):
+        self.transformer, self.num_steps = transformer, num_steps
         self.caches: dict[str, ConditionCache] = {}
 
-    def forget(self) -> None:
-        """What was computed may no longer hold, or is no longer needed."""
+    def clear_caches(self) -> None:
+        """Remove the values computed from image tokens."""
         self.caches.clear()
 
     def __call__(
@@ -43,37 +69,55 @@ class GuidedPrediction:
         step: int,
         timestep: Tensor,
         conditions: dict[str, Tensor],
+        *,
+        guidance_scale: float,
+        guider: BaseGuidance | None = None,
         timestep_end: Tensor | None = None,
+        attention_kwargs: dict[str, Any] | None = None,
     ) -> Float[Tensor, "batch channels height width"]:
-        """`conditions` are the transformer's streams of image tokens by name, and what it hears about them.
+        """The guided prediction of one step, in float32.
 
-        `timestep_end` is where the step will end, for a transformer that wants to know.
+        Args:
+            step: its number, from 0.
+            timestep: one number for the whole batch. It stays valid for a cache that leaves out half of the batch.
+            conditions: the transformer's arguments that describe the photos, by name: tokens, cameras, masks.
+            guidance_scale: see `guided_prediction`; not used with a `guider`.
+            guider: one of `diffusers.guiders`, in place of classifier-free guidance.
+            timestep_end: the timestep at which the step ends, for a transformer with `interval_condition`.
         """
-        # One number for the whole batch: it stays right for a cache that leaves half of the batch out.
-        times = {"timestep": timestep} | ({} if timestep_end is None else {"timestep_end": timestep_end})
-        if self.pipeline.guider is not None:
-            return self._as_the_guider_wants(latents, step, times, conditions)
-        if not self.pipeline.do_classifier_free_guidance:
-            return self._predict(latents, times, conditions, "cond").float()
-        # Both halves run as one batch, the one without a photo first.
-        both = self._predict(torch.cat([latents, latents]), times, conditions, "cond_uncond", len(latents))
-        without, given = both.float().chunk(2)
-        return without + self.pipeline.guidance_scale * (given - without)
+        shared = {"timestep": timestep, "attention_kwargs": attention_kwargs}
+        if timestep_end is not None:
+            shared["timestep_end"] = timestep_end
+        if guider is not None:
+            return self._predict_with_guider(guider, latents, step, conditions, shared)
 
-    def _as_the_guider_wants(
-        self, latents: Tensor, step: int, times: dict[str, Tensor], conditions: dict[str, Tensor]
+        def predict(latents: Tensor, num_without_photo: int) -> Tensor:
+            context = "cond_uncond" if num_without_photo else "cond"
+            return self._predict(latents, conditions, shared, context, num_without_photo)
+
+        return guided_prediction(predict, latents, guidance_scale)
+
+    def _predict_with_guider(
+        self,
+        guider: BaseGuidance,
+        latents: Tensor,
+        step: int,
+        conditions: dict[str, Tensor],
+        shared: dict[str, Any],
     ) -> Float[Tensor, "batch channels height width"]:
-        """One call for each prediction that the guider of this step wants; it puts them together."""
-        guider = self.pipeline.guider
-        choices = {name: (given, _for_no_photo(name, given, len(given))) for name, given in conditions.items()}
-        guider.set_state(step=step, num_inference_steps=self.pipeline.num_timesteps, timestep=times["timestep"])
-        batches = guider.prepare_inputs(choices)
+        """The guider decides which predictions this step needs, with one call of the transformer each."""
+        pairs = {
+            name: (conditional, null_condition(name, conditional, len(conditional)))
+            for name, conditional in conditions.items()
+        }
+        guider.set_state(step=step, num_inference_steps=self.num_steps, timestep=shared["timestep"])
+        batches = guider.prepare_inputs(pairs)
         for batch in batches:
             chosen = {name: getattr(batch, name) for name in conditions}
             guider.prepare_models(self.transformer)
             try:
-                context = getattr(batch, guider._identifier_key)
-                batch.noise_pred = self._predict(latents, times, chosen, context, may_cache=False).float()
+                context = guider_condition(guider, batch)
+                batch.noise_pred = self._predict(latents, chosen, shared, context, may_cache=False).float()
             finally:
                 guider.cleanup_models(self.transformer)
         return guider(batches)[0]
@@ -81,18 +125,19 @@ class GuidedPrediction:
     def _predict(
         self,
         latents: Tensor,
-        times: dict[str, Tensor],
         conditions: dict[str, Tensor],
+        shared: dict[str, Any],
         context: str,
         num_without_photo: int = 0,
         may_cache: bool = True,
     ) -> Float[Tensor, "batch channels height width"]:
-        """One call of the transformer; diffusers' caches keep what belongs to each `context` apart."""
+        """One call of the transformer. diffusers' caches store the states of each `context` separately."""
         options: dict[str, Any] = {}
-        if self.transformer.is_cache_enabled:  # these look into the batch and want all of its tokens there
+        if self.transformer.is_cache_enabled:
+            # diffusers' caches split the batch themselves and need the tokens of all its entries.
             conditions = {
-                name: torch.cat([_for_no_photo(name, given, num_without_photo), given])
-                for name, given in conditions.items()
+                name: torch.cat([null_condition(name, conditional, num_without_photo), conditional])
+                for name, conditional in conditions.items()
             }
         elif may_cache:
             cache = self.caches.setdefault(context, ConditionCache())
@@ -100,25 +145,16 @@ class GuidedPrediction:
         with self.transformer.cache_context(context):
             return self.transformer(
                 hidden_states=latents.to(self.transformer.dtype),
-                **{**times, "timestep": times["timestep"].expand(len(latents))},
+                **{**shared, "timestep": shared["timestep"].expand(len(latents))},
                 **conditions,
                 **options,
-                attention_kwargs=self.pipeline.attention_kwargs,
                 return_dict=False,
             )[0]
 
 
-def _for_no_photo(name: str, given: Tensor, count: int) -> Tensor:
-    """What `count` entries without a photo have under this name of the transformer's conditions."""
-    return given.new_full((count, *given.shape[1:]), FOR_NO_PHOTO.get(name, 0))
+def null_condition(name: str, conditional: Tensor, count: int) -> Tensor:
+    """The transformer's argument `name` for `count` batch entries without a photo; zeros if it holds tokens.
 
-
-def scheduler_manners(
-    scheduler: SchedulerMixin, generator: torch.Generator | list[torch.Generator] | None
-) -> tuple[Callable[[Tensor, Tensor], Tensor], dict[str, Any]]:
-    """What not every scheduler of diffusers has: `scale_model_input`, and a generator for noise it adds in `step`."""
-    scale_input = getattr(scheduler, "scale_model_input", lambda latents, timestep: latents)
-    options: dict[str, Any] = {"return_dict": False}
-    if "generator" in inspect.signature(scheduler.step).parameters:
-        options["generator"] = generator
-    return scale_input, options
+    `conditional` is the same argument for entries with a photo. It gives the type and the sizes of the other axes.
+    """
+    return conditional.new_full((count, *conditional.shape[1:]), NULL_CONDITIONS.get(name, 0))

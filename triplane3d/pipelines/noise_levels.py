@@ -1,6 +1,8 @@
-"""The noise levels of one run: how they are spaced, and where each step ends."""
+"""The noise levels of one run and the scheduler's options: how levels are spaced, and where each step ends."""
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,46 +12,71 @@ from jaxtyping import Float
 from torch import Tensor
 
 SPACINGS = (None, "trailing")
-"""None: the scheduler's own. "trailing": evenly from 1 to 1/steps, before the scheduler's shift, so that the last step,
-to 0, is as long as the others; a scheduler of flows by itself spends its last one below its least noise level."""
+"""Values of the pipeline's `timestep_spacing`.
+
+None: the scheduler's own spacing. "trailing": even from 1 to 1/steps before the scheduler's shift, so that the last
+step, to 0, is as long as the others. By itself a flow-matching scheduler spends its last step below its lowest level.
+"""
 
 
 def check_spacing(spacing: object) -> None:
+    """Raise a ValueError for a value that is not one of `SPACINGS`."""
     if spacing not in SPACINGS:
         raise ValueError(f"timestep_spacing must be one of {SPACINGS}, got {spacing!r}")
 
 
-def check_noise_levels(scheduler: SchedulerMixin, spacing: str | None, to_the_end_of_steps: bool) -> None:
-    """The scheduler can space its levels so, and knows where steps end for a model that asks."""
-    if spacing is not None and not _takes_noise_levels(scheduler):
+def check_noise_levels(scheduler: SchedulerMixin, spacing: str | None, needs_step_ends: bool) -> None:
+    """Check that the scheduler supports the spacing and, if `needs_step_ends`, that its steps are straight lines.
+
+    Raises:
+        ValueError: with the scheduler's class and what to change.
+    """
+    if spacing is not None and not _takes_flow_levels(scheduler):
         raise ValueError(
-            f"timestep_spacing={spacing!r} is for schedulers of flows that take noise levels, as "
-            f"FlowMatchEulerDiscreteScheduler does; set that of {type(scheduler).__name__} in its own config, and the "
+            f"timestep_spacing={spacing!r} is for flow-matching schedulers that take noise levels, such as "
+            f"FlowMatchEulerDiscreteScheduler; set that of {type(scheduler).__name__} in its own config, and the "
             "pipeline's to None"
         )
     steps_are_straight = isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
-    if to_the_end_of_steps and (not steps_are_straight or scheduler.config.stochastic_sampling):
+    if needs_step_ends and (not steps_are_straight or scheduler.config.stochastic_sampling):
         raise ValueError(
-            "this transformer answers with the mean velocity of a step (interval_condition), along which "
-            f"FlowMatchEulerDiscreteScheduler goes, without stochastic_sampling; {type(scheduler).__name__} as "
-            "configured does otherwise: give the pipeline that one"
+            "this transformer predicts the mean velocity of a step (interval_condition). Its pipeline needs "
+            "FlowMatchEulerDiscreteScheduler without stochastic_sampling, whose steps are straight; "
+            f"{type(scheduler).__name__} as configured takes other steps: give the pipeline the former"
         )
 
 
 def set_noise_levels(scheduler: SchedulerMixin, steps: int, device: torch.device, spacing: str | None) -> None:
+    """Set the scheduler's timesteps for a run of `steps` steps; `spacing` is one of `SPACINGS`."""
     if spacing is None:
         scheduler.set_timesteps(steps, device=device)
     else:
         scheduler.set_timesteps(steps, device=device, sigmas=np.linspace(1, 1 / steps, steps))
 
 
-def ends_of_steps(scheduler: FlowMatchEulerDiscreteScheduler) -> Float[Tensor, " steps"]:
-    """The timestep at which each step ends: that of the next one, and 0."""
+def step_ends(scheduler: FlowMatchEulerDiscreteScheduler) -> Float[Tensor, " steps"]:
+    """The timestep at which each step ends: that of the next step, and 0."""
     return scheduler.sigmas[1:] * scheduler.config.num_train_timesteps
 
 
-def _takes_noise_levels(scheduler: SchedulerMixin) -> bool:
-    """Levels of a flow, from 0 to 1; others take sigmas too, but of noise that is added to data of full size."""
+def input_scaling(scheduler: SchedulerMixin) -> Callable[[Tensor, Tensor], Tensor]:
+    """`(latents, timestep)` → the transformer's input; the identity for schedulers without `scale_model_input`."""
+    return getattr(scheduler, "scale_model_input", lambda latents, timestep: latents)
+
+
+def step_kwargs(scheduler: SchedulerMixin, generator: torch.Generator | list[torch.Generator] | None) -> dict[str, Any]:
+    """Keyword arguments of `scheduler.step`. Only schedulers that add noise in a step take a generator."""
+    kwargs: dict[str, Any] = {"return_dict": False}
+    if "generator" in inspect.signature(scheduler.step).parameters:
+        kwargs["generator"] = generator
+    return kwargs
+
+
+def _takes_flow_levels(scheduler: SchedulerMixin) -> bool:
+    """Whether `set_timesteps` takes noise levels of a flow, from 0 to 1.
+
+    Other schedulers have an argument `sigmas` too, for noise that is added to data of full size.
+    """
     takes_sigmas = "sigmas" in inspect.signature(scheduler.set_timesteps).parameters
-    of_a_flow = scheduler.config.get("use_flow_sigmas", True) and getattr(scheduler, "init_noise_sigma", 1.0) == 1.0
-    return bool(takes_sigmas and of_a_flow)
+    is_flow = scheduler.config.get("use_flow_sigmas", True) and getattr(scheduler, "init_noise_sigma", 1.0) == 1.0
+    return bool(takes_sigmas and is_flow)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from os import PathLike
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.guiders import BaseGuidance
 from diffusers.schedulers import SchedulerMixin
 from diffusers.utils.torch_utils import randn_tensor
-from einops import rearrange, repeat
+from einops import repeat
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -36,21 +35,26 @@ from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_width, image_tokens, own_image_size
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.triplane import TriplaneField
-from triplane3d.models.weights import check_encoder
 from triplane3d.pipelines.calls import Calls, DenoisingState, DenoisingStateMixin
-from triplane3d.pipelines.guidance import GuidedPrediction, scheduler_manners
-from triplane3d.pipelines.loading import absent_components, embedded_pipeline
+from triplane3d.pipelines.encoder_weights import check_encoder
+from triplane3d.pipelines.guidance import GuidedPrediction, is_guided
+from triplane3d.pipelines.hub import PipelineHubMixin
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
-from triplane3d.pipelines.noise_levels import check_noise_levels, check_spacing, ends_of_steps, set_noise_levels
+from triplane3d.pipelines.noise_levels import (
+    check_noise_levels,
+    check_spacing,
+    input_scaling,
+    set_noise_levels,
+    step_ends,
+    step_kwargs,
+)
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_MESHES, MAX_RESOLUTION, PRESETS, check_presets
-from triplane3d.pipelines.saved import saved_variant
-from triplane3d.pipelines.sharing import SharedByCard
 
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "latent")
 
 
-class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, Triplane3DLoraLoaderMixin):
+class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipeline, Triplane3DLoraLoaderMixin):
     """Photos of objects in, meshes out.
 
     ```python
@@ -123,19 +127,6 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
         # Asked once here, so that settings without sense are refused where they are given.
         _ = self.image_processor, self.pixel_processor
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> "Triplane3DPipeline":
-        """diffusers' `from_pretrained`; a bare name such as "mini" means the pipeline that ships with the library.
-
-        Where `variant` is not given and a folder holds its weights only as one, such as fp16, that one is loaded. A
-        component that was not saved, such as encoders that a converter left out, is None unless it is passed here. A
-        call that needs it then raises a ValueError with its name.
-        """
-        place = embedded_pipeline(str(pretrained_model_name_or_path)) or pretrained_model_name_or_path
-        if kwargs.get("variant") is None:
-            kwargs["variant"] = saved_variant(place)
-        return super().from_pretrained(place, **{**absent_components(cls, place, kwargs), **kwargs})
-
     @property
     def components(self) -> dict[str, Any]:
         """What the pipeline is made of; a `pixel_encoder` or `guider` only where there is one."""
@@ -180,7 +171,7 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
 
     @property
     def do_classifier_free_guidance(self) -> bool:
-        return self._guidance_scale not in (0, 1) if self.guider is None else self.guider.num_conditions > 1
+        return is_guided(self._guidance_scale) if self.guider is None else self.guider.num_conditions > 1
 
     def check_inputs(
         self,
@@ -288,12 +279,7 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
 
     def decode_latents(self, latents: Float[Tensor, "batch channels height width"]) -> TriplaneField:
         """The batch of fields that normalised latents stand for."""
-        if self.vae.config.latents_mean is not None:
-            mean, std = (
-                rearrange(torch.tensor(values).to(latents), "channel -> 1 channel 1 1")
-                for values in (self.vae.config.latents_mean, self.vae.config.latents_std)
-            )
-            latents = latents * std + mean
+        latents = self.vae.denormalize_latents(latents)
         return self.vae.field(self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0])
 
     @torch.no_grad()
@@ -414,11 +400,11 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
             scheduler = deepcopy(self.scheduler)
             set_noise_levels(scheduler, num_inference_steps, device, self.config.timestep_spacing)
             timesteps = scheduler.timesteps
-            ends = ends_of_steps(scheduler) if self.transformer.config.get("interval_condition") else None
+            ends = step_ends(scheduler) if self.transformer.config.get("interval_condition") else None
             latents = self.prepare_latents(len(image_embeds), device, generator, latents, scheduler)
-            predict = GuidedPrediction(self)
+            predict = GuidedPrediction(self.transformer, len(timesteps))
             viewpoints = photos.conditions(image_embeds)
-            scale_input, step_options = scheduler_manners(scheduler, generator)
+            scale_input, step_options = input_scaling(scheduler), step_kwargs(scheduler, generator)
             self._num_timesteps = len(timesteps)
             with self.progress_bar(total=len(timesteps)) as progress_bar:
                 for step, timestep in enumerate(timesteps):
@@ -428,8 +414,16 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
                     conditions = {"encoder_hidden_states": image_embeds, **viewpoints}
                     if pixel_embeds is not None:
                         conditions["pixel_hidden_states"] = pixel_embeds
-                    end = None if ends is None else ends[step]
-                    prediction = predict(scale_input(latents, timestep), step, timestep, conditions, end)
+                    prediction = predict(
+                        scale_input(latents, timestep),
+                        step,
+                        timestep,
+                        conditions,
+                        guidance_scale=self._guidance_scale,
+                        guider=self.guider,
+                        timestep_end=None if ends is None else ends[step],
+                        attention_kwargs=self._attention_kwargs,
+                    )
                     latents = scheduler.step(prediction, timestep, latents, **step_options)[0]
 
                     if callback_on_step_end is not None:
@@ -439,10 +433,10 @@ class Triplane3DPipeline(SharedByCard, DenoisingStateMixin, DiffusionPipeline, T
                         latents = changed.get("latents", latents)
                         image_embeds = changed.get("image_embeds", image_embeds)
                         if "image_embeds" in tensors or getattr(self.transformer, "peft_config", None):
-                            predict.forget()
+                            predict.clear_caches()
                     progress_bar.update()
 
-            predict.forget()
+            predict.clear_caches()
 
             # Latents → field → what was asked for.
             meshes = latents

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
-from os import PathLike
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from triplane3d.arguments import check_number, check_tensor, check_whole
-from triplane3d.geometry.cameras import Camera, orbit
+from triplane3d.geometry.cameras import Camera, orbit_cameras
 from triplane3d.geometry.color import linear_from_srgb
 from triplane3d.geometry.fields import BrickValues
 from triplane3d.geometry.isosurface import evaluate_grid, extract_surface
@@ -26,10 +25,9 @@ from triplane3d.images.reading import Photo
 from triplane3d.models.radiance import TriplaneRadianceField
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
 from triplane3d.pipelines.calls import Calls, ReconstructionState
+from triplane3d.pipelines.hub import PipelineHubMixin
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_RESOLUTION, check_presets
-from triplane3d.pipelines.saved import saved_variant
-from triplane3d.pipelines.sharing import SharedByCard
 
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "planes")
 PRESETS = {"draft": {"resolution": 128}, "balanced": {"resolution": 256}, "high": {"resolution": 512}}
@@ -50,7 +48,7 @@ class TriplaneReconstructionPipelineOutput(Triplane3DPipelineOutput):
     planes: Tensor | None = None
 
 
-class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
+class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
     """Photos of objects in, meshes with colours out, in a single pass of the network.
 
     ```python
@@ -88,18 +86,6 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         _check_level(level)
         # Asked once here, so that settings without sense are refused where they are given.
         _ = self.image_processor
-
-    @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any
-    ) -> "TriplaneReconstructionPipeline":
-        """diffusers' `from_pretrained`.
-
-        Where `variant` is not given and a folder holds its weights only as one, such as fp16, that one is loaded.
-        """
-        if kwargs.get("variant") is None:
-            kwargs["variant"] = saved_variant(pretrained_model_name_or_path)
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @property
     def image_processor(self) -> Triplane3DImageProcessor | None:
@@ -235,7 +221,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
         self._check_planes(planes)
         if isinstance(views, Integral) and not isinstance(views, bool):
             check_whole("views", views, 1)
-            views = orbit(int(views), elevation=0.0, field_of_view=FIELD_OF_VIEW, distance=DISTANCE)
+            views = orbit_cameras(int(views), elevation=0.0, field_of_view=FIELD_OF_VIEW, distance=DISTANCE)
         cameras = [views] if isinstance(views, Camera) else views
         if not isinstance(cameras, Sequence) or not cameras or not all(isinstance(each, Camera) for each in cameras):
             raise ValueError(f"views must be a Camera, a list of them, or a number of views; got {views!r}")
@@ -305,7 +291,7 @@ class TriplaneReconstructionPipeline(SharedByCard, DiffusionPipeline):
             mesh = extract_surface(
                 _Surface(field),
                 resolution,
-                level=field.answer_at(level),
+                level=field.raw_density_at(level),
                 bounds=(-radius, radius),
                 activation=field.activate,
             )

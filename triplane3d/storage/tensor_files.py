@@ -11,7 +11,7 @@ def open_tensors(path: Path, needed: Iterable[str], *, noun: str, script: str) -
     """The safetensors file at `path`, which `script` wrote as a `noun`, memory-mapped; it holds all `needed` keys."""
     try:
         file = safe_open(path, framework="pt")
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{path} is not a whole {noun} ({error}); delete it and write it again with {script}"
         ) from error

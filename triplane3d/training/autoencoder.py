@@ -1,39 +1,43 @@
-"""Stage 1: the autoencoder learns to carry a shape, given as surface points, through three small planes.
+"""Stage 1: trains the autoencoder, which encodes surface points into triplane latents and decodes an occupancy field.
 
     python scripts/train_autoencoder.py configs/mini/autoencoder.yaml
 
-The architecture is read from the `vae` folder of the pipeline that the configuration names.
+The architecture comes from the folder `vae` of the pipeline that the configuration names.
 """
 
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from triplane3d.config import AutoencoderConfig, AutoencoderLossConfig, ShapeDataConfig
+from triplane3d.config import AutoencoderConfig, AutoencoderLossConfig
 from triplane3d.data.shards import ShardDataset
+from triplane3d.data.streamed_shapes import stream_surfaces
 from triplane3d.data.streams import ShapeStream
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
-from triplane3d.models.triplane import TriplaneField
 from triplane3d.training.checkpointing import warn
-from triplane3d.training.growth import grown_autoencoder
 from triplane3d.training.inputs import check_model, check_pipeline
-from triplane3d.training.losses import normal_loss, occupancy_iou, occupancy_loss, tetrahedra
-from triplane3d.training.pictures import contact_sheet
-from triplane3d.training.sources import check_source, streamed_surfaces
-from triplane3d.training.trainer import Run, gather, start
+from triplane3d.training.losses import normal_loss, occupancy_loss, tetrahedra
+from triplane3d.training.run_setup import start_run
+from triplane3d.training.sources import check_source
+from triplane3d.training.trainer import Trainer
+from triplane3d.training.validation import validate_autoencoder
+from triplane3d.training.warm_start import warm_start_autoencoder
 
-SLOPE = 2 / 128
-"""How far about a point its slope is asked for, in world units: a voxel of a 128³ grid."""
+NORMAL_STEP = 2 / 128
+"""Distance of the finite differences for normals, in world units: a voxel of a 128³ grid."""
 
 
 class AutoencoderObjective(nn.Module):
-    """The losses of one batch of shapes; `label_points` are half uniform, then half near the surface."""
+    """The losses of one batch of shapes.
+
+    The first half of `label_points` is uniform in the cube, the second half near the surface. `label_distance` is
+    signed, negative inside. `kl_share` in [0, 1] scales the KL loss during its warm-up.
+    """
 
     def __init__(self, vae: AutoencoderKLTriplane, weights: AutoencoderLossConfig):
         super().__init__()
@@ -50,24 +54,24 @@ class AutoencoderObjective(nn.Module):
     ) -> dict[str, Tensor]:
         weights = self.weights
         posterior = self.vae.encode(surface_points, surface_normals, surface_colors).latent_dist
-        latents = disturb(posterior.sample(), weights.latent_noise)
+        latents = add_latent_noise(posterior.sample(), weights.latent_noise)
         field = self.vae.field(self.vae.decode(latents, return_dict=False)[0])
 
-        # One query for all questions: each would sample the planes, and backward would fill them, anew.
+        # One query for all points: each query samples the planes, and its backward pass fills a gradient of their size.
         colored = slice(0, weights.color_points if field.has_color else 0)
         sloped = slice(0, weights.normal_points if weights.normal else 0)
-        asked = [label_points, surface_points[:, colored], tetrahedra(surface_points[:, sloped], SLOPE)]
-        logits, colors = field.occupancy_and_color(torch.cat(asked, dim=1))
-        labels, _, slopes = logits.split([points.shape[1] for points in asked], dim=1)
+        queries = [label_points, surface_points[:, colored], tetrahedra(surface_points[:, sloped], NORMAL_STEP)]
+        logits, colors = field.occupancy_and_color(torch.cat(queries, dim=1))
+        labels, _, slopes = logits.split([points.shape[1] for points in queries], dim=1)
 
         losses = {
             "occupancy": occupancy_loss(labels, label_distance, band=weights.band, near=weights.near_surface_share),
-            "kl": posterior.kl().mean() / posterior.mean[0].numel(),  # nats per latent number
+            "kl": posterior.kl().mean() / posterior.mean[0].numel(),  # nats per number of the latents
         }
         loss = losses["occupancy"] + kl_share * weights.kl * losses["kl"]
         if field.has_color:
-            answered = colors[:, labels.shape[1] :][:, colored].float()
-            losses["color"] = functional.l1_loss(answered, surface_colors[:, colored])
+            predicted = colors[:, labels.shape[1] :][:, colored].float()
+            losses["color"] = functional.l1_loss(predicted, surface_colors[:, colored])
             loss = loss + weights.color * losses["color"]
         if weights.normal:
             losses["normal"] = normal_loss(slopes, surface_normals[:, sloped])
@@ -75,10 +79,13 @@ class AutoencoderObjective(nn.Module):
         return {"loss": loss, **losses}
 
 
-def disturb(
+def add_latent_noise(
     latents: Float[Tensor, "batch channels height width"], noise: float
 ) -> Float[Tensor, "batch channels height width"]:
-    """Noise of up to `noise` deviations of each channel: a denoiser's errors are what the decoder will have to bear."""
+    """Adds Gaussian noise of up to `noise` standard deviations of each channel.
+
+    In inference, the decoder gets latents with the errors of the denoiser.
+    """
     if not noise:
         return latents
     deviation = latents.std((0, 2, 3), keepdim=True).detach()
@@ -87,26 +94,26 @@ def disturb(
 
 
 def train(config: AutoencoderConfig) -> Path:
-    """Trains until `config.run.steps` and returns the output folder, which then holds `vae/`."""
+    """Trains until `config.run.steps` and returns the output folder. It then holds `vae/`."""
     check_source(config.data, "folder")
     check_pipeline(config.pipeline, "vae/config.json")
     if config.init:
         check_model("init", config.init, "vae")
     elif not config.train_encoder:
-        raise ValueError("train_encoder=false keeps the encoder of `init`, but none is given; set init")
-    accelerator = start(config)
+        raise ValueError("train_encoder=false keeps the encoder of `init`, but init is not set; set init")
+    accelerator = start_run(config)
     if config.init:
-        vae = grown_autoencoder(config.init, config.pipeline)
+        vae = warm_start_autoencoder(config.init, config.pipeline)
     else:
         vae = AutoencoderKLTriplane.from_config(AutoencoderKLTriplane.load_config(config.pipeline, subfolder="vae"))
     if not config.train_encoder:
         vae.encoder.requires_grad_(False)
-    run = Run(accelerator, config, AutoencoderObjective(vae.train(), config.loss), {"vae": vae})
+    trainer = Trainer(accelerator, config, AutoencoderObjective(vae.train(), config.loss), {"vae": vae})
 
     data = config.data
     shapes: ShapeStream | ShardDataset
     if data.stream:
-        shapes = streamed_surfaces(data, accelerator.device)
+        shapes = stream_surfaces(data, accelerator.device)
     else:
         assert data.folder is not None, "checked above"
         shapes = ShardDataset(
@@ -114,26 +121,26 @@ def train(config: AutoencoderConfig) -> Path:
         )
     measure = None
     if data.validation:
-        held_out = ShardDataset(
+        validation_shapes = ShardDataset(
             data.validation, surface_points=data.surface_points, label_points=data.validation_labels
         )
-        measure = partial(validate, vae, held_out, data)
+        measure = partial(validate_autoencoder, vae, validation_shapes, data)
 
-    for batch in run.batches(shapes):
-        kl_share = min(1.0, (run.step + 1) / max(1, config.loss.kl_warmup_steps))
-        run.update(run.losses(**batch, kl_share=kl_share))
-        run.pause(measure)
+    for batch in trainer.batches(shapes):
+        kl_share = min(1.0, (trainer.step + 1) / max(1, config.loss.kl_warmup_steps))
+        trainer.update(trainer.losses(**batch, kl_share=kl_share))
+        trainer.validate_and_save(measure)
 
-    if run.step == config.run.steps:
-        with run.averaged():
-            keep_statistics(vae, [folder for folder in (str(run.output / "vae"), config.init) if folder])
-    return run.finish()
+    if trainer.step == config.run.steps:
+        with trainer.averaged():
+            keep_statistics(vae, [folder for folder in (str(trainer.output / "vae"), config.init) if folder])
+    return trainer.finish()
 
 
 def keep_statistics(vae: AutoencoderKLTriplane, folders: Sequence[str]) -> None:
-    """Mean and deviation of the latents, which stage 2 has measured for one of `folders`, if the encoder is still that.
+    """Copies latent statistics into the config of `vae` from the first of `folders` with the same encoder weights.
 
-    Otherwise the config of `vae` gets none, and a warning names the stage that measures them.
+    Stage 2 measures these statistics. If the encoder has changed since, the config gets none, with a warning.
     """
     measured = False
     for folder in folders:
@@ -143,53 +150,13 @@ def keep_statistics(vae: AutoencoderKLTriplane, folders: Sequence[str]) -> None:
         if before.config.latents_mean is None:
             continue
         measured = True
-        then, now = before.encoder.state_dict(), vae.encoder.state_dict()
-        if then.keys() == now.keys() and all(torch.equal(then[name], now[name].cpu()) for name in now):
+        old, new = before.encoder.state_dict(), vae.encoder.state_dict()
+        if old.keys() == new.keys() and all(torch.equal(old[name], new[name].cpu()) for name in new):
             vae.register_to_config(latents_mean=before.config.latents_mean, latents_std=before.config.latents_std)
             return
     vae.register_to_config(latents_mean=None, latents_std=None)
     if measured:
         warn(
-            "the encoder has changed since stage 2 measured the mean and deviation of its latents, so its config has "
-            "none: run scripts/encode_latents.py again before stage 3"
+            "the encoder has changed since stage 2 measured the mean and standard deviation of its latents, so its "
+            "config has none: run scripts/encode_latents.py again before stage 3"
         )
-
-
-@torch.no_grad()
-def validate(
-    vae: AutoencoderKLTriplane, shapes: ShardDataset, data: ShapeDataConfig
-) -> tuple[dict[str, float], np.ndarray]:
-    """Mean and worst-decile V-IoU of the posterior mean's field on the uniform labels, in full precision; a picture."""
-    indices = range(min(data.validation_shapes, len(shapes)))
-    ious = []
-    for start_of_chunk in range(0, len(indices), 16):
-        batch = on_device(gather(shapes, indices[start_of_chunk : start_of_chunk + 16], fixed_generator()), vae.device)
-        field = reconstruct(vae, batch)
-        uniform = batch["label_points"].shape[1] // 2
-        logits = field.occupancy(batch["label_points"][:, :uniform])
-        ious.append(occupancy_iou(logits.float(), batch["label_distance"][:, :uniform]))
-    iou = torch.cat(ious)
-    scores = {"val_iou": iou.mean().item(), "val_iou_worst_decile": iou.quantile(0.1).item()}
-    return scores, picture(vae, shapes, range(min(data.validation_pictures, len(shapes))))
-
-
-@torch.no_grad()
-def picture(vae: AutoencoderKLTriplane, shapes: ShardDataset, indices: Sequence[int]) -> np.ndarray:
-    """A row for each shape: its photo, and the reconstruction from four sides."""
-    batch = on_device(gather(shapes, indices, fixed_generator()), vae.device)
-    return contact_sheet(reconstruct(vae, batch), batch["view"])
-
-
-def reconstruct(vae: AutoencoderKLTriplane, batch: dict[str, Tensor]) -> TriplaneField:
-    """The field of a batch of shapes after a trip through the posterior's mean."""
-    posterior = vae.encode(batch["surface_points"], batch["surface_normals"], batch["surface_colors"]).latent_dist
-    return vae.field(vae.decode(posterior.mode(), return_dict=False)[0])
-
-
-def on_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {name: tensor.to(device) for name, tensor in batch.items()}
-
-
-def fixed_generator() -> torch.Generator:
-    """The same points of the same shapes at every validation."""
-    return torch.Generator().manual_seed(0)

@@ -1,10 +1,9 @@
-"""The checkpoints of a run's folder: which one a run goes on from, and whether it is still the same run.
+"""The checkpoints in a run's folder: which one a run resumes from, and whether its settings are still the same.
 
-A checkpoint holds the configuration it was trained with. Settings that do not change what is learnt may differ when a
-run goes on; with any other difference it is another run, and `run.resume` must say so.
+A checkpoint holds the configuration that it was trained with. A run may resume with other settings of output, logging
+and validation. All other differences change the result; they need an explicit `run.resume`.
 """
 
-import json
 import os
 import re
 import sys
@@ -14,19 +13,19 @@ from typing import Any
 from triplane3d.config import RunConfig
 from triplane3d.config.loader import defaults, flatten, read_saved
 from triplane3d.signals import is_main_process
-from triplane3d.storage.durable import sync, write_file
+from triplane3d.storage.durable import sync
 from triplane3d.training.state import check_whole, read_state
 
-FREE = {
+CHANGEABLE_KEYS = {
     *(f"run.{name}" for name in ("output", "resume", "max_minutes", "workers", "log_every", "validate_every")),
     *(f"run.{name}" for name in ("checkpoint_every", "checkpoint_limit", "trackers", "nonfinite_limit")),
     *("run.compile", "run.compile_backend", "validate_at"),
 }
-"""Keys that may change while a run goes on; so may all that begin with `data.validation`. The others decide what is
-learnt: `run.steps` too, since the learning rate's schedule ends with it."""
+"""Keys that may change when a run resumes, besides those that begin with `data.validation`. All others change the
+trained weights. `run.steps` does too, since the learning rate's schedule depends on it."""
 
-SHOWN = 6
-"""Differences that are listed."""
+MAX_LISTED = 6
+"""Differences that a message lists."""
 
 
 def checkpoints(output: Path) -> list[Path]:
@@ -37,7 +36,7 @@ def checkpoints(output: Path) -> list[Path]:
 
 
 def chosen_checkpoint(run: RunConfig) -> Path | None:
-    """The checkpoint that `run.resume` means; None to begin at step 0. Raises `ValueError` if it cannot be used."""
+    """The checkpoint that `run.resume` selects; None to start at step 0. Raises `ValueError` if it is unusable."""
     if run.resume == "none":
         return None
     if run.resume in ("latest", "changed"):
@@ -58,17 +57,22 @@ def chosen_checkpoint(run: RunConfig) -> Path | None:
 
 
 def changed_settings(checkpoint: Path, config: Any, processes: int) -> list[str]:
-    """What makes a run of `config` another one than that of the checkpoint: "optim.lr: 0.001, now 0.002", …"""
+    """Differences between `config` and the checkpoint's settings that change the result.
+
+    Each is a text such as "optim.lr: 0.001, now 0.002". `processes` is the number of processes of this run.
+    """
     now, state = flatten(config), read_state(checkpoint)
     saved = read_saved(checkpoint / "config.yaml") or read_saved(checkpoint.parent / "config.yaml")
     if saved is None:
-        warn(f"{checkpoint / 'config.yaml'} is missing or damaged: it is not known whether settings differ from those")
-    # Keys that are younger than the file had their default.
+        warn(
+            f"{checkpoint / 'config.yaml'} is missing or damaged: its settings cannot be compared with the present ones"
+        )
+    # Keys that were added after the file was written had their default value.
     before = defaults(type(config)) | (saved or now)
     changed = [
         f"{key}: {_shown(before.get(key))}, now {_shown(value)}"
         for key, value in now.items()
-        if key not in FREE and not key.startswith("data.validation") and not _same(before.get(key), value)
+        if key not in CHANGEABLE_KEYS and not key.startswith("data.validation") and not _same(before.get(key), value)
     ]
     if state.get("processes", processes) != processes:
         changed.append(f"processes: {state['processes']}, now {processes}")
@@ -79,24 +83,24 @@ def refuse_changes(checkpoint: Path, changed: list[str]) -> None:
     """Raises `ValueError` if anything has changed since the checkpoint."""
     if changed:
         raise ValueError(
-            f"{checkpoint} was trained with other settings: {listed(changed)}. To continue as before, restore them; to "
-            "continue with the new ones, add --run.resume changed (the remaining steps then follow the new learning "
-            "rate's schedule); to start another run with these weights, set another run.output and add --run.resume "
-            f"{checkpoint}"
+            f"{checkpoint} was trained with other settings: {first_changes(changed)}. To continue as before, restore "
+            "them; to continue with the new ones, add --run.resume changed (the remaining steps then follow the new "
+            "learning rate's schedule); to start another run with these weights, set another run.output and add "
+            f"--run.resume {checkpoint}"
         )
 
 
-def listed(changed: list[str]) -> str:
-    """The first few on one line."""
-    more = f"; and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
-    return "; ".join(changed[:SHOWN]) + more
+def first_changes(changed: list[str]) -> str:
+    """The first `MAX_LISTED` differences, and how many more there are, on one line."""
+    more = f"; and {len(changed) - MAX_LISTED} more" if len(changed) > MAX_LISTED else ""
+    return "; ".join(changed[:MAX_LISTED]) + more
 
 
 def set_aside(output: Path, step: int | None) -> Path | None:
-    """Moves the checkpoints of `output` beyond `step` into a new folder `earlier-N` there; returns that, or None.
+    """Moves checkpoints beyond `step` into a new folder `earlier-N` in `output`. Returns it, or None if nothing moved.
 
-    None stands for a run that begins anew: all checkpoints are moved then, with log, configuration and pictures. If
-    they stayed, the newest checkpoints would be those of two runs. Weights that a run ended with stay in place.
+    With `step` None, for a run that starts from the beginning, all checkpoints are moved, with log, configuration and
+    pictures. Otherwise the folder would mix the checkpoints of two runs. Final weights stay in place.
     """
     moved = [folder for folder in checkpoints(output) if step is None or int(folder.name.partition("-")[2]) > step]
     if not moved:
@@ -115,38 +119,14 @@ def set_aside(output: Path, step: int | None) -> Path | None:
     return aside
 
 
-def forget_after(log: Path, step: int) -> None:
-    """Drops the lines that a killed run logged beyond the step it goes on from, and those that are damaged."""
-    if not log.is_file():
-        return
-    before = log.read_bytes()
-    lines = before.decode(errors="replace").splitlines()
-    steps = [_logged_step(line) for line in lines]
-    if damaged := steps.count(None):
-        warn(f"{log}: {damaged} of {len(lines)} lines are damaged, as after a power cut or a full disk, and dropped")
-    kept = "".join(f"{line}\n" for line, at in zip(lines, steps, strict=True) if at is not None and at <= step)
-    if kept.encode() != before:
-        write_file(log, kept)
-
-
-def _logged_step(line: str) -> int | None:
-    """The step of a line of the log; None if it is no whole line."""
-    try:
-        values = json.loads(line)
-    except ValueError:
-        return None
-    step = values.get("step") if isinstance(values, dict) else None
-    return step if isinstance(step, int) else None
-
-
 def warn(message: str) -> None:
-    """To standard error, from the main process."""
+    """Prints a warning to standard error, in the main process only."""
     if is_main_process():
         print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def _same(before: Any, now: Any) -> bool:
-    """Equal, or two ways to write one path."""
+    """Whether two values are equal, or two spellings of one path."""
     if isinstance(before, str) and isinstance(now, str):
         return os.path.abspath(before) == os.path.abspath(now)
     return before == now

@@ -1,7 +1,9 @@
-"""What a denoiser of few steps is taught: the mean velocity of a step, however long (Boffi et al. 2024, "flow maps").
+"""Training targets for few-step flow maps: the mean velocity of a step of any length (Boffi et al. 2024, "Flow maps").
 
-A teacher, slow and guided, says it for the shortest steps. For every other one the student is its own teacher: two
-steps of half the length end where one should (Frans et al. 2024, "One step diffusion via shortcut models").
+A transformer with `interval_condition` predicts the mean velocity of the step from one timestep to another. For the
+shortest steps, the target comes from the guided multi-step teacher. For every longer step, it comes from the student
+itself: two steps of half the length lead to the end of the long one (Frans et al. 2024, "One step diffusion via
+shortcut models", eq. 5).
 """
 
 from collections.abc import Callable
@@ -19,30 +21,37 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from triplane3d.config import FlowMapConfig
+from triplane3d.pipelines.guidance import guided_prediction
+from triplane3d.training.noise import mix_flow
 
 Conditions = dict[str, Tensor]
-"""What the transformer knows of each sample's photos, by the names of its arguments."""
+"""Conditions of a batch, by the names of the transformer's arguments: image tokens, cameras."""
 
 Velocity = Callable[[Tensor, Tensor, Tensor, Conditions], Tensor]
-"""Of latents at a timestep, for the step to another, under these conditions: the velocity to take it with."""
+"""(latents, timesteps, timestep_ends, conditions) → velocities for the steps between these timesteps."""
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """Steps, and the velocity each should be taken with; the first `finest` are of the shortest kind."""
+class FlowMapBatch:
+    """Steps of random place and length, each with its target. The first `finest` steps have the shortest length."""
 
     latents: Float[Tensor, "batch channels height width"]
+    """At the start of each step."""
     timesteps: Float[Tensor, " batch"]
     timestep_ends: Float[Tensor, " batch"]
     target: Float[Tensor, "batch channels height width"]
+    """Mean velocity of the step."""
     finest: int
 
 
-class Stops:
-    """Where trailing schedules of 1, 2, 4 … `finest` steps stop on their way from noise to data.
+class TimeGrid:
+    """The timesteps of trailing schedules with 1, 2, 4, … `finest` steps, on one grid.
 
-    Each stops wherever the one before does, so a place is a number: how many steps of the finest schedule lie behind,
-    each cut into `substeps`. The scheduler says what sigma a place has.
+    Every second timestep of a schedule belongs to the next coarser one. An integer index therefore addresses the
+    timesteps of all schedules: index 0 is pure noise, index `count` is data, and a step of the finest schedule spans
+    `substeps` indices. The scheduler determines the sigma of each index.
+
+    Raises `ValueError` for a scheduler whose schedules do not share their timesteps.
     """
 
     def __init__(self, scheduler: SchedulerMixin, finest: int, substeps: int = 1):
@@ -50,41 +59,40 @@ class Stops:
             raise ValueError(f"flow_map.finest should be a power of two, 2 or more, not {finest}")
         if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler) or scheduler.config.use_dynamic_shifting:
             raise ValueError(
-                "few steps are learnt along the flow of FlowMatchEulerDiscreteScheduler without use_dynamic_shifting, "
-                f"not of {type(scheduler).__name__} as the pipeline has it; train a denoiser for the former"
+                "distillation needs FlowMatchEulerDiscreteScheduler without use_dynamic_shifting, not "
+                f"{type(scheduler).__name__} as the pipeline has it; train a denoiser with the former"
             )
         self.scheduler = deepcopy(scheduler)
         self.levels, self.count = finest.bit_length() - 1, finest * substeps
-        coarser = [self._trailing(2**level) for level in range(self.levels + 1)]
-        self.sigmas = self._trailing(self.count)
+        coarser = [self._trailing_sigmas(2**level) for level in range(self.levels + 1)]
+        self.sigmas = self._trailing_sigmas(self.count)
         for sigmas in coarser:
-            own = self.sigmas[:: self.count // (len(sigmas) - 1)]
-            if sigmas[0] != 1 or not torch.allclose(sigmas, own, atol=1e-6):
+            shared = self.sigmas[:: self.count // (len(sigmas) - 1)]
+            if sigmas[0] != 1 or not torch.allclose(sigmas, shared, atol=1e-6):
                 raise ValueError(
-                    "few steps are learnt where schedules of any length meet on the way from sigma 1 to 0, but this "
-                    "scheduler's do not; leave out its use_…_sigmas, shift_terminal and invert_sigmas"
+                    "distillation needs schedules that run from sigma 1 to 0 and share their timesteps at all numbers "
+                    "of steps; leave out the scheduler's use_…_sigmas, shift_terminal and invert_sigmas"
                 )
         self.timesteps = self.sigmas * self.scheduler.config.num_train_timesteps
 
-    def _trailing(self, steps: int) -> Float[Tensor, " stops"]:
+    def _trailing_sigmas(self, steps: int) -> Float[Tensor, " sigmas"]:
         self.scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps).tolist())
         return self.scheduler.sigmas
 
-    def draw(self, levels: Int[Tensor, " batch"]) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:
-        """Start and end of any of the 2^level steps that a schedule of that many has."""
+    def sample_steps(self, levels: Int[Tensor, " batch"]) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:
+        """Start and end index of a random step of the schedule with 2^level steps, for each of `levels`."""
         starts = (torch.rand(len(levels)) * 2**levels).long()
         lengths = self.count // 2**levels
         return starts * lengths, (starts + 1) * lengths
 
-    def mix(
+    def add_noise(
         self,
         data: Float[Tensor, "batch channels height width"],
-        places: Int[Tensor, " batch"],
+        indices: Int[Tensor, " batch"],
         noise: Float[Tensor, "batch channels height width"],
     ) -> Float[Tensor, "batch channels height width"]:
-        """Data with as much noise as it has at these places, none of which is the last."""
-        sigmas = _each(self.sigmas[places], data)
-        return sigmas * noise + (1 - sigmas) * data
+        """Data mixed with noise at the sigmas of `indices`."""
+        return mix_flow(data, noise, self.sigmas[indices].to(data))
 
     def displacement(
         self,
@@ -93,13 +101,13 @@ class Stops:
         route: list[Int[Tensor, " batch"]],
         conditions: Conditions,
     ) -> Float[Tensor, "batch channels height width"]:
-        """How far Euler's method moves latents that are at the first place of `route`, stopping at all the others."""
+        """By how much Euler's method moves latents from the first index of `route` over all others to the last."""
         moved = torch.zeros_like(latents)
         timesteps = self.timesteps.to(latents.device)
         for start, end in pairwise(route):
-            sigma, sigma_end = _each(self.sigmas[start], latents), _each(self.sigmas[end], latents)
-            now = latents + moved
-            moved = moved + (sigma_end - sigma) * velocity(now, timesteps[start], timesteps[end], conditions)
+            sigma, sigma_end = _per_sample(self.sigmas[start], latents), _per_sample(self.sigmas[end], latents)
+            current = latents + moved
+            moved = moved + (sigma_end - sigma) * velocity(current, timesteps[start], timesteps[end], conditions)
         return moved
 
     def mean_velocity(
@@ -111,58 +119,67 @@ class Stops:
         steps: int,
         conditions: Conditions,
     ) -> Float[Tensor, "batch channels height width"]:
-        """The one velocity that takes latents from `starts` to where `steps` of Euler's method end.
+        """The constant velocity from `starts` to the point that `steps` Euler steps of `velocity` reach at `ends`.
 
-        Steps are of equal length in places, not in sigma: the mean is over what the schedule makes of them.
+        The Euler steps span equal numbers of indices, which are not equal differences of sigma.
         """
         route = [starts + (ends - starts) * step // steps for step in range(steps + 1)]
         moved = self.displacement(velocity, latents, route, conditions)
-        return moved / _each(self.sigmas[ends] - self.sigmas[starts], latents)
+        return moved / _per_sample(self.sigmas[ends] - self.sigmas[starts], latents)
 
-    def from_noise(
+    def integrate_from_noise(
         self,
         velocity: Velocity,
         noise: Float[Tensor, "batch channels height width"],
         ends: Int[Tensor, " batch"],
         conditions: Conditions,
     ) -> Float[Tensor, "batch channels height width"]:
-        """Where `velocity` leads from pure noise, in the fewest and longest steps that there are to these places."""
-        latents, places = noise.clone(), torch.zeros_like(ends)
+        """The latents that `velocity` reaches from pure noise at `ends`, with the fewest steps of these schedules.
+
+        The steps are the binary digits of an index, the longest first: each level is used at most once per sample.
+        """
+        latents, indices = noise.clone(), torch.zeros_like(ends)
         for level in range(1, self.levels + 1):
             length = self.count // 2**level
-            going = (ends - places >= length).nonzero()[:, 0]
-            if len(going):
-                route = [places[going], places[going] + length]
-                moved = self.displacement(velocity, latents[going], route, rows(conditions, going))
-                latents[going] = latents[going] + moved
-                places[going] += length
+            moving = (ends - indices >= length).nonzero()[:, 0]
+            if len(moving):
+                route = [indices[moving], indices[moving] + length]
+                moved = self.displacement(velocity, latents[moving], route, take_conditions(conditions, moving))
+                latents[moving] = latents[moving] + moved
+                indices[moving] += length
         return latents
 
 
-class Lecturer:
-    """Draws the lessons of a batch: a share of them from `teacher`, the others from what the student knows by now.
+class FlowMapSampler:
+    """Samples training batches for a flow map.
 
-    Those others are as often of each length. One of the longest, of which a schedule has one, comes up twice as often
-    as either of the two next, and so on: it is the hardest to learn, and stands on all the others.
+    A share `config.finest_share` of the samples has the shortest steps, with targets from `teacher`. The others have
+    longer steps, with targets from `student`. All lengths are equally frequent. A given long step is therefore sampled
+    more often than a given short one, of which there are more; targets of long steps depend on all shorter ones.
     """
 
     def __init__(self, teacher: Velocity, student: Velocity, scheduler: SchedulerMixin, config: FlowMapConfig):
         self.teacher, self.student, self.config = teacher, student, config
-        self.stops = Stops(scheduler, config.finest, config.teacher_steps)
+        self.grid = TimeGrid(scheduler, config.finest, config.teacher_steps)
 
     @torch.no_grad()
-    def draw(self, data: Float[Tensor, "batch channels height width"], conditions: Conditions) -> Lessons:
-        """A step for each of the latents `data`; sizes of what is computed do not depend on chance, for speed."""
-        config, stops = self.config, self.stops
+    def sample(self, data: Float[Tensor, "batch channels height width"], conditions: Conditions) -> FlowMapBatch:
+        """One step for each of the latents `data`.
+
+        How many samples go through teacher and student is not random, which keeps tensor shapes constant.
+        """
+        config, grid = self.config, self.grid
         finest = ceil(config.finest_share * len(data))
-        longer = torch.randint(0, stops.levels, (len(data) - finest,))
-        starts, ends = stops.draw(torch.cat([torch.full((finest,), stops.levels), longer]))
+        longer = torch.randint(0, grid.levels, (len(data) - finest,))
+        starts, ends = grid.sample_steps(torch.cat([torch.full((finest,), grid.levels), longer]))
         noise = torch.randn_like(data)
-        latents = stops.mix(data, starts, noise)
-        # What the student meets on its own way is not noised data, least of all where guidance leads away from those.
-        own = (torch.rand(len(data)) < config.on_policy).nonzero()[:, 0]
-        if len(own):
-            latents[own] = stops.from_noise(self.student, noise[own], starts[own], rows(conditions, own))
+        latents = grid.add_noise(data, starts, noise)
+        # In inference, the student starts from its own outputs. Guidance makes these differ from noisy data.
+        on_policy = (torch.rand(len(data)) < config.on_policy).nonzero()[:, 0]
+        if len(on_policy):
+            latents[on_policy] = grid.integrate_from_noise(
+                self.student, noise[on_policy], starts[on_policy], take_conditions(conditions, on_policy)
+            )
 
         target = []
         for velocity, steps, chosen in (
@@ -171,34 +188,31 @@ class Lecturer:
         ):
             if len(chosen):
                 step = latents[chosen], starts[chosen], ends[chosen]
-                target.append(stops.mean_velocity(velocity, *step, steps, rows(conditions, chosen)))
-        timesteps = stops.timesteps.to(data.device)
-        return Lessons(latents, timesteps[starts], timesteps[ends], torch.cat(target), finest)
+                target.append(grid.mean_velocity(velocity, *step, steps, take_conditions(conditions, chosen)))
+        timesteps = grid.timesteps.to(data.device)
+        return FlowMapBatch(latents, timesteps[starts], timesteps[ends], torch.cat(target), finest)
 
 
 def guided_velocity(transformer: nn.Module, guidance: float) -> Velocity:
-    """What a pipeline steps along at that guidance scale: the velocity at a timestep, wherever the step will end."""
+    """The velocity with classifier-free guidance (Ho & Salimans 2022), as the pipeline uses it. Ends are ignored."""
 
     def velocity(latents: Tensor, timesteps: Tensor, timestep_ends: Tensor, conditions: Conditions) -> Tensor:
-        if guidance in (0, 1):
-            return transformer(latents, timesteps, **conditions, return_dict=False)[0].float()
-        both = transformer(
-            torch.cat([latents, latents]),
-            torch.cat([timesteps, timesteps]),
-            **conditions,
-            num_without_photo=len(latents),
-            return_dict=False,
-        )[0]
-        without, given = both.float().chunk(2)
-        return without + guidance * (given - without)
+        def predict(latents: Tensor, num_without_photo: int) -> Tensor:
+            if not num_without_photo:
+                return transformer(latents, timesteps, **conditions, return_dict=False)[0]
+            times = torch.cat([timesteps, timesteps])
+            options = {"num_without_photo": num_without_photo, "return_dict": False}
+            return transformer(latents, times, **conditions, **options)[0]
+
+        return guided_prediction(predict, latents, guidance)
 
     return velocity
 
 
-def rows(conditions: Conditions, chosen: Int[Tensor, " chosen"]) -> Conditions:
+def take_conditions(conditions: Conditions, chosen: Int[Tensor, " chosen"]) -> Conditions:
     """The conditions of these samples of a batch."""
     return {name: values[chosen.to(values.device)] for name, values in conditions.items()}
 
 
-def _each(values: Float[Tensor, " batch"], latents: Tensor) -> Float[Tensor, "batch 1 1 1"]:
+def _per_sample(values: Float[Tensor, " batch"], latents: Tensor) -> Float[Tensor, "batch 1 1 1"]:
     return rearrange(values.to(latents), "batch -> batch 1 1 1")

@@ -1,10 +1,14 @@
-"""What a stage reads must be there before anything is computed or written; otherwise a sentence says who writes it."""
+"""Checks of a stage's inputs and outputs before anything is computed.
 
+Missing inputs raise a `ValueError` that names the stage which writes them.
+"""
+
+import tempfile
 from pathlib import Path
 
 from triplane3d.errors import elsewhere, not_there
 
-WRITERS = {
+STAGES = {
     "shards": "stage 0, scripts/prepare_shapes.py",
     "vae": "stage 1, scripts/train_autoencoder.py",
     "latents": "stage 2, scripts/encode_latents.py",
@@ -13,7 +17,7 @@ WRITERS = {
 
 
 def check_pipeline(folder: str, *files: str) -> None:
-    """`pipeline` names a folder with each of these files, such as "transformer/config.json"."""
+    """Raises `ValueError` unless `folder` exists and holds each of `files`, such as "transformer/config.json"."""
     if not Path(folder).is_dir():
         if elsewhere(folder):
             raise ValueError(f"pipeline: {not_there(folder)}")
@@ -27,8 +31,11 @@ def check_pipeline(folder: str, *files: str) -> None:
 
 
 def check_model(key: str, folder: str, writer: str) -> None:
-    """The folder that `key` names holds a saved model, weights and all; `writer` is one of `WRITERS`."""
-    path, made_by = Path(folder), f"{WRITERS[writer]}, writes it when it has finished"
+    """Raises `ValueError` unless `folder` holds a saved model with weights.
+
+    `key` is the configuration's key, for the message; `writer` is the key of `STAGES` that writes the folder.
+    """
+    path, made_by = Path(folder), f"{STAGES[writer]}, writes it when it has finished"
     if not path.is_dir():
         there = not_there(folder) if elsewhere(folder) else f"there is no folder {folder}"
         raise ValueError(f"{key}: {there}; {made_by}")
@@ -40,9 +47,29 @@ def check_model(key: str, folder: str, writer: str) -> None:
 
 
 def check_files(key: str, folder: str, pattern: str, writer: str) -> None:
-    """The folder that `key` names holds files of that `pattern`; `writer` is one of `WRITERS`."""
+    """Raises `ValueError` unless `folder` holds files that match `pattern`. `key` and `writer` as for `check_model`."""
     if not Path(folder).is_dir():
         there = not_there(folder) if elsewhere(folder) else f"there is no folder {folder}"
-        raise ValueError(f"{key}: {there}; {WRITERS[writer]}, writes it")
+        raise ValueError(f"{key}: {there}; {STAGES[writer]}, writes it")
     if not any(Path(folder).glob(pattern)):
-        raise ValueError(f"{key}: no {pattern} in {folder}; {WRITERS[writer]}, writes them")
+        raise ValueError(f"{key}: no {pattern} in {folder}; {STAGES[writer]}, writes them")
+
+
+def check_writable(key: str, folder: str | Path) -> None:
+    """Raises `OSError` unless files can be written in `folder`, or in the nearest parent that exists.
+
+    Called before work that may take hours. A temporary file is created and removed; `folder` itself is not created.
+    """
+    parent = Path(folder).absolute()
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise NotADirectoryError(f"{key}: {parent} is a file, not a folder: choose another output")
+    try:
+        with tempfile.TemporaryFile(dir=parent) as probe:
+            probe.write(b"triplane3d")
+            probe.flush()
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{key}: {folder} cannot be written to ({error.strerror}): choose another output"
+        ) from error

@@ -1,4 +1,4 @@
-"""What the stages minimise, as functions of tensors."""
+"""Losses and metrics of the training stages, as functions of tensors."""
 
 import torch
 from einops import rearrange, repeat
@@ -7,16 +7,16 @@ from torch import Tensor
 from torch.nn import functional
 
 CORNERS = ((1.0, 1.0, 1.0), (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0), (-1.0, -1.0, 1.0))
-"""Of a tetrahedron about the origin."""
+"""Corners of a regular tetrahedron around the origin, at distance √3."""
 
-FLAT = 0.1
-"""A `descent`, in logits, that is hardly one."""
+MIN_SLOPE = 0.1
+"""Length of a `descent`, in logits, below which a point counts less in `normal_loss`."""
 
 
 def soft_occupancy(distance: Float[Tensor, "*shape"], band: float) -> Float[Tensor, "*shape"]:
-    """1 inside, 0 outside, and linear where the surface is nearer than `band`; `distance` is negative inside.
+    """1 inside, 0 outside, linear within `band` of the surface; `distance` is signed, negative inside.
 
-    Binary labels cost normals: they do not say where between two samples the surface lies.
+    Binary labels would not locate the surface between two sample points, which costs accuracy of normals.
     """
     return (0.5 - distance / (2 * band)).clamp(0, 1)
 
@@ -24,43 +24,49 @@ def soft_occupancy(distance: Float[Tensor, "*shape"], band: float) -> Float[Tens
 def occupancy_loss(
     logits: Float[Tensor, "batch labels"], distance: Float[Tensor, "batch labels"], *, band: float, near: float
 ) -> Float[Tensor, ""]:
-    """Cross-entropy against soft occupancy; the second half of the labels, near the surface, weighs `near`."""
-    # bf16 cannot tell a logit of 8 from one of 8.03.
+    """Cross-entropy with soft occupancy.
+
+    The first half of the labels, uniform in the cube, has the weight 1 − `near`. The second half, near the surface, has
+    the weight `near`, in [0, 1].
+    """
+    # In float32: bfloat16 does not separate logits of 8 and 8.03.
     loss = functional.binary_cross_entropy_with_logits(logits.float(), soft_occupancy(distance, band), reduction="none")
     uniform, close = rearrange(loss, "batch (half labels) -> half (batch labels)", half=2).mean(dim=1)
     return (1 - near) * uniform + near * close
 
 
 def tetrahedra(points: Float[Tensor, "batch points 3"], size: float) -> Float[Tensor, "batch points*4 3"]:
-    """Four places about each point, `size` away along the corners of a tetrahedron: four answers there tell a slope."""
-    places = points[:, :, None] + size / 3**0.5 * points.new_tensor(CORNERS)
-    return rearrange(places, "batch points corner xyz -> batch (points corner) xyz")
+    """Four points around each point, at distance `size`, for estimating the gradient of a field (see `descent`)."""
+    corners = points[:, :, None] + size / 3**0.5 * points.new_tensor(CORNERS)
+    return rearrange(corners, "batch points corner xyz -> batch (points corner) xyz")
 
 
 def descent(logits: Float[Tensor, "batch corners"]) -> Float[Tensor, "batch corners//4 3"]:
-    """Which way, and how steeply, a field falls about points that it was asked about at their `tetrahedra`.
+    """The negative gradient of a field, times a constant, from its values at the `tetrahedra` of points.
 
-    Differences, not derivatives: bilinear sampling has no second derivative to learn from.
+    Finite differences are used instead of derivatives: a loss on derivatives needs second derivatives, and those of
+    bilinear sampling are zero almost everywhere.
     """
     corners = rearrange(logits.float(), "batch (points corner) -> batch points corner 1", corner=4)
-    # Not a product of matrices, which autocast would do in half precision: differences of near numbers.
+    # Not a matrix product: autocast would compute it in half precision, too coarse for differences of similar numbers.
     return -(corners * corners.new_tensor(CORNERS)).sum(dim=-2)
 
 
 def normal_loss(
     logits: Float[Tensor, "batch corners"], normals: Float[Tensor, "batch corners//4 3"]
 ) -> Float[Tensor, ""]:
-    """One minus the cosine between a surface's outward normals and the `descent` of the occupancy there.
+    """One minus the cosine between the outward normals of a surface and the `descent` of the occupancy logits there.
 
-    Where the field is all but flat, the cosine counts for less: its gradient would drown that of all other points.
+    Points whose descent is shorter than `MIN_SLOPE` count less: the cosine's gradient grows as 1 / length there and
+    would dominate that of all other points.
     """
-    return (1 - functional.cosine_similarity(descent(logits), normals, dim=-1, eps=FLAT)).mean()
+    return (1 - functional.cosine_similarity(descent(logits), normals, dim=-1, eps=MIN_SLOPE)).mean()
 
 
 def occupancy_iou(
     logits: Float[Tensor, "batch points"], distance: Float[Tensor, "batch points"]
 ) -> Float[Tensor, " batch"]:
-    """Intersection over union of the solids as the points saw them; 1 where no point fell into either."""
+    """Intersection over union of predicted and true solid, estimated on the points; 1 if both are empty there."""
     predicted, true = logits > 0, distance < 0
     union = (predicted | true).sum(dim=1)
     return torch.where(union > 0, (predicted & true).sum(dim=1) / union.clamp(min=1), torch.ones_like(logits[:, 0]))
@@ -69,5 +75,8 @@ def occupancy_iou(
 def drop_condition(
     tokens: Float[Tensor, "batch tokens channels"], dropped: Bool[Tensor, " batch"]
 ) -> Float[Tensor, "batch tokens channels"]:
-    """Image tokens, all zero for the `dropped` samples: the unconditional model that guidance needs."""
+    """Image tokens, set to zero for the `dropped` samples.
+
+    This trains the unconditional model that classifier-free guidance needs (Ho & Salimans 2022).
+    """
     return torch.where(repeat(dropped, "batch -> batch 1 1"), torch.zeros_like(tokens), tokens)

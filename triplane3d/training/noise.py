@@ -1,6 +1,6 @@
-"""What a denoiser is taught: how its scheduler mixes data with noise, and what is then to be predicted.
+"""Noise paths: how data and noise are mixed for training, and what the network predicts.
 
-A pipeline's own scheduler decides, so that whatever is trained is what it will integrate.
+The path follows from the pipeline's scheduler, so that the trained prediction is the one that the scheduler integrates.
 """
 
 from typing import Protocol, runtime_checkable
@@ -9,6 +9,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers import SchedulerMixin
 from diffusers.training_utils import compute_density_for_timestep_sampling
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,44 +18,57 @@ from triplane3d.config import FlowConfig
 
 @runtime_checkable
 class NoisePath(Protocol):
-    """From data to noise."""
+    """Mixing of latents with noise, and the training target."""
 
-    def draw(self, count: int, regression: bool) -> Float[Tensor, " count"]:
-        """Timesteps to learn at; all those of pure noise in the regression warm-up."""
+    def sample_timesteps(self, count: int, regression: bool) -> Float[Tensor, " count"]:
+        """Random timesteps of `count` samples. With `regression` (its warm-up) all are the timestep of pure noise."""
         ...
 
     def mix(
         self, latents: Tensor, timesteps: Tensor, noise: Tensor
     ) -> tuple[Float[Tensor, "batch channels height width"], Float[Tensor, "batch channels height width"]]:
-        """What the network sees at these timesteps, and what it should answer."""
+        """The noisy latents at these timesteps, and the target of the network's prediction."""
         ...
 
 
+def mix_flow(
+    data: Float[Tensor, "batch channels height width"],
+    noise: Float[Tensor, "batch channels height width"],
+    sigmas: Float[Tensor, " batch"],
+) -> Float[Tensor, "batch channels height width"]:
+    """sigma · noise + (1 − sigma) · data, with one sigma in [0, 1] for each sample."""
+    sigmas = rearrange(sigmas, "batch -> batch 1 1 1")
+    return sigmas * noise + (1 - sigmas) * data
+
+
 class FlowPath:
-    """Rectified flow (Liu et al. 2022): a straight line, whose velocity is noise − data; logit-normal timesteps."""
+    """Rectified flow (Liu et al. 2022, eq. 1): a straight line from data to noise, with target noise − data.
+
+    Timesteps are logit-normal (Esser et al. 2024, section 3.1).
+    """
 
     def __init__(self, scheduler: FlowMatchEulerDiscreteScheduler, flow: FlowConfig):
         self.scheduler, self.flow = scheduler, flow
 
-    def draw(self, count: int, regression: bool) -> Float[Tensor, " count"]:
+    def sample_timesteps(self, count: int, regression: bool) -> Float[Tensor, " count"]:
         if regression:
             return self.scheduler.timesteps[:1].expand(count)
-        places = compute_density_for_timestep_sampling(
+        positions = compute_density_for_timestep_sampling(
             "logit_normal", batch_size=count, logit_mean=self.flow.logit_mean, logit_std=self.flow.logit_std
         )
         steps = len(self.scheduler.timesteps)
-        return self.scheduler.timesteps[(places * steps).long().clamp(max=steps - 1)]
+        return self.scheduler.timesteps[(positions * steps).long().clamp(max=steps - 1)]
 
     def mix(self, latents: Tensor, timesteps: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        # As `scale_noise` of the scheduler, which looks every timestep up by itself: a wait for the device each.
-        sigmas = (timesteps / self.scheduler.config.num_train_timesteps).view(-1, 1, 1, 1)
-        return sigmas * noise + (1 - sigmas) * latents, noise - latents
+        # The scheduler's `scale_noise` gives the same, but synchronizes with the device for every timestep.
+        sigmas = timesteps / self.scheduler.config.num_train_timesteps
+        return mix_flow(latents, noise, sigmas), noise - latents
 
 
 class DiffusionPath:
-    """Denoising diffusion (Ho et al. 2020, eq. 4): √ᾱ data + √(1 − ᾱ) noise, timesteps drawn evenly.
+    """Denoising diffusion (Ho et al. 2020, eq. 4): √ᾱ data + √(1 − ᾱ) noise, with uniform timesteps.
 
-    The answer is what the scheduler's `prediction_type` says: the noise, the data, or v (Salimans & Ho 2022).
+    The scheduler's `prediction_type` determines the target: the noise, the data, or v (Salimans & Ho 2022).
     """
 
     def __init__(self, scheduler: SchedulerMixin):
@@ -66,7 +80,7 @@ class DiffusionPath:
                 "epsilon, sample or v_prediction; for flows train with FlowMatchEulerDiscreteScheduler"
             )
 
-    def draw(self, count: int, regression: bool) -> Float[Tensor, " count"]:
+    def sample_timesteps(self, count: int, regression: bool) -> Float[Tensor, " count"]:
         steps = len(self.alphas_cumprod)
         timesteps = torch.full((count,), steps - 1) if regression else torch.randint(steps, (count,))
         return timesteps.float()
@@ -79,7 +93,7 @@ class DiffusionPath:
 
 
 def noise_path(scheduler: SchedulerMixin, flow: FlowConfig) -> NoisePath:
-    """The path that a scheduler of diffusers integrates backwards."""
+    """The noise path of a scheduler of diffusers. Raises `ValueError` for a scheduler whose path is not known here."""
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         return FlowPath(scheduler, flow)
     config = scheduler.config
@@ -87,6 +101,6 @@ def noise_path(scheduler: SchedulerMixin, flow: FlowConfig) -> NoisePath:
     if hasattr(scheduler, "alphas_cumprod") and not otherwise:
         return DiffusionPath(scheduler)
     raise ValueError(
-        f"do not know how {type(scheduler).__name__} as configured mixes data and noise: train with "
+        f"training does not support {type(scheduler).__name__} as configured: train with "
         "FlowMatchEulerDiscreteScheduler, or a scheduler of diffusers with alphas_cumprod and discrete timesteps"
     )

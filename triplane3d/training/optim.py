@@ -1,5 +1,6 @@
-"""The optimiser: Muon turns the matrices inside the network, AdamW everything else."""
+"""Optimizer and learning rate: Muon for the weight matrices of linear layers, AdamW for all other parameters."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,16 +10,25 @@ from torch import nn
 from triplane3d.config import OptimConfig
 
 
-def make_optimizer(model: nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:
-    """AdamW, or with `optim.muon` Muon for the two-dimensional weights of `nn.Linear` layers and AdamW for the rest.
+def learning_rate(step: int, steps: int, optim: OptimConfig) -> float:
+    """Linear warm-up over `optim.warmup_steps`, then a cosine to `optim.final_lr` times the peak at the last step."""
+    if step < optim.warmup_steps:
+        return optim.lr * (step + 1) / optim.warmup_steps
+    progress = (step - optim.warmup_steps) / max(1, steps - 1 - optim.warmup_steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return optim.lr * (optim.final_lr + (1 - optim.final_lr) * cosine)
 
-    Both take the same learning rate: Muon's update is scaled to AdamW's typical size (Liu et al. 2025, "Muon is
-    scalable for LLM training", section 2.2).
+
+def make_optimizer(model: nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:
+    """AdamW, or with `optim.muon` Muon for the weights of `nn.Linear` layers and AdamW for all other parameters.
+
+    Both use the same learning rate: Muon's update is scaled to the root mean square of AdamW's (Liu et al. 2025, "Muon
+    is scalable for LLM training", section 2.2). Parameters of one dimension have no weight decay.
     """
-    inner = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Linear)} if optim.muon else set()
+    linear = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Linear)} if optim.muon else set()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [p for p in parameters if id(p) in inner]
-    decayed = [p for p in parameters if id(p) not in inner and p.ndim >= 2]
+    matrices = [p for p in parameters if id(p) in linear]
+    decayed = [p for p in parameters if id(p) not in linear and p.ndim >= 2]
     others = [p for p in parameters if p.ndim < 2]
     groups = [
         {"params": decayed, "weight_decay": optim.weight_decay},
@@ -29,11 +39,11 @@ def make_optimizer(model: nn.Module, optim: OptimConfig) -> torch.optim.Optimize
     if not matrices:
         return adamw
     muon = torch.optim.Muon(matrices, lr=optim.lr, weight_decay=optim.weight_decay, adjust_lr_fn="match_rms_adamw")
-    return Together([muon, adamw])
+    return CombinedOptimizer([muon, adamw])
 
 
-class Together(torch.optim.Optimizer):
-    """Several optimisers that step as one; their parameter groups are shared, so a schedule reaches all of them."""
+class CombinedOptimizer(torch.optim.Optimizer):
+    """Several optimizers that step together. Their parameter groups are listed in `param_groups`, for schedules."""
 
     def __init__(self, parts: Iterable[torch.optim.Optimizer]):
         self.parts = list(parts)

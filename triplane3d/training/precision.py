@@ -1,8 +1,8 @@
-"""At the start of a run: does its precision give, on this machine, what float32 gives?
+"""Comparison of a run's precision with float32 on this machine, on the first batch.
 
-Kernels of half precision can be wrong and say nothing: oneDNN's convolutions on CPUs with AMX are an example
-(`triplane3d.models.convolutions`). The loss does not show it where a network has just been initialized and barely
-depends on its photos. The output of every layer is compared instead.
+Kernels of half precision can return wrong numbers without an error: oneDNN's convolutions on CPUs with AMX are an
+example (`triplane3d.models.convolutions`). The loss does not show this when a network was just initialized and barely
+depends on its inputs. Therefore the output of every layer is compared.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from triplane3d.training.throughput import first_rows
 
 TOLERANCE = 0.2
-"""Largest relative deviation that counts as rounding. In bfloat16 no layer of the three stages of `configs/mini` and
-`configs/tiny` deviated by more than 0.02, from scratch or with trained weights; a wrong kernel gives about 1."""
+"""Largest relative deviation that is accepted as rounding. In bfloat16 no layer of the three trained stages of
+`configs/mini` and `configs/tiny` deviated by more than 0.02, with random or trained weights. A wrong kernel deviates by
+about 1."""
 
 COMPARED = 65536
-"""How many numbers of a layer's output are compared, evenly spread over it."""
+"""Numbers of a layer's output that are compared, evenly spread over the output."""
 
 
 def check_objective(
@@ -34,18 +35,24 @@ def check_objective(
     args, kwargs = first_rows((args, kwargs), (batch_size + 1) // 2, batch_size=batch_size)
 
     def losses() -> Tensor:
-        # The class's own method: accelerate replaces that of the instance by one that always uses autocast.
+        # The method of the class: accelerate replaces the instance's by one that always uses autocast.
         return torch.stack([loss.float() for loss in type(objective).forward(objective, *args, **kwargs).values()])
 
     check_precision(accelerator, dict(objective.named_children()), losses)
 
 
-def check_precision(accelerator: Accelerator, networks: Mapping[str, nn.Module], call: Callable[[], Any]) -> None:
+def check_precision(
+    accelerator: Accelerator,
+    networks: Mapping[str, nn.Module],
+    call: Callable[[], Any],
+    *,
+    setting: str = "run.mixed_precision",
+) -> None:
     """Runs `call` in the run's precision and in float32, and compares the outputs of all layers of `networks`.
 
     The main process prints the largest relative deviation |a - b| / |b| of a layer's output a from the output b in
-    float32. Both runs draw the same random numbers. Random states, buffers and gradients are left as they were.
-    Nothing is done if the run's precision is float32.
+    float32. Both runs use the same random numbers. Random states, buffers and gradients are left as they were.
+    Nothing is done if the run's precision is float32. `setting` is the configuration's key, for the message.
 
     Raises:
         ValueError: if on any process the output of a layer, or the result of `call`, deviates by more than `TOLERANCE`.
@@ -65,7 +72,7 @@ def check_precision(accelerator: Accelerator, networks: Mapping[str, nn.Module],
         raise ValueError(
             f"mixed_precision {precision} does not reproduce float32 on this machine: in the first batch {where} "
             f"deviates by {worst:.0%}, where rounding explains at most {TOLERANCE:.0%}. Either a kernel of this "
-            "precision is wrong on this machine, or the network needs float32: set run.mixed_precision=no"
+            "precision is wrong on this machine, or the network needs float32: set {setting}=no"
         )
     accelerator.print(
         f"mixed_precision {precision} reproduces float32 within {worst:.1%}, the largest deviation of a layer's output "
@@ -94,7 +101,7 @@ def _layer_outputs(
     buffers = [(buffer, buffer.clone()) for network in networks.values() for buffer in network.buffers()]
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), autocast:
-            record("the whole", None, None, call())
+            record("the result", None, None, call())
     finally:
         for handle in handles:
             handle.remove()
@@ -115,7 +122,7 @@ def _deviation(output: Tensor, expected: Tensor) -> float:
 
 
 def _spread(output: Tensor) -> Tensor:
-    """Up to `COMPARED` numbers of a tensor; an odd step does not stay in one channel of an even number."""
+    """Up to `COMPARED` numbers of a tensor. The step is odd, so that it reaches all of an even number of channels."""
     return output.detach().flatten()[:: (output.numel() // COMPARED) | 1].to(torch.float32, copy=True)
 
 

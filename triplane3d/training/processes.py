@@ -1,6 +1,6 @@
-"""How many processes a command has, on what device, and what that makes of a batch: said at the start of every run.
+"""Processes and devices of a run, and the resulting batch size, as printed at the start of every run.
 
-Several processes on one machine's CPU are started by torchrun; `accelerate launch` starts several only for GPUs:
+`accelerate launch` starts several processes only for GPUs. torchrun starts several on a CPU:
 
     torchrun --standalone --nproc_per_node 2 scripts/train_denoiser.py configs/mini/denoiser_views.yaml
 """
@@ -14,14 +14,14 @@ from accelerate import Accelerator
 
 
 def make_accelerator(*, mixed_precision: str, **options: Any) -> Accelerator:
-    """accelerate's `Accelerator`, given these `options`, of exactly the processes that a launcher started.
+    """An `Accelerator` with these `options` that connects exactly the processes which the launcher started.
 
     Raises `ValueError` for processes that are not connected, and for fp16 without a GPU.
     """
     if mixed_precision == "fp16" and not torch.accelerator.is_available():
         raise ValueError("mixed_precision=fp16 needs a GPU, and there is none: set it to bf16 or no")
     started = int(os.environ.get("WORLD_SIZE", "1"))
-    # Without a GPU, accelerate connects the processes of torchrun only with `cpu=True`.
+    # Without a GPU, accelerate connects torchrun's processes only with `cpu=True`.
     cpu = started > 1 and not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision, **options)
     if accelerator.num_processes != started:
@@ -36,20 +36,22 @@ def make_accelerator(*, mixed_precision: str, **options: Any) -> Accelerator:
 
 
 def launch_warnings(processes: int, mixed_precision: str) -> list[str]:
-    """What `accelerate launch` was asked for and does not do."""
+    """Options of `accelerate launch` that have no effect here, as warnings."""
     if "ACCELERATE_MIXED_PRECISION" not in os.environ:
         return []
     found = []
-    if processes == 1 and "MASTER_ADDR" in os.environ:  # which it sets for several processes or machines alone
+    if (
+        processes == 1 and "MASTER_ADDR" in os.environ
+    ):  # set by accelerate launch only for several processes or machines
         found.append(
             "accelerate launch was given several processes, but it starts several only on GPUs: this is the only one. "
             "For 2 processes on a CPU: torchrun --standalone --nproc_per_node 2 SCRIPT CONFIG.yaml"
         )
-    asked = os.environ["ACCELERATE_MIXED_PRECISION"]
-    if asked not in ("no", mixed_precision):
+    requested = os.environ["ACCELERATE_MIXED_PRECISION"]
+    if requested not in ("no", mixed_precision):
         found.append(
-            f"accelerate launch was given --mixed_precision {asked}, but the configuration's mixed_precision decides: "
-            f"{mixed_precision}"
+            f"accelerate launch was given --mixed_precision {requested}, but the configuration's mixed_precision "
+            f"decides: {mixed_precision}"
         )
     return found
 

@@ -1,7 +1,7 @@
-"""What a checkpoint holds for a run to go on: weights, optimiser state and averages as safetensors, numbers as JSON.
+"""The state in a checkpoint: weights, optimizer state and averages as safetensors, numbers as JSON.
 
-No file of a checkpoint is unpickled, so a checkpoint from elsewhere cannot run code. States of random number generators
-are not stored: `Run.batches` seeds the generators for every batch.
+No file of a checkpoint is unpickled, so reading a checkpoint cannot run code. States of random generators are not
+stored: `Trainer.batches` seeds the generators for every batch.
 """
 
 import json
@@ -16,13 +16,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
-from triplane3d.training.optim import Together
+from triplane3d.training.optim import CombinedOptimizer
 
 MODEL, OPTIMIZER, AVERAGES = "model.safetensors", "optimizer.safetensors", "averages.safetensors"
 NUMBERS = "run.json"
 
 SLOTS = {"Muon": {"momentum_buffer"}, "AdamW": {"step", "exp_avg", "exp_avg_sq"}}
-"""What each optimiser keeps of a weight."""
+"""The tensors that each optimizer stores for a weight."""
 
 
 def save_state(
@@ -33,7 +33,7 @@ def save_state(
     averages: Mapping[str, EMAModel],
     numbers: Mapping[str, Any],
 ) -> None:
-    """Writes the state of a run into `folder`. `numbers` are what JSON can hold, among them the "step"."""
+    """Writes the state of a run into `folder`. `numbers` must be serializable as JSON and include "step"."""
     save_model(objective, str(folder / MODEL))
     names = _names(objective)
     kept = {}
@@ -59,16 +59,21 @@ def load_state(
     components: Mapping[str, nn.Module],
     averages: Mapping[str, EMAModel],
 ) -> list[str]:
-    """Reads what `save_state` wrote; the settings of optimiser and averages stay those of the configuration.
+    """Reads what `save_state` wrote. Settings of the optimizer and the averages stay those of the configuration.
 
-    Returns the names of weights whose optimiser state is new, because another optimiser trained them before.
+    Returns the names of weights whose optimizer state starts anew, because another optimizer trained them before.
     """
     load_model(objective, folder / MODEL)
     shadows = load_file(folder / AVERAGES)
-    updates = read_state(folder)["averages"]
+    updates = read_state(folder).get("averages")
+    if not isinstance(updates, dict) or not all(isinstance(updates.get(name), int) for name in components):
+        raise _not_whole(folder, f"{NUMBERS} does not hold how often each average was updated")
     for name, model in components.items():
         for (key, _), shadow in zip(model.named_parameters(), averages[name].shadow_params, strict=True):
-            shadow.copy_(shadows[f"{name}.{key}"])
+            average = shadows.get(f"{name}.{key}")
+            if average is None or average.shape != shadow.shape:
+                raise _not_whole(folder, f"{AVERAGES} does not hold {name}.{key} of shape {tuple(shadow.shape)}")
+            shadow.copy_(average)
         averages[name].optimization_step = updates[name]
 
     kept: dict[str, dict[str, Tensor]] = defaultdict(dict)
@@ -80,23 +85,23 @@ def load_state(
         state = {}
         for number, parameter in enumerate(p for group in part.param_groups for p in group["params"]):
             slots = kept.get(names[id(parameter)], {})
-            fitting = all(value.shape == parameter.shape for slot, value in slots.items() if slot != "step")
-            if slots.keys() == SLOTS[type(part).__name__] and fitting:
+            shapes_match = all(value.shape == parameter.shape for slot, value in slots.items() if slot != "step")
+            if slots.keys() == SLOTS[type(part).__name__] and shapes_match:
                 state[number] = slots
             elif slots:
                 new.append(names[id(parameter)])
         states.append({"state": state, "param_groups": part.state_dict()["param_groups"]})
-    optimizer.load_state_dict({"parts": states} if isinstance(optimizer, Together) else states[0])
+    optimizer.load_state_dict({"parts": states} if isinstance(optimizer, CombinedOptimizer) else states[0])
     return new
 
 
 def check_whole(folder: Path) -> None:
-    """Raises `ValueError` if a checkpoint cannot be read without unpickling, or not at all."""
+    """Raises `ValueError` if a checkpoint is incomplete or damaged, or consists of pickles."""
     read_state(folder)
     if not (folder / OPTIMIZER).exists() and (folder / "optimizer.bin").exists():
         raise ValueError(
-            f"{folder} is of an older version, whose checkpoints are pickles: reading one can run code, so it is not "
-            "resumed from. Its averaged weights are safetensors: set `init` to its model's folder and run.output to a "
+            f"{folder} is of an older version, whose checkpoints are pickles. Reading a pickle can run code, so it is "
+            "not loaded. Its averaged weights are safetensors: set `init` to its model's folder and run.output to a "
             "new one"
         )
     for name in (MODEL, OPTIMIZER, AVERAGES):
@@ -107,13 +112,13 @@ def check_whole(folder: Path) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The numbers of a checkpoint: its step, how many updates were skipped before, of how many processes the run was.
+    """The numbers of a checkpoint: "step", "skipped" (updates so far) and "processes" of the run.
 
     Raises `ValueError` if they cannot be read.
     """
     try:
         numbers = json.loads((folder / NUMBERS).read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _not_whole(folder, f"{NUMBERS}: {error}") from error
     if not isinstance(numbers, dict) or not isinstance(numbers.get("step"), int):
         raise _not_whole(folder, f"{NUMBERS} holds no step")
@@ -129,4 +134,4 @@ def _names(objective: nn.Module) -> dict[int, str]:
 
 
 def _parts(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
-    return optimizer.parts if isinstance(optimizer, Together) else [optimizer]
+    return optimizer.parts if isinstance(optimizer, CombinedOptimizer) else [optimizer]

@@ -1,4 +1,4 @@
-"""Every primitive: right sign, right distance near the surface, and a step that never jumps through it."""
+"""Primitives: correct sign, correct distance near the surface, and never a larger distance than the true one."""
 
 from math import pi
 
@@ -69,7 +69,7 @@ def volume(batch: ShapeBatch, count: int = 200_000) -> float:
     return 8 * float((batch.distance(points) < 0).float().mean())
 
 
-def test_volumes_match_the_textbook() -> None:
+def test_volumes_are_those_of_the_formulas() -> None:
     assert volume(single(ellipsoid((1, 1, 1)))) == pytest.approx(4 / 3 * pi, rel=0.02)
     assert volume(single(cylinder(1, 1))) == pytest.approx(2 * pi, rel=0.02)
     assert volume(single(torus(0.75, 0.25))) == pytest.approx(2 * pi**2 * 0.75 * 0.25**2, rel=0.04)
@@ -77,8 +77,8 @@ def test_volumes_match_the_textbook() -> None:
     assert volume(single(prism([(-1, -1), (1, -1), (1, 1)], 1))) == pytest.approx(4, rel=0.02)
 
 
-def test_turned_object_is_the_object_turned() -> None:
-    """Azimuth +90° about y takes what faced +z to +x."""
+def test_an_azimuth_turns_the_object() -> None:
+    """An azimuth of +90° turns the side that faced +z to +x."""
     nose = [ellipsoid((0.5, 0.5, 0.5)), capsule((0, 0, 0.3), (0, 0, 1), 0.1)]
     batch = ShapeBatch.from_parts([nose], azimuths=[pi / 2])
     tip = torch.tensor([[[0.97, 0, 0], [-0.97, 0, 0]]])
@@ -88,7 +88,7 @@ def test_turned_object_is_the_object_turned() -> None:
     assert surface > 0.1
 
 
-def test_a_program_does_not_depend_on_its_neighbours_in_the_batch() -> None:
+def test_a_shape_does_not_depend_on_the_others_of_its_batch() -> None:
     shapes = [[part] for part in PARTS.values()]
     together = ShapeBatch.from_parts(shapes)
     points = torch.rand(1, 500, 3, generator=torch.Generator().manual_seed(2)) * 2 - 1
@@ -98,7 +98,7 @@ def test_a_program_does_not_depend_on_its_neighbours_in_the_batch() -> None:
         assert torch.allclose(joint[i], alone, atol=2e-3)  # the pose is found by sampling: equal to a thousandth
 
 
-def test_cut_intersection_and_mirror() -> None:
+def test_subtraction_intersection_and_mirror() -> None:
     ball, hole = ellipsoid((1, 1, 1)), cylinder(0.4, 2, op="subtract")
     batch = ShapeBatch.from_parts(
         [
@@ -114,7 +114,7 @@ def test_cut_intersection_and_mirror() -> None:
     assert (both < 0).all()
 
 
-def test_builders_say_what_is_wrong() -> None:
+def test_wrong_parameters_are_errors() -> None:
     with pytest.raises(ValueError, match="starts and ends on the axis"):
         revolve([(0.1, 0), (0.5, 0.5), (0, 1)])
     with pytest.raises(ValueError, match="2 to 8 points"):

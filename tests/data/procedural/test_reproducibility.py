@@ -6,7 +6,7 @@ from dataclasses import fields
 import pytest
 import torch
 
-from triplane3d.data.procedural import FAMILIES, HOLDOUT_FAMILIES, ShapeBatch, draw_unframed
+from triplane3d.data.procedural import FAMILIES, HOLDOUT_FAMILIES, ShapeBatch, generate_unnormalized
 
 # Digests of the programs below as they were when the first weights were trained. They change with a random draw, with
 # the order of draws, or with a number in a family. If that is intended, say so in CHANGELOG.md: published seeds then
@@ -27,14 +27,14 @@ def digest(batch: ShapeBatch) -> str:
 
 
 def test_default_draw_keeps_the_shape_of_every_seed() -> None:
-    programs = draw_unframed(range(200), azimuths="random")
+    programs = generate_unnormalized(range(200), azimuths="random")
     assert digest(programs) == DEFAULT_FAMILIES
     assert programs.turn[:3, 0, 2].tolist() == pytest.approx(SINES, abs=1e-6)
 
 
 def test_every_family_keeps_the_shape_of_a_seed() -> None:
     names = sorted(FAMILIES | HOLDOUT_FAMILIES)
-    digests = [digest(draw_unframed(range(3), families=[name], azimuths="random")) for name in names]
+    digests = [digest(generate_unnormalized(range(3), families=[name], azimuths="random")) for name in names]
     assert hashlib.sha256("|".join(digests).encode()).hexdigest()[:16] == EACH_FAMILY
 
 

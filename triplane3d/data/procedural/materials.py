@@ -1,6 +1,7 @@
-"""Believable surfaces for the shape families: each function draws one `Paint` of a material.
+"""Random materials for the shape families, named for what things are made of.
 
-Colours are picked as people name them, in sRGB, and stored as linear albedo.
+Colours are chosen in sRGB and stored as linear albedo. The order of the random numbers in each function is part of what
+a seed means: a change gives other shapes for all published seeds.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from triplane3d.data.procedural.parts import Paint
+from triplane3d.data.procedural.parts import Material
 
 WOODS = (
     (0.87, 0.72, 0.53),
@@ -45,150 +46,159 @@ CERAMICS = (
 )
 
 
-DARK = Paint((0.02, 0.02, 0.022), gloss=0.6)
+DARK = Material((0.02, 0.02, 0.022), gloss=0.6)
 
 
 def linear(srgb: np.ndarray) -> np.ndarray:
-    """The sRGB transfer curve undone (IEC 61966-2-1)."""
+    """Linear values of sRGB colours in 0..1 (IEC 61966-2-1)."""
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
-def wood(rng: np.random.Generator) -> Paint:
-    """Timber: pale birch to dark walnut, at times with a grain or painted."""
+def wood(rng: np.random.Generator) -> Material:
+    """Timber from pale birch to dark walnut, sometimes with a grain, sometimes painted."""
     if rng.random() < 0.15:
         return replace(plastic(rng), gloss=0.2)
     color = _near(rng, WOODS[rng.integers(len(WOODS))], 0.06)
     grain = np.clip(color * rng.uniform(0.7, 0.9), 0, 1)
     pattern = rng.choice(("stripes", "gradient")) if rng.random() < 0.35 else "plain"
-    return _paint(rng, color, grain, pattern, rng.uniform(0.08, 0.25), rng.uniform(0.1, 0.45))
+    return _material(rng, color, grain, pattern, rng.uniform(0.08, 0.25), rng.uniform(0.1, 0.45))
 
 
-def metal(rng: np.random.Generator) -> Paint:
-    """Steel, brass, copper, black iron or enamelled metal; shiny."""
+def metal(rng: np.random.Generator) -> Material:
+    """Steel, brass, copper, black iron or enamelled metal. Glossy."""
     color = _near(rng, METALS[rng.integers(len(METALS))], 0.05) if rng.random() < 0.75 else _vivid(rng, 0.9)
     return _maybe_patterned(rng, color, ("gradient", "stripes"), 0.25, (0.4, 0.9))
 
 
-def plastic(rng: np.random.Generator) -> Paint:
-    """Moulded or lacquered: white, black, greys and saturated colours."""
+def plastic(rng: np.random.Generator) -> Material:
+    """Moulded or lacquered: white, black, grey or a saturated colour."""
     color = _vivid(rng, 1.0) if rng.random() < 0.7 else np.full(3, rng.choice((0.95, 0.85, 0.5, 0.25, 0.1)))
     return _maybe_patterned(rng, color, ("stripes", "spots", "gradient", "checker"), 0.35, (0.2, 0.7))
 
 
-def fabric(rng: np.random.Generator) -> Paint:
-    """Cloth, leather or felt: muted colours, often striped, checked or dotted; matt."""
+def fabric(rng: np.random.Generator) -> Material:
+    """Cloth, leather or felt in muted colours, often striped, checked or dotted. Matt."""
     color = _hsv(rng.random(), rng.uniform(0.05, 0.6), rng.uniform(0.2, 0.95))
     return _maybe_patterned(rng, color, ("stripes", "checker", "spots"), 0.45, (0.0, 0.2))
 
 
-def ceramic(rng: np.random.Generator) -> Paint:
+def ceramic(rng: np.random.Generator) -> Material:
     """Glazed pottery, porcelain and terracotta."""
     color = _near(rng, CERAMICS[rng.integers(len(CERAMICS))], 0.06) if rng.random() < 0.7 else _vivid(rng, 0.8)
     return _maybe_patterned(rng, color, ("stripes", "spots", "gradient", "checker"), 0.4, (0.3, 0.9))
 
 
-def foliage(rng: np.random.Generator) -> Paint:
-    """Living green, from olive to blue-green, now and then autumnal."""
+def foliage(rng: np.random.Generator) -> Material:
+    """Leaves: olive to blue-green, sometimes the colours of autumn."""
     hue = rng.uniform(0.20, 0.42) if rng.random() < 0.9 else rng.uniform(0.0, 0.14)
     color = _hsv(hue, rng.uniform(0.35, 0.85), rng.uniform(0.25, 0.7))
     return _maybe_patterned(rng, color, ("gradient", "spots", "stripes"), 0.35, (0.05, 0.35))
 
 
-def any_paint(rng: np.random.Generator) -> Paint:
-    """One of the materials above, whichever."""
+def any_material(rng: np.random.Generator) -> Material:
+    """One of the materials above, all equally likely."""
     return (wood, metal, plastic, fabric, ceramic, foliage)[rng.integers(6)](rng)
 
 
-def tinted(rng: np.random.Generator, srgb: tuple[float, float, float]) -> Paint:
-    """A named colour, a little varied, at times shading off: for what has one natural colour."""
+def tinted(rng: np.random.Generator, srgb: tuple[float, float, float]) -> Material:
+    """A small variation of the colour `srgb`, sometimes with a gradient: for things with one natural colour."""
     return _maybe_patterned(rng, _near(rng, srgb, 0.12), ("gradient",), 0.2, (0.1, 0.5))
 
 
-def dark(rng: np.random.Generator) -> Paint:
-    """Eyes and noses."""
-    return Paint((rng.uniform(0.005, 0.04),) * 3, gloss=0.7)
+def eye_black(rng: np.random.Generator) -> Material:
+    """Glossy black, for eyes and noses."""
+    return Material((rng.uniform(0.005, 0.04),) * 3, gloss=0.7)
 
 
-def hide(rng: np.random.Generator) -> Paint:
-    """Fur or skin: browns, greys, white, black, or any toy's colour."""
+def animal_skin(rng: np.random.Generator) -> Material:
+    """Fur or skin: brown, grey, white, black, or any material, as toys have."""
     if rng.random() < 0.3:
-        return any_paint(rng)
+        return any_material(rng)
     tone = rng.uniform(0.03, 0.8)
     warm = rng.uniform(0, 0.7)
     color = (tone, tone * (1 - 0.5 * warm), tone * (1 - 0.85 * warm))
     if rng.random() < 0.25:
         second = tuple(np.clip(np.array(color) * rng.choice([0.3, 2.5]), 0.01, 0.9))
-        return Paint(
+        return Material(
             color, second, str(rng.choice(["spots", "stripes"])), int(rng.integers(3)), rng.uniform(0.2, 0.5), 0.1
         )
-    return Paint(color, gloss=rng.uniform(0, 0.3))
+    return Material(color, gloss=rng.uniform(0, 0.3))
 
 
-def rubber(rng: np.random.Generator) -> Paint:
-    """Tyre black."""
-    return Paint((rng.uniform(0.01, 0.07),) * 3, gloss=0.1)
+def rubber(rng: np.random.Generator) -> Material:
+    """Black rubber, for tyres."""
+    return Material((rng.uniform(0.01, 0.07),) * 3, gloss=0.1)
 
 
-def window_glass(rng: np.random.Generator) -> Paint:
-    """Opaque window: dark or sky-blue, shiny."""
+def window_glass(rng: np.random.Generator) -> Material:
+    """Window of a vehicle: opaque, dark or sky-blue, glossy."""
     low, high = ((0.01, 0.02, 0.03), (0.1, 0.12, 0.15)) if rng.random() < 0.6 else ((0.2, 0.35, 0.5), (0.5, 0.7, 0.85))
-    return Paint(tuple(rng.uniform(low, high)), gloss=0.8)
+    return Material(tuple(rng.uniform(low, high)), gloss=0.8)
 
 
-def lamp_light(rng: np.random.Generator) -> Paint:
-    """Headlamp white or warm yellow."""
-    return Paint((rng.uniform(0.75, 0.95), rng.uniform(0.7, 0.9), rng.uniform(0.3, 0.85)), gloss=0.7)
+def lamp_light(rng: np.random.Generator) -> Material:
+    """Headlamp: white or warm yellow."""
+    return Material((rng.uniform(0.75, 0.95), rng.uniform(0.7, 0.9), rng.uniform(0.3, 0.85)), gloss=0.7)
 
 
-def pane(rng: np.random.Generator) -> Paint:
-    """Window: dark, sky-blue or lit."""
+def window_pane(rng: np.random.Generator) -> Material:
+    """Window of a building: dark, sky-blue or lit."""
     low, high = (
         ((0.01, 0.02, 0.03), (0.08, 0.1, 0.13)),
         ((0.2, 0.35, 0.5), (0.5, 0.7, 0.85)),
         ((0.7, 0.5, 0.15), (0.95, 0.8, 0.4)),
     )[rng.integers(3)]
-    return Paint(tuple(rng.uniform(low, high)), gloss=0.7)
+    return Material(tuple(rng.uniform(low, high)), gloss=0.7)
 
 
-def wall_paint(rng: np.random.Generator) -> Paint:
-    """Plaster, brick, timber or lacquer."""
+def wall_material(rng: np.random.Generator) -> Material:
+    """Wall of a building: ceramic colours, timber or lacquer."""
     return (ceramic, ceramic, wood, plastic)[rng.integers(4)](rng)
 
 
-def contrasting(rng: np.random.Generator, paint: Paint) -> Paint:
-    """A plain paint that stands out from `paint`: of the candidates drawn, the one furthest from it in sRGB."""
-    candidates = [replace(any_paint(rng), pattern="plain", second=None) for _ in range(4)]
-    gaps = [np.abs(np.sqrt(np.asarray(other.color)) - np.sqrt(np.asarray(paint.color))).sum() for other in candidates]
+def contrasting(rng: np.random.Generator, material: Material) -> Material:
+    """A material without pattern whose colour differs from that of `material`.
+
+    Of four random materials it is the one whose colour is farthest, as the sum of differences of square roots of the
+    linear colours, which approximate sRGB.
+    """
+    candidates = [replace(any_material(rng), pattern="plain", second=None) for _ in range(4)]
+    gaps = [
+        np.abs(np.sqrt(np.asarray(other.color)) - np.sqrt(np.asarray(material.color))).sum() for other in candidates
+    ]
     return candidates[int(np.argmax(gaps))]
 
 
 def _maybe_patterned(
     rng: np.random.Generator, srgb: np.ndarray, patterns: tuple[str, ...], share: float, gloss: tuple[float, float]
-) -> Paint:
+) -> Material:
+    """A material of colour `srgb` and random gloss in `gloss`. With probability `share` it has one of `patterns`."""
     pattern = str(rng.choice(patterns)) if rng.random() < share else "plain"
     other = _vivid(rng, 1.0) if rng.random() < 0.5 else np.clip(srgb * rng.choice((0.45, 0.6, 1.6)) + 0.05, 0, 1)
-    return _paint(rng, srgb, other, pattern, rng.uniform(0.15, 0.5), rng.uniform(*gloss))
+    return _material(rng, srgb, other, pattern, rng.uniform(0.15, 0.5), rng.uniform(*gloss))
 
 
-def _paint(
+def _material(
     rng: np.random.Generator, color: np.ndarray, second: np.ndarray, pattern: str, scale: float, gloss: float
-) -> Paint:
+) -> Material:
+    """A `Material` from sRGB colours; patterns get a random axis."""
     second_linear = None if pattern == "plain" else tuple(linear(second).tolist())
-    return Paint(
+    return Material(
         tuple(linear(color).tolist()), second_linear, pattern, int(rng.integers(3)), float(scale), float(gloss)
     )
 
 
 def _near(rng: np.random.Generator, srgb: tuple[float, ...], spread: float) -> np.ndarray:
-    """Vary brightness together and hue a little, as two pieces of one material differ."""
+    """A colour near `srgb`: mainly the brightness varies, as between two pieces of one material."""
     return np.clip(np.array(srgb) * rng.uniform(1 - 2 * spread, 1 + spread) + rng.normal(0, spread / 3, 3), 0.03, 0.97)
 
 
 def _vivid(rng: np.random.Generator, saturation: float) -> np.ndarray:
+    """A random colour of up to this saturation, neither black nor white."""
     return _hsv(rng.random(), saturation * rng.uniform(0.45, 0.95), rng.uniform(0.35, 0.95))
 
 
 def _hsv(hue: float, saturation: float, value: float) -> np.ndarray:
-    """Hue, saturation and value, each 0..1, to sRGB."""
+    """sRGB colour of a hue, saturation and value, each in 0..1."""
     ramp = np.clip(np.abs((hue * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     return value * (1 - saturation + saturation * ramp)

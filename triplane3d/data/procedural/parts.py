@@ -1,7 +1,8 @@
-"""The vocabulary of the shape programs: a shape is a short list of `Part`s, written down in plain numbers.
+"""Parts: a shape is a list of primitives with positions, materials and operations, as plain numbers.
 
-Parts live in the object's own frame (y up, the front faces +z) and in any unit: `ShapeBatch` centres and scales the
-finished object. Parts are applied in order: each one joins, cuts or clips what stands so far.
+Parts are described in the object's own frame (y up, the front towards +z) and in any unit: `ShapeBatch` centres and
+scales the finished object. They are applied in order: each is joined to the parts before it, subtracted from them or
+intersected with them.
 """
 
 from __future__ import annotations
@@ -17,15 +18,22 @@ KINDS = ("box", "ellipsoid", "cylinder", "capsule", "torus", "tube", "revolve", 
 OPERATIONS = ("union", "subtract", "intersect")
 PATTERNS = ("plain", "stripes", "checker", "spots", "gradient")
 MAX_NODES = 16
+"""Nodes of a profile or an outline."""
 MAX_TUBE_NODES = 8
 PARAMETERS = 2 * MAX_NODES + 4
+"""Numbers that describe a part: enough for the primitives with most nodes."""
 
 Vector = Sequence[float | np.number] | np.ndarray
 
 
 @dataclass(frozen=True)
-class Paint:
-    """How a part looks. Colours are linear albedo in 0..1; `scale` is the pattern's period in object units."""
+class Material:
+    """The appearance of a part.
+
+    Colours are linear albedo in 0..1. `second` is the other colour of the pattern, by default the same. `axis` (0 to 2)
+    is the direction of stripes and gradients in the part's own axes, `scale` the period of the pattern in the object's
+    units, `gloss` the strength of the highlight in 0..1.
+    """
 
     color: Vector = (0.7, 0.7, 0.7)
     second: Vector | None = None
@@ -41,11 +49,11 @@ class Paint:
 
 @dataclass(frozen=True)
 class Part:
-    """One primitive, where it stands and how it joins the parts before it.
+    """One primitive, its position, and how it is combined with the parts before it.
 
-    `rotation` takes the primitive's own axes to the object's. `mirror` names axes ("x", "z", "xz") across whose plane
-    through the origin the part is repeated: describe the copy on the positive side. `blend` is the radius over which
-    the join is rounded (0: a crisp edge).
+    `rotation` transforms the primitive's axes to the object's. `mirror` names axes ("x", "z", "xz"): the part is
+    repeated across the plane through the origin at right angles to each; its description is that of the copy on the
+    positive side. `op` is one of `OPERATIONS`. `blend` is the radius over which the join is rounded; 0 gives an edge.
     """
 
     kind: str
@@ -55,7 +63,7 @@ class Part:
     mirror: str = ""
     op: str = "union"
     blend: float = 0.0
-    paint: Paint = Paint()
+    material: Material = Material()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -63,11 +71,11 @@ class Part:
         if self.op not in OPERATIONS:
             raise ValueError(f"op must be one of {OPERATIONS}, got {self.op!r}")
         if len(self.parameters) > PARAMETERS:
-            raise ValueError(f"a part holds {PARAMETERS} numbers, {self.kind} brought {len(self.parameters)}")
+            raise ValueError(f"a part has at most {PARAMETERS} parameters, this {self.kind} has {len(self.parameters)}")
 
 
 def rotation_matrix(degrees: Vector) -> np.ndarray:
-    """Rotation about x, then y, then z (fixed axes), angles in degrees."""
+    """Rotation about x, then y, then z (fixed axes) by three angles in degrees, as a 3 × 3 matrix."""
     x, y, z = np.deg2rad(np.asarray(degrees, dtype=float))
     about_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
     about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
@@ -84,7 +92,7 @@ def _part(
     mirror: str = "",
     op: str = "union",
     blend: float = 0.0,
-    paint: Paint | None = None,
+    material: Material | None = None,
 ) -> Part:
     return Part(
         kind,
@@ -94,52 +102,59 @@ def _part(
         mirror=mirror,
         op=op,
         blend=float(blend),
-        paint=paint or Paint(),
+        material=material or Material(),
     )
 
 
 def box(half: Vector, *, round: float = 0.0, taper: float = 0.0, **place: Any) -> Part:
-    """Box of half-edges `half`, edges rounded by `round`; x and z half-edges grow by the factor 1 + taper·y/half_y."""
+    """Box with half-edges `half` and edges rounded by `round`. At height y above the centre, the half-edges along x
+    and z are multiplied by 1 + taper · y / half[1]."""
     return _part("box", (*half, round, taper), **place)
 
 
 def ellipsoid(radii: Vector, *, exponents: tuple[float, float] = (1.0, 1.0), **place: Any) -> Part:
-    """Superellipsoid: exponents (vertical, horizontal) of 1 give an ellipsoid, towards 0.2 a box, 2 an octahedron."""
+    """Superellipsoid with exponents (vertical, horizontal): 1 gives an ellipsoid, 0.2 nearly a box, 2 an octahedron."""
     return _part("ellipsoid", (*radii, *exponents), **place)
 
 
 def cylinder(
     radius: float, half_height: float, *, top_radius: float | None = None, round: float = 0.0, **place: Any
 ) -> Part:
-    """Upright cylinder (axis y), or a cone frustum where `top_radius` differs (0: a cone)."""
+    """Cylinder about y, edges rounded by `round`. With another `top_radius` it is a frustum, with 0 a cone."""
     return _part("cylinder", (radius, radius if top_radius is None else top_radius, half_height, round), **place)
 
 
 def capsule(start: Vector, end: Vector, radius: float, *, end_radius: float | None = None, **place: Any) -> Part:
-    """Round-ended limb between two points; `center` and `rotate` move the two points as well."""
+    """Segment between two points with round ends, of a radius that changes linearly from `radius` to `end_radius`.
+
+    `center` and `rotate` move both points.
+    """
     return _part("capsule", (*start, *end, radius, radius if end_radius is None else end_radius), **place)
 
 
 def torus(major: float, minor: float, *, arc: float = pi, **place: Any) -> Part:
-    """Ring about the y axis; `arc` is the half-angle (radians) that is kept, centred on +z, with round ends."""
+    """Ring about y with the radius `major` of the ring and `minor` of the tube. `arc` is the half-angle in radians of
+    the arc that is kept, centred on +z; its ends are round."""
     return _part("torus", (major, minor, arc), **place)
 
 
 def tube(
     points: Sequence[Vector] | np.ndarray, radius: float, *, end_radius: float | None = None, **place: Any
 ) -> Part:
-    """Round tube along a polyline of 2 to 8 points; sample a curve to bend it (see `bezier`)."""
+    """Round tube along a polyline of 2 to 8 points, its radius changing linearly along it. `bezier` samples a curve."""
     nodes = np.asarray(points, dtype=float)
     if not 2 <= len(nodes) <= MAX_TUBE_NODES:
         raise ValueError(f"a tube has 2 to {MAX_TUBE_NODES} points, got {len(nodes)}")
+    # All parts of a kind have the same number of parameters: the last node is repeated.
     nodes = np.concatenate([nodes, np.repeat(nodes[-1:], MAX_TUBE_NODES - len(nodes), axis=0)])
     return _part("tube", (*nodes.ravel(), radius, radius if end_radius is None else end_radius), **place)
 
 
 def revolve(profile: Sequence[Vector] | np.ndarray, **place: Any) -> Part:
-    """Solid of revolution about y. `profile` holds up to 16 (radius, y) points, starting and ending on the axis.
+    """Solid of revolution about y. `profile` holds 3 to 16 (radius, y) points; the first and the last are on the axis.
 
-    Walk it counter-clockwise or clockwise; up the outside, over the rim and down the inside makes a hollow vessel.
+    The direction does not matter. A profile that goes up the outside, over the rim and down the inside gives a hollow
+    vessel.
     """
     nodes = np.asarray(profile, dtype=float)
     if not 3 <= len(nodes) <= MAX_NODES:
@@ -151,7 +166,7 @@ def revolve(profile: Sequence[Vector] | np.ndarray, **place: Any) -> Part:
 
 
 def prism(outline: Sequence[Vector] | np.ndarray, half_depth: float, *, round: float = 0.0, **place: Any) -> Part:
-    """Polygon of 3 to 16 (x, y) points, extruded to z = ±half_depth, edges rounded by `round`."""
+    """Polygon of 3 to 16 (x, y) points, extruded from z = -half_depth to half_depth, edges rounded by `round`."""
     nodes = np.asarray(outline, dtype=float)
     if not 3 <= len(nodes) <= MAX_NODES:
         raise ValueError(f"an outline has 3 to {MAX_NODES} points, got {len(nodes)}")
@@ -160,6 +175,6 @@ def prism(outline: Sequence[Vector] | np.ndarray, half_depth: float, *, round: f
 
 
 def bezier(start: Vector, control: Vector, end: Vector, count: int = 6) -> np.ndarray:
-    """`count` points on the quadratic Bézier curve, for `tube`."""
+    """`count` points on a quadratic Bézier curve, for `tube`."""
     t = np.linspace(0, 1, count)[:, None]
     return (1 - t) ** 2 * np.asarray(start) + 2 * t * (1 - t) * np.asarray(control) + t**2 * np.asarray(end)

@@ -1,4 +1,4 @@
-"""Points on and around the shapes: what the autoencoder sees, and what it is asked."""
+"""Sample points on the surfaces of shapes and around them, with normals and signed distances."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ def sample_surface(
 ) -> tuple[Float[Tensor, "batch count 3"], Float[Tensor, "batch count 3"]]:
     """`count` surface points of each shape with outward unit normals, nearly uniform by area.
 
-    Points that fall into a thin band of constant thickness around the surface are uniform by area; they are sought
-    in the grid cells that the surface may cross, then pulled onto it by Newton steps.
+    Points uniform in a thin band of constant thickness around the surface are uniform by area once they are projected
+    onto it. Candidates are chosen in the cells of a grid of `cells`³ that the surface may cross; those inside the band
+    are kept and projected by Newton steps along the gradient of the distance.
     """
     device = batch.device
     spacing = 2.0 / cells
-    # One layer of cells beyond the cube: the band around a face that touches the wall lies half outside.
+    # One more layer of cells outside the cube: the band around a face on its wall is half outside.
     axis = (torch.arange(-1, cells + 1, device=device) + 0.5) * spacing - 1
     grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
     band = spacing / 4
+    # 0.87 cells is half the diagonal of a cell: the surface cannot cross a cell whose centre is farther from it.
     near = batch.distance(repeat(grid, "cell xyz -> batch cell xyz", batch=len(batch))).abs() < 0.87 * spacing
 
     tries = 5 * count
@@ -36,10 +38,11 @@ def sample_surface(
     points = grid[chosen] + jitter * spacing
     away = batch.distance(points).abs()
     points = _choose(points, away, band, count + count // 8, generator)
+    # p - d ∇d / |∇d|²: exact for a true distance, where |∇d| = 1. The clamp avoids long steps where ∇d vanishes.
     for _ in range(2):
         distance, gradient = batch.gradient(points)
         points = points - (distance / gradient.square().sum(-1).clamp(min=0.1))[..., None] * gradient
-    # A few steps end beside a crease; an eighth more was drawn than asked for, so those can be left out.
+    # Newton steps near a crease may end off the surface. An eighth more candidates allow those to be left out.
     points, gradient = _choose(torch.stack([points, gradient]), batch.distance(points).abs(), 1e-3, count, generator)
     return points.clamp(-1, 1), torch.nn.functional.normalize(gradient, dim=-1)
 
@@ -51,7 +54,7 @@ def _choose(
     count: int,
     generator: Generator | None,
 ) -> Float[Tensor, "*values batch count 3"]:
-    """`count` at random of those within `band`; where they are too few, the nearest of the rest."""
+    """`count` random points of those nearer than `band` to the surface; if they are too few, the nearest others."""
     order = torch.where(away < band, torch.rand(away.shape, generator=generator, device=away.device) * band, away)
     keep = order.topk(count, dim=1, largest=False).indices[..., None]
     return values.gather(-2, keep.expand(*values.shape[:-3], -1, -1, 3))
@@ -66,8 +69,12 @@ def sample_labels(
     near: float = 0.5,
     near_std: float = 0.04,
 ) -> tuple[Float[Tensor, "batch count 3"], Float[Tensor, "batch count"]]:
-    """Query points with their signed distance (negative inside): first the uniform ones, then a `near` share of
-    `surface` points moved by a normal deviate of `near_std`. They are numbers that float16 can hold."""
+    """Points and their signed distances, negative inside.
+
+    The first points are uniform in [-1, 1]³. The last ones, a share `near` of all, are random `surface` points moved by
+    Gaussian noise of standard deviation `near_std`, clamped to the cube. Coordinates are rounded to float16 before the
+    distance is computed, so that stored points have exact labels.
+    """
     close = int(count * near)
     uniform = torch.rand((len(batch), count - close, 3), generator=generator, device=batch.device) * 2 - 1
     index = torch.randint(surface.shape[1], (len(batch), close), generator=generator, device=batch.device)
@@ -77,7 +84,7 @@ def sample_labels(
     return points, batch.distance(points)
 
 
-def occupancy_grid(batch: ShapeBatch, resolution: int) -> Float[Tensor, "batch x y z"]:
+def distance_grid(batch: ShapeBatch, resolution: int) -> Float[Tensor, "batch x y z"]:
     """Signed distance at the (resolution + 1)³ nodes of a grid over [-1, 1]³."""
     axis = torch.linspace(-1, 1, resolution + 1, device=batch.device)
     grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)

@@ -1,6 +1,8 @@
 """`ShapeBatch`: many different shapes as padded tensors, evaluated together on any device.
 
-The batch groups all parts of one kind across shapes, evaluates each kind once, and folds the distances part by part.
+Shapes have different numbers and kinds of parts. To evaluate a batch, all parts of one kind, of all shapes, form a
+group: the formula of each primitive runs once for its group. The distances of the parts are then combined part by part,
+in the order of the program, for all shapes at once.
 """
 
 from __future__ import annotations
@@ -8,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from math import pi
 
 import numpy as np
 import torch
@@ -16,26 +17,30 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from triplane3d.data.procedural.families import FAMILIES, HOLDOUT_FAMILIES
 from triplane3d.data.procedural.parts import PARAMETERS, PATTERNS, Part
 from triplane3d.data.procedural.primitives import PRIMITIVES
 
 KIND_INDEX = {kind: index for index, kind in enumerate(PRIMITIVES)}
-HELD_OUT_SEED = 2**30
-"""Training draws seeds below this one, evaluation from it on."""
 
 FAR = 10.0
-CHUNK = 65536  # points of the whole batch that are asked at once: buffers that fit a core's cache
-WIDE_CHUNK = 2**21  # on accelerators, which would wait for many small kernels to be started
+"""Distance of absent parts."""
+CHUNK = 65536
+"""Points of the whole batch that are evaluated at once on a CPU: their buffers fit the cache of a core."""
+WIDE_CHUNK = 2**21
+"""The same on accelerators, where starting many small kernels would take most of the time."""
 
-# Half the corners of a cube: four taps give the gradient of a function (Quilez, "Normals for an SDF").
+# Four corners of a cube that form a tetrahedron: function values there give the gradient at the centre with four
+# evaluations, where central differences need six (Quilez, "Normals for an SDF").
 TETRAHEDRON = torch.tensor([[1.0, -1.0, -1.0], [-1.0, -1.0, 1.0], [-1.0, 1.0, -1.0], [1.0, 1.0, 1.0]])
 
 
 @dataclass(frozen=True)
 class _Group:
-    """All parts of one kind: `row` numbers them among shapes × parts, `source` the (mirrored) points each one sees;
-    local = turn @ point + offset."""
+    """All parts of one kind in a batch.
+
+    `row` is the place of each part among shapes × parts. `source` is the row of the (mirrored) points at which it is
+    evaluated. A point in the part's own axes is turn @ point + offset.
+    """
 
     kind: str
     source: Int[Tensor, " n"]
@@ -49,7 +54,8 @@ class _Group:
 class ShapeBatch:
     """Shapes in the library's frame: turned by their azimuth, centred by their bounding box, longest side 2.
 
-    Parts are padded with `kind` -1. `turn`, `center` and `scale` take a world point back to the object's own frame.
+    Shapes with fewer parts than others are padded with parts of `kind` -1. `turn`, `center` and `scale` describe the
+    pose: a point of the object's own frame is at scale · (turn @ point - center) in the world.
     """
 
     kind: Int[Tensor, "batch parts"]
@@ -57,10 +63,14 @@ class ShapeBatch:
     part_center: Float[Tensor, "batch parts 3"]
     part_rotation: Float[Tensor, "batch parts 3 3"]
     mirror: Bool[Tensor, "batch parts 3"]
+    """Axes across whose plane the part is repeated."""
     sign: Float[Tensor, "batch parts"]
+    """1 for a union, -1 for a subtraction or an intersection."""
     cut: Bool[Tensor, "batch parts"]
+    """Whether the part is subtracted."""
     blend: Float[Tensor, "batch parts"]
-    paint: Float[Tensor, "batch parts 10"]
+    material: Float[Tensor, "batch parts 10"]
+    """First colour (3), second colour (3), index of the pattern, its axis, its period, gloss."""
     turn: Float[Tensor, "batch 3 3"]
     center: Float[Tensor, "batch 3"]
     scale: Float[Tensor, " batch"]
@@ -75,22 +85,23 @@ class ShapeBatch:
         names: Sequence[str] = (),
         device: str | torch.device = "cpu",
     ) -> ShapeBatch:
-        """Collate part lists; `azimuths` (radians) turn each object about y before it is centred and scaled."""
-        return cls.unframed(shapes, azimuths=azimuths, names=names).to(device).framed()
+        """The shapes that lists of parts describe. `azimuths`, in radians, turn the objects about y before they are
+        centred and scaled. `names` are the families."""
+        return cls.unnormalized(shapes, azimuths=azimuths, names=names).to(device).normalized()
 
     @classmethod
-    def unframed(
+    def unnormalized(
         cls, shapes: Sequence[Sequence[Part]], *, azimuths: Sequence[float] | None = None, names: Sequence[str] = ()
     ) -> ShapeBatch:
-        """Part lists collated and turned, on the CPU, before they are centred and scaled."""
+        """Lists of parts as tensors on the CPU, turned by `azimuths` but not yet centred and scaled."""
         batch = _collate(shapes, names)
         azimuths = torch.zeros(len(shapes)) if azimuths is None else torch.as_tensor(azimuths, dtype=torch.float32)
         sin, cos, zero, one = azimuths.sin(), azimuths.cos(), torch.zeros(len(shapes)), torch.ones(len(shapes))
         turn = torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], 1).unflatten(1, (3, 3))
         return replace(batch, turn=turn)
 
-    def framed(self) -> ShapeBatch:
-        """An `unframed` batch centred by its bounding box, longest side 2."""
+    def normalized(self) -> ShapeBatch:
+        """An `unnormalized` batch, centred by its bounding box and scaled so that the longest side is 2."""
         low, high = _bounding_box(self)
         return replace(self, center=(low + high) / 2, scale=2 / (high - low).amax(1))
 
@@ -116,13 +127,13 @@ class ShapeBatch:
 
     @cached_property
     def _folds(self) -> list[tuple[bool, ...]]:
-        """The mirrors that occur, "none" first."""
+        """The combinations of mirrored axes that occur in the batch, "none" first."""
         none = (False, False, False)
         return [none, *sorted({tuple(mirror) for mirror in self.mirror.flatten(0, 1).tolist()} - {none})]
 
     @cached_property
     def _groups(self) -> list[_Group]:
-        """The parts of every kind that occurs."""
+        """One group for every kind of part that occurs in the batch."""
         groups = []
         for kind, index in KIND_INDEX.items():
             shape, part = (self.kind == index).nonzero(as_tuple=True)
@@ -145,7 +156,8 @@ class ShapeBatch:
 
     @cached_property
     def _joins(self) -> list[tuple[Tensor, Tensor]]:
-        """For every part after the first: the shapes it joins by a crisp union, and those it joins otherwise."""
+        """For every part after the first, two lists of shapes: those where it is joined by a union without blend, and
+        those where it is joined in another way. The first kind is by far the most frequent and the fastest."""
         crisp = (self.sign > 0) & (self.blend <= 0)
         present = self.kind >= 0
         return [
@@ -154,35 +166,43 @@ class ShapeBatch:
         ]
 
     def to_object(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch 3 points"]:
-        """World points in the object's own frame, as rows x, y, z."""
+        """World points in the frame of each object, as rows x, y, z: operations then run over contiguous memory."""
         placed = points / self.scale[:, None, None] + self.center[:, None]
         return self.turn.mT @ rearrange(placed, "batch points xyz -> batch xyz points")
 
     def part_distances(self, points: Float[Tensor, "batch 3 points"]) -> Float[Tensor, "batch parts points"]:
-        """Distance of every part to object-frame points; absent parts are far away."""
-        seen = self._mirrored(points)
+        """Distances of every part at points in the object's frame. Absent parts have the distance `FAR`."""
+        mirrored = self._mirrored(points)
         distances = points.new_full((*self.kind.shape, points.shape[2]), FAR)
         rows = distances.flatten(0, 1)
         for group in self._groups:
-            local = torch.baddbmm(group.offset, group.turn, seen[group.source])
+            local = torch.baddbmm(group.offset, group.turn, mirrored[group.source])
             rows.index_copy_(0, group.row, PRIMITIVES[group.kind](local, group.parameters))
         return distances
 
     def _mirrored(self, points: Float[Tensor, "batch 3 points"]) -> Float[Tensor, "sources 3 points"]:
-        """The points as they are, then folded onto the positive side in every way that occurs."""
+        """The points, then the points reflected to the positive side for every combination of mirrored axes.
+
+        Evaluating a part at |x| instead of x is the same as repeating it across the plane x = 0.
+        """
         signs = torch.tensor(self._folds, device=points.device)[:, None, :, None]
         return torch.where(signs, points.abs(), points).flatten(0, 1) if len(self._folds) > 1 else points
 
     def _fold(self, parts: Float[Tensor, "batch parts points"]) -> Float[Tensor, "batch points"]:
-        """Join the parts in order. Union is a smooth minimum; cuts and intersections are its mirror image.
+        """Join the distances of the parts, in the order of the program.
 
-        smin(a, b) = min(a, b) - k/4 max(1 - |a - b|/k, 0)^2 (Quilez, "Smooth minimum", quadratic).
+        A union is a minimum, blended over the radius k as
+
+            smin(a, b) = min(a, b) - k/4 · max(1 - |a - b| / k, 0)²        (Quilez, "Smooth minimum", quadratic).
+
+        An intersection is -smin(-a, -b), a subtraction -smin(-a, b).
         """
         total = parts[:, 0].clone()
         for i, (plain, other) in enumerate(self._joins, start=1):
             if len(plain):
                 total[plain] = torch.minimum(total[plain], parts[plain, i])
             if len(other):
+                # With sign -1 the minimum of the negated distances is a maximum.
                 sign, blend = self.sign[other, i, None], self.blend[other, i, None].clamp(min=1e-6)
                 a, b = sign * total[other], torch.where(self.cut[other, i, None], 1.0, sign) * parts[other, i]
                 overlap = (1 - (a - b).abs() / blend).clamp(min=0)
@@ -190,7 +210,8 @@ class ShapeBatch:
         return total
 
     def distance(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points"]:
-        """Signed distance in world units, negative inside; exact in sign, a close bound in size."""
+        """Signed distance in world units, negative inside. The sign is exact. The size is exact or nearly so close to
+        the surface, and may be smaller than the true distance elsewhere."""
         chunk = CHUNK if self.device.type == "cpu" else WIDE_CHUNK
         chunks = points.split(max(1, chunk // len(self)), dim=1)
         distances = [self._fold(self.part_distances(self.to_object(chunk))) for chunk in chunks]
@@ -199,10 +220,10 @@ class ShapeBatch:
     def gradient(
         self, points: Float[Tensor, "batch points 3"], step: float = 2e-3
     ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
-        """Distance and its gradient by four taps around each point."""
+        """Distance and its gradient, from four evaluations at distance √3 · `step` around each point."""
         taps = TETRAHEDRON.to(points)
-        around = rearrange(points[:, :, None] + step * taps, "batch points tap xyz -> batch (points tap) xyz")
-        values = self.distance(around).unflatten(1, (-1, 4))
+        neighbours = rearrange(points[:, :, None] + step * taps, "batch points tap xyz -> batch (points tap) xyz")
+        values = self.distance(neighbours).unflatten(1, (-1, 4))
         return values.mean(2), values @ taps / (4 * step)
 
     def normal(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points 3"]:
@@ -210,14 +231,16 @@ class ShapeBatch:
         return torch.nn.functional.normalize(self.gradient(points)[1], dim=-1)
 
     def color(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points 3"]:
-        """Linear albedo in 0..1 of the part nearest to each point, with its pattern."""
+        """Linear albedo in 0..1: that of the part nearest to each point, with its pattern."""
         object_points = self.to_object(points)
+        # Subtracted parts have no surface of their own.
         distances = self.part_distances(object_points).masked_fill((self.sign < 0)[:, :, None], FAR)
         part = distances.argmin(1)
         rows = torch.arange(len(self), device=self.device)[:, None]
         local = rearrange(object_points, "batch xyz points -> batch points xyz") - self.part_center[rows, part]
         local = (self.part_rotation[rows, part].mT @ local[..., None])[..., 0]
-        first, second, pattern, axis, scale, _ = self.paint[rows, part].split([3, 3, 1, 1, 1, 1], dim=-1)
+        # Patterns repeat in the part's own axes, so that they turn with it.
+        first, second, pattern, axis, scale, _ = self.material[rows, part].split([3, 3, 1, 1, 1, 1], dim=-1)
         cells = local / scale
         along = cells.gather(-1, axis.long())
         mixes = {
@@ -233,45 +256,11 @@ class ShapeBatch:
     def gloss(self) -> Float[Tensor, " batch"]:
         """Mean gloss of each shape's parts, 0 (matt) to 1."""
         present = (self.kind >= 0).float()
-        return (self.paint[..., 9] * present).sum(1) / present.sum(1)
-
-
-def draw_shapes(
-    seeds: Sequence[int],
-    *,
-    families: Sequence[str] | None = None,
-    azimuths: Sequence[float] | str | None = None,
-    device: str | torch.device = "cpu",
-) -> ShapeBatch:
-    """The shape of each seed: a family drawn from `families` (default: all that are trained on), then its parameters.
-
-    `azimuths="random"` turns each shape by an angle drawn from the same seed; the same seed is the same shape for ever.
-    """
-    return draw_unframed(seeds, families=families, azimuths=azimuths).to(device).framed()
-
-
-def draw_unframed(
-    seeds: Sequence[int], *, families: Sequence[str] | None = None, azimuths: Sequence[float] | str | None = None
-) -> ShapeBatch:
-    """The part of `draw_shapes` that is Python and no tensors, for another process to do ahead: `.to(device).framed()`
-    does the rest."""
-    known = FAMILIES | HOLDOUT_FAMILIES
-    names = sorted(FAMILIES) if families is None else list(families)
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise ValueError(f"unknown shape families {unknown}; choose from {sorted(known)}")
-    drawn, shapes, turns = [], [], []
-    for seed in seeds:
-        rng = np.random.default_rng(int(seed))
-        turns.append(rng.uniform(-pi, pi))
-        drawn.append(names[rng.integers(len(names))])
-        shapes.append(known[drawn[-1]](rng))
-    if azimuths is not None and not isinstance(azimuths, str):
-        turns = list(azimuths)
-    return ShapeBatch.unframed(shapes, azimuths=None if azimuths is None else turns, names=drawn)
+        return (self.material[..., 9] * present).sum(1) / present.sum(1)
 
 
 def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBatch:
+    """Lists of parts as padded tensors, in the frames of the objects."""
     batch, parts = len(shapes), max(len(shape) for shape in shapes)
     kind = np.full((batch, parts), -1, dtype=np.int64)
     parameters = np.zeros((batch, parts, PARAMETERS), dtype=np.float32)
@@ -281,9 +270,10 @@ def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBat
     sign = np.ones((batch, parts), dtype=np.float32)
     cut = np.zeros((batch, parts), dtype=bool)
     blend = np.zeros((batch, parts), dtype=np.float32)
-    paint = np.ones((batch, parts, 10), dtype=np.float32)
+    material = np.ones((batch, parts, 10), dtype=np.float32)
     for i, shape in enumerate(shapes):
         for j, part in enumerate(shape):
+            # Exact ellipsoids have a cheaper formula than superellipsoids.
             curved = part.kind == "ellipsoid" and tuple(part.parameters[3:5]) != (1.0, 1.0)
             kind[i, j] = KIND_INDEX["superellipsoid" if curved else part.kind]
             parameters[i, j, : len(part.parameters)] = part.parameters
@@ -292,9 +282,9 @@ def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBat
             sign[i, j] = 1 if part.op == "union" else -1
             cut[i, j] = part.op == "subtract"
             blend[i, j] = part.blend
-            look = part.paint
+            look = part.material
             second = look.color if look.second is None else look.second
-            paint[i, j] = (*look.color, *second, PATTERNS.index(look.pattern), look.axis, look.scale, look.gloss)
+            material[i, j] = (*look.color, *second, PATTERNS.index(look.pattern), look.axis, look.scale, look.gloss)
     arrays = {
         "kind": kind,
         "parameters": parameters,
@@ -304,7 +294,7 @@ def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBat
         "sign": sign,
         "cut": cut,
         "blend": blend,
-        "paint": paint,
+        "material": material,
     }
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     return ShapeBatch(
@@ -317,7 +307,8 @@ def _collate(shapes: Sequence[Sequence[Part]], names: Sequence[str]) -> ShapeBat
 
 
 def _reach(batch: ShapeBatch) -> Float[Tensor, " batch"]:
-    """A radius about the object's origin that holds every part: farthest centre plus the parameters' own extent."""
+    """Radius of a ball around the object's origin that contains every part: the largest distance of a part's centre
+    plus the extent that follows from its parameters."""
     size = torch.zeros_like(batch.sign)
     for group in batch._groups:
         values = group.parameters.abs()
@@ -338,14 +329,20 @@ def _reach(batch: ShapeBatch) -> Float[Tensor, " batch"]:
 
 
 def _bounding_box(batch: ShapeBatch, cells: int = 20) -> tuple[Float[Tensor, "batch 3"], Float[Tensor, "batch 3"]]:
-    """Bounds of the surface in the turned, unscaled frame: project a grid onto it, then chase the six extremes."""
+    """Lower and upper corner of the bounding box in the turned frame, before scaling.
+
+    There is no closed form for blended and cut parts. Points near the surface are projected onto it. Then the outermost
+    points in each of the six directions are varied and projected again, with smaller variations in each round. The
+    random numbers have a fixed seed, so that a shape always gets the same pose.
+    """
     reach = _reach(batch)
     axis = (torch.arange(cells, device=batch.device) + 0.5) / cells * 2 - 1
     grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(1, -1, 3)
     points = repeat(grid, "1 points xyz -> batch points xyz", batch=len(batch)) * reach[:, None, None]
     spacing = 2 * reach / cells
     away = batch.distance(points).abs()
-    # The nearest grid points lie about the big parts; a spire or an antenna shows among the outermost near ones.
+    # Most of the points nearest to the surface are near large parts. Thin parts far out, such as a spire or an antenna,
+    # are found among the outermost points that are near the surface.
     outermost = torch.where((away < 0.9 * spacing[:, None])[..., None], points, torch.zeros_like(points))
     seeds = torch.cat([away.topk(768, dim=1, largest=False).indices, _extremes(outermost, 24)], 1)
     points = _project(batch, points.gather(1, seeds[..., None].expand(-1, -1, 3)), 2)
@@ -368,7 +365,8 @@ def _extremes(points: Float[Tensor, "batch points 3"], count: int) -> Int[Tensor
 
 
 def _project(batch: ShapeBatch, points: Float[Tensor, "batch points 3"], steps: int) -> Float[Tensor, "batch points 3"]:
-    """Newton steps onto the surface; a point that did not arrive is replaced by the batch row's first that did."""
+    """The points after `steps` Newton steps to the surface. Points that are still off the surface are replaced by the
+    first point of the same shape that is on it."""
     for _ in range(steps):
         distance, gradient = batch.gradient(points)
         points = points - (distance / gradient.square().sum(-1).clamp(min=0.1))[..., None] * gradient

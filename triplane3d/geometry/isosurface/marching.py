@@ -1,4 +1,19 @@
-"""Marching cubes (PyMCubes) on a whole grid or on bricks of one, closed at the walls of the box."""
+"""Marching cubes on a whole grid or on bricks of one, closed at the walls of the box.
+
+Marching cubes (Lorensen and Cline 1987) places a vertex on every edge of the grid whose ends lie on different sides of
+the surface, by linear interpolation, and connects the vertices of each cell by a table of its 256 sign patterns. A face
+of a cell with two positive corners on one diagonal is ambiguous. PyMCubes' table always connects the positive corners
+there, whichever cell the face is seen from. Neighbouring cells therefore agree, and the surface has no holes (a test
+checks it on random values).
+
+Two adjustments keep the mesh free of degenerate faces:
+
+- samples that are zero up to rounding are moved off zero, because the vertices of several edges would coincide there;
+- vertices keep a distance of `VERTEX_MARGIN` cells from the ends of their edge.
+
+A vertex then lies strictly inside one edge of the grid. The edge identifies it, so vertices that several bricks make
+are recognised as one.
+"""
 
 from typing import NamedTuple
 
@@ -6,15 +21,16 @@ import mcubes
 import numpy as np
 from jaxtyping import Float, Integer
 
-NEAREST = 1e-3
-"""Share of a cell that vertices keep from the grid's samples, so that no face collapses onto one."""
+from triplane3d.geometry.mesh.topology import used_vertices
 
+VERTEX_MARGIN = 1e-3
+"""Least distance of a vertex from the samples at the ends of its edge, in cells."""
 
-LEAST = 1e-11
-"""Of the largest value, what a sample keeps from zero: coordinates, in double precision, still show it."""
+SMALLEST_VALUE = 1e-11
+"""Least magnitude of a sample, in multiples of the largest one. Interpolation in double precision still resolves it."""
 
-GROUP = 1024
-"""Bricks marched before their pieces are put together."""
+BRICK_GROUP = 1024
+"""Number of bricks that are triangulated before their pieces are joined."""
 
 
 def surface_of_grid(
@@ -26,11 +42,12 @@ def surface_of_grid(
     check_range(low, high, level)
 
     resolution = len(values) - 1
+    # One layer of empty samples around the grid closes the surface at the walls.
     outside = -max(high - level, level - low)
-    padded = np.full([resolution + 3] * 3, outside, dtype=np.float32)  # one layer of outside closes the walls
+    padded = np.full([resolution + 3] * 3, outside, dtype=np.float32)
     np.subtract(values, level, out=padded[1:-1, 1:-1, 1:-1])
-    vertices, faces = mcubes.marching_cubes(_lift_from_zero(padded), 0.0)
-    _keep_from_samples(vertices)
+    vertices, faces = mcubes.marching_cubes(_move_off_zero(padded), 0.0)
+    _move_off_samples(vertices)
     return _in_box(vertices - 1, faces.astype(np.int64), resolution, bounds)
 
 
@@ -40,16 +57,18 @@ def surface_of_bricks(
     resolution: int,
     bounds: tuple[float, float],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The surface at 0 in bricks of 8³ cells that share their outer nodes; node (1, 1, 1) is the box's low corner.
+    """Vertices and faces of the surface at 0 in bricks of 8³ cells; node (1, 1, 1) is the lower corner of the box.
 
-    What `surface_of_grid` would find there, each vertex once. Values that are zero to rounding are moved, in place.
+    Neighbouring bricks both have the nodes of their common side. The result is that of `surface_of_grid` on the same
+    cells, with every vertex once. Values that are zero up to rounding are changed, in place.
     """
     pieces = [
-        _march(values[start : start + GROUP], origins[start : start + GROUP], resolution, bounds)
-        for start in range(0, len(values), GROUP)
+        _march(values[start : start + BRICK_GROUP], origins[start : start + BRICK_GROUP], resolution, bounds)
+        for start in range(0, len(values), BRICK_GROUP)
     ]
     sizes = np.array([len(piece.vertices) for piece in pieces])
     starts = np.cumsum(sizes) - sizes
+    # Of the shared vertices with one key the first is kept; `number` is each vertex's index in the result.
     shared = np.concatenate([piece.shared + start for piece, start in zip(pieces, starts)])
     _, first, same = np.unique(np.concatenate([piece.keys for piece in pieces]), return_index=True, return_inverse=True)
     kept = np.ones(sizes.sum(), dtype=bool)
@@ -68,18 +87,22 @@ def surface_of_bricks(
         done += len(piece.faces)
     if any(piece.at_wall for piece in pieces):
         faces = faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]
-        vertices, faces = _without_unused(vertices, faces)
+        used, faces = used_vertices(faces, len(vertices))
+        vertices = vertices[used]
     return vertices, faces
 
 
 class _Piece(NamedTuple):
-    """What some bricks hold of the surface. A key tells which edge of the grid a shared vertex lies on."""
+    """The part of the surface in some bricks."""
 
     vertices: Float[np.ndarray, "vertices 3"]
     faces: Integer[np.ndarray, "faces 3"]
     shared: Integer[np.ndarray, " shared"]
+    """Vertices that other bricks may also have: those on the sides of a brick."""
     keys: Integer[np.ndarray, " shared"]
+    """Identifies the edge of the grid on which each shared vertex lies."""
     at_wall: bool
+    """Whether any vertex was moved onto a wall of the box."""
 
 
 def _march(
@@ -88,16 +111,18 @@ def _march(
     resolution: int,
     bounds: tuple[float, float],
 ) -> _Piece:
-    """Marching cubes in every brick; vertices that another brick may also have get a key."""
-    pieces = [mcubes.marching_cubes(brick, 0.0) for brick in _lift_from_zero(values)]
+    """Marching cubes in every brick of a group."""
+    pieces = [mcubes.marching_cubes(brick, 0.0) for brick in _move_off_zero(values)]
     sizes = np.array([len(vertices) for vertices, _ in pieces])
     brick = np.repeat(np.arange(len(pieces)), sizes)
     faces = np.concatenate([faces for _, faces in pieces]).astype(np.int32)
     faces += np.repeat(np.cumsum(sizes) - sizes, [len(faces) for _, faces in pieces])[:, None].astype(np.int32)
     vertices = np.concatenate([vertices for vertices, _ in pieces])
 
-    ends, axes = _keep_from_samples(vertices)
-    across = ends % 8 == 0  # on a side of the brick, unless the edge only begins there
+    ends, axes = _move_off_samples(vertices)
+    # A vertex lies on a side of its brick if its edge runs within the side. A multiple of 8 along the edge's own axis
+    # means only that the edge begins there.
+    across = ends % 8 == 0
     across[np.arange(len(axes)), axes] = False
     shift = 8 * origins[brick] - 1
     vertices += shift
@@ -105,7 +130,7 @@ def _march(
     np.clip(vertices, 0, resolution, out=vertices)
     shared = np.flatnonzero(across.any(axis=1) | beyond)
 
-    # Vertices beyond a wall come to lie on its samples: there they are told apart by the sample alone.
+    # Vertices outside the box are moved onto the nearest sample of the wall, which then is their key.
     ends = ends[shared] + shift[shared]
     at_wall = beyond[shared]
     ends[at_wall] = np.rint(vertices[shared[at_wall]])
@@ -118,7 +143,7 @@ def _march(
 
 
 def check_values(bad: int, count: int) -> None:
-    """NaN and infinity have no side: refuse them."""
+    """Raise ValueError where `bad` of `count` samples are NaN or infinite."""
     if bad:
         raise ValueError(
             f"the field is NaN or infinite at {bad:,} of {count:,} samples; half precision may overflow: try float32"
@@ -126,7 +151,7 @@ def check_values(bad: int, count: int) -> None:
 
 
 def check_range(low: float, high: float, level: float) -> None:
-    """Refuse a field whose values, from `low` to `high`, never cross the level."""
+    """Raise ValueError where values from `low` to `high` never cross the level."""
     if high <= level:
         raise ValueError(
             f"no surface: the field stays in [{low:.3g}, {high:.3g}] and never crosses level={level}: "
@@ -141,32 +166,29 @@ def check_range(low: float, high: float, level: float) -> None:
         )
 
 
-def _lift_from_zero(values: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
-    """Move samples that are zero to rounding, in place, off it.
-
-    Otherwise vertices would land on them from several edges at once and could not be told apart.
-    """
-    least = LEAST * max(values.max(), -values.min())
+def _move_off_zero(values: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
+    """Give samples that are zero up to rounding a small value of their sign, in place; zero itself becomes negative."""
+    least = SMALLEST_VALUE * max(values.max(), -values.min())
     near = np.flatnonzero((values <= least) & (values >= -least))
     flat = values.reshape(-1)
     flat[near] = np.where(flat[near] > 0, least, -least)
     return values
 
 
-def _keep_from_samples(
+def _move_off_samples(
     vertices: Float[np.ndarray, "vertices 3"],
 ) -> tuple[Integer[np.ndarray, "vertices 3"], Integer[np.ndarray, " vertices"]]:
-    """Move vertices, in place, a little away from the ends of the grid's edge that each lies on (index units).
+    """Move vertices, in place, to at least `VERTEX_MARGIN` from the ends of their edge (all in cells).
 
-    Returns the edge's lower end and its axis.
+    Returns the lower end of each vertex's edge and its axis.
     """
     samples = np.rint(vertices)
     offsets = vertices - samples
     axes = np.abs(offsets).argmax(axis=1)
     rows = np.arange(len(vertices))
     offset = offsets[rows, axes]
-    close = np.flatnonzero(np.abs(offset) < NEAREST)
-    vertices[close, axes[close]] = samples[close, axes[close]] + np.copysign(NEAREST, offset[close])
+    close = np.flatnonzero(np.abs(offset) < VERTEX_MARGIN)
+    vertices[close, axes[close]] = samples[close, axes[close]] + np.copysign(VERTEX_MARGIN, offset[close])
     ends: np.ndarray = samples.astype(np.int64)
     ends[rows, axes] -= offset < 0
     return ends, axes
@@ -178,10 +200,11 @@ def _in_box(
     resolution: int,
     bounds: tuple[float, float],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """From index units to the box, with the caps that marching cubes put beyond its walls pulled onto them.
+    """Vertices from units of cells to the box; those outside are moved onto its walls.
 
-    A cap's vertex then coincides with the wall's sample; at edges and corners of the box two or three of them do, which
-    become one vertex, and the faces between them go.
+    The empty layer around the box closes the surface outside the walls. Each vertex there moves onto a sample of the
+    wall. At edges and corners of the box two or three vertices move onto the same sample: they become one vertex, and
+    the faces between them are removed.
     """
     beyond = np.flatnonzero(((vertices < 0) | (vertices > resolution)).any(axis=1))
     if len(beyond):
@@ -194,14 +217,6 @@ def _in_box(
         target[beyond] = beyond[first[merged]]
         faces = target[faces]
         faces = faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]
-        vertices, faces = _without_unused(vertices, faces)
+        used, faces = used_vertices(faces, len(vertices))
+        vertices = vertices[used]
     return bounds[0] + vertices / resolution * (bounds[1] - bounds[0]), faces
-
-
-def _without_unused(
-    vertices: Float[np.ndarray, "vertices 3"],
-    faces: Integer[np.ndarray, "faces 3"],
-) -> tuple[np.ndarray, np.ndarray]:
-    used = np.zeros(len(vertices), dtype=bool)
-    used[faces] = True
-    return vertices[used], (np.cumsum(used) - 1)[faces]

@@ -1,4 +1,4 @@
-"""Vertices put on the surface itself, where marching cubes only interpolates between samples."""
+"""Vertices moved onto the surface itself; marching cubes only interpolates linearly between samples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,17 +8,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-STEPS = 4
-SPACING = 0.25
-"""Of a cell: how far apart the gradient's differences are taken."""
+ITERATIONS = 4
 
-REACH = 0.5
-"""Of a cell: how far a vertex may move."""
+DIFFERENCE_STEP = 0.25
+"""Step of the central differences that give the gradient, in cells."""
+
+LARGEST_MOVE = 0.5
+"""Largest distance that a vertex may move, in cells."""
 
 
 @dataclass(frozen=True)
-class Gain:
-    """How far vertices lie off the surface, |value - level| / |gradient|, on average, in cells of the grid."""
+class VertexOffsets:
+    """Mean distances of the vertices from the surface, |value - level| / |gradient|, in cells of the grid."""
 
     before: float
     after: float
@@ -28,36 +29,50 @@ class Gain:
 
 
 @torch.no_grad()
-def polish_vertices(
-    ask: Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]],
+def refine_vertices(
+    values_at: Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]],
     vertices: Float[np.ndarray, "vertices 3"],
     level: float,
     cell: float,
     bounds: tuple[float, float],
-) -> tuple[Float[np.ndarray, "vertices 3"], Gain]:
-    """Moves every vertex along the field's gradient to where its values cross `level`, by regula falsi (Illinois rule).
+) -> tuple[Float[np.ndarray, "vertices 3"], VertexOffsets]:
+    """Every vertex moved along the field's gradient to the point where the value is `level`.
 
-    A vertex stays where the level is not crossed within half a cell, where the field has no gradient, and on the walls
-    of `bounds`, which are no level of the field. `cell` is the grid's spacing; 13 samples are asked for every vertex.
+    On the line through a vertex in the direction of its gradient, the crossing is bracketed within half a cell to both
+    sides and found by regula falsi with the Illinois rule (Dowell and Jarratt 1971). A vertex stays in place where the
+    bracket does not contain the level, where the gradient is zero, and on the walls of `bounds`, which are not a level
+    set of the field.
+
+    Args:
+        values_at: the field, a function of points.
+        vertices: of the mesh, near the surface.
+        level: the value at the surface.
+        cell: width of a cell of the grid.
+        bounds: lowest and highest coordinate of the box.
+
+    Thirteen samples are computed for each vertex: six for the gradient, two ends, the vertex and four iterations.
     """
     points = torch.from_numpy(np.asarray(vertices, dtype=np.float32))
-    steps = SPACING * cell * torch.eye(3)
-    gradient = torch.stack([ask(points + step) - ask(points - step) for step in steps], dim=1) / (2 * SPACING * cell)
+    steps = DIFFERENCE_STEP * cell * torch.eye(3)
+    differences = torch.stack([values_at(points + step) - values_at(points - step) for step in steps], dim=1)
+    gradient = differences / (2 * DIFFERENCE_STEP * cell)
     slope = gradient.norm(dim=1, keepdim=True)
     normal = gradient / slope.clamp_min(1e-12)
 
     def excess(distance: Float[Tensor, "points 1"]) -> Float[Tensor, "points 1"]:
-        return ask(points + distance * normal)[:, None] - level
+        return values_at(points + distance * normal)[:, None] - level
 
-    low, high = torch.full_like(slope, -REACH * cell), torch.full_like(slope, REACH * cell)
+    # Invariant for bracketed vertices: f_low <= 0 < f_high, so the crossing lies between `low` and `high`.
+    low, high = torch.full_like(slope, -LARGEST_MOVE * cell), torch.full_like(slope, LARGEST_MOVE * cell)
     f_low, f_high = excess(low), excess(high)
     bracketed = (f_low <= 0) & (f_high > 0)
-    start = ask(points)[:, None] - level
+    start = values_at(points)[:, None] - level
     best, least = torch.zeros_like(slope), start.abs()
     middle, value, before = best, start, None
-    for _ in range(STEPS):
+    for _ in range(ITERATIONS):
         inside = value > 0
-        # Illinois: an end that stays a second time loses half its weight, so that both ends close in.
+        # Illinois rule: the value at an end that is kept twice in succession is halved. Otherwise one end of a convex
+        # function would stay for ever, and convergence would be linear only.
         weight = torch.ones_like(slope) if before is None else torch.where(inside == before, 0.5, 1.0)
         low, high = torch.where(inside, low, middle), torch.where(inside, middle, high)
         f_low, f_high = torch.where(inside, weight * f_low, value), torch.where(inside, value, weight * f_high)
@@ -70,6 +85,6 @@ def polish_vertices(
     margin = 1e-6 * (bounds[1] - bounds[0])
     on_wall = ((points <= bounds[0] + margin) | (points >= bounds[1] - margin)).any(1, keepdim=True)
     moved = torch.where(on_wall | (best == 0), points, (points + best * normal).clamp(*bounds))
-    known = ~on_wall & slope.isfinite() & (slope > 0)
-    distances = [(part / slope)[known].clamp_max(REACH * cell) for part in (start.abs(), least)]
-    return moved.numpy(), Gain(*(float(part.mean()) / cell if len(part) else 0.0 for part in distances))
+    measurable = ~on_wall & slope.isfinite() & (slope > 0)
+    distances = [(part / slope)[measurable].clamp_max(LARGEST_MOVE * cell) for part in (start.abs(), least)]
+    return moved.numpy(), VertexOffsets(*(float(part.mean()) / cell if len(part) else 0.0 for part in distances))

@@ -1,5 +1,17 @@
-"""Triangle meshes: the value that the library returns, its files, samples of its surface, fewer faces."""
+"""Triangle meshes.
 
-from triplane3d.geometry.mesh.mesh import Mesh, MeshReport
+- `mesh.py`: the value that the library returns;
+- `topology.py`: edges, connected components, the report of `Mesh.check`;
+- `files.py`: GLB, OBJ, PLY and STL;
+- `sampling.py`: random points on the surface;
+- `inside.py`: which points lie inside;
+- `normalization.py`: meshes brought into the library's frame;
+- `simplification.py`: fewer faces.
+
+A step that turns a mesh into another mesh is a function in a file of its own: `Mesh` and options in, a new `Mesh` out.
+"""
+
+from triplane3d.geometry.mesh.mesh import Mesh
+from triplane3d.geometry.mesh.topology import MeshReport
 
 __all__ = ["Mesh", "MeshReport"]

@@ -1,4 +1,4 @@
-"""The same surface with fewer faces, by quadric error metrics (Garland and Heckbert, 1997; libigl's `qslim`)."""
+"""The same surface with fewer faces, by quadric error metrics (Garland and Heckbert 1997; libigl's `qslim`)."""
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -7,12 +7,12 @@ from triplane3d.geometry.mesh.mesh import Mesh
 
 try:
     import igl
-except ImportError:  # the `mesh` extra
+except ImportError:  # in the `mesh` extra
     igl = None
 
 
 def check_simplify(faces: int) -> None:
-    """Raise ValueError where `faces` cannot be reached, ImportError where libigl is not installed."""
+    """Raise ValueError where `faces` is too small for any solid, ImportError where libigl is not installed."""
     if faces < 4:
         raise ValueError(f"faces must be at least 4, those of a tetrahedron; got {faces}")
     if igl is None:
@@ -20,20 +20,20 @@ def check_simplify(faces: int) -> None:
 
 
 def simplify(mesh: Mesh, faces: int) -> Mesh:
-    """A mesh of at most `faces` faces: edges are collapsed where that moves the surface least.
+    """A mesh of at most `faces` faces. Edges are collapsed in the order of the error that this causes.
 
-    The surface stays closed, wound outwards and in as many pieces, so a mesh of many pieces may keep more faces: each
-    piece needs four, one with handles more. A vertex takes the colour of the nearest vertex of `mesh`. A mesh that has
-    no more than `faces` faces is returned as it is.
+    The surface stays closed and wound outwards and keeps its number of components. Each component needs at least four
+    faces, one with handles more, so a mesh of many components may keep more than `faces` faces. A vertex takes the
+    colour of the nearest vertex of `mesh`. A mesh with no more than `faces` faces is returned unchanged.
 
-    Errors: ValueError for fewer than 4 faces or a surface that is not closed; ImportError without libigl.
+    Raises ValueError for fewer than 4 faces or a surface that is not closed; ImportError without libigl.
     """
     check_simplify(faces)
     if len(mesh.faces) <= faces:
         return mesh
     report = mesh.check()
-    if not (report.watertight and report.winding_consistent):  # libigl may never return from such a mesh
-        raise ValueError(f"only a closed, consistently wound surface can be simplified, this one has {report}")
+    if not (report.watertight and report.winding_consistent):  # libigl may loop forever on such a mesh
+        raise ValueError(f"only a closed, consistently wound surface can be simplified; this mesh has {report}")
     vertices, corners, *_ = igl.qslim(mesh.vertices.astype(np.float64), np.asarray(mesh.faces), faces)
     colors = None
     if mesh.vertex_colors is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from triplane3d.geometry.cameras import Camera, camera_axes
+from triplane3d.geometry.cameras import Camera
 
 POINT_CHUNK = 1 << 18
 """Points that a field is asked at once, unless the caller says otherwise."""
@@ -122,18 +122,20 @@ def march_rays(
     return _composite(hit, light, distance, opacity, background)
 
 
-def render_volume(field: RadianceField, camera: Camera, size: int, **options: Any) -> VolumeRendering:
-    """Pictures of size × size pixels; `options` are `march_rays`'. Depth is measured along the camera's axis."""
-    if size < 1:
-        raise ValueError(f"size counts pixels, from 1 up; got {size}")
-    origins, directions = camera.rays(size, getattr(field, "device", "cpu"))
+def render_volume(field: RadianceField, camera: Camera, size: int | None = None, **options: Any) -> VolumeRendering:
+    """A picture of a radiance field; `options` are those of `march_rays`. Depth is measured along the camera's axis.
+
+    `size` is the number of pixels along the longer side; None takes the camera's own picture.
+    """
+    camera = camera if size is None else camera.resized(size)
+    batch = camera.batch(getattr(field, "device", "cpu"))
+    origins, directions = camera.rays(device=batch.axes.device)
     rays = march_rays(field, origins, directions, **options)
-    azimuth, elevation, _, _ = camera.tensors(directions.device)
-    ahead = -directions @ camera_axes(azimuth, elevation)[0, 2]
+    ahead = -directions @ batch.axes[0, 2]
     return VolumeRendering(
-        color=rearrange(rays.color, "(row column) rgb -> row column rgb", row=size),
-        depth=rearrange(rays.depth * ahead, "(row column) -> row column", row=size),
-        opacity=rearrange(rays.opacity, "(row column) -> row column", row=size),
+        color=rearrange(rays.color, "(row column) rgb -> row column rgb", row=camera.height),
+        depth=rearrange(rays.depth * ahead, "(row column) -> row column", row=camera.height),
+        opacity=rearrange(rays.opacity, "(row column) -> row column", row=camera.height),
     )
 
 

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 
-from triplane3d.data.procedural.materials import contrasting, dark
-from triplane3d.data.procedural.parts import Paint, Part, cylinder, ellipsoid
+from triplane3d.data.procedural.materials import contrasting, eye_black
+from triplane3d.data.procedural.parts import Material, Part, cylinder, ellipsoid
 
 
 def eyes(rng: np.random.Generator, center: np.ndarray, radii: np.ndarray, *, size: float) -> Part:
-    """A pair of eyes half sunk into the front of a head, given as an ellipsoid."""
+    """A pair of eyes half sunk into the front of a head, which is an ellipsoid with `center` and `radii`."""
     aside, up = rng.uniform(0.35, 0.5), rng.uniform(0.05, 0.3)
     ahead = np.sqrt(1 - aside**2 - up**2)
     at = center + radii * (aside, up, ahead * 0.97)
-    return ellipsoid((size, size * rng.uniform(0.9, 1.3), size), center=at, mirror="x", paint=dark(rng))
+    return ellipsoid((size, size * rng.uniform(0.9, 1.3), size), center=at, mirror="x", material=eye_black(rng))
 
 
-def ears(rng: np.random.Generator, kind: str, center: np.ndarray, radii: np.ndarray, paint: Paint) -> list[Part]:
-    """Round, pointed, hanging, upright (rabbit) or fan-shaped (elephant) ears on a head given as an ellipsoid."""
+def ears(rng: np.random.Generator, kind: str, center: np.ndarray, radii: np.ndarray, material: Material) -> list[Part]:
+    """Ears on a head that is an ellipsoid with `center` and `radii`.
+
+    `kind` is "round", "pointed", "hanging", "upright" (a rabbit's) or "fan" (an elephant's).
+    """
     size = float(radii[0])
     if kind == "round":
         at = center + radii * (0.72, 0.72, 0)
         ear = size * rng.uniform(0.32, 0.5)
         return [
-            ellipsoid((ear, ear, ear * 0.45), center=at, rotate=(0, 0, -40), mirror="x", blend=0.03, paint=paint),
+            ellipsoid((ear, ear, ear * 0.45), center=at, rotate=(0, 0, -40), mirror="x", blend=0.03, material=material),
             ellipsoid(
                 (ear * 0.65, ear * 0.65, ear * 0.25),
                 center=at + (0, 0, ear * 0.3),
                 rotate=(0, 0, -40),
                 mirror="x",
-                paint=contrasting(rng, paint),
+                material=contrasting(rng, material),
             ),
         ]
     if kind == "pointed":
@@ -43,7 +46,7 @@ def ears(rng: np.random.Generator, kind: str, center: np.ndarray, radii: np.ndar
                 rotate=(0, 0, -rng.uniform(8, 25)),
                 mirror="x",
                 blend=0.02,
-                paint=paint,
+                material=material,
             )
         ]
     if kind == "hanging":
@@ -54,7 +57,7 @@ def ears(rng: np.random.Generator, kind: str, center: np.ndarray, radii: np.ndar
                 rotate=(0, 0, rng.uniform(8, 25)),
                 mirror="x",
                 blend=0.02,
-                paint=paint,
+                material=material,
             )
         ]
     if kind == "upright":
@@ -66,7 +69,7 @@ def ears(rng: np.random.Generator, kind: str, center: np.ndarray, radii: np.ndar
                 rotate=(0, 0, -rng.uniform(0, 25)),
                 mirror="x",
                 blend=0.03,
-                paint=paint,
+                material=material,
             )
         ]
     return [
@@ -76,6 +79,6 @@ def ears(rng: np.random.Generator, kind: str, center: np.ndarray, radii: np.ndar
             rotate=(0, rng.uniform(10, 40), 0),
             mirror="x",
             blend=0.03,
-            paint=paint,
+            material=material,
         )
     ]

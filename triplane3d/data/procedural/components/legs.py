@@ -1,4 +1,4 @@
-"""What furniture stands on: four legs, a pedestal or a cantilever frame."""
+"""Supports of furniture: four legs, a pedestal or a cantilever frame."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from math import cos, radians, sin
 import numpy as np
 
 from triplane3d.data.procedural.components.profiles import smooth
-from triplane3d.data.procedural.parts import Paint, Part, bezier, box, capsule, revolve, tube
+from triplane3d.data.procedural.parts import Material, Part, bezier, box, capsule, revolve, tube
 
 
 def four_legs(
-    rng: np.random.Generator, top: float, x: float, z: float, thick: float, paint: Paint, *, low: bool = False
+    rng: np.random.Generator, top: float, x: float, z: float, thick: float, material: Material, *, low: bool = False
 ) -> list[Part]:
-    """Legs from the floor to (±x, top, ±z), of half-width `thick`; sometimes joined by stretchers (not when `low`)."""
+    """Four legs from the floor to (±x, top, ±z), of half-width `thick`, sometimes joined by bars near the floor.
+
+    With `low` they are never joined and never turned on a lathe.
+    """
     u = rng.uniform
-    place = dict(mirror="xz", paint=paint)
+    place = dict(mirror="xz", material=material)
     splay = u(0.0, 0.16) * top if rng.random() < 0.6 else 0.0
     style = rng.integers(3 if low else 4)
     if style == 0:
@@ -40,16 +43,17 @@ def four_legs(
         level = u(0.2, 0.5)
         reach, depth = x + splay * (1 - level), z + splay * (1 - level)
         bar = thick * u(0.65, 0.85)
-        parts.append(box((bar, bar, depth), center=(reach, top * level, 0), mirror="x", paint=paint))
+        parts.append(box((bar, bar, depth), center=(reach, top * level, 0), mirror="x", material=material))
         if rng.random() < 0.6:
-            parts.append(box((reach, bar * 0.9, bar), center=(0, top * level, 0), paint=paint))
+            parts.append(box((reach, bar * 0.9, bar), center=(0, top * level, 0), material=material))
         else:
-            parts.append(box((reach, bar, bar * 0.9), center=(0, top * level, depth), mirror="z", paint=paint))
+            parts.append(box((reach, bar, bar * 0.9), center=(0, top * level, depth), mirror="z", material=material))
     return parts
 
 
-def pedestal(rng: np.random.Generator, top: float, foot: float, column: float, paint: Paint) -> list[Part]:
-    """A central column up to `top` on a dish, a bell or a star of four or five feet, `foot` wide."""
+def pedestal(rng: np.random.Generator, top: float, foot: float, column: float, material: Material) -> list[Part]:
+    """A central column of radius `column` up to the height `top`. Its foot of radius `foot` is a dish, a bell or a star
+    of four or five feet."""
     u = rng.uniform
     style = rng.choice(("dish", "bell", "four", "five"))
     if style == "dish":
@@ -65,7 +69,7 @@ def pedestal(rng: np.random.Generator, top: float, foot: float, column: float, p
                     (column, top),
                     (0, top),
                 ],
-                paint=paint,
+                material=material,
             )
         ]
     if style == "bell":
@@ -79,9 +83,9 @@ def pedestal(rng: np.random.Generator, top: float, foot: float, column: float, p
                 (column * u(1.2, 3.0), top),
             ]
         )
-        return [revolve([(0, 0), *smooth(profile, 12), (0, top)], paint=paint)]
+        return [revolve([(0, 0), *smooth(profile, 12), (0, top)], material=material)]
     hub, thick = top * u(0.12, 0.3), max(column * 0.75, 0.016)
-    parts = [capsule((0, hub * 0.6, 0), (0, top, 0), column, paint=paint)]
+    parts = [capsule((0, hub * 0.6, 0), (0, top, 0), column, material=material)]
     if style == "four":
         tip = (foot * 0.75, thick, foot * 0.75)
         return parts + [
@@ -90,23 +94,26 @@ def pedestal(rng: np.random.Generator, top: float, foot: float, column: float, p
                 thick * 1.1,
                 end_radius=thick,
                 mirror="xz",
-                paint=paint,
+                material=material,
             )
         ]
-    parts.append(capsule((0, hub, 0), (0, thick, foot), thick * 1.1, end_radius=thick, paint=paint))
+    parts.append(capsule((0, hub, 0), (0, thick, foot), thick * 1.1, end_radius=thick, material=material))
     for angle in (72, 144):
         tip = (foot * sin(radians(angle)), thick, foot * cos(radians(angle)))
-        parts.append(capsule((0, hub, 0), tip, thick * 1.1, end_radius=thick, mirror="x", paint=paint))
+        parts.append(capsule((0, hub, 0), tip, thick * 1.1, end_radius=thick, mirror="x", material=material))
     return parts
 
 
-def cantilever(seat: float, x: float, half_depth: float, thick: float, paint: Paint, *, closed: bool) -> list[Part]:
-    """Bent steel: under the seat, down the front, along the floor; `closed` frames climb again behind."""
+def cantilever(
+    seat: float, x: float, half_depth: float, thick: float, material: Material, *, closed: bool
+) -> list[Part]:
+    """A frame of bent tube on both sides: under the seat, down the front, along the floor to the back. With `closed` it
+    rises to the seat again."""
     z = half_depth * 0.85
     path = [(x, seat, -z), (x, seat, z), (x, thick, z), (x, thick, -z)]
     if closed:
         path.append((x, seat, -z))
     return [
-        tube(path, thick, mirror="x", paint=paint),
-        capsule((-x, thick * 1.02, -z), (x, thick * 1.02, -z), thick * 0.95, paint=paint),
+        tube(path, thick, mirror="x", material=material),
+        capsule((-x, thick * 1.02, -z), (x, thick * 1.02, -z), thick * 0.95, material=material),
     ]

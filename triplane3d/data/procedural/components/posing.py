@@ -1,4 +1,4 @@
-"""A finished object turned as a whole: laid on its back, tilted, leant."""
+"""Poses of a whole object: standing, lying on its back, tilted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from triplane3d.data.procedural.parts import Part, rotation_matrix
 
 
 def reflected(part: Part, axis: int) -> Part:
-    """The part seen in the mirror plane through the origin across `axis`, written without `mirror`.
+    """The reflection of a part in the plane through the origin at right angles to `axis`, no longer mirrored there.
 
-    Every primitive equals its own reflection in x once the x of its nodes changes sign.
+    In its own axes, a primitive is its own reflection in x once the x coordinates of its nodes change their sign.
     """
     numbers = np.array(part.parameters)
     step = {"capsule": (3, 6), "tube": (3, 24), "prism": (2, 32)}.get(part.kind)
@@ -30,7 +30,8 @@ def reflected(part: Part, axis: int) -> Part:
 
 
 def turned(parts: list[Part], rotation: np.ndarray) -> list[Part]:
-    """The finished object turned as a whole; mirrored parts are written out first."""
+    """All parts, turned by `rotation` about the origin. Mirrored parts become separate parts first, since mirror planes
+    do not turn with the object."""
     flat = []
     for part in parts:
         copies = [part]
@@ -44,11 +45,11 @@ def turned(parts: list[Part], rotation: np.ndarray) -> list[Part]:
 
 
 def posed(rng: np.random.Generator, parts: list[Part], *, upright: float) -> list[Part]:
-    """Left standing with probability `upright`, else laid on its back or tilted in the picture's plane."""
-    draw = rng.random()
-    if draw < upright:
+    """The object unchanged with probability `upright`, else lying on its back or tilted in the plane of the picture."""
+    pose = rng.random()
+    if pose < upright:
         return parts
     yaw = rotation_matrix((0, rng.uniform(-180, 180), 0))
-    if draw < upright + (1 - upright) * 0.6:
+    if pose < upright + (1 - upright) * 0.6:
         return turned(parts, yaw @ rotation_matrix((-90, 0, 0)))
     return turned(parts, rotation_matrix((rng.uniform(-15, 15), 0, rng.uniform(-90, 90))))

@@ -1,4 +1,4 @@
-"""Profiles, as (radius, height) points, for what a lathe or a potter's wheel makes; `revolve` turns them."""
+"""Profiles of solids of revolution: lists of (radius, height) points for `revolve`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from triplane3d.data.procedural.parts import Vector
 
 
 def smooth(points: Sequence[Vector] | np.ndarray, count: int) -> np.ndarray:
-    """`count` points along the polyline after its corners are cut twice (Chaikin); the ends stay."""
+    """`count` equidistant points along a polyline whose corners were cut twice (Chaikin, 1974). The ends are kept."""
     points = np.asarray(points, dtype=float)
     for _ in range(2):
         middle = np.stack([0.75 * points[:-1] + 0.25 * points[1:], 0.25 * points[:-1] + 0.75 * points[1:]], axis=1)
@@ -20,14 +20,14 @@ def smooth(points: Sequence[Vector] | np.ndarray, count: int) -> np.ndarray:
 
 
 def solid(outline: Sequence[Vector] | np.ndarray) -> np.ndarray:
-    """The closed profile of a full body: `outline` runs from the foot's edge up to the top's."""
+    """The closed profile of a solid body. `outline` goes from the edge of the foot to the edge of the top."""
     return np.concatenate([[(0, outline[0][1])], outline, [(0, outline[-1][1])]])
 
 
 def hollow(outline: Sequence[Vector] | np.ndarray, wall: float, floor: float) -> np.ndarray:
-    """The closed profile of a vessel whose outside is `outline` (foot to rim, at most 7 points, rising).
+    """The closed profile of a vessel with the outside `outline`: at most 7 points, rising from the foot to the rim.
 
-    The wall is `wall` thick at right angles to the outside; inside, the floor lies at height `floor`.
+    `wall` is the thickness of the wall at right angles to the outside. `floor` is the height of the floor inside.
     """
     outline = np.asarray(outline, dtype=float)
     along = np.diff(outline, axis=0)
@@ -42,5 +42,5 @@ def hollow(outline: Sequence[Vector] | np.ndarray, wall: float, floor: float) ->
 
 
 def radius_at(outline: Sequence[Vector] | np.ndarray, height: float) -> float:
-    """The outside's radius at a height."""
+    """Radius of the outside at `height`."""
     return float(np.interp(height, np.asarray(outline)[:, 1], np.asarray(outline)[:, 0]))

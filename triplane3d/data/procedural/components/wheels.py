@@ -1,4 +1,4 @@
-"""Wheels, and the rotations that lay a vehicle's outlines into its side view and its top view."""
+"""Wheels of vehicles, and rotations for outlines that are given in side view or top view."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import numpy as np
 from triplane3d.data.procedural.materials import metal, plastic, rubber
 from triplane3d.data.procedural.parts import Part, cylinder
 
-# Turns an outline drawn as (z, y) into a prism that is extruded along x, and one drawn as (x, z) into a flat slab.
 SIDE_VIEW = (0, -90, 0)
-
-
+"""Rotation for a prism whose outline has points (z, y): it is extruded along x."""
 TOP_VIEW = (90, 0, 0)
+"""Rotation for a prism whose outline has points (x, z): it is a flat slab."""
 
 
 def wheels(rng: np.random.Generator, radius: float, width: float, x: float, z: float, *, mirror: str) -> list[Part]:
-    """Wheels on the x axis with their outer face at `x`, repeated by `mirror`; sometimes with a hub."""
+    """A wheel about the x axis with its outer face at `x`, repeated by `mirror`, sometimes with a hub."""
     center = (x - width, radius, z)
     parts = [
         cylinder(
@@ -25,7 +24,7 @@ def wheels(rng: np.random.Generator, radius: float, width: float, x: float, z: f
             center=center,
             rotate=(0, 0, 90),
             mirror=mirror,
-            paint=rubber(rng),
+            material=rubber(rng),
         )
     ]
     if rng.random() < 0.7:
@@ -37,7 +36,7 @@ def wheels(rng: np.random.Generator, radius: float, width: float, x: float, z: f
                 center=center,
                 rotate=(0, 0, 90),
                 mirror=mirror,
-                paint=hub,
+                material=hub,
             )
         )
     return parts

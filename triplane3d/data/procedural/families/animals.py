@@ -1,4 +1,4 @@
-"""Animals on four legs, on two and in the water, from smooth unions; they face +z."""
+"""Mammals and lizards, birds, fish and whales, made of smooth unions; they face +z."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from triplane3d.data.procedural.components.faces import ears, eyes
-from triplane3d.data.procedural.materials import any_paint, contrasting, dark, hide
-from triplane3d.data.procedural.parts import Paint, Part, bezier, capsule, cylinder, ellipsoid, prism, torus, tube
+from triplane3d.data.procedural.materials import animal_skin, any_material, contrasting, eye_black
+from triplane3d.data.procedural.parts import Material, Part, bezier, capsule, cylinder, ellipsoid, prism, torus, tube
 
 
 @dataclass(frozen=True)
-class Beast:
-    """Ranges that make a species, in units of the trunk's half-length (0.5); angles in degrees above level."""
+class Species:
+    """Ranges of the dimensions of a species, and the kinds of its ears and tail.
+
+    The trunk has a half-length of 0.5. `lift` is the angle of the neck above the horizontal in degrees; `snout` is
+    relative to the head.
+    """
 
     girth: tuple[float, float]
     legs: tuple[float, float]
@@ -25,24 +29,26 @@ class Beast:
     tail: str
 
 
-BEASTS = {
-    "dog": Beast((0.18, 0.24), (0.3, 0.5), (0.2, 0.3), (35, 65), (0.14, 0.19), (0.8, 1.3), "hanging", "up"),
-    "cat": Beast((0.17, 0.22), (0.28, 0.4), (0.15, 0.22), (30, 60), (0.15, 0.19), (0.3, 0.5), "pointed", "up"),
-    "fox": Beast((0.16, 0.2), (0.3, 0.42), (0.18, 0.25), (30, 50), (0.13, 0.17), (1.0, 1.4), "pointed", "bushy"),
-    "cow": Beast((0.26, 0.34), (0.32, 0.45), (0.2, 0.3), (15, 45), (0.16, 0.2), (0.9, 1.2), "hanging", "down"),
-    "horse": Beast((0.2, 0.26), (0.5, 0.65), (0.42, 0.55), (45, 65), (0.12, 0.15), (1.4, 1.9), "pointed", "bushy down"),
-    "pig": Beast((0.28, 0.36), (0.16, 0.24), (0.12, 0.18), (0, 25), (0.2, 0.25), (0.5, 0.8), "pointed", "curl"),
-    "sheep": Beast((0.3, 0.38), (0.22, 0.32), (0.2, 0.26), (20, 50), (0.14, 0.18), (0.7, 1.0), "hanging", "stub"),
-    "elephant": Beast((0.32, 0.4), (0.3, 0.42), (0.16, 0.22), (5, 30), (0.24, 0.29), (0, 0), "fan", "down"),
-    "lizard": Beast((0.16, 0.24), (0.1, 0.2), (0.1, 0.2), (0, 20), (0.12, 0.17), (1.0, 1.8), "none", "long"),
+SPECIES = {
+    "dog": Species((0.18, 0.24), (0.3, 0.5), (0.2, 0.3), (35, 65), (0.14, 0.19), (0.8, 1.3), "hanging", "up"),
+    "cat": Species((0.17, 0.22), (0.28, 0.4), (0.15, 0.22), (30, 60), (0.15, 0.19), (0.3, 0.5), "pointed", "up"),
+    "fox": Species((0.16, 0.2), (0.3, 0.42), (0.18, 0.25), (30, 50), (0.13, 0.17), (1.0, 1.4), "pointed", "bushy"),
+    "cow": Species((0.26, 0.34), (0.32, 0.45), (0.2, 0.3), (15, 45), (0.16, 0.2), (0.9, 1.2), "hanging", "down"),
+    "horse": Species(
+        (0.2, 0.26), (0.5, 0.65), (0.42, 0.55), (45, 65), (0.12, 0.15), (1.4, 1.9), "pointed", "bushy down"
+    ),
+    "pig": Species((0.28, 0.36), (0.16, 0.24), (0.12, 0.18), (0, 25), (0.2, 0.25), (0.5, 0.8), "pointed", "curl"),
+    "sheep": Species((0.3, 0.38), (0.22, 0.32), (0.2, 0.26), (20, 50), (0.14, 0.18), (0.7, 1.0), "hanging", "stub"),
+    "elephant": Species((0.32, 0.4), (0.3, 0.42), (0.16, 0.22), (5, 30), (0.24, 0.29), (0, 0), "fan", "down"),
+    "lizard": Species((0.16, 0.24), (0.1, 0.2), (0.1, 0.2), (0, 20), (0.12, 0.17), (1.0, 1.8), "none", "long"),
 }
 
 
-def _tail(rng: np.random.Generator, kind: str, root: np.ndarray, girth: float, paint: Paint) -> list[Part]:
+def _tail(rng: np.random.Generator, kind: str, root: np.ndarray, girth: float, material: Material) -> list[Part]:
     if kind == "stub":
-        return [ellipsoid((0.07, 0.08, 0.09), center=root, blend=0.03, paint=paint)]
+        return [ellipsoid((0.07, 0.08, 0.09), center=root, blend=0.03, material=material)]
     if kind == "curl":
-        return [torus(0.07, 0.028, arc=2.4, center=root + (0, 0.02, -0.03), rotate=(0, 0, 90), paint=paint)]
+        return [torus(0.07, 0.028, arc=2.4, center=root + (0, 0.02, -0.03), rotate=(0, 0, 90), material=material)]
     if kind == "long":
         end = np.array([rng.normal(0, 0.25), 0.06, root[2] - rng.uniform(0.5, 0.9)])
         return [
@@ -51,7 +57,7 @@ def _tail(rng: np.random.Generator, kind: str, root: np.ndarray, girth: float, p
                 girth * 0.7,
                 end_radius=0.03,
                 blend=0.08,
-                paint=paint,
+                material=material,
             )
         ]
     drop = {"up": rng.uniform(0.15, 0.4), "bushy": rng.uniform(-0.15, 0.15)}.get(kind, -rng.uniform(0.25, 0.4))
@@ -64,21 +70,21 @@ def _tail(rng: np.random.Generator, kind: str, root: np.ndarray, girth: float, p
             thick,
             end_radius=0.03 if "bushy" not in kind else 0.1,
             blend=0.03,
-            paint=paint,
+            material=material,
         )
     ]
 
 
 def quadruped(rng: np.random.Generator) -> list[Part]:
     """Dog, cat, fox, cow, horse, pig, sheep, elephant or lizard, standing, walking or sitting."""
-    species = str(rng.choice(list(BEASTS)))
-    beast = BEASTS[species]
+    species = str(rng.choice(list(SPECIES)))
+    ranges = SPECIES[species]
     girth, legs, neck, head, snout = (
-        rng.uniform(*r) for r in (beast.girth, beast.legs, beast.neck, beast.head, beast.snout)
+        rng.uniform(*r) for r in (ranges.girth, ranges.legs, ranges.neck, ranges.head, ranges.snout)
     )
-    lift = np.deg2rad(rng.uniform(*beast.lift))
-    paint = hide(rng)
-    detail = contrasting(rng, paint) if rng.random() < 0.5 else paint
+    lift = np.deg2rad(rng.uniform(*ranges.lift))
+    material = animal_skin(rng)
+    detail = contrasting(rng, material) if rng.random() < 0.5 else material
     soft = rng.uniform(0.04, 0.09)
     sits = species in ("dog", "cat", "fox") and rng.random() < 0.4
     limb = girth * rng.uniform(0.24, 0.36) if species != "elephant" else girth * 0.42
@@ -91,15 +97,17 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
     rounded = rng.random() < 0.5 and not sits
     length = 0.5 + girth * 0.35
     if rounded:
-        parts = [ellipsoid((girth, girth * rng.uniform(0.9, 1.05), length), center=(chest + rump) / 2, paint=paint)]
+        parts = [
+            ellipsoid((girth, girth * rng.uniform(0.9, 1.05), length), center=(chest + rump) / 2, material=material)
+        ]
     else:
-        parts = [capsule(rump, chest, girth * rng.uniform(0.8, 1.1), end_radius=girth, paint=paint)]
+        parts = [capsule(rump, chest, girth * rng.uniform(0.8, 1.1), end_radius=girth, material=material)]
     nape = chest + np.array([0, np.sin(lift), np.cos(lift)]) * (neck + girth * 0.6)
     thick = min(girth * 0.62, head * rng.uniform(0.6, 0.9))
-    parts.append(capsule(chest, nape, girth * 0.7, end_radius=thick, blend=soft, paint=paint))
+    parts.append(capsule(chest, nape, girth * 0.7, end_radius=thick, blend=soft, material=material))
     radii = head * np.array([rng.uniform(0.85, 1.0), 1.0, rng.uniform(1.0, 1.15)])
     skull = nape + np.array([0, head * 0.3, head * 0.3])
-    parts.append(ellipsoid(radii, center=skull, blend=0.04, paint=paint if species != "sheep" else detail))
+    parts.append(ellipsoid(radii, center=skull, blend=0.04, material=material if species != "sheep" else detail))
     if species == "elephant":
         tip = skull + (rng.normal(0, 0.05), -height + rng.uniform(0.1, 0.4), head * rng.uniform(1.2, 2.2))
         parts.append(
@@ -108,7 +116,7 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
                 head * 0.42,
                 end_radius=head * 0.2,
                 blend=0.05,
-                paint=paint,
+                material=material,
             )
         )
         if rng.random() < 0.6:
@@ -119,7 +127,7 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
                     0.04,
                     end_radius=0.025,
                     mirror="x",
-                    paint=Paint((0.85, 0.82, 0.7)),
+                    material=Material((0.85, 0.82, 0.7)),
                 )
             )
     else:
@@ -132,18 +140,18 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
                 head * 0.62,
                 end_radius=head * (0.55 if species == "pig" else rng.uniform(0.35, 0.5)),
                 blend=0.03,
-                paint=detail if species == "sheep" else paint,
+                material=detail if species == "sheep" else material,
             )
         )
         parts.append(
             ellipsoid(
                 (head * 0.3, head * 0.2, head * 0.2),
                 center=nose + (0, head * 0.15, head * 0.36),
-                paint=dark(rng) if species != "pig" else detail,
+                material=eye_black(rng) if species != "pig" else detail,
             )
         )
-    if beast.ears != "none":
-        parts += ears(rng, beast.ears, skull, radii, paint)[:1]
+    if ranges.ears != "none":
+        parts += ears(rng, ranges.ears, skull, radii, material)[:1]
     parts.append(eyes(rng, skull, radii, size=max(0.028, head * 0.18)))
     x, foot = girth * rng.uniform(0.5, 0.65), max(limb * 0.85, 0.03)
     if species == "lizard":
@@ -154,7 +162,7 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
                 end_radius=foot,
                 mirror="xz",
                 blend=0.03,
-                paint=paint,
+                material=material,
             )
         )
     elif sits:
@@ -166,7 +174,7 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
                 end_radius=foot,
                 mirror="x",
                 blend=0.03,
-                paint=paint,
+                material=material,
             )
         )
         parts.append(
@@ -175,7 +183,7 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
                 center=(girth * 0.75, girth * 0.72, rump[2] + 0.05),
                 mirror="x",
                 blend=0.04,
-                paint=paint,
+                material=material,
             )
         )
         parts.append(
@@ -185,7 +193,7 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
                 foot,
                 mirror="x",
                 blend=0.03,
-                paint=paint,
+                material=material,
             )
         )
     elif rng.random() < 0.5:
@@ -197,12 +205,14 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
                 end_radius=foot,
                 mirror="xz",
                 blend=soft,
-                paint=paint,
+                material=material,
             )
         )
         if rng.random() < 0.5:
             parts.append(
-                ellipsoid((foot * 1.3, foot * 1.0, foot * 1.6), center=(x, foot * 0.8, 0.4), mirror="xz", paint=detail)
+                ellipsoid(
+                    (foot * 1.3, foot * 1.0, foot * 1.6), center=(x, foot * 0.8, 0.4), mirror="xz", material=detail
+                )
             )
     else:
         stride = rng.uniform(0.06, 0.22)
@@ -215,14 +225,14 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
                     limb * 1.3,
                     end_radius=foot,
                     blend=0.03,
-                    paint=paint,
+                    material=material,
                 )
             )
     if rounded:
         root = (chest + rump) / 2 + (0, girth * 0.4, -length * 0.85)
     else:
         root = rump + ((0, 0, -girth * 0.75) if sits else (0, girth * 0.5, -girth * 0.6))
-    parts += _tail(rng, beast.tail, root, girth, paint if rng.random() < 0.6 else detail)
+    parts += _tail(rng, ranges.tail, root, girth, material if rng.random() < 0.6 else detail)
     if species in ("cow", "sheep") and rng.random() < 0.6:
         start = skull + radii * (0.5, 0.8, -0.1)
         parts.append(
@@ -231,7 +241,7 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
                 0.04,
                 end_radius=0.025,
                 mirror="x",
-                paint=Paint((0.7, 0.62, 0.45)),
+                material=Material((0.7, 0.62, 0.45)),
             )
         )
     if species == "horse" and rng.random() < 0.7:
@@ -241,7 +251,7 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
                 nape + (0, head * 0.8, -head * 0.7),
                 0.06,
                 end_radius=0.07,
-                paint=contrasting(rng, paint),
+                material=contrasting(rng, material),
             )
         )
     return parts
@@ -250,8 +260,8 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
 def bird(rng: np.random.Generator) -> list[Part]:
     """Duck, penguin, chicken, owl, wading bird or a bird with spread wings."""
     style = rng.choice(["duck", "penguin", "chicken", "owl", "wader", "gull"])
-    paint, beak = hide(rng), Paint((rng.uniform(0.6, 0.9), rng.uniform(0.2, 0.5), 0.03), gloss=0.4)
-    light = contrasting(rng, paint)
+    material, beak = animal_skin(rng), Material((rng.uniform(0.6, 0.9), rng.uniform(0.2, 0.5), 0.03), gloss=0.4)
+    light = contrasting(rng, material)
     upright = style in ("penguin", "owl")
     radii = np.array([rng.uniform(0.24, 0.34), rng.uniform(0.25, 0.34), rng.uniform(0.42, 0.55)])
     if upright:
@@ -263,7 +273,7 @@ def bird(rng: np.random.Generator) -> list[Part]:
     )
     ahead = 0.03 if upright else radii[2] * rng.uniform(0.75, 0.95)
     top = np.array([0, radii[1] * (0.95 if upright else 0.55) + rng.uniform(*stalk), ahead])
-    parts = [ellipsoid(radii, rotate=(tilt, 0, 0), paint=paint)]
+    parts = [ellipsoid(radii, rotate=(tilt, 0, 0), material=material)]
     if not upright:
         throat = np.array([0, radii[1] * 0.2, radii[2] * 0.55])
         bend = (throat + top) / 2 + (0, 0, rng.uniform(-0.1, 0.15))
@@ -273,13 +283,15 @@ def bird(rng: np.random.Generator) -> list[Part]:
                 head * rng.uniform(0.65, 0.85),
                 end_radius=head * 0.6,
                 blend=0.06,
-                paint=paint,
+                material=material,
             )
         )
     face = np.array([head, head, head])
-    parts.append(ellipsoid(face, center=top, blend=0.05, paint=paint))
+    parts.append(ellipsoid(face, center=top, blend=0.05, material=material))
     if style == "duck":
-        parts.append(ellipsoid((head * 0.55, 0.05, head * 0.7), center=top + (0, -head * 0.2, head * 1.15), paint=beak))
+        parts.append(
+            ellipsoid((head * 0.55, 0.05, head * 0.7), center=top + (0, -head * 0.2, head * 1.15), material=beak)
+        )
     else:
         length = head * (rng.uniform(0.25, 0.5) if style != "wader" else rng.uniform(0.8, 1.3))
         parts.append(
@@ -289,12 +301,12 @@ def bird(rng: np.random.Generator) -> list[Part]:
                 top_radius=0.02,
                 center=top + (0, -head * 0.1, head * 0.75 + length),
                 rotate=(rng.uniform(90, 105), 0, 0),
-                paint=beak,
+                material=beak,
             )
         )
     parts.append(eyes(rng, top, face, size=0.035 if style != "owl" else head * 0.33))
     if upright or rng.random() < 0.3:
-        parts.append(ellipsoid(radii * (0.75, 0.8, 0.45), center=radii * (0, -0.1, 0.62), paint=light))
+        parts.append(ellipsoid(radii * (0.75, 0.8, 0.45), center=radii * (0, -0.1, 0.62), material=light))
     if style == "gull":
         span, chord = rng.uniform(0.6, 1.1), rng.uniform(0.14, 0.22)
         wing = [(0, chord), (span * 0.5, chord), (span, -chord * 0.8), (span * 0.5, -chord), (0, -chord)]
@@ -307,7 +319,7 @@ def bird(rng: np.random.Generator) -> list[Part]:
                 round=0.015,
                 mirror="x",
                 blend=0.04,
-                paint=light,
+                material=light,
             )
         )
     else:
@@ -321,7 +333,7 @@ def bird(rng: np.random.Generator) -> list[Part]:
                 rotate=(tilt, 0, spread),
                 mirror="x",
                 blend=0.02,
-                paint=light if rng.random() < 0.5 else paint,
+                material=light if rng.random() < 0.5 else material,
             )
         )
     if not upright or rng.random() < 0.5:
@@ -329,7 +341,7 @@ def bird(rng: np.random.Generator) -> list[Part]:
         start = (0, radii[1] * 0.2, -radii[2] * 0.7) if not upright else (0, rise + 0.05, -radii[2] * 0.5)
         end = (0, radii[1] * 0.2 + rise, -radii[2] * 1.35) if not upright else (0, rise - 0.02, -radii[2] * 1.2)
         parts.append(
-            capsule(start, end, 0.14, end_radius=0.07 if style != "chicken" else 0.14, blend=0.06, paint=paint)
+            capsule(start, end, 0.14, end_radius=0.07 if style != "chicken" else 0.14, blend=0.06, material=material)
         )
     if style == "chicken":
         parts.append(
@@ -338,23 +350,25 @@ def bird(rng: np.random.Generator) -> list[Part]:
                 0.035,
                 center=top + (0, head * 0.95, 0),
                 rotate=(0, -90, 0),
-                paint=Paint((0.6, 0.02, 0.02)),
+                material=Material((0.6, 0.02, 0.02)),
             )
         )
     floor = -radii[1] - {"wader": rng.uniform(0.5, 0.8), "chicken": 0.25, "duck": 0.08}.get(str(style), 0.03)
     if style in ("wader", "chicken"):
-        parts.append(capsule((0.1, -radii[1] * 0.6, 0), (0.12, floor, 0.02), 0.035, mirror="x", paint=beak))
+        parts.append(capsule((0.1, -radii[1] * 0.6, 0), (0.12, floor, 0.02), 0.035, mirror="x", material=beak))
     if style != "gull" and (style != "duck" or rng.random() < 0.5):
-        parts.append(ellipsoid((0.1, 0.04, 0.15), center=(0.12, floor, 0.08), mirror="x", paint=beak))
+        parts.append(ellipsoid((0.1, 0.04, 0.15), center=(0.12, floor, 0.08), mirror="x", material=beak))
         if style in ("duck", "penguin", "owl"):
-            parts.append(capsule((0.12, -radii[1] * 0.7, 0), (0.12, floor + 0.01, 0.02), 0.06, mirror="x", paint=beak))
+            parts.append(
+                capsule((0.12, -radii[1] * 0.7, 0), (0.12, floor + 0.01, 0.02), 0.06, mirror="x", material=beak)
+            )
     return parts
 
 
 def fish(rng: np.random.Generator) -> list[Part]:
     """Fish, shark or whale, swimming towards +z."""
-    paint = any_paint(rng)
-    fin = contrasting(rng, paint) if rng.random() < 0.6 else paint
+    material = any_material(rng)
+    fin = contrasting(rng, material) if rng.random() < 0.6 else material
     style = rng.choice(["fish", "round", "shark", "whale"])
     wide, high = {
         "fish": (rng.uniform(0.12, 0.24), rng.uniform(0.25, 0.45)),
@@ -365,13 +379,13 @@ def fish(rng: np.random.Generator) -> list[Part]:
     length = rng.uniform(0.65, 0.8)
     bend = rng.normal(0, 0.12)
     parts = [
-        ellipsoid((wide, high, length), center=(0, 0, 0.2), paint=paint),
+        ellipsoid((wide, high, length), center=(0, 0, 0.2), material=material),
         tube(
             bezier((0, 0, 0.1), (0, 0.0, -0.5), (bend, rng.uniform(-0.02, 0.15), -0.85)),
             min(wide, high) * 0.75,
             end_radius=rng.uniform(0.04, 0.07),
             blend=0.12,
-            paint=paint,
+            material=material,
         ),
     ]
     tail, tall, thick = np.array([bend, 0.05, -0.88]), rng.uniform(0.2, 0.4), rng.uniform(0.025, 0.04)
@@ -385,7 +399,9 @@ def fish(rng: np.random.Generator) -> list[Part]:
     ]
     flat = style == "whale"
     parts.append(
-        prism(fork, thick, center=tail, rotate=(0, -90, 90) if flat else (0, -90, 0), round=0.01, blend=0.02, paint=fin)
+        prism(
+            fork, thick, center=tail, rotate=(0, -90, 90) if flat else (0, -90, 0), round=0.01, blend=0.02, material=fin
+        )
     )
     if style != "whale":
         back, rise = rng.uniform(0.15, 0.35), rng.uniform(0.15, 0.3)
@@ -396,7 +412,7 @@ def fish(rng: np.random.Generator) -> list[Part]:
             (-back, -0.1),
         ]
         parts.append(
-            prism(crest, thick, center=(0, high * 0.93, 0.12), rotate=(0, -90, 0), round=0.01, blend=0.02, paint=fin)
+            prism(crest, thick, center=(0, high * 0.93, 0.12), rotate=(0, -90, 0), round=0.01, blend=0.02, material=fin)
         )
         if rng.random() < 0.6:
             parts.append(
@@ -406,7 +422,7 @@ def fish(rng: np.random.Generator) -> list[Part]:
                     center=(0, -high * 0.85, -0.05),
                     rotate=(0, -90, 0),
                     round=0.01,
-                    paint=fin,
+                    material=fin,
                 )
             )
     parts.append(
@@ -416,12 +432,14 @@ def fish(rng: np.random.Generator) -> list[Part]:
             rotate=(0, rng.uniform(10, 40), -rng.uniform(15, 50)),
             mirror="x",
             blend=0.02,
-            paint=fin,
+            material=fin,
         )
     )
     z = 0.2 + length * rng.uniform(0.6, 0.72)
     across = wide * np.sqrt(1 - ((z - 0.2) / length) ** 2 - 0.04)
-    parts.append(ellipsoid((0.05, 0.06, 0.06), center=(across * 0.97, high * 0.2, z), mirror="x", paint=dark(rng)))
+    parts.append(
+        ellipsoid((0.05, 0.06, 0.06), center=(across * 0.97, high * 0.2, z), mirror="x", material=eye_black(rng))
+    )
     if style == "fish" and rng.random() < 0.5:
-        parts.append(torus(0.06, 0.035, center=(0, -0.02, 0.2 + length * 0.97), rotate=(90, 0, 0), paint=fin))
+        parts.append(torus(0.06, 0.035, center=(0, -0.02, 0.2 + length * 0.97), rotate=(90, 0, 0), material=fin))
     return parts

@@ -12,13 +12,13 @@ from triplane3d.data.procedural.parts import Part, box, capsule, cylinder, ellip
 def hat(rng: np.random.Generator) -> list[Part]:
     """A top, bowler, straw, cowboy, baseball, woollen or witch's hat, or a helmet."""
     u = rng.uniform
-    paint = fabric(rng)
-    band = contrasting(rng, paint)
+    material = fabric(rng)
+    band = contrasting(rng, material)
     wide, high, edge = u(0.42, 0.55), u(0.3, 0.9), 0.05
     style = rng.choice(("brim", "brim", "cowboy", "cap", "wool", "cone"))
     if style == "cap":
-        dome = ellipsoid((wide, high * 0.5 + 0.15, wide * 1.1), paint=paint)
-        cut = box((2, 1, 2), center=(0, -1, 0), op="subtract", paint=paint)
+        dome = ellipsoid((wide, high * 0.5 + 0.15, wide * 1.1), material=material)
+        cut = box((2, 1, 2), center=(0, -1, 0), op="subtract", material=material)
         return [
             dome,
             cut,
@@ -26,35 +26,35 @@ def hat(rng: np.random.Generator) -> list[Part]:
                 (wide * 0.85, edge * 1.2, u(0.35, 0.55)),
                 center=(0, 0.035, wide * 1.15),
                 rotate=(u(0, 15), 0, 0),
-                paint=paint if rng.random() < 0.5 else band,
+                material=material if rng.random() < 0.5 else band,
             ),
-            ellipsoid((0.07, 0.06, 0.07), center=(0, high * 0.5 + 0.15, 0), paint=band),
+            ellipsoid((0.07, 0.06, 0.07), center=(0, high * 0.5 + 0.15, 0), material=band),
         ]
     if style == "wool":
         tall = u(0.5, 0.8)
         return [
-            ellipsoid((wide, tall, wide), exponents=(u(0.8, 1.1), 1.0), paint=paint),
-            box((2, 1, 2), center=(0, -1, 0), op="subtract", paint=paint),
-            torus(wide * 0.98, u(0.09, 0.13), center=(0, 0.06, 0), paint=band),
-            ellipsoid((0.2, 0.19, 0.2), center=(0, tall + 0.08, 0), paint=band),
+            ellipsoid((wide, tall, wide), exponents=(u(0.8, 1.1), 1.0), material=material),
+            box((2, 1, 2), center=(0, -1, 0), op="subtract", material=material),
+            torus(wide * 0.98, u(0.09, 0.13), center=(0, 0.06, 0), material=band),
+            ellipsoid((0.2, 0.19, 0.2), center=(0, tall + 0.08, 0), material=band),
         ]
     brim = wide * u(1.4, 2.0)
     if style == "cowboy":
         curl = u(0.12, 0.3)
         return [
-            tube([(-brim, curl, 0), (-wide, 0.02, 0), (wide, 0.02, 0), (brim, curl, 0)], 0.06, paint=paint),
+            tube([(-brim, curl, 0), (-wide, 0.02, 0), (wide, 0.02, 0), (brim, curl, 0)], 0.06, material=material),
             ellipsoid(
                 (brim * 0.5, edge * 1.2, brim * 0.8),
                 center=(wide * 1.1, curl * 0.4, 0),
                 rotate=(0, 0, 80 * curl),
                 mirror="x",
                 blend=0.05,
-                paint=paint,
+                material=material,
             ),
-            ellipsoid((wide * 1.3, edge * 1.3, brim * 0.95), paint=paint, blend=0.1),
-            box((wide * 0.8, high * 0.45, wide), round=0.15, taper=-0.2, center=(0, high * 0.45, 0), paint=paint),
-            ellipsoid((0.1, 0.18, wide), center=(0, high * 0.98, 0), op="subtract", blend=0.1, paint=paint),
-            box((wide * 0.87, 0.06, wide * 1.08), round=0.05, center=(0, 0.12, 0), paint=band),
+            ellipsoid((wide * 1.3, edge * 1.3, brim * 0.95), material=material, blend=0.1),
+            box((wide * 0.8, high * 0.45, wide), round=0.15, taper=-0.2, center=(0, high * 0.45, 0), material=material),
+            ellipsoid((0.1, 0.18, wide), center=(0, high * 0.98, 0), op="subtract", blend=0.1, material=material),
+            box((wide * 0.87, 0.06, wide * 1.08), round=0.05, center=(0, 0.12, 0), material=band),
         ]
     top = wide * (u(0.02, 0.1) if style == "cone" else u(0.7, 1.1))
     high = u(0.9, 1.4) if style == "cone" else high
@@ -62,14 +62,14 @@ def hat(rng: np.random.Generator) -> list[Part]:
     parts = [
         revolve(
             [(0, edge), (wide, edge), (brim, droop + edge), (brim, droop - edge), (wide * 0.9, -edge), (0, -edge)],
-            paint=paint,
+            material=material,
         )
     ]
     if rng.random() < 0.5 and style != "cone":
         crown = smooth([(wide, 0), (wide, high * 0.7), (top * 0.9, high), (top * 0.2, high)], 12)
     else:
         crown = np.array([(wide, 0), (top, high)])
-    parts.append(revolve(solid(crown), paint=paint))
+    parts.append(revolve(solid(crown), material=material))
     if rng.random() < 0.8:
         parts.append(
             cylinder(
@@ -77,7 +77,7 @@ def hat(rng: np.random.Generator) -> list[Part]:
                 0.08,
                 top_radius=radius_at(crown, 0.2) + 0.03,
                 center=(0, 0.12, 0),
-                paint=band,
+                material=band,
             )
         )
     return parts
@@ -86,14 +86,14 @@ def hat(rng: np.random.Generator) -> list[Part]:
 def shoe(rng: np.random.Generator) -> list[Part]:
     """A trainer, boot, clog, slipper or high-heeled shoe, its toe towards +z."""
     u = rng.uniform
-    paint = fabric(rng) if rng.random() < 0.6 else plastic(rng)
-    sole_paint = contrasting(rng, paint)
+    material = fabric(rng) if rng.random() < 0.6 else plastic(rng)
+    sole_material = contrasting(rng, material)
     long, wide, thick = 1.0, u(0.3, 0.38), u(0.06, 0.12)
     side = np.array([(0.55, -1.0), (0.78, -0.7), (0.72, -0.1), (1.0, 0.4), (0.9, 0.8), (0.45, 1.02)])
     outline = np.concatenate([side, side[::-1] * (-1, 1)]) * (wide, long)
     heel = u(0.3, 0.7) if rng.random() < 0.25 else 0.0
     tilt = np.degrees(np.arcsin(heel / 2.2))
-    sole = prism(outline, thick, round=thick * 0.6, rotate=(90 + tilt, 0, 0), paint=sole_paint)
+    sole = prism(outline, thick, round=thick * 0.6, rotate=(90 + tilt, 0, 0), material=sole_material)
     lift = heel * 0.45
     parts = [
         sole,
@@ -102,7 +102,7 @@ def shoe(rng: np.random.Generator) -> list[Part]:
             center=(0, thick * 0.6 - lift * 0.9, 0.45),
             rotate=(tilt, 0, 0),
             blend=0.06,
-            paint=paint,
+            material=material,
         ),
     ]
     back = ellipsoid(
@@ -110,7 +110,7 @@ def shoe(rng: np.random.Generator) -> list[Part]:
         exponents=(0.7, 0.9),
         center=(0, thick + 0.12 + lift * 0.9, -0.55),
         blend=0.12,
-        paint=paint,
+        material=material,
     )
     step = capsule(
         (0, thick + 0.22 + lift * 0.4, -0.35),
@@ -118,11 +118,13 @@ def shoe(rng: np.random.Generator) -> list[Part]:
         wide * 0.62,
         end_radius=wide * 0.6,
         blend=0.12,
-        paint=paint,
+        material=material,
     )
     if heel:
         parts += [back, step] if rng.random() < 0.5 else [back]
-        parts.append(capsule((0, lift * 0.9, -0.82), (0, -lift - 0.1, -0.8), 0.14, end_radius=0.06, paint=sole_paint))
+        parts.append(
+            capsule((0, lift * 0.9, -0.82), (0, -lift - 0.1, -0.8), 0.14, end_radius=0.06, material=sole_material)
+        )
         return [
             *parts,
             ellipsoid(
@@ -130,7 +132,7 @@ def shoe(rng: np.random.Generator) -> list[Part]:
                 center=(0, thick + 0.5 + lift * 0.8, -0.45),
                 op="subtract",
                 blend=0.05,
-                paint=paint,
+                material=material,
             ),
         ]
     parts += [back, step]
@@ -144,18 +146,20 @@ def shoe(rng: np.random.Generator) -> list[Part]:
                 round=0.05,
                 center=(0, thick + tall / 2, -0.5),
                 blend=0.15,
-                paint=paint,
+                material=material,
             ),
-            cylinder(wide * 0.6, 0.25, center=(0, thick + tall, -0.5), op="subtract", paint=paint),
+            cylinder(wide * 0.6, 0.25, center=(0, thick + tall, -0.5), op="subtract", material=material),
         ]
     else:
         parts.append(
-            ellipsoid((wide * 0.5, 0.28, 0.36), center=(0, thick + 0.6, -0.5), op="subtract", blend=0.05, paint=paint)
+            ellipsoid(
+                (wide * 0.5, 0.28, 0.36), center=(0, thick + 0.6, -0.5), op="subtract", blend=0.05, material=material
+            )
         )
     if rng.random() < 0.6:
-        lace = contrasting(rng, paint)
+        lace = contrasting(rng, material)
         parts += [
-            capsule((-wide * 0.35, 0, 0), (wide * 0.35, 0, 0), 0.045, center=(0, thick + y, z), paint=lace)
+            capsule((-wide * 0.35, 0, 0), (wide * 0.35, 0, 0), 0.045, center=(0, thick + y, z), material=lace)
             for y, z in ((0.37, 0.05), (0.33, 0.2), (0.29, 0.35))
         ]
     return parts

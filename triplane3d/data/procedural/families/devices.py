@@ -7,7 +7,7 @@ import numpy as np
 from triplane3d.data.procedural.components.posing import posed
 from triplane3d.data.procedural.materials import DARK, contrasting, metal, plastic, wood
 from triplane3d.data.procedural.parts import (
-    Paint,
+    Material,
     Part,
     bezier,
     box,
@@ -23,23 +23,27 @@ from triplane3d.data.procedural.parts import (
 def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
     """Camera (also on a tripod), radio, loudspeaker, old television, game pad or alarm clock."""
     style = rng.choice(["camera", "camera", "radio", "speaker", "television", "clock", "pad"])
-    paint = plastic(rng) if rng.random() < 0.8 else wood(rng)
-    trim, steel = contrasting(rng, paint), metal(rng)
+    material = plastic(rng) if rng.random() < 0.8 else wood(rng)
+    trim, steel = contrasting(rng, material), metal(rng)
     if style == "camera":
         wide, high, deep = rng.uniform(0.6, 0.85), rng.uniform(0.38, 0.55), rng.uniform(0.18, 0.3)
         lens, reach, aside = high * rng.uniform(0.5, 0.8), rng.uniform(0.15, 0.7), rng.uniform(-0.15, 0.15)
         parts = [
-            box((wide, high, deep), round=rng.uniform(0.02, 0.1), paint=paint),
+            box((wide, high, deep), round=rng.uniform(0.02, 0.1), material=material),
             cylinder(
                 lens,
                 reach / 2 + 0.05,
                 round=0.02,
                 center=(aside, -0.04, deep + reach / 2 - 0.02),
                 rotate=(90, 0, 0),
-                paint=DARK if rng.random() < 0.5 else steel,
+                material=DARK if rng.random() < 0.5 else steel,
             ),
             cylinder(
-                lens * rng.uniform(0.7, 0.9), 0.06, center=(aside, -0.04, deep + reach), rotate=(90, 0, 0), paint=trim
+                lens * rng.uniform(0.7, 0.9),
+                0.06,
+                center=(aside, -0.04, deep + reach),
+                rotate=(90, 0, 0),
+                material=trim,
             ),
         ]
         if rng.random() < 0.7:
@@ -47,7 +51,7 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
                 cylinder(lens * 0.65, 0.1, center=(aside, -0.04, deep + reach + 0.06), rotate=(90, 0, 0), op="subtract")
             )
             parts.append(
-                ellipsoid((lens * 0.66, lens * 0.66, 0.06), center=(aside, -0.04, deep + reach - 0.04), paint=DARK)
+                ellipsoid((lens * 0.66, lens * 0.66, 0.06), center=(aside, -0.04, deep + reach - 0.04), material=DARK)
             )
         if rng.random() < 0.7:
             parts.append(
@@ -56,39 +60,43 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
                     taper=-rng.uniform(0, 0.3),
                     round=0.02,
                     center=(aside, high + 0.06, 0.02),
-                    paint=paint,
+                    material=material,
                 )
             )
-        parts.append(cylinder(0.07, 0.07, center=(wide * 0.7, high + 0.02, 0), paint=steel))
+        parts.append(cylinder(0.07, 0.07, center=(wide * 0.7, high + 0.02, 0), material=steel))
         if rng.random() < 0.5:
-            parts.append(cylinder(0.12, 0.05, center=(-wide * 0.7, high + 0.02, 0), paint=steel))
+            parts.append(cylinder(0.12, 0.05, center=(-wide * 0.7, high + 0.02, 0), material=steel))
         if rng.random() < 0.4:
             parts.append(
-                box((0.14, high * 0.9, deep * 0.6), round=0.06, center=(-wide * 0.85, -0.02, deep * 0.75), paint=DARK)
+                box(
+                    (0.14, high * 0.9, deep * 0.6), round=0.06, center=(-wide * 0.85, -0.02, deep * 0.75), material=DARK
+                )
             )
         if rng.random() < 0.25:
-            parts.append(box((0.15, 0.1, 0.15), center=(0, -high - 0.05, 0), paint=DARK))
+            parts.append(box((0.15, 0.1, 0.15), center=(0, -high - 0.05, 0), material=DARK))
             for turn in (0, 120, 240):
                 foot = rotation_matrix((0, turn, 0)) @ (0.0, 0.0, rng.uniform(0.7, 0.8))
                 parts.append(
-                    capsule((0, -high - 0.08, 0), foot - (0, high + 1.4, 0), 0.06, end_radius=0.045, paint=steel)
+                    capsule((0, -high - 0.08, 0), foot - (0, high + 1.4, 0), 0.06, end_radius=0.045, material=steel)
                 )
         return parts
     if style == "radio":
         wide, high, deep = rng.uniform(0.7, 0.9), rng.uniform(0.35, 0.5), rng.uniform(0.18, 0.3)
         speaker = high * rng.uniform(0.6, 0.75)
         parts = [
-            box((wide, high, deep), round=rng.uniform(0.03, 0.12), paint=paint),
-            cylinder(speaker, 0.05, round=0.02, center=(-wide + speaker + 0.1, 0, deep), rotate=(90, 0, 0), paint=DARK),
+            box((wide, high, deep), round=rng.uniform(0.03, 0.12), material=material),
+            cylinder(
+                speaker, 0.05, round=0.02, center=(-wide + speaker + 0.1, 0, deep), rotate=(90, 0, 0), material=DARK
+            ),
         ]
         if rng.random() < 0.4:
             parts.append(
                 cylinder(
-                    speaker, 0.05, round=0.02, center=(wide - speaker - 0.1, 0, deep), rotate=(90, 0, 0), paint=DARK
+                    speaker, 0.05, round=0.02, center=(wide - speaker - 0.1, 0, deep), rotate=(90, 0, 0), material=DARK
                 )
             )
-        parts.append(cylinder(0.09, 0.07, center=(0.14, -high * 0.45, deep), rotate=(90, 0, 0), paint=steel))
-        parts.append(box((wide * 0.25, high * 0.2, 0.03), center=(wide * 0.3, high * 0.5, deep), paint=trim))
+        parts.append(cylinder(0.09, 0.07, center=(0.14, -high * 0.45, deep), rotate=(90, 0, 0), material=steel))
+        parts.append(box((wide * 0.25, high * 0.2, 0.03), center=(wide * 0.3, high * 0.5, deep), material=trim))
         if rng.random() < 0.5:
             parts.append(
                 capsule(
@@ -96,7 +104,7 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
                     (wide * rng.uniform(0.2, 1.1), high + rng.uniform(0.4, 0.9), -0.08),
                     0.035,
                     end_radius=0.028,
-                    paint=steel,
+                    material=steel,
                 )
             )
         if rng.random() < 0.5:
@@ -105,7 +113,7 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
                 tube(
                     [(-side, high * 0.9, 0), (-side, high + 0.22, 0), (side, high + 0.22, 0), (side, high * 0.9, 0)],
                     0.05,
-                    paint=trim,
+                    material=trim,
                 )
             )
         return parts
@@ -113,30 +121,33 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
         wide, high, deep = rng.uniform(0.4, 0.6), rng.uniform(0.85, 1.0), rng.uniform(0.35, 0.5)
         low = wide * rng.uniform(0.6, 0.8)
         return [
-            box((wide, high, deep), round=rng.uniform(0.01, 0.08), paint=paint),
-            torus(low, 0.06, center=(0, -high * 0.35, deep), rotate=(90, 0, 0), paint=trim),
+            box((wide, high, deep), round=rng.uniform(0.01, 0.08), material=material),
+            torus(low, 0.06, center=(0, -high * 0.35, deep), rotate=(90, 0, 0), material=trim),
             ellipsoid((low, low, 0.12), center=(0, -high * 0.35, deep + 0.02), op="subtract"),
-            ellipsoid((low * 0.35, low * 0.35, 0.12), center=(0, -high * 0.35, deep - 0.08), paint=DARK),
-            cylinder(low * 0.45, 0.05, round=0.02, center=(0, high * 0.5, deep), rotate=(90, 0, 0), paint=DARK),
-            box((0.07, 0.06, 0.07), center=(wide * 0.75, -high - 0.03, deep * 0.7), mirror="xz", paint=DARK),
+            ellipsoid((low * 0.35, low * 0.35, 0.12), center=(0, -high * 0.35, deep - 0.08), material=DARK),
+            cylinder(low * 0.45, 0.05, round=0.02, center=(0, high * 0.5, deep), rotate=(90, 0, 0), material=DARK),
+            box((0.07, 0.06, 0.07), center=(wide * 0.75, -high - 0.03, deep * 0.7), mirror="xz", material=DARK),
         ]
     if style == "television":
         wide, high, deep = rng.uniform(0.7, 0.9), rng.uniform(0.5, 0.65), rng.uniform(0.25, 0.45)
         parts = [
-            box((wide, high, deep), round=0.06, paint=paint),
+            box((wide, high, deep), round=0.06, material=material),
             box((wide * 0.72, high * 0.8, 0.1), center=(-wide * 0.15, 0, deep + 0.04), round=0.02, op="subtract"),
             ellipsoid(
-                (wide * 0.75, high * 0.83, 0.1), exponents=(0.5, 0.5), center=(-wide * 0.15, 0, deep - 0.09), paint=DARK
+                (wide * 0.75, high * 0.83, 0.1),
+                exponents=(0.5, 0.5),
+                center=(-wide * 0.15, 0, deep - 0.09),
+                material=DARK,
             ),
-            cylinder(0.07, 0.06, center=(wide * 0.79, high * 0.4, deep), rotate=(90, 0, 0), paint=steel),
-            cylinder(0.07, 0.06, center=(wide * 0.79, high * 0.05, deep), rotate=(90, 0, 0), paint=steel),
+            cylinder(0.07, 0.06, center=(wide * 0.79, high * 0.4, deep), rotate=(90, 0, 0), material=steel),
+            cylinder(0.07, 0.06, center=(wide * 0.79, high * 0.05, deep), rotate=(90, 0, 0), material=steel),
             capsule(
                 (wide * 0.7, -high * 0.9, deep * 0.5),
                 (wide * 0.85, -high - rng.uniform(0.15, 0.4), deep * 0.6),
                 0.06,
                 end_radius=0.045,
                 mirror="xz",
-                paint=wood(rng),
+                material=wood(rng),
             ),
         ]
         if rng.random() < 0.6:
@@ -146,7 +157,7 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
                     (rng.uniform(0.2, 0.5), high + rng.uniform(0.4, 0.6), 0),
                     0.035,
                     mirror="x",
-                    paint=steel,
+                    material=steel,
                 )
             )
         return parts
@@ -154,25 +165,25 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
         radius, deep = rng.uniform(0.6, 0.8), rng.uniform(0.18, 0.3)
         turn = rng.uniform(0, 2 * np.pi, 2)
         parts = [
-            cylinder(radius, deep, round=0.05, rotate=(90, 0, 0), paint=paint),
-            cylinder(radius * 0.85, 0.04, center=(0, 0, deep), rotate=(90, 0, 0), paint=Paint((0.9, 0.9, 0.87))),
+            cylinder(radius, deep, round=0.05, rotate=(90, 0, 0), material=material),
+            cylinder(radius * 0.85, 0.04, center=(0, 0, deep), rotate=(90, 0, 0), material=Material((0.9, 0.9, 0.87))),
         ]
         for angle, reach in zip(turn, (0.4, 0.65)):
             tip = radius * reach * np.array([np.sin(angle), np.cos(angle), 0])
-            parts.append(capsule((0, 0, deep + 0.04), tip + (0, 0, deep + 0.04), 0.035, paint=DARK))
+            parts.append(capsule((0, 0, deep + 0.04), tip + (0, 0, deep + 0.04), 0.035, material=DARK))
         parts.append(
             capsule(
-                (radius * 0.5, -radius * 0.6, 0), (radius * 0.75, -radius - 0.15, 0.1), 0.06, mirror="x", paint=steel
+                (radius * 0.5, -radius * 0.6, 0), (radius * 0.75, -radius - 0.15, 0.1), 0.06, mirror="x", material=steel
             )
         )
         if rng.random() < 0.8:
             bell = np.array([radius * 0.55, radius * 0.95, 0])
-            parts.append(ellipsoid((0.25, 0.18, 0.2), center=bell, rotate=(0, 0, -30), mirror="x", paint=steel))
-            parts.append(tube(bezier(bell, (0, radius * 1.9, 0), bell * (-1, 1, 1)), 0.045, paint=steel))
+            parts.append(ellipsoid((0.25, 0.18, 0.2), center=bell, rotate=(0, 0, -30), mirror="x", material=steel))
+            parts.append(tube(bezier(bell, (0, radius * 1.9, 0), bell * (-1, 1, 1)), 0.045, material=steel))
         return parts
     wide, paw = rng.uniform(0.6, 0.75), rng.uniform(0.26, 0.34)
     parts = [
-        box((wide, 0.26, 0.14), round=0.1, paint=paint),
+        box((wide, 0.26, 0.14), round=0.1, material=material),
         capsule(
             (wide * 0.85, 0, 0),
             (wide, -rng.uniform(0.3, 0.5), -0.05),
@@ -180,14 +191,14 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
             end_radius=0.16,
             mirror="x",
             blend=0.1,
-            paint=paint,
+            material=material,
         ),
-        box((0.16, 0.05, 0.05), center=(-wide * 0.75, 0.08, paw + 0.01), round=0.01, paint=DARK),
-        box((0.05, 0.16, 0.05), center=(-wide * 0.75, 0.08, paw + 0.01), round=0.01, paint=DARK),
-        cylinder(0.1, 0.12, center=(wide * 0.35, -0.12, 0.15), rotate=(90, 0, 0), mirror="x", paint=DARK),
+        box((0.16, 0.05, 0.05), center=(-wide * 0.75, 0.08, paw + 0.01), round=0.01, material=DARK),
+        box((0.05, 0.16, 0.05), center=(-wide * 0.75, 0.08, paw + 0.01), round=0.01, material=DARK),
+        cylinder(0.1, 0.12, center=(wide * 0.35, -0.12, 0.15), rotate=(90, 0, 0), mirror="x", material=DARK),
     ]
     parts += [
-        ellipsoid((0.055, 0.055, 0.06), center=(wide * 0.75 + x, 0.08 + y, paw), paint=plastic(rng))
+        ellipsoid((0.055, 0.055, 0.06), center=(wide * 0.75 + x, 0.08 + y, paw), material=plastic(rng))
         for x, y in ((0.11, 0), (-0.11, 0), (0, 0.11), (0, -0.11))
     ]
     return posed(rng, parts, upright=0.4)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from triplane3d.data.procedural.components.faces import eyes
-from triplane3d.data.procedural.materials import ceramic, contrasting, dark, fabric, metal, plastic, wood
-from triplane3d.data.procedural.parts import Paint, Part, box, capsule, cylinder, ellipsoid, revolve, tube
+from triplane3d.data.procedural.materials import ceramic, contrasting, eye_black, fabric, metal, plastic, wood
+from triplane3d.data.procedural.parts import Material, Part, box, capsule, cylinder, ellipsoid, revolve, tube
 
 
 def humanoid_figure(rng: np.random.Generator) -> list[Part]:
     """Standing doll, person or robot in a varied pose."""
     robot = rng.random() < 0.3
-    skin = metal(rng) if robot else Paint(tuple(np.array([0.75, 0.45, 0.3]) * rng.uniform(0.15, 1.1)))
+    skin = metal(rng) if robot else Material(tuple(np.array([0.75, 0.45, 0.3]) * rng.uniform(0.15, 1.1)))
     shirt = metal(rng) if robot else fabric(rng)
     trousers = contrasting(rng, shirt)
     hip = 0.85 * rng.uniform(0.75, 1.1)
@@ -29,9 +29,9 @@ def humanoid_figure(rng: np.random.Generator) -> list[Part]:
                 round=0.03,
                 taper=rng.uniform(-0.1, 0.25),
                 center=(0, (hip + shoulder) / 2, 0),
-                paint=shirt,
+                material=shirt,
             ),
-            box((skull, skull * rng.uniform(0.7, 1.0), skull * 0.9), round=0.03, center=top, paint=skin),
+            box((skull, skull * rng.uniform(0.7, 1.0), skull * 0.9), round=0.03, center=top, material=skin),
         ]
     else:
         profile = [
@@ -43,18 +43,18 @@ def humanoid_figure(rng: np.random.Generator) -> list[Part]:
             (0, shoulder + 0.04),
         ]
         parts = [
-            revolve(profile, paint=shirt)
+            revolve(profile, material=shirt)
             if rng.random() < 0.4
             else box(
                 (half * 0.85, (shoulder - hip) / 2 + 0.06, deep),
                 round=0.09,
                 taper=rng.uniform(0, 0.25),
                 center=(0, (hip + shoulder) / 2, 0),
-                paint=shirt,
+                material=shirt,
             ),
-            ellipsoid((skull * 0.9, skull, skull * 0.95), center=top, paint=skin),
+            ellipsoid((skull * 0.9, skull, skull * 0.95), center=top, material=skin),
         ]
-    parts.append(cylinder(limb * 0.95, 0.12, center=(0, shoulder + 0.06, 0.0), paint=skin))
+    parts.append(cylinder(limb * 0.95, 0.12, center=(0, shoulder + 0.06, 0.0), material=skin))
     parts.append(eyes(rng, top, np.array([skull, skull, skull * (1.0 if robot else 0.93)]), size=skull * 0.17))
     same = rng.random() < 0.45
     upper, lower = rng.uniform(0.2, 0.3), rng.uniform(0.2, 0.3)
@@ -66,27 +66,27 @@ def humanoid_figure(rng: np.random.Generator) -> list[Part]:
         wrist = elbow + lower * np.array([side * np.cos(bend) * 0.8, np.sin(bend), forward])
         mirror = "x" if same else ""
         parts.append(
-            tube([start, elbow, wrist], limb * 0.95, end_radius=limb * 0.8, mirror=mirror, blend=0.02, paint=shirt)
+            tube([start, elbow, wrist], limb * 0.95, end_radius=limb * 0.8, mirror=mirror, blend=0.02, material=shirt)
         )
-        parts.append(ellipsoid((limb * 1.1,) * 3, center=wrist, mirror=mirror, paint=skin))
+        parts.append(ellipsoid((limb * 1.1,) * 3, center=wrist, mirror=mirror, material=skin))
     foot, stand = limb * 0.8, rng.uniform(0.3, 0.9)
     skirt = not robot and rng.random() < 0.25
     stride = 0.0 if rng.random() < 0.5 else rng.uniform(0.05, 0.25)
-    shoes = dark(rng)
+    shoes = eye_black(rng)
     for side in (1, -1) if stride else (1,):
         mirror = "" if stride else "x"
         start = np.array([side * waist * 0.5, hip, 0])
         ankle = np.array([side * waist * (0.5 + stand * 0.7), foot, side * stride])
         knee = (start + ankle) / 2 + (0, 0, rng.uniform(0, 0.1))
         parts.append(
-            tube([start, knee, ankle], limb * 1.15, end_radius=limb, mirror=mirror, blend=0.02, paint=trousers)
+            tube([start, knee, ankle], limb * 1.15, end_radius=limb, mirror=mirror, blend=0.02, material=trousers)
         )
         parts.append(
             ellipsoid(
                 (limb * 1.05, limb * 0.8, limb * 1.8),
                 center=ankle + (0, -limb * 0.1, limb * 0.6),
                 mirror=mirror,
-                paint=shoes,
+                material=shoes,
             )
         )
     if skirt:
@@ -96,24 +96,26 @@ def humanoid_figure(rng: np.random.Generator) -> list[Part]:
                 rng.uniform(0.2, 0.35),
                 top_radius=waist * 0.9,
                 center=(0, hip - 0.14, 0),
-                paint=trousers,
+                material=trousers,
             )
         )
     crown = rng.random()
     if robot:
         if crown < 0.6:
-            parts.append(capsule(top, top + (0, skull * 1.6, 0), 0.03, paint=metal(rng)))
-            parts.append(ellipsoid((0.06, 0.06, 0.06), center=top + (0, skull * 1.6, 0), paint=plastic(rng)))
+            parts.append(capsule(top, top + (0, skull * 1.6, 0), 0.03, material=metal(rng)))
+            parts.append(ellipsoid((0.06, 0.06, 0.06), center=top + (0, skull * 1.6, 0), material=plastic(rng)))
     elif crown < 0.5:
         parts.append(
             ellipsoid(
                 (skull * 1.02, skull * 0.95, skull * 1.02),
                 center=top + (0, skull * 0.22, -skull * 0.2),
-                paint=Paint(tuple(rng.uniform((0.01, 0.005, 0.003), (0.5, 0.3, 0.1)))),
+                material=Material(tuple(rng.uniform((0.01, 0.005, 0.003), (0.5, 0.3, 0.1)))),
             )
         )
     elif crown < 0.8:
-        parts.append(cylinder(skull * rng.uniform(1.0, 1.7), 0.03, center=top + (0, skull * 0.55, 0), paint=trousers))
+        parts.append(
+            cylinder(skull * rng.uniform(1.0, 1.7), 0.03, center=top + (0, skull * 0.55, 0), material=trousers)
+        )
         parts.append(
             cylinder(
                 skull * 0.95,
@@ -121,7 +123,7 @@ def humanoid_figure(rng: np.random.Generator) -> list[Part]:
                 top_radius=skull * rng.uniform(0.3, 0.9),
                 center=top + (0, skull * 0.85, 0),
                 round=0.02,
-                paint=trousers,
+                material=trousers,
             )
         )
     return parts
@@ -129,24 +131,28 @@ def humanoid_figure(rng: np.random.Generator) -> list[Part]:
 
 def head_or_bust(rng: np.random.Generator) -> list[Part]:
     """Head on a neck or shoulders, sometimes on a plinth."""
-    paint = ceramic(rng) if rng.random() < 0.6 else Paint(tuple(np.array([0.75, 0.45, 0.3]) * rng.uniform(0.15, 1.1)))
+    material = (
+        ceramic(rng) if rng.random() < 0.6 else Material(tuple(np.array([0.75, 0.45, 0.3]) * rng.uniform(0.15, 1.1)))
+    )
     statue = rng.random() < 0.5
-    hair = paint if statue else Paint(tuple(rng.uniform((0.01, 0.005, 0.003), (0.6, 0.4, 0.2))))
+    hair = material if statue else Material(tuple(rng.uniform((0.01, 0.005, 0.003), (0.6, 0.4, 0.2))))
     radii = np.array([rng.uniform(0.36, 0.44), rng.uniform(0.46, 0.58), rng.uniform(0.42, 0.52)])
     jaw = np.array([0, -radii[1] * 0.5, radii[2] * 0.3])
     parts = [
-        ellipsoid(radii, paint=paint),
-        ellipsoid((radii[0] * 0.72, radii[1] * 0.5, radii[2] * 0.62), center=jaw, blend=0.12, paint=paint),
+        ellipsoid(radii, material=material),
+        ellipsoid((radii[0] * 0.72, radii[1] * 0.5, radii[2] * 0.62), center=jaw, blend=0.12, material=material),
         capsule(
             (0, 0.02, radii[2] * 0.97),
             (0, -0.13, radii[2] * 1.05),
             0.045,
             end_radius=rng.uniform(0.06, 0.09),
             blend=0.05,
-            paint=paint,
+            material=material,
         ),
-        ellipsoid((0.05, 0.11, 0.08), center=(radii[0] * 0.97, -0.05, 0), rotate=(0, -15, 0), mirror="x", paint=paint),
-        capsule((0, -0.2, -0.06), (0, -radii[1] - 0.3, -0.08), rng.uniform(0.17, 0.24), blend=0.06, paint=paint),
+        ellipsoid(
+            (0.05, 0.11, 0.08), center=(radii[0] * 0.97, -0.05, 0), rotate=(0, -15, 0), mirror="x", material=material
+        ),
+        capsule((0, -0.2, -0.06), (0, -radii[1] - 0.3, -0.08), rng.uniform(0.17, 0.24), blend=0.06, material=material),
     ]
     if statue:
         parts.append(
@@ -154,7 +160,10 @@ def head_or_bust(rng: np.random.Generator) -> list[Part]:
         )
     parts.append(
         ellipsoid(
-            (0.06, 0.05, 0.06), center=(0.16, 0.04, radii[2] * 0.87), mirror="x", paint=paint if statue else dark(rng)
+            (0.06, 0.05, 0.06),
+            center=(0.16, 0.04, radii[2] * 0.87),
+            mirror="x",
+            material=material if statue else eye_black(rng),
         )
     )
     parts.append(
@@ -164,25 +173,25 @@ def head_or_bust(rng: np.random.Generator) -> list[Part]:
             0.035,
             mirror="x",
             blend=0.01,
-            paint=paint if statue else Paint((0.5, 0.1, 0.08)),
+            material=material if statue else Material((0.5, 0.1, 0.08)),
         )
     )
     style = rng.choice(["hair", "cap", "helmet", "bald", "long"])
     if style in ("hair", "long"):
-        parts.append(ellipsoid(radii * rng.uniform(1.03, 1.12), center=(0, 0.09, -0.09), blend=0.02, paint=hair))
+        parts.append(ellipsoid(radii * rng.uniform(1.03, 1.12), center=(0, 0.09, -0.09), blend=0.02, material=hair))
         if style == "long":
             parts.append(
                 ellipsoid(
                     (radii[0] * 1.05, rng.uniform(0.5, 0.8), radii[2] * 0.55),
                     center=(0, -0.25, -0.25),
                     blend=0.06,
-                    paint=hair,
+                    material=hair,
                 )
             )
     elif style == "cap":
         parts.append(
             ellipsoid(
-                (radii[0] * 1.07, radii[1] * 0.7, radii[2] * 1.07), center=(0, radii[1] * 0.45, 0), paint=fabric(rng)
+                (radii[0] * 1.07, radii[1] * 0.7, radii[2] * 1.07), center=(0, radii[1] * 0.45, 0), material=fabric(rng)
             )
         )
         parts.append(
@@ -190,7 +199,7 @@ def head_or_bust(rng: np.random.Generator) -> list[Part]:
                 (radii[0] * 0.9, 0.05, 0.4),
                 center=(0, radii[1] * 0.38, radii[2] * 0.85),
                 rotate=(8, 0, 0),
-                paint=fabric(rng),
+                material=fabric(rng),
             )
         )
     elif style == "helmet":
@@ -198,25 +207,27 @@ def head_or_bust(rng: np.random.Generator) -> list[Part]:
             ellipsoid(
                 (radii[0] * 1.12, radii[1] * 0.85, radii[2] * 1.12),
                 center=(0, radii[1] * 0.35, -0.05),
-                paint=metal(rng),
+                material=metal(rng),
             )
         )
-        parts.append(box((0.05, 0.2, radii[2] * 0.9), round=0.03, center=(0, radii[1] * 1.1, -0.1), paint=plastic(rng)))
+        parts.append(
+            box((0.05, 0.2, radii[2] * 0.9), round=0.03, center=(0, radii[1] * 1.1, -0.1), material=plastic(rng))
+        )
     base = -radii[1] - 0.3
     if rng.random() < 0.7:
         wide = rng.uniform(0.55, 0.85)
-        cloth = paint if statue else fabric(rng)
+        cloth = material if statue else fabric(rng)
         parts.append(
             ellipsoid(
                 (wide, rng.uniform(0.24, 0.34), rng.uniform(0.28, 0.36)),
                 exponents=(0.8, 0.9),
                 center=(0, base - 0.05, -0.06),
                 blend=0.06,
-                paint=cloth,
+                material=cloth,
             )
         )
         base -= 0.2
     if rng.random() < 0.5:
-        parts.append(cylinder(rng.uniform(0.22, 0.3), 0.18, center=(0, base - 0.05, -0.06), paint=wood(rng)))
-        parts.append(box((0.34, 0.07, 0.34), round=0.02, center=(0, base - 0.24, -0.06), paint=wood(rng)))
+        parts.append(cylinder(rng.uniform(0.22, 0.3), 0.18, center=(0, base - 0.05, -0.06), material=wood(rng)))
+        parts.append(box((0.34, 0.07, 0.34), round=0.02, center=(0, base - 0.24, -0.06), material=wood(rng)))
     return parts

@@ -9,7 +9,7 @@ import numpy as np
 from triplane3d.data.procedural.components.profiles import smooth, solid
 from triplane3d.data.procedural.materials import foliage, plastic, tinted, wood
 from triplane3d.data.procedural.parts import (
-    Paint,
+    Material,
     Part,
     bezier,
     box,
@@ -22,7 +22,7 @@ from triplane3d.data.procedural.parts import (
 
 
 def fruit(rng: np.random.Generator) -> list[Part]:
-    """Fruit and vegetables: apple, pear, banana, pineapple, melon slice, strawberry, carrot, pumpkin, mushroom…"""
+    """Fruit and vegetables: apple, pear, banana, pineapple, melon slice, carrot, pumpkin, mushroom and others."""
     kinds = (
         _apple,
         _apple,
@@ -41,7 +41,7 @@ def fruit(rng: np.random.Generator) -> list[Part]:
 
 
 def _apple(rng: np.random.Generator) -> list[Part]:
-    """An apple, tomato, orange, peach or plum: a turned body with dimples, a stalk and perhaps a leaf."""
+    """An apple, tomato, orange, peach or plum: a round body with dimples, a stalk and sometimes a leaf."""
     u = rng.uniform
     skin = tinted(rng, ((0.75, 0.12, 0.1), (0.5, 0.68, 0.2), (0.95, 0.55, 0.1), (0.4, 0.15, 0.35))[rng.integers(4)])
     dimple, waist = u(0.02, 0.18), u(-0.12, 0.04)
@@ -60,16 +60,16 @@ def _apple(rng: np.random.Generator) -> list[Part]:
     ) * (1, squash)
     top = (0.8 - dimple * 1.5) * squash
     parts = [
-        revolve(profile, paint=skin),
+        revolve(profile, material=skin),
         tube(
             bezier((0, top - 0.1, 0), (0, top + 0.25, 0), (u(-0.15, 0.15), top + u(0.35, 0.55), 0), 4),
             0.06,
-            paint=tinted(rng, (0.35, 0.25, 0.15)),
+            material=tinted(rng, (0.35, 0.25, 0.15)),
         ),
     ]
     if rng.random() < 0.5:
         parts.append(
-            ellipsoid((0.32, 0.06, 0.16), center=(0.26, top + 0.25, 0), rotate=(0, 0, u(0, 40)), paint=foliage(rng))
+            ellipsoid((0.32, 0.06, 0.16), center=(0.26, top + 0.25, 0), rotate=(0, 0, u(0, 40)), material=foliage(rng))
         )
     if rng.random() < 0.15:  # a bite
         parts.append(
@@ -77,7 +77,7 @@ def _apple(rng: np.random.Generator) -> list[Part]:
                 (0.45, 0.4, 0.5),
                 center=(u(0.95, 1.1), u(-0.2, 0.2), 0.2),
                 op="subtract",
-                paint=tinted(rng, (0.95, 0.9, 0.7)),
+                material=tinted(rng, (0.95, 0.9, 0.7)),
             )
         )
     return parts
@@ -103,20 +103,20 @@ def _pear(rng: np.random.Generator) -> list[Part]:
     lean = u(-20, 20) if rng.random() < 0.6 else u(70, 95)
     tip = rotation_matrix((0, 0, lean)) @ np.array([0, tall, 0])
     parts = [
-        revolve(profile, rotate=(0, 0, lean), paint=skin),
-        tube([tip * 0.96, tip * 1.1, tip * 1.18 + (0.06, 0, 0)], 0.06, paint=tinted(rng, (0.35, 0.25, 0.15))),
+        revolve(profile, rotate=(0, 0, lean), material=skin),
+        tube([tip * 0.96, tip * 1.1, tip * 1.18 + (0.06, 0, 0)], 0.06, material=tinted(rng, (0.35, 0.25, 0.15))),
     ]
     if rng.random() < 0.4:
         parts.append(
             ellipsoid(
-                (0.3, 0.06, 0.14), center=tip * 1.08 + (0.22, 0, 0), rotate=(0, 0, u(-20, 40)), paint=foliage(rng)
+                (0.3, 0.06, 0.14), center=tip * 1.08 + (0.22, 0, 0), rotate=(0, 0, u(-20, 40)), material=foliage(rng)
             )
         )
     return parts
 
 
 def _banana(rng: np.random.Generator) -> list[Part]:
-    """One to four bananas from one stalk, lying on their side or standing on it."""
+    """One to four bananas on one stalk, lying or standing."""
     u = rng.uniform
     skin, thick, sag = tinted(rng, (0.92, 0.78, 0.18)), u(0.2, 0.28), u(0.35, 0.75)
     dark = tinted(rng, (0.3, 0.22, 0.1))
@@ -127,19 +127,19 @@ def _banana(rng: np.random.Generator) -> list[Part]:
         half = bezier((0, -sag, 0), (0.6, -sag, 0), (1.1, u(0.0, 0.15), 0), 6)
         rest = bezier((0, -sag, 0), (-0.6, -sag, 0), (-1.05, 0.05, 0), 6)
         parts += [
-            tube(half, thick, end_radius=thick * 0.5, rotate=turn, paint=skin),
-            tube(rest, thick, end_radius=thick * 0.35, rotate=turn, paint=skin),
+            tube(half, thick, end_radius=thick * 0.5, rotate=turn, material=skin),
+            tube(rest, thick, end_radius=thick * 0.35, rotate=turn, material=skin),
         ]
-    parts.append(capsule((-1.0, 0.0, 0), (-1.25, 0.22, 0), 0.11, end_radius=0.09, rotate=(flat, 0, 0), paint=dark))
+    parts.append(capsule((-1.0, 0.0, 0), (-1.25, 0.22, 0), 0.11, end_radius=0.09, rotate=(flat, 0, 0), material=dark))
     return parts
 
 
 def _pineapple(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
     tall = u(0.6, 0.9)
-    skin = Paint(tinted(rng, (0.75, 0.5, 0.15)).color, tinted(rng, (0.45, 0.3, 0.1)).color, "checker", 1, 0.15, 0.2)
+    skin = Material(tinted(rng, (0.75, 0.5, 0.15)).color, tinted(rng, (0.45, 0.3, 0.1)).color, "checker", 1, 0.15, 0.2)
     leaf = foliage(rng)
-    parts = [ellipsoid((0.45, tall, 0.45), exponents=(0.75, 1.0), paint=skin)]
+    parts = [ellipsoid((0.45, tall, 0.45), exponents=(0.75, 1.0), material=skin)]
     for lean, long in ((12, 0.5), (35, 0.45), (58, 0.38)):
         for turn in (lean, lean + 90, 45 + lean / 2)[: 2 if lean > 12 else 3]:
             up = np.array(
@@ -151,20 +151,20 @@ def _pineapple(rng: np.random.Generator) -> list[Part]:
                     center=np.array([0, tall * 0.9, 0]) + up * long * 0.8,
                     rotate=(lean, turn, 0),
                     mirror="xz" if lean > 12 else "x",
-                    paint=leaf,
+                    material=leaf,
                 )
             )
     return parts
 
 
 def _slice_of_melon(rng: np.random.Generator) -> list[Part]:
-    """Half or a quarter of a melon, its flesh up or to the front."""
+    """Half or a quarter of a melon, the cut face upwards or to the front."""
     u = rng.uniform
     rind, flesh = foliage(rng), tinted(rng, ((0.85, 0.2, 0.2), (0.95, 0.65, 0.35), (0.6, 0.75, 0.4))[rng.integers(3)])
     long, cut = u(0.8, 1.3), box((3, 2, 3), center=(0, 2, 0), op="subtract")
     parts = [
-        ellipsoid((long, 0.8, 0.8), paint=rind),
-        ellipsoid((long * 0.93, 0.72, 0.72), center=(0, 0.05, 0), paint=flesh),
+        ellipsoid((long, 0.8, 0.8), material=rind),
+        ellipsoid((long * 0.93, 0.72, 0.72), center=(0, 0.05, 0), material=flesh),
         cut,
     ]
     if rng.random() < 0.6:
@@ -178,8 +178,8 @@ def _slice_of_melon(rng: np.random.Generator) -> list[Part]:
             )
         )
         return parts
-    seed = Paint((0.01, 0.01, 0.01))
-    parts += [ellipsoid((0.09, 0.06, 0.06), center=(long * 0.4, 0, 0.25), mirror="xz", paint=seed)]
+    seed = Material((0.01, 0.01, 0.01))
+    parts += [ellipsoid((0.09, 0.06, 0.06), center=(long * 0.4, 0, 0.25), mirror="xz", material=seed)]
     return parts
 
 
@@ -194,7 +194,7 @@ def _carrot(rng: np.random.Generator) -> list[Part]:
     leaf, count = foliage(rng), int(rng.integers(2, 6))
     lean = (u(-20, 20), 0, u(60, 100) if rng.random() < 0.5 else u(-15, 15))
     matrix = rotation_matrix(lean)
-    parts = [revolve(profile, rotate=lean, paint=skin)]
+    parts = [revolve(profile, rotate=lean, material=skin)]
     for turn in np.arange(count) * 2 * pi / count:
         spread = u(0.12, 0.4)
         tip = (spread * cos(turn), long + u(0.25, 0.6), spread * sin(turn))
@@ -204,7 +204,7 @@ def _carrot(rng: np.random.Generator) -> list[Part]:
                 matrix @ np.array(tip),
                 0.06,
                 end_radius=u(0.05, 0.13),
-                paint=leaf,
+                material=leaf,
             )
         )
     return parts
@@ -217,21 +217,23 @@ def _pumpkin(rng: np.random.Generator) -> list[Part]:
     for turn in (0.0, 45.0, 90.0, 135.0):
         c, s = 0.45 * cos(radians(turn)), 0.45 * sin(radians(turn))
         for side in (-1, 1):
-            parts.append(ellipsoid((0.5, high, 0.36), center=(side * c, 0, -side * s), rotate=(0, turn, 0), paint=skin))
+            parts.append(
+                ellipsoid((0.5, high, 0.36), center=(side * c, 0, -side * s), rotate=(0, turn, 0), material=skin)
+            )
     stem = tinted(rng, (0.4, 0.42, 0.2))
     parts.append(
         tube(
             bezier((0, high * 0.7, 0), (0, high + stalk, 0), (u(-0.3, 0.3), high + stalk, 0), 4),
             0.12,
             end_radius=0.09,
-            paint=stem,
+            material=stem,
         )
     )
     if rng.random() < 0.3:  # a face
-        dark = Paint((0.02, 0.01, 0.0))
+        dark = Material((0.02, 0.01, 0.0))
         parts += [
-            ellipsoid((0.12, 0.14, 0.1), center=(0.3, 0.15, 0.86), mirror="x", paint=dark),
-            ellipsoid((0.35, 0.08, 0.1), center=(0, -0.22, 0.86), paint=dark),
+            ellipsoid((0.12, 0.14, 0.1), center=(0.3, 0.15, 0.86), mirror="x", material=dark),
+            ellipsoid((0.35, 0.08, 0.1), center=(0, -0.22, 0.86), material=dark),
         ]
     return parts
 
@@ -255,9 +257,9 @@ def _mushroom(rng: np.random.Generator) -> list[Part]:
     return [
         revolve(
             solid(smooth([(stem * u(1.0, 1.6), 0), (stem, tall * 0.4), (stem * 0.9, tall)], 8)),
-            paint=tinted(rng, (0.9, 0.85, 0.75)),
+            material=tinted(rng, (0.9, 0.85, 0.75)),
         ),
-        revolve(profile, paint=cap),
+        revolve(profile, material=cap),
     ]
 
 
@@ -269,18 +271,18 @@ def _cherries(rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.5:
         top = u(1.0, 1.5)
         return [
-            ellipsoid((size, size * 0.95, size), center=(size * 0.93 + apart, 0, 0), mirror="x", paint=skin),
+            ellipsoid((size, size * 0.95, size), center=(size * 0.93 + apart, 0, 0), mirror="x", material=skin),
             tube(
                 bezier((size * 0.93 + apart, size * 0.8, 0), (size * 0.6, top * 0.8, 0), (0, top, 0), 5),
                 0.05,
                 mirror="x",
-                paint=tinted(rng, (0.35, 0.45, 0.15)),
+                material=tinted(rng, (0.35, 0.45, 0.15)),
             ),
-            ellipsoid((0.35, 0.055, 0.17), center=(0.25, top, 0), rotate=(0, 0, u(-30, 20)), paint=foliage(rng)),
+            ellipsoid((0.35, 0.055, 0.17), center=(0.25, top, 0), rotate=(0, 0, u(-30, 20)), material=foliage(rng)),
         ]
-    parts = [capsule((0, 0.2, 0), (0, 1.5, 0), 0.07, paint=wood(rng))]
+    parts = [capsule((0, 0.2, 0), (0, 1.5, 0), 0.07, material=wood(rng))]
     for level, count in ((0.0, 1), (0.35, 3), (0.75, 5), (1.1, 4)):
         for turn in np.arange(count) * 2 * pi / count + level * 3:
             ring = 0.0 if count == 1 else size * (0.55 + 0.1 * count)
-            parts.append(ellipsoid((size,) * 3, center=(ring * cos(turn), level, ring * sin(turn)), paint=skin))
+            parts.append(ellipsoid((size,) * 3, center=(ring * cos(turn), level, ring * sin(turn)), material=skin))
     return parts

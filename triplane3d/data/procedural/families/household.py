@@ -7,9 +7,9 @@ from math import cos, pi, radians, sin
 import numpy as np
 
 from triplane3d.data.procedural.components.profiles import smooth, solid
-from triplane3d.data.procedural.materials import any_paint, contrasting, fabric, metal, plastic, tinted, wood
+from triplane3d.data.procedural.materials import any_material, contrasting, fabric, metal, plastic, tinted, wood
 from triplane3d.data.procedural.parts import (
-    Paint,
+    Material,
     Part,
     bezier,
     box,
@@ -26,8 +26,8 @@ from triplane3d.data.procedural.parts import (
 def clock(rng: np.random.Generator) -> list[Part]:
     """An alarm clock with bells, a mantel, wall or long-case clock, or an hourglass."""
     u = rng.uniform
-    paint = (metal, plastic, wood)[rng.integers(3)](rng)
-    face = contrasting(rng, paint)
+    material = (metal, plastic, wood)[rng.integers(3)](rng)
+    face = contrasting(rng, material)
     style = rng.choice(("alarm", "mantel", "wall", "long", "hourglass"), p=(0.35, 0.2, 0.2, 0.1, 0.15))
     if style == "hourglass":
         high, wide, waist = u(0.7, 1.1), u(0.35, 0.5), u(0.06, 0.12)
@@ -35,34 +35,40 @@ def clock(rng: np.random.Generator) -> list[Part]:
             [(wide * 0.8, 0), (wide, high * 0.4), (waist, high), (wide, high * 1.6), (wide * 0.8, high * 2)], 13
         )
         return [
-            revolve(solid(outline), paint=face),
-            cylinder(wide * 1.25, 0.08, round=0.02, center=(0, 0, 0), paint=paint),
-            cylinder(wide * 1.25, 0.08, round=0.02, center=(0, 2 * high, 0), paint=paint),
+            revolve(solid(outline), material=face),
+            cylinder(wide * 1.25, 0.08, round=0.02, center=(0, 0, 0), material=material),
+            cylinder(wide * 1.25, 0.08, round=0.02, center=(0, 2 * high, 0), material=material),
             capsule(
-                (wide * 0.78, 0, wide * 0.78), (wide * 0.78, 2 * high, wide * 0.78), 0.05, mirror="xz", paint=paint
+                (wide * 0.78, 0, wide * 0.78),
+                (wide * 0.78, 2 * high, wide * 0.78),
+                0.05,
+                mirror="xz",
+                material=material,
             ),
         ]
     radius, deep = u(0.5, 0.75), u(0.12, 0.35)
     front = deep + 0.02
-    dial = [cylinder(radius * 0.88, 0.05, center=(0, 0, front - 0.03), rotate=(90, 0, 0), paint=face)]
+    dial = [cylinder(radius * 0.88, 0.05, center=(0, 0, front - 0.03), rotate=(90, 0, 0), material=face)]
     angle, minute = u(0, 2 * pi), u(0, 2 * pi)
     hand = contrasting(rng, face)
     dial += [
-        capsule((0, 0, front), (long * radius * sin(a), long * radius * cos(a), front), 0.035, paint=hand)
+        capsule((0, 0, front), (long * radius * sin(a), long * radius * cos(a), front), 0.035, material=hand)
         for long, a in ((0.45, angle), (0.7, minute))
     ]
-    body = cylinder(radius, deep, round=u(0.01, 0.1), rotate=(90, 0, 0), paint=paint)
-    rim = torus(radius * 0.96, u(0.05, 0.09), center=(0, 0, deep * 0.9), rotate=(90, 0, 0), paint=paint)
+    body = cylinder(radius, deep, round=u(0.01, 0.1), rotate=(90, 0, 0), material=material)
+    rim = torus(radius * 0.96, u(0.05, 0.09), center=(0, 0, deep * 0.9), rotate=(90, 0, 0), material=material)
     if style == "wall":
         square = rng.random() < 0.3
-        case = box((radius * 1.1, radius * 1.1, deep * 0.8), round=0.08, paint=paint)
+        case = box((radius * 1.1, radius * 1.1, deep * 0.8), round=0.08, material=material)
         return [case, *dial] if square else [body, rim, *dial]
     if style == "alarm":
         parts = [
             body,
             rim,
             *dial,
-            capsule((radius * 0.5, -radius * 0.7, 0), (radius * 0.75, -radius * 1.2, 0), 0.07, mirror="x", paint=paint),
+            capsule(
+                (radius * 0.5, -radius * 0.7, 0), (radius * 0.75, -radius * 1.2, 0), 0.07, mirror="x", material=material
+            ),
         ]
         if rng.random() < 0.75:
             bell = metal(rng)
@@ -72,13 +78,15 @@ def clock(rng: np.random.Generator) -> list[Part]:
                     center=(radius * 0.55, radius * 1.0, 0),
                     rotate=(0, 0, -30),
                     mirror="x",
-                    paint=bell,
+                    material=bell,
                 ),
-                capsule((0, radius * 0.9, 0), (0, radius * 1.25, 0), 0.055, paint=bell),
+                capsule((0, radius * 0.9, 0), (0, radius * 1.25, 0), 0.055, material=bell),
             ]
             if rng.random() < 0.6:
                 parts.append(
-                    torus(radius * 0.55, 0.05, arc=pi / 2, center=(0, radius * 1.1, 0), rotate=(-90, 0, 0), paint=bell)
+                    torus(
+                        radius * 0.55, 0.05, arc=pi / 2, center=(0, radius * 1.1, 0), rotate=(-90, 0, 0), material=bell
+                    )
                 )
         return parts
     if style == "mantel":
@@ -87,17 +95,17 @@ def clock(rng: np.random.Generator) -> list[Part]:
         arch += [(radius * 1.2 * cos(a), radius * 1.2 * sin(a)) for a in np.linspace(0.5, pi - 0.5, 7)]
         arch.append((-arch[2][0], 0))
         return [
-            prism(arch, deep, round=0.02, paint=paint),
+            prism(arch, deep, round=0.02, material=material),
             *dial,
-            box((wide * 1.1, 0.09, deep * 1.3), round=0.02, center=(0, -foot, 0), paint=paint),
+            box((wide * 1.1, 0.09, deep * 1.3), round=0.02, center=(0, -foot, 0), material=material),
         ]
     tall = radius * u(4.0, 6.0)
     head, waist = radius * 1.15, radius * u(0.7, 0.95)
     parts = [
-        box((head, head, deep * 0.95), round=0.02, paint=paint),
+        box((head, head, deep * 0.95), round=0.02, material=material),
         *dial,
-        box((waist, tall / 2, deep * 0.85), center=(0, -tall / 2, 0), paint=paint),
-        box((head * 1.02, radius * u(0.4, 0.8), deep), center=(0, -tall, 0), paint=paint),
+        box((waist, tall / 2, deep * 0.85), center=(0, -tall / 2, 0), material=material),
+        box((head * 1.02, radius * u(0.4, 0.8), deep), center=(0, -tall, 0), material=material),
     ]
     if rng.random() < 0.6:
         parts.append(
@@ -105,16 +113,16 @@ def clock(rng: np.random.Generator) -> list[Part]:
                 [(-head * 1.15, 0), (head * 1.15, 0), (0, head * u(0.3, 0.7))],
                 deep,
                 center=(0, head * 0.93, 0),
-                paint=paint,
+                material=material,
             )
         )
     if rng.random() < 0.6:
-        parts.append(box((waist * 0.7, tall * 0.28, 0.03), center=(0, -tall * 0.5, deep * 0.85), paint=face))
+        parts.append(box((waist * 0.7, tall * 0.28, 0.03), center=(0, -tall * 0.5, deep * 0.85), material=face))
     return parts
 
 
 def book_stack(rng: np.random.Generator) -> list[Part]:
-    """Books: a pile, a row standing between ends, one standing, or one lying open."""
+    """Books: a pile, a row between bookends, one standing, or one lying open."""
     u = rng.uniform
     paper = tinted(rng, (0.93, 0.9, 0.82))
     style = rng.choice(("pile", "row", "open"), p=(0.6, 0.25, 0.15))
@@ -129,16 +137,16 @@ def book_stack(rng: np.random.Generator) -> list[Part]:
                 center=(wide * 0.97, rise, 0),
                 rotate=(0, 0, tilt),
                 mirror="x",
-                paint=paper,
+                material=paper,
             ),
             box(
                 (wide * 1.04, 0.04, high * 1.04),
                 center=(wide * 0.98, rise - thick * 0.9, 0),
                 rotate=(0, 0, tilt),
                 mirror="x",
-                paint=fabric(rng),
+                material=fabric(rng),
             ),
-            capsule((0, 0, -high), (0, 0, high), thick * 0.6, paint=paper),
+            capsule((0, 0, -high), (0, 0, high), thick * 0.6, material=paper),
         ]
     if style == "row":
         x, deep = 0.0, u(0.5, 0.65)
@@ -146,15 +154,15 @@ def book_stack(rng: np.random.Generator) -> list[Part]:
             thick, high = u(0.07, 0.2), u(0.75, 1.15)
             inset = deep * u(0.9, 1.0)
             parts += [
-                box((thick, high, inset), round=0.02, center=(x + thick, high, 0), paint=fabric(rng)),
-                box((thick * 0.75, high * 0.98, inset), center=(x + thick, high + 0.035, -0.035), paint=paper),
+                box((thick, high, inset), round=0.02, center=(x + thick, high, 0), material=fabric(rng)),
+                box((thick * 0.75, high * 0.98, inset), center=(x + thick, high + 0.035, -0.035), material=paper),
             ]
             x += 2 * thick - 0.03
         if rng.random() < 0.5 or len(parts) < 4:
-            end = any_paint(rng)
+            end = any_material(rng)
             parts += [
-                box((x / 2 + 0.5, 0.05, deep * 0.9), center=(x / 2, 0.02, 0), paint=end),
-                box((0.05, 0.45, deep * 0.85), center=(-0.03, 0.45, 0), paint=end),
+                box((x / 2 + 0.5, 0.05, deep * 0.9), center=(x / 2, 0.02, 0), material=end),
+                box((0.05, 0.45, deep * 0.85), center=(-0.03, 0.45, 0), material=end),
             ]
         return parts
     y = 0.0
@@ -162,25 +170,25 @@ def book_stack(rng: np.random.Generator) -> list[Part]:
         thick, wide, deep, yaw = u(0.06, 0.2), u(0.55, 0.8), u(0.75, 1.1), u(-25, 25)
         shift = (u(-0.1, 0.1), y + thick, u(-0.1, 0.1))
         parts += [
-            box((wide, thick, deep), round=0.02, center=shift, rotate=(0, yaw, 0), paint=fabric(rng)),
+            box((wide, thick, deep), round=0.02, center=shift, rotate=(0, yaw, 0), material=fabric(rng)),
             box(
                 (wide * 0.97, thick * 0.72, deep * 1.015),
                 center=np.add(shift, (0.04, 0, 0)),
                 rotate=(0, yaw, 0),
-                paint=paper,
+                material=paper,
             ),
         ]
         y += 2 * thick - 0.04
     if rng.random() < 0.2:
-        parts.append(ellipsoid((0.28, 0.26, 0.28), center=(0, y + 0.18, 0), paint=tinted(rng, (0.75, 0.15, 0.12))))
+        parts.append(ellipsoid((0.28, 0.26, 0.28), center=(0, y + 0.18, 0), material=tinted(rng, (0.75, 0.15, 0.12))))
     return parts
 
 
 def tank(rng: np.random.Generator) -> list[Part]:
     """A fire extinguisher with valve, levers, gauge and hose; a gas bottle; a vacuum flask; a spray can."""
     u = rng.uniform
-    paint = tinted(rng, (0.8, 0.1, 0.08)) if rng.random() < 0.4 else (metal if rng.random() < 0.6 else plastic)(rng)
-    dark = Paint(tuple(np.full(3, u(0.01, 0.05))), gloss=0.4) if rng.random() < 0.6 else contrasting(rng, paint)
+    material = tinted(rng, (0.8, 0.1, 0.08)) if rng.random() < 0.4 else (metal if rng.random() < 0.6 else plastic)(rng)
+    dark = Material(tuple(np.full(3, u(0.01, 0.05))), gloss=0.4) if rng.random() < 0.6 else contrasting(rng, material)
     radius, height = u(0.3, 0.5), u(1.3, 2.4)
     neck, shoulder = radius * u(0.25, 0.45), height - radius * u(0.5, 1.0)
     outline = smooth(
@@ -194,13 +202,15 @@ def tank(rng: np.random.Generator) -> list[Part]:
         ],
         14,
     )
-    parts = [revolve(solid(outline), paint=paint)]
+    parts = [revolve(solid(outline), material=material)]
     if rng.random() < 0.4:
-        parts.append(cylinder(radius * u(1.03, 1.12), u(0.06, 0.15), round=0.02, center=(0, 0.08, 0), paint=dark))
+        parts.append(cylinder(radius * u(1.03, 1.12), u(0.06, 0.15), round=0.02, center=(0, 0.08, 0), material=dark))
     if rng.random() < 0.6:
         middle = shoulder * u(0.45, 0.6)
         parts.append(
-            cylinder(radius + 0.015, shoulder * u(0.15, 0.3), center=(0, middle, 0), paint=contrasting(rng, paint))
+            cylinder(
+                radius + 0.015, shoulder * u(0.15, 0.3), center=(0, middle, 0), material=contrasting(rng, material)
+            )
         )
     top = height + 0.1
     style = rng.choice(("extinguisher", "gas", "flask"), p=(0.65, 0.2, 0.15))
@@ -211,20 +221,20 @@ def tank(rng: np.random.Generator) -> list[Part]:
             (collar * 0.71, top + 0.15, collar * 0.71),
             0.05,
             mirror="xz",
-            paint=paint,
+            material=material,
         )
         return [
             *parts,
             post,
-            torus(collar, 0.065, center=(0, top + 0.15, 0), paint=paint),
-            cylinder(neck * 0.9, 0.16, center=(0, top, 0), paint=dark),
-            capsule((0, top + 0.05, 0), (0, top + 0.05, neck * 1.6), 0.07, paint=dark),
+            torus(collar, 0.065, center=(0, top + 0.15, 0), material=material),
+            cylinder(neck * 0.9, 0.16, center=(0, top, 0), material=dark),
+            capsule((0, top + 0.05, 0), (0, top + 0.05, neck * 1.6), 0.07, material=dark),
         ]
     if style == "flask":
         cap = radius * u(0.65, 0.95)
         return [
             *parts,
-            cylinder(cap, u(0.12, 0.22), top_radius=cap * u(0.8, 1.0), round=0.04, center=(0, top, 0), paint=dark),
+            cylinder(cap, u(0.12, 0.22), top_radius=cap * u(0.8, 1.0), round=0.04, center=(0, top, 0), material=dark),
             tube(
                 [
                     (radius * 0.95, height * 0.7, 0),
@@ -233,20 +243,20 @@ def tank(rng: np.random.Generator) -> list[Part]:
                     (radius * 0.95, height * 0.3, 0),
                 ],
                 0.07,
-                paint=dark,
+                material=dark,
             ),
         ][: rng.integers(len(parts) + 1, len(parts) + 3)]
-    parts.append(cylinder(neck * 1.15, 0.14, round=0.02, center=(0, top, 0), paint=dark))
+    parts.append(cylinder(neck * 1.15, 0.14, round=0.02, center=(0, top, 0), material=dark))
     side = rng.choice((-1, 1))
     reach, spread = u(0.35, 0.65), u(0.05, 0.35)
     parts += [
         capsule(
-            (-side * neck, top + 0.12, 0), (side * reach, top + 0.15 + spread, 0), 0.075, end_radius=0.06, paint=dark
+            (-side * neck, top + 0.12, 0), (side * reach, top + 0.15 + spread, 0), 0.075, end_radius=0.06, material=dark
         ),
-        capsule((0, top + 0.05, 0), (side * reach * 0.9, top - u(0.0, 0.15), 0), 0.06, paint=dark),
+        capsule((0, top + 0.05, 0), (side * reach * 0.9, top - u(0.0, 0.15), 0), 0.06, material=dark),
     ]
     if rng.random() < 0.6:
-        parts.append(cylinder(u(0.1, 0.15), 0.12, center=(0, top + 0.02, neck), rotate=(90, 0, 0), paint=metal(rng)))
+        parts.append(cylinder(u(0.1, 0.15), 0.12, center=(0, top + 0.02, neck), rotate=(90, 0, 0), material=metal(rng)))
     kind = rng.random()
     if kind < 0.4:
         parts.append(
@@ -255,7 +265,7 @@ def tank(rng: np.random.Generator) -> list[Part]:
                 (-side * u(0.35, 0.55), top + u(0, 0.1), 0),
                 0.085,
                 end_radius=u(0.07, 0.1),
-                paint=contrasting(rng, dark),
+                material=contrasting(rng, dark),
             )
         )
     elif kind < 0.8:
@@ -268,15 +278,15 @@ def tank(rng: np.random.Generator) -> list[Part]:
             (-side * out * 1.03, height * 0.7, 0),
             (-side * (radius + 0.03), low, 0),
         ]
-        parts.append(tube(hose, 0.06, end_radius=0.085, paint=dark))
+        parts.append(tube(hose, 0.06, end_radius=0.085, material=dark))
     return parts
 
 
 def hydrant(rng: np.random.Generator) -> list[Part]:
     """A fire hydrant, pillar box, bollard or standpipe: flanges, bonnet, side outlets, chains."""
     u = rng.uniform
-    paint = tinted(rng, ((0.75, 0.12, 0.1), (0.85, 0.65, 0.1), (0.2, 0.3, 0.55), (0.6, 0.62, 0.6))[rng.integers(4)])
-    trim = paint if rng.random() < 0.6 else contrasting(rng, paint)
+    material = tinted(rng, ((0.75, 0.12, 0.1), (0.85, 0.65, 0.1), (0.2, 0.3, 0.55), (0.6, 0.62, 0.6))[rng.integers(4)])
+    trim = material if rng.random() < 0.6 else contrasting(rng, material)
     radius, height = u(0.3, 0.42), u(1.3, 1.9)
     flange, lip = radius * u(1.25, 1.6), u(0.05, 0.09)
     belly = radius * u(1.0, 1.15)
@@ -296,7 +306,7 @@ def hydrant(rng: np.random.Generator) -> list[Part]:
                 (flange * 0.92, height),
                 (0, height),
             ],
-            paint=paint,
+            material=material,
         )
     ]
     dome = radius * u(0.6, 1.1)
@@ -310,35 +320,45 @@ def hydrant(rng: np.random.Generator) -> list[Part]:
         10,
     )
     parts += [
-        revolve(solid(crown), paint=trim),
-        cylinder(radius * u(0.18, 0.3), 0.12, round=0.02, center=(0, height + dome * 1.1, 0), paint=trim),
+        revolve(solid(crown), material=trim),
+        cylinder(radius * u(0.18, 0.3), 0.12, round=0.02, center=(0, height + dome * 1.1, 0), material=trim),
     ]
     if rng.random() < 0.4:
-        parts.append(cylinder(flange * 0.95, lip, round=0.02, center=(0, height * u(0.25, 0.4), 0), paint=paint))
+        parts.append(cylinder(flange * 0.95, lip, round=0.02, center=(0, height * u(0.25, 0.4), 0), material=material))
     level, nozzle, out = height * u(0.66, 0.78), radius * u(0.35, 0.5), belly * u(1.3, 1.6)
     sides = rng.choice(("both", "one", "none"), p=(0.8, 0.1, 0.1))
     if sides != "none":
         place = dict(mirror="x") if sides == "both" else {}
         parts += [
-            cylinder(nozzle, out / 2, center=(out / 2, level, 0), rotate=(0, 0, -90), paint=paint, **place),
+            cylinder(nozzle, out / 2, center=(out / 2, level, 0), rotate=(0, 0, -90), material=material, **place),
             cylinder(
-                nozzle * 1.25, 0.09, round=0.02, center=(out * 0.93, level, 0), rotate=(0, 0, -90), paint=trim, **place
+                nozzle * 1.25,
+                0.09,
+                round=0.02,
+                center=(out * 0.93, level, 0),
+                rotate=(0, 0, -90),
+                material=trim,
+                **place,
             ),
-            cylinder(nozzle * 0.4, 0.12, center=(out * 0.93 + 0.12, level, 0), rotate=(0, 0, -90), paint=trim, **place),
+            cylinder(
+                nozzle * 0.4, 0.12, center=(out * 0.93 + 0.12, level, 0), rotate=(0, 0, -90), material=trim, **place
+            ),
         ]
     if rng.random() < 0.75:
         wide, ahead = nozzle * u(1.0, 1.4), belly * u(1.15, 1.4)
         parts += [
-            cylinder(wide, ahead / 2, center=(0, level - height * 0.02, ahead / 2), rotate=(90, 0, 0), paint=paint),
+            cylinder(
+                wide, ahead / 2, center=(0, level - height * 0.02, ahead / 2), rotate=(90, 0, 0), material=material
+            ),
             cylinder(
                 wide * 1.2,
                 0.07,
                 round=0.02,
                 center=(0, level - height * 0.02, ahead * 0.96),
                 rotate=(90, 0, 0),
-                paint=trim,
+                material=trim,
             ),
-            box((wide * 0.35, wide * 0.35, 0.1), center=(0, level - height * 0.02, ahead * 0.96 + 0.1), paint=trim),
+            box((wide * 0.35, wide * 0.35, 0.1), center=(0, level - height * 0.02, ahead * 0.96 + 0.1), material=trim),
         ]
     if rng.random() < 0.35 and sides == "both":
         sag = height * u(0.25, 0.4)
@@ -352,7 +372,7 @@ def hydrant(rng: np.random.Generator) -> list[Part]:
                 ),
                 0.045,
                 mirror="x",
-                paint=metal(rng),
+                material=metal(rng),
             )
         )
     return parts

@@ -6,9 +6,9 @@ import numpy as np
 
 from triplane3d.data.procedural.components.handles import grip
 from triplane3d.data.procedural.components.posing import posed, turned
-from triplane3d.data.procedural.materials import DARK, any_paint, metal, plastic, wood
+from triplane3d.data.procedural.materials import DARK, any_material, metal, plastic, wood
 from triplane3d.data.procedural.parts import (
-    Paint,
+    Material,
     Part,
     bezier,
     box,
@@ -25,15 +25,17 @@ from triplane3d.data.procedural.parts import (
 def guitar_or_violin(rng: np.random.Generator) -> list[Part]:
     """Acoustic or electric guitar, violin, ukulele or banjo."""
     style = rng.choice(["acoustic", "electric", "violin", "banjo"])
-    paint, dark = (wood if rng.random() < 0.7 else plastic)(rng), wood(rng)
+    material, dark = (wood if rng.random() < 0.7 else plastic)(rng), wood(rng)
     deep = {"acoustic": rng.uniform(0.1, 0.17), "electric": 0.06, "violin": 0.08, "banjo": 0.11}[style]
     low, high = rng.uniform(0.32, 0.42), rng.uniform(0.24, 0.32)
     shoulder = -0.08
     if style == "banjo":
         shoulder = -0.25
         parts = [
-            cylinder(low, deep, round=0.02, center=(0, -0.58, 0), rotate=(90, 0, 0), paint=Paint((0.85, 0.82, 0.75))),
-            torus(low, 0.05, center=(0, -0.58, 0), rotate=(90, 0, 0), paint=metal(rng)),
+            cylinder(
+                low, deep, round=0.02, center=(0, -0.58, 0), rotate=(90, 0, 0), material=Material((0.85, 0.82, 0.75))
+            ),
+            torus(low, 0.05, center=(0, -0.58, 0), rotate=(90, 0, 0), material=metal(rng)),
         ]
     elif style == "electric":
         horn = rng.uniform(0.05, 0.2)
@@ -51,12 +53,12 @@ def guitar_or_violin(rng: np.random.Generator) -> list[Part]:
             (-high * 0.8, -0.45),
             (-low, -0.7),
         ]
-        parts = [prism(body, deep, round=0.04, paint=paint)]
-        parts += [box((0.12, 0.035, 0.02), center=(0, y, deep), paint=DARK) for y in (-0.45, -0.6)]
+        parts = [prism(body, deep, round=0.04, material=material)]
+        parts += [box((0.12, 0.035, 0.02), center=(0, y, deep), material=DARK) for y in (-0.45, -0.6)]
         shoulder = -0.3
     else:
         parts = [
-            cylinder(low, deep, round=0.03, center=(0, -0.98 + low, 0), rotate=(90, 0, 0), paint=paint),
+            cylinder(low, deep, round=0.03, center=(0, -0.98 + low, 0), rotate=(90, 0, 0), material=material),
             cylinder(
                 high,
                 deep * 0.97,
@@ -64,7 +66,7 @@ def guitar_or_violin(rng: np.random.Generator) -> list[Part]:
                 center=(0, shoulder - high * 0.9, 0),
                 rotate=(90, 0, 0),
                 blend=0.12,
-                paint=paint,
+                material=material,
             ),
         ]
         if style == "acoustic":
@@ -75,7 +77,7 @@ def guitar_or_violin(rng: np.random.Generator) -> list[Part]:
                     center=(0, -0.42, deep),
                     rotate=(90, 0, 0),
                     op="subtract" if deep > 0.12 else "union",
-                    paint=DARK,
+                    material=DARK,
                 )
             )
         else:
@@ -83,29 +85,29 @@ def guitar_or_violin(rng: np.random.Generator) -> list[Part]:
                 cylinder(0.1, 0.4, center=(high * 1.12, -0.5, 0), rotate=(90, 0, 0), mirror="x", op="subtract")
             )
             parts.append(
-                box((0.03, 0.1, 0.02), center=(high * 0.5, -0.58, deep), rotate=(0, 0, 12), mirror="x", paint=DARK)
+                box((0.03, 0.1, 0.02), center=(high * 0.5, -0.58, deep), rotate=(0, 0, 12), mirror="x", material=DARK)
             )
-    parts.append(box((low * 0.3, 0.035, 0.04), round=0.01, center=(0, -0.72, deep + 0.01), paint=dark))
+    parts.append(box((low * 0.3, 0.035, 0.04), round=0.01, center=(0, -0.72, deep + 0.01), material=dark))
     width, top = rng.uniform(0.045, 0.06), rng.uniform(0.6, 0.75)
     parts.append(
         box(
             (width, (top - shoulder + 0.2) / 2, 0.05),
             round=0.02,
             center=(0, (top + shoulder - 0.2) / 2, deep * 0.6),
-            paint=paint if rng.random() < 0.5 else dark,
+            material=material if rng.random() < 0.5 else dark,
         )
     )
     parts.append(
         box(
             (width * 0.9, (top - shoulder + 0.3) / 2, 0.03),
             center=(0, (top + shoulder - 0.3) / 2, deep * 0.6 + 0.045),
-            paint=DARK,
+            material=DARK,
         )
     )
     head = deep * 0.6 - 0.03
     if style == "violin":
-        parts.append(cylinder(0.075, 0.06, center=(0, top + 0.13, head), rotate=(0, 0, 90), paint=dark))
-        parts.append(box((0.045, 0.12, 0.045), center=(0, top, head), paint=dark))
+        parts.append(cylinder(0.075, 0.06, center=(0, top + 0.13, head), rotate=(0, 0, 90), material=dark))
+        parts.append(box((0.045, 0.12, 0.045), center=(0, top, head), material=dark))
     else:
         parts.append(
             box(
@@ -114,32 +116,32 @@ def guitar_or_violin(rng: np.random.Generator) -> list[Part]:
                 taper=rng.uniform(-0.2, 0.3),
                 center=(0, top + 0.12, head),
                 rotate=(-8, 0, 0),
-                paint=dark,
+                material=dark,
             )
         )
     for y in (0.05, 0.15)[: rng.integers(1, 3)]:
         parts.append(
-            capsule((0, top + y, head), (width * 1.6 + 0.06, top + y, head), 0.028, mirror="x", paint=metal(rng))
+            capsule((0, top + y, head), (width * 1.6 + 0.06, top + y, head), 0.028, mirror="x", material=metal(rng))
         )
     return posed(rng, parts, upright=0.6)
 
 
 def drum_or_trumpet(rng: np.random.Generator) -> list[Part]:
-    """Drum, goblet drum, hand bell, trumpet or saxophone-like horn."""
+    """Drum, goblet drum, hand bell, trumpet or saxophone."""
     style = rng.choice(["drum", "goblet", "bell", "trumpet", "horn"])
-    paint, trim = any_paint(rng), metal(rng)
+    material, trim = any_material(rng), metal(rng)
     if style == "drum":
         radius = rng.uniform(0.5, 0.9)
         half = radius * (rng.uniform(0.25, 0.55) if rng.random() < 0.6 else rng.uniform(1.35, 1.9))
         parts = [
-            cylinder(radius, half, paint=paint),
-            cylinder(radius * 0.94, half + 0.02, paint=Paint((0.85, 0.82, 0.76))),
-            torus(radius, rng.uniform(0.045, 0.08), center=(0, half * 0.93, 0), paint=trim),
-            torus(radius, 0.05, center=(0, -half * 0.93, 0), paint=trim),
+            cylinder(radius, half, material=material),
+            cylinder(radius * 0.94, half + 0.02, material=Material((0.85, 0.82, 0.76))),
+            torus(radius, rng.uniform(0.045, 0.08), center=(0, half * 0.93, 0), material=trim),
+            torus(radius, 0.05, center=(0, -half * 0.93, 0), material=trim),
         ]
         for turn in np.arange(rng.integers(0, 4)) * 45:
             bar = rotation_matrix((0, turn, 0)) @ (radius + 0.01, 0, 0)
-            parts.append(capsule(bar - (0, half * 0.9, 0), bar + (0, half * 0.9, 0), 0.035, mirror="xz", paint=trim))
+            parts.append(capsule(bar - (0, half * 0.9, 0), bar + (0, half * 0.9, 0), 0.035, mirror="xz", material=trim))
         if rng.random() < 0.4:
             parts.append(
                 capsule(
@@ -147,11 +149,11 @@ def drum_or_trumpet(rng: np.random.Generator) -> list[Part]:
                     (radius * 0.8, -half - 0.45, radius * 0.8),
                     0.045,
                     mirror="xz",
-                    paint=trim,
+                    material=trim,
                 )
             )
         if rng.random() < 0.4:
-            parts.append(capsule((-0.5, half + 0.05, 0.1), (0.6, half + 0.08, -0.1), 0.045, paint=wood(rng)))
+            parts.append(capsule((-0.5, half + 0.05, 0.1), (0.6, half + 0.08, -0.1), 0.045, material=wood(rng)))
         return parts
     if style == "goblet":
         wide, waist, foot = rng.uniform(0.4, 0.6), rng.uniform(0.15, 0.25), rng.uniform(0.28, 0.45)
@@ -168,9 +170,9 @@ def drum_or_trumpet(rng: np.random.Generator) -> list[Part]:
                     (wide * 0.85, 0.85),
                     (0, 0.85),
                 ],
-                paint=paint,
+                material=material,
             ),
-            torus(wide * 0.97, 0.05, center=(0, 0.82, 0), paint=trim),
+            torus(wide * 0.97, 0.05, center=(0, 0.82, 0), material=trim),
         ]
         return parts
     if style == "bell":
@@ -178,9 +180,9 @@ def drum_or_trumpet(rng: np.random.Generator) -> list[Part]:
         outer = [(wide, -0.8), (wide * 0.8, -0.6), (wide * 0.62, -0.2), (wide * 0.5, top * 0.6), (wide * 0.25, top)]
         inner = [(max(r - wall, 0.05), y - wall * 0.6) for r, y in outer[:0:-1]] + [(wide - wall * 1.3, -0.8)]
         parts = [
-            revolve([(0, top + 0.02), *outer[::-1], *inner[::-1], (0, top - wall * 1.2)], paint=trim),
+            revolve([(0, top + 0.02), *outer[::-1], *inner[::-1], (0, top - wall * 1.2)], material=trim),
             grip(rng, 0.1, top - 0.05, 1.0, wood(rng)),
-            capsule((0, top - 0.08, 0), (0, -0.7, 0), 0.04, end_radius=0.09, paint=metal(rng)),
+            capsule((0, top - 0.08, 0), (0, -0.7, 0), 0.04, end_radius=0.09, material=metal(rng)),
         ]
         return posed(rng, parts, upright=0.8)
     bell, tip, wall = rng.uniform(0.26, 0.4), 0.07, 0.05
@@ -198,30 +200,34 @@ def drum_or_trumpet(rng: np.random.Generator) -> list[Part]:
             (0, -drop * 0.8, 0.42),
         ]
         parts = [
-            revolve(horn, center=(0, 0, 0.45), rotate=(90, 0, 0), paint=trim),
-            tube([(0, 0, 0.3), *loop], 0.05, paint=trim),
+            revolve(horn, center=(0, 0, 0.45), rotate=(90, 0, 0), material=trim),
+            tube([(0, 0, 0.3), *loop], 0.05, material=trim),
             tube(
                 [(0, -drop * 0.8, 0.42), (0, -drop * 0.3, 0.42), (0.1, -drop * 0.1, 0.3), (0.12, 0.02, -1.0)],
                 0.045,
-                paint=trim,
+                material=trim,
             ),
-            cylinder(0.05, 0.05, top_radius=0.09, center=(0.12, 0.02, -1.03), rotate=(-90, 0, 0), paint=trim),
+            cylinder(0.05, 0.05, top_radius=0.09, center=(0.12, 0.02, -1.03), rotate=(-90, 0, 0), material=trim),
         ]
         for z in (-0.3, -0.3 + wide, -0.3 + 2 * wide):
-            parts.append(cylinder(0.06, drop * 0.75, round=0.01, center=(0.03, -drop / 2, z), paint=trim))
-        parts.append(capsule((0.03, 0, -0.3 + wide), (0.03, drop * 0.45, -0.3 + wide), 0.035, paint=trim))
+            parts.append(cylinder(0.06, drop * 0.75, round=0.01, center=(0.03, -drop / 2, z), material=trim))
+        parts.append(capsule((0.03, 0, -0.3 + wide), (0.03, drop * 0.45, -0.3 + wide), 0.035, material=trim))
         return parts if rng.random() < 0.6 else turned(parts, rotation_matrix((0, rng.uniform(0, 360), 90)))
     parts = [
-        revolve(horn, center=(0, 0.15, 0.32), rotate=(15, 0, 0), paint=trim),
-        tube(bezier((0, -0.2, 0.25), (0, -1.35, 0.25), (0, -0.5, -0.1), 7), 0.11, end_radius=0.085, paint=trim),
-        capsule((0, -0.5, -0.1), (0, 0.75, -0.2), 0.085, end_radius=0.05, paint=trim),
-        tube(bezier((0, 0.72, -0.2), (0, 1.05, -0.2), (0, 0.8, -0.55)), 0.05, end_radius=0.04, paint=trim),
-        capsule((0, 0.85, -0.45), (0, 0.74, -0.65), 0.05, paint=DARK),
+        revolve(horn, center=(0, 0.15, 0.32), rotate=(15, 0, 0), material=trim),
+        tube(bezier((0, -0.2, 0.25), (0, -1.35, 0.25), (0, -0.5, -0.1), 7), 0.11, end_radius=0.085, material=trim),
+        capsule((0, -0.5, -0.1), (0, 0.75, -0.2), 0.085, end_radius=0.05, material=trim),
+        tube(bezier((0, 0.72, -0.2), (0, 1.05, -0.2), (0, 0.8, -0.55)), 0.05, end_radius=0.04, material=trim),
+        capsule((0, 0.85, -0.45), (0, 0.74, -0.65), 0.05, material=DARK),
     ]
     for y in np.linspace(-0.4, 0.5, rng.integers(3, 6)):
         parts.append(
             cylinder(
-                0.06, 0.05, center=(0, y, -0.08 - 0.1 * (y + 0.5) / 1.25 + 0.075), rotate=(90, 0, 0), paint=metal(rng)
+                0.06,
+                0.05,
+                center=(0, y, -0.08 - 0.1 * (y + 0.5) / 1.25 + 0.075),
+                rotate=(90, 0, 0),
+                material=metal(rng),
             )
         )
     return posed(rng, parts, upright=0.7)

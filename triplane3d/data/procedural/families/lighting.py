@@ -1,4 +1,4 @@
-"""What gives light: lamps, in metres, and candles and lanterns, in units of about ten centimetres."""
+"""Lamps, in metres, and candles and lanterns, in units of about ten centimetres."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from triplane3d.data.procedural.components.profiles import smooth, solid
 from triplane3d.data.procedural.materials import ceramic, contrasting, fabric, metal, plastic, tinted, wood
 from triplane3d.data.procedural.parts import (
-    Paint,
+    Material,
     Part,
     bezier,
     box,
@@ -25,38 +25,42 @@ from triplane3d.data.procedural.parts import (
 def lamp(rng: np.random.Generator) -> list[Part]:
     """A table lamp on a turned base, a floor lamp, or a jointed or gooseneck desk lamp."""
     u = rng.uniform
-    base_paint, shade_paint = (ceramic, wood, metal, metal)[rng.integers(4)](rng), fabric(rng)
+    base_material, shade_material = (ceramic, wood, metal, metal)[rng.integers(4)](rng), fabric(rng)
     style = rng.choice(("table", "floor", "desk"), p=(0.55, 0.2, 0.25))
     if style == "desk":
-        return _desk_lamp(rng, base_paint)
+        return _desk_lamp(rng, base_material)
     rod = u(0.016, 0.024) if style == "table" else u(0.024, 0.034)
     base_height = u(0.18, 0.5) if style == "table" else u(0.9, 1.4)
     shade_half, shade_wide = u(0.08, 0.18), u(0.12, 0.26) if style == "table" else u(0.17, 0.3)
     top = base_height + 2 * shade_half * u(0.7, 1.0)
     parts = (
-        [_turned_base(rng, base_height, u(0.06, 0.14), rod, base_paint)]
+        [_turned_base(rng, base_height, u(0.06, 0.14), rod, base_material)]
         if style == "table"
         else [
             revolve(
                 [(0, 0), (0.17, 0), (0.16, 0.03), (rod * 1.5, 0.07), (rod, 0.12), (rod, base_height), (0, base_height)],
-                paint=base_paint,
+                material=base_material,
             )
         ]
     )
     if style == "floor" and rng.random() < 0.3:  # a tripod instead of a foot
         foot = u(0.22, 0.35)
         parts = [
-            capsule((0, base_height * 0.85, 0), (0, rod, -foot), rod * 1.2, paint=base_paint),
+            capsule((0, base_height * 0.85, 0), (0, rod, -foot), rod * 1.2, material=base_material),
             capsule(
-                (0, base_height * 0.85, 0), (foot * 0.87, rod, foot * 0.5), rod * 1.2, mirror="x", paint=base_paint
+                (0, base_height * 0.85, 0),
+                (foot * 0.87, rod, foot * 0.5),
+                rod * 1.2,
+                mirror="x",
+                material=base_material,
             ),
         ]
-    parts.append(capsule((0, base_height * 0.8, 0), (0, top - rod, 0), rod, paint=metal(rng)))
-    return parts + [_shade(rng, shade_wide, shade_half, top, shade_paint)]
+    parts.append(capsule((0, base_height * 0.8, 0), (0, top - rod, 0), rod, material=metal(rng)))
+    return parts + [_shade(rng, shade_wide, shade_half, top, shade_material)]
 
 
 def candle(rng: np.random.Generator) -> list[Part]:
-    """A candle on a dish, a turned stick or a candelabrum; a pillar candle; a torch on a stand."""
+    """A candle on a dish, a candlestick or a candelabrum, a pillar candle, or a torch on a stand."""
     u = rng.uniform
     holder, wax = metal(rng) if rng.random() < 0.6 else wood(rng), plastic(rng)
     flame = tinted(rng, (0.98, 0.75, 0.25))
@@ -64,7 +68,7 @@ def candle(rng: np.random.Generator) -> list[Part]:
     style = rng.choice(("stick", "dish", "arms", "pillar"), p=(0.35, 0.25, 0.25, 0.15))
 
     def lit(x: float, y: float, mirror: str = "") -> list[Part]:
-        parts = [cylinder(thick, tall / 2 + 0.03, round=0.02, center=(x, y + tall / 2, 0), mirror=mirror, paint=wax)]
+        parts = [cylinder(thick, tall / 2 + 0.03, round=0.02, center=(x, y + tall / 2, 0), mirror=mirror, material=wax)]
         if rng.random() < 0.7:
             parts.append(
                 ellipsoid(
@@ -72,7 +76,7 @@ def candle(rng: np.random.Generator) -> list[Part]:
                     exponents=(1.2, 1.0),
                     mirror=mirror,
                     center=(x, y + tall + thick * 1.2, 0),
-                    paint=flame,
+                    material=flame,
                 )
             )
         return parts
@@ -80,11 +84,11 @@ def candle(rng: np.random.Generator) -> list[Part]:
     if style == "pillar":
         thick, tall = u(0.25, 0.45), u(0.6, 1.3)
         dish = thick * u(1.2, 1.7)
-        wick = capsule((0, tall - 0.05, 0), (0, tall + 0.2, 0), 0.045, end_radius=0.035, paint=flame)
+        wick = capsule((0, tall - 0.05, 0), (0, tall + 0.2, 0), 0.045, end_radius=0.035, material=flame)
         return [
-            cylinder(thick, tall / 2, round=u(0.01, 0.1), center=(0, tall / 2, 0), paint=wax),
+            cylinder(thick, tall / 2, round=u(0.01, 0.1), center=(0, tall / 2, 0), material=wax),
             wick,
-            cylinder(dish, 0.06, top_radius=dish * u(1.0, 1.15), center=(0, 0, 0), paint=holder),
+            cylinder(dish, 0.06, top_radius=dish * u(1.0, 1.15), center=(0, 0, 0), material=holder),
         ]
     foot = u(0.28, 0.45)
     if style == "dish":
@@ -100,25 +104,25 @@ def candle(rng: np.random.Generator) -> list[Part]:
                     (thick * 1.6, 0.2),
                     (0, 0.2),
                 ],
-                paint=holder,
+                material=holder,
             )
         ]
         if rng.random() < 0.7:
-            parts.append(torus(0.15, 0.045, center=(foot * 1.2 + 0.1, 0.1, 0), rotate=(90, 0, 0), paint=holder))
+            parts.append(torus(0.15, 0.045, center=(foot * 1.2 + 0.1, 0.1, 0), rotate=(90, 0, 0), material=holder))
         return parts + lit(0, 0.15)
     rise = u(0.4, 1.3)
     knots = int(rng.integers(2, 6))
     y = np.sort(u(0.1, 0.9, knots)) * rise
     profile = np.array([(foot, 0), (foot, 0.05), *zip(u(0.06, 0.2, knots), y, strict=True), (thick * 1.7, rise)])
-    parts = [revolve(solid(smooth(profile, 13)), paint=holder)]
+    parts = [revolve(solid(smooth(profile, 13)), material=holder)]
     if style == "stick":
-        return parts + [cylinder(thick * u(1.6, 2.4), 0.05, center=(0, rise, 0), paint=holder)] + lit(0, rise)
+        return parts + [cylinder(thick * u(1.6, 2.4), 0.05, center=(0, rise, 0), material=holder)] + lit(0, rise)
     out, drop = u(0.35, 0.6), u(0.1, 0.35)
     for reach in (out, 2 * out)[: rng.integers(1, 3)]:
         arm = bezier((0, rise * 0.8, 0), (reach, rise * 0.8 - drop, 0), (reach, rise, 0), 6)
         parts += [
-            tube(arm, 0.05, mirror="x", paint=holder),
-            cylinder(thick * 1.7, 0.06, top_radius=thick * 2.1, center=(reach, rise, 0), mirror="x", paint=holder),
+            tube(arm, 0.05, mirror="x", material=holder),
+            cylinder(thick * 1.7, 0.06, top_radius=thick * 2.1, center=(reach, rise, 0), mirror="x", material=holder),
         ]
         parts += lit(reach, rise, "x")
     return parts + (lit(0, rise) if rng.random() < 0.7 else [])
@@ -133,21 +137,21 @@ def lantern(rng: np.random.Generator) -> list[Part]:
     if style == "paper":
         radius, squash = u(0.5, 0.7), u(0.7, 1.4)
         parts = [
-            ellipsoid((radius, radius * squash * 0.9, radius), exponents=(u(0.7, 1.1), 1.0), paint=plastic(rng)),
-            cylinder(radius * 0.4, radius * squash * 0.96, round=0.03, paint=frame),
-            torus(radius * 0.35, bar, center=(0, radius * squash * 1.2, 0), rotate=(90, 0, 0), paint=frame),
+            ellipsoid((radius, radius * squash * 0.9, radius), exponents=(u(0.7, 1.1), 1.0), material=plastic(rng)),
+            cylinder(radius * 0.4, radius * squash * 0.96, round=0.03, material=frame),
+            torus(radius * 0.35, bar, center=(0, radius * squash * 1.2, 0), rotate=(90, 0, 0), material=frame),
         ]
         if rng.random() < 0.5:
             parts.append(
-                capsule((0, -radius * squash * 0.8, 0), (0, -radius * squash - u(0.3, 0.6), 0), 0.07, paint=frame)
+                capsule((0, -radius * squash * 0.8, 0), (0, -radius * squash - u(0.3, 0.6), 0), 0.07, material=frame)
             )
         return parts
     if style == "storm":
         globe = smooth([(wide * 0.6, 0.3), (wide, 0.3 + high * 0.4), (wide * 0.55, 0.3 + high)], 8)
         top, rise = 0.3 + high, u(0.5, 0.9)
         return [
-            revolve([(0, 0), (wide * 1.15, 0), (wide * 1.2, 0.18), (wide * 0.6, 0.32), (0, 0.32)], paint=frame),
-            revolve(solid(globe), paint=glass),
+            revolve([(0, 0), (wide * 1.15, 0), (wide * 1.2, 0.18), (wide * 0.6, 0.32), (0, 0.32)], material=frame),
+            revolve(solid(globe), material=glass),
             revolve(
                 [
                     (0, top - 0.03),
@@ -157,7 +161,7 @@ def lantern(rng: np.random.Generator) -> list[Part]:
                     (wide * 0.35, top + 0.3),
                     (0, top + 0.33),
                 ],
-                paint=frame,
+                material=frame,
             ),
             tube(
                 [
@@ -168,27 +172,29 @@ def lantern(rng: np.random.Generator) -> list[Part]:
                 ],
                 bar * 1.2,
                 mirror="x",
-                paint=frame,
+                material=frame,
             ),
             tube(
-                [(wide * 1.3 * -cos(a), top + rise * sin(a) - 0.1, 0) for a in np.linspace(0, pi, 8)], bar, paint=frame
+                [(wide * 1.3 * -cos(a), top + rise * sin(a) - 0.1, 0) for a in np.linspace(0, pi, 8)],
+                bar,
+                material=frame,
             ),
         ]
     square = rng.random() < 0.6
     flare = u(0.0, 0.3)
     if square:
-        body = box((wide, high, wide), taper=flare, center=(0, high, 0), paint=glass)
-        plate = box((wide * 1.1, 0.06, wide * 1.1), round=0.02, center=(0, 0, 0), paint=frame)
+        body = box((wide, high, wide), taper=flare, center=(0, high, 0), material=glass)
+        plate = box((wide * 1.1, 0.06, wide * 1.1), round=0.02, center=(0, 0, 0), material=frame)
         lid = cylinder(
             wide * (1 + flare) * 1.5,
             wide * u(0.35, 0.7),
             top_radius=wide * 0.25,
-            paint=frame,
+            material=frame,
             center=(0, 2 * high + wide * 0.3, 0),
         )
     else:
-        body = cylinder(wide * (1 - flare), high, top_radius=wide * (1 + flare), center=(0, high, 0), paint=glass)
-        plate = cylinder(wide * 1.1, 0.06, round=0.02, center=(0, 0, 0), paint=frame)
+        body = cylinder(wide * (1 - flare), high, top_radius=wide * (1 + flare), center=(0, high, 0), material=glass)
+        plate = cylinder(wide * 1.1, 0.06, round=0.02, center=(0, 0, 0), material=frame)
         lid = revolve(
             [
                 (0, 2 * high - 0.03),
@@ -196,7 +202,7 @@ def lantern(rng: np.random.Generator) -> list[Part]:
                 (wide * 0.5, 2 * high + wide * 0.6),
                 (0, 2 * high + wide * u(0.7, 1.0)),
             ],
-            paint=frame,
+            material=frame,
         )
     corner = wide * (0.98 if square else 0.71)
     posts = capsule(
@@ -204,13 +210,13 @@ def lantern(rng: np.random.Generator) -> list[Part]:
         (corner * (1 + flare), 2 * high, corner * (1 + flare)),
         bar,
         mirror="xz",
-        paint=frame,
+        material=frame,
     )
     parts = [body, plate, lid, posts]
     top = 2 * high + wide * 0.9
     if style == "street":
         pole = u(1.6, 3.2)
-        bulb = ellipsoid((wide * 0.25, wide * 0.3, wide * 0.25), center=(0, top, 0), paint=frame)
+        bulb = ellipsoid((wide * 0.25, wide * 0.3, wide * 0.25), center=(0, top, 0), material=frame)
         post = revolve(
             solid(
                 smooth(
@@ -224,14 +230,14 @@ def lantern(rng: np.random.Generator) -> list[Part]:
                     13,
                 )
             ),
-            paint=frame,
+            material=frame,
         )
         return [*parts, bulb, post]
-    return [*parts, torus(wide * u(0.4, 0.8), bar, center=(0, top + wide * 0.25, 0), rotate=(90, 0, 0), paint=frame)]
+    return [*parts, torus(wide * u(0.4, 0.8), bar, center=(0, top + wide * 0.25, 0), rotate=(90, 0, 0), material=frame)]
 
 
-def _turned_base(rng: np.random.Generator, height: float, wide: float, rod: float, paint: Paint) -> Part:
-    """A lamp's foot: gourd, column, cone or candlestick, turned about the axis and ending in the rod."""
+def _turned_base(rng: np.random.Generator, height: float, wide: float, rod: float, material: Material) -> Part:
+    """The foot of a lamp, up to the radius of its rod: a gourd, column, cone or candlestick."""
     u = rng.uniform
     knots = int(rng.integers(2, 6))
     y = np.sort(u(0.06, 0.92, knots)) * height
@@ -245,11 +251,11 @@ def _turned_base(rng: np.random.Generator, height: float, wide: float, rod: floa
     profile = np.array(
         [(foot, 0), (foot, height * 0.03), *zip(np.maximum(radius, rod * 1.2), y, strict=True), (rod * 1.2, height)]
     )
-    return revolve([(0, 0), *smooth(profile, 13), (0, height)], paint=paint)
+    return revolve([(0, 0), *smooth(profile, 13), (0, height)], material=material)
 
 
-def _shade(rng: np.random.Generator, wide: float, half_height: float, top: float, paint: Paint) -> Part:
-    """A lampshade whose top, at `top`, closes over the rod: drum, cone, bell or globe, solid or hollow below."""
+def _shade(rng: np.random.Generator, wide: float, half_height: float, top: float, material: Material) -> Part:
+    """A lampshade with its top at the height `top`: a drum, cone, bell or globe, solid or hollow from below."""
     u = rng.uniform
     narrow = wide * u(0.35, 1.0)
     bottom = top - 2 * half_height
@@ -269,31 +275,34 @@ def _shade(rng: np.random.Generator, wide: float, half_height: float, top: float
     outline = smooth(outline, 6) if kind < 0.4 else outline
     lid = [(outline[-1, 0], top + 0.01), (0, top + 0.01)]
     if rng.random() < 0.5:
-        return revolve([(0, bottom), *outline[:-1], *lid], paint=paint)
+        return revolve([(0, bottom), *outline[:-1], *lid], material=material)
     wall = max(0.02, 0.08 * wide)
     inside = [(max(r - wall, wall), min(y, top - 0.03)) for r, y in outline[::-1]]
     inside[-1] = (inside[-1][0], bottom)
-    return revolve([(0, top + 0.01), *outline[::-1], *inside[::-1], (0, top - 0.03)], paint=paint)
+    return revolve([(0, top + 0.01), *outline[::-1], *inside[::-1], (0, top - 0.03)], material=material)
 
 
-def _desk_lamp(rng: np.random.Generator, paint: Paint) -> list[Part]:
-    """Foot, arm (jointed or a gooseneck) and a head that looks down to the front."""
+def _desk_lamp(rng: np.random.Generator, material: Material) -> list[Part]:
+    """A desk lamp: a foot, a jointed or curved arm, and a head that points down and forwards."""
     u = rng.uniform
     reach, height, rod, foot = u(0.1, 0.25), u(0.3, 0.5), u(0.012, 0.02), u(0.08, 0.12)
-    parts = [cylinder(foot, u(0.014, 0.03), round=0.008, center=(0, 0.015, 0), paint=paint)]
+    parts = [cylinder(foot, u(0.014, 0.03), round=0.008, center=(0, 0.015, 0), material=material)]
     head_at = (0.0, height * u(0.8, 1.0), reach)
     if rng.random() < 0.5:
         path = bezier((0, 0.01, -foot * 0.4), (0, height * u(1.5, 2.0), -reach * u(0.0, 0.6)), head_at, 8)
     else:
         path = np.array([(0, 0.01, 0), (0, height * 0.55, -reach * u(0.3, 1.0)), head_at])
-        parts.append(ellipsoid((rod * 2, rod * 2, rod * 2), center=path[1], paint=paint))
-    parts.append(tube(path, rod, paint=paint))
+        parts.append(ellipsoid((rod * 2, rod * 2, rod * 2), center=path[1], material=material))
+    parts.append(tube(path, rod, material=material))
     wide, long = u(0.06, 0.1), u(0.08, 0.15)
     tilt = u(-70, -10)
     outline = [(0, 0.02), (wide * 0.35, 0.02), (wide * 0.5, -long * 0.3), (wide, -long), (0, -long * u(0.75, 1.05))]
     parts.append(
         revolve(
-            outline, center=head_at, rotate=(tilt, 0, 0), paint=paint if rng.random() < 0.6 else contrasting(rng, paint)
+            outline,
+            center=head_at,
+            rotate=(tilt, 0, 0),
+            material=material if rng.random() < 0.6 else contrasting(rng, material),
         )
     )
     return parts

@@ -1,12 +1,12 @@
-"""Signs, letters, hydrants and trees: what stands on a street."""
+"""Objects of a street: signs, letters, hydrants and trees."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from triplane3d.data.procedural.materials import ceramic, contrasting, foliage, metal, pane, plastic, wood
+from triplane3d.data.procedural.materials import ceramic, contrasting, foliage, metal, plastic, window_pane, wood
 from triplane3d.data.procedural.parts import (
-    Paint,
+    Material,
     Part,
     bezier,
     box,
@@ -46,14 +46,14 @@ STROKES = {
 def sign_or_post(rng: np.random.Generator) -> list[Part]:
     """Road sign, signpost, traffic light, mailbox, street lamp or letters on a stand."""
     style = rng.choice(["sign", "arrows", "light", "mailbox", "lamp", "letters", "letters"])
-    pole, paint = metal(rng) if rng.random() < 0.6 else wood(rng), plastic(rng)
-    trim = contrasting(rng, paint)
+    pole, material = metal(rng) if rng.random() < 0.6 else wood(rng), plastic(rng)
+    trim = contrasting(rng, material)
     thin = rng.uniform(0.035, 0.07)
     if style == "letters":
-        return _letters(rng, paint, trim)
-    parts = [cylinder(thin, 1.0, paint=pole)]
+        return _letters(rng, material, trim)
+    parts = [cylinder(thin, 1.0, material=pole)]
     if rng.random() < 0.5 and style != "sign" or thin < 0.05:
-        parts.append(cylinder(rng.uniform(0.16, 0.3), 0.06, top_radius=0.14, center=(0, -0.97, 0), paint=pole))
+        parts.append(cylinder(rng.uniform(0.16, 0.3), 0.06, top_radius=0.14, center=(0, -0.97, 0), material=pole))
     if style == "sign":
         sides = int(rng.choice([3, 4, 4, 6, 8, 16]))
         size, y = rng.uniform(0.3, 0.5), rng.uniform(0.55, 0.75)
@@ -63,15 +63,15 @@ def sign_or_post(rng: np.random.Generator) -> list[Part]:
         outline = (
             np.stack([np.cos(turns) * rng.uniform(0.9, 1.3), np.sin(turns)], 1) * size * (1.15 if sides == 3 else 1)
         )
-        parts.append(prism(outline, 0.035, round=0.01, center=(0, y, thin), paint=paint))
-        parts.append(prism(outline * 0.8, 0.035, center=(0, y, thin + 0.012), paint=trim))
+        parts.append(prism(outline, 0.035, round=0.01, center=(0, y, thin), material=material))
+        parts.append(prism(outline * 0.8, 0.035, center=(0, y, thin + 0.012), material=trim))
         if rng.random() < 0.6:
             parts.append(
                 box(
                     (size * 0.5, size * 0.12, 0.035),
                     rotate=(0, 0, rng.choice([0, 45, 90])),
                     center=(0, y, thin + 0.024),
-                    paint=paint,
+                    material=material,
                 )
             )
     elif style == "arrows":
@@ -84,45 +84,58 @@ def sign_or_post(rng: np.random.Generator) -> list[Part]:
                     thin + 0.02,
                     center=(0, y, 0),
                     rotate=(0, rng.uniform(-50, 50), 0),
-                    paint=wood(rng) if rng.random() < 0.5 else plastic(rng),
+                    material=wood(rng) if rng.random() < 0.5 else plastic(rng),
                 )
             )
     elif style == "light":
         size = rng.uniform(0.12, 0.17)
         y = 0.95 - size * 3.2
-        parts.append(box((size * 1.25, size * 3.3, size), round=0.03, center=(0, y, 0.03), paint=paint))
+        parts.append(box((size * 1.25, size * 3.3, size), round=0.03, center=(0, y, 0.03), material=material))
         for k, color in enumerate(((0.7, 0.02, 0.02), (0.85, 0.5, 0.02), (0.03, 0.5, 0.1))):
             at = (0, y + size * 2.1 * (1 - k), size + 0.03)
-            parts.append(cylinder(size * 0.8, 0.05, center=at, rotate=(90, 0, 0), paint=Paint(color, gloss=0.5)))
+            parts.append(cylinder(size * 0.8, 0.05, center=at, rotate=(90, 0, 0), material=Material(color, gloss=0.5)))
             if rng.random() < 0.7:
                 parts.append(
-                    torus(size * 0.8, 0.03, arc=1.9, center=np.add(at, (0, 0, 0.07)), rotate=(-90, 0, 0), paint=paint)
+                    torus(
+                        size * 0.8,
+                        0.03,
+                        arc=1.9,
+                        center=np.add(at, (0, 0, 0.07)),
+                        rotate=(-90, 0, 0),
+                        material=material,
+                    )
                 )
         if rng.random() < 0.4:
-            parts.append(box((0.3, 0.05, 0.05), center=(0, y - size * 3.8, 0), paint=paint))
+            parts.append(box((0.3, 0.05, 0.05), center=(0, y - size * 3.8, 0), material=material))
     elif style == "mailbox":
         wide, deep, y = rng.uniform(0.18, 0.28), rng.uniform(0.35, 0.5), rng.uniform(0.2, 0.5)
         high = wide * rng.uniform(0.6, 1.1)
-        parts[0] = cylinder(thin * 1.3, (y + 1) / 2 + 0.05, center=(0, (y - 1) / 2, 0), paint=pole)
-        parts.append(box((wide, high, deep), center=(0, y + high, 0), paint=paint))
-        parts.append(cylinder(wide * 0.999, deep * 0.999, center=(0, y + 2 * high, 0), rotate=(90, 0, 0), paint=paint))
-        parts.append(box((wide * 0.6, 0.04, 0.04), center=(0, y + high * 1.6, deep), paint=trim))
+        parts[0] = cylinder(thin * 1.3, (y + 1) / 2 + 0.05, center=(0, (y - 1) / 2, 0), material=pole)
+        parts.append(box((wide, high, deep), center=(0, y + high, 0), material=material))
+        parts.append(
+            cylinder(wide * 0.999, deep * 0.999, center=(0, y + 2 * high, 0), rotate=(90, 0, 0), material=material)
+        )
+        parts.append(box((wide * 0.6, 0.04, 0.04), center=(0, y + high * 1.6, deep), material=trim))
         if rng.random() < 0.7:
             parts.append(
-                capsule((wide, y + high, deep * 0.3), (wide + 0.03, y + high + 0.3, deep * 0.3), 0.035, paint=trim)
+                capsule((wide, y + high, deep * 0.3), (wide + 0.03, y + high + 0.3, deep * 0.3), 0.035, material=trim)
             )
-            parts.append(box((0.035, 0.07, 0.1), center=(wide + 0.03, y + high + 0.3, deep * 0.3 - 0.05), paint=trim))
+            parts.append(
+                box((0.035, 0.07, 0.1), center=(wide + 0.03, y + high + 0.3, deep * 0.3 - 0.05), material=trim)
+            )
     else:
         globe = rng.uniform(0.14, 0.22)
         kind = rng.integers(3)
         if kind == 0:
             parts.append(
-                ellipsoid((globe, globe, globe), center=(0, 1.05, 0), paint=Paint((0.9, 0.85, 0.65), gloss=0.6))
+                ellipsoid((globe, globe, globe), center=(0, 1.05, 0), material=Material((0.9, 0.85, 0.65), gloss=0.6))
             )
-            parts.append(cylinder(globe * 0.7, 0.05, center=(0, 0.9, 0), paint=pole))
+            parts.append(cylinder(globe * 0.7, 0.05, center=(0, 0.9, 0), material=pole))
         elif kind == 1:
-            parts.append(box((globe * 0.8, 0.17, globe * 0.8), taper=0.25, center=(0, 1.1, 0), paint=pane(rng)))
-            parts.append(box((globe * 0.75, 0.08, globe * 0.75), taper=-0.6, center=(0, 1.32, 0), paint=pole))
+            parts.append(
+                box((globe * 0.8, 0.17, globe * 0.8), taper=0.25, center=(0, 1.1, 0), material=window_pane(rng))
+            )
+            parts.append(box((globe * 0.75, 0.08, globe * 0.75), taper=-0.6, center=(0, 1.32, 0), material=pole))
         else:
             reach = rng.uniform(0.4, 0.7)
             both = "x" if rng.random() < 0.5 else ""
@@ -132,7 +145,7 @@ def sign_or_post(rng: np.random.Generator) -> list[Part]:
                     thin * 0.9,
                     end_radius=0.04,
                     mirror=both,
-                    paint=pole,
+                    material=pole,
                 )
             )
             parts.append(
@@ -140,15 +153,15 @@ def sign_or_post(rng: np.random.Generator) -> list[Part]:
                     (0.2, 0.07, 0.12),
                     center=(reach + 0.05, 1.12, 0),
                     mirror=both,
-                    paint=Paint((0.9, 0.85, 0.65), gloss=0.6),
+                    material=Material((0.9, 0.85, 0.65), gloss=0.6),
                 )
             )
-        parts.append(torus(thin * 1.2, 0.04, center=(0, rng.uniform(-0.6, 0.5), 0), paint=pole))
-        parts.append(cylinder(thin * 2, 0.2, top_radius=thin, center=(0, -0.85, 0), paint=pole))
+        parts.append(torus(thin * 1.2, 0.04, center=(0, rng.uniform(-0.6, 0.5), 0), material=pole))
+        parts.append(cylinder(thin * 2, 0.2, top_radius=thin, center=(0, -0.85, 0), material=pole))
     return parts
 
 
-def _letters(rng: np.random.Generator, paint: Paint, trim: Paint) -> list[Part]:
+def _letters(rng: np.random.Generator, material: Material, trim: Material) -> list[Part]:
     """One to three letters or digits side by side on a plinth."""
     count = int(rng.choice([1, 1, 2, 3]))
     radius, flat = rng.uniform(0.15, 0.22), rng.random() < 0.5
@@ -156,70 +169,75 @@ def _letters(rng: np.random.Generator, paint: Paint, trim: Paint) -> list[Part]:
     for k, letter in enumerate(rng.choice(list(STROKES), count)):
         shift = (k - (count - 1) / 2) * 1.75
         for stroke in STROKES[str(letter)]:
-            parts.append(tube([(x + shift, y, 0) for x, y in stroke], radius, paint=paint))
+            parts.append(tube([(x + shift, y, 0) for x, y in stroke], radius, material=material))
     if flat:
         parts.append(box((5, 5, radius * rng.uniform(0.6, 0.9)), op="intersect"))
     wide, deep = count * 0.95, rng.uniform(0.3, 0.5)
     if rng.random() < 0.7 or count > 1:
-        parts.append(box((wide, rng.uniform(0.1, 0.2), deep), round=0.03, center=(0, -1 - radius, 0), paint=trim))
+        parts.append(box((wide, rng.uniform(0.1, 0.2), deep), round=0.03, center=(0, -1 - radius, 0), material=trim))
     else:
-        parts.append(cylinder(wide * 0.75, rng.uniform(0.1, 0.2), center=(0, -1 - radius, 0), paint=trim))
+        parts.append(cylinder(wide * 0.75, rng.uniform(0.1, 0.2), center=(0, -1 - radius, 0), material=trim))
     return parts
 
 
 def hydrant_or_bollard(rng: np.random.Generator) -> list[Part]:
     """Fire hydrant with nozzles, bollard, pump or traffic cone."""
-    paint = plastic(rng) if rng.random() < 0.7 else metal(rng)
-    trim = contrasting(rng, paint) if rng.random() < 0.4 else paint
+    material = plastic(rng) if rng.random() < 0.7 else metal(rng)
+    trim = contrasting(rng, material) if rng.random() < 0.4 else material
     radius = rng.uniform(0.24, 0.34)
     if rng.random() < 0.3:
         if rng.random() < 0.5:
             parts = [
-                cylinder(radius * 1.7, 0.07, round=0.03, center=(0, -0.93, 0), paint=paint),
-                cylinder(radius * 1.2, 0.9, top_radius=rng.uniform(0.06, 0.12), center=(0, -0.02, 0), paint=paint),
+                cylinder(radius * 1.7, 0.07, round=0.03, center=(0, -0.93, 0), material=material),
+                cylinder(
+                    radius * 1.2, 0.9, top_radius=rng.uniform(0.06, 0.12), center=(0, -0.02, 0), material=material
+                ),
             ]
             for y in (-0.3, 0.25)[: rng.integers(1, 3)]:
                 size = radius * 1.2 + (0.09 - radius * 1.2) * (y + 0.92) / 1.8
-                parts.append(cylinder(size + 0.03, 0.13, top_radius=size - 0.02, center=(0, y, 0), paint=trim))
+                parts.append(cylinder(size + 0.03, 0.13, top_radius=size - 0.02, center=(0, y, 0), material=trim))
             return parts
         parts = [
-            cylinder(radius, 0.9, top_radius=radius * rng.uniform(0.7, 1.0), paint=paint),
+            cylinder(radius, 0.9, top_radius=radius * rng.uniform(0.7, 1.0), material=material),
             ellipsoid(
-                (radius * 0.98, rng.uniform(0.1, 0.3), radius * 0.98), center=(0, 0.85, 0), blend=0.03, paint=paint
+                (radius * 0.98, rng.uniform(0.1, 0.3), radius * 0.98),
+                center=(0, 0.85, 0),
+                blend=0.03,
+                material=material,
             ),
-            torus(radius, 0.06, center=(0, rng.uniform(0.3, 0.6), 0), paint=trim),
-            cylinder(radius * 1.2, 0.08, round=0.02, center=(0, -0.88, 0), paint=paint),
+            torus(radius, 0.06, center=(0, rng.uniform(0.3, 0.6), 0), material=trim),
+            cylinder(radius * 1.2, 0.08, round=0.02, center=(0, -0.88, 0), material=material),
         ]
         return parts
     flange, shoulder = radius * rng.uniform(1.25, 1.5), rng.uniform(0.25, 0.45)
     dome = shoulder + rng.uniform(0.25, 0.4)
     parts = [
-        cylinder(flange, 0.08, round=0.02, center=(0, -0.92, 0), paint=paint),
-        cylinder(radius, (shoulder + 0.95) / 2, center=(0, (shoulder - 0.95) / 2, 0), paint=paint),
-        cylinder(flange, 0.07, round=0.025, center=(0, shoulder, 0), paint=trim),
+        cylinder(flange, 0.08, round=0.02, center=(0, -0.92, 0), material=material),
+        cylinder(radius, (shoulder + 0.95) / 2, center=(0, (shoulder - 0.95) / 2, 0), material=material),
+        cylinder(flange, 0.07, round=0.025, center=(0, shoulder, 0), material=trim),
         ellipsoid(
             (radius * 1.05, dome - shoulder, radius * 1.05),
             exponents=(rng.uniform(0.7, 1.0), 1),
             center=(0, shoulder, 0),
-            paint=trim,
+            material=trim,
         ),
-        cylinder(0.09, 0.1, center=(0, dome + 0.04, 0), paint=trim),
+        cylinder(0.09, 0.1, center=(0, dome + 0.04, 0), material=trim),
     ]
     if rng.random() < 0.5:
-        parts.append(cylinder(flange * 0.97, 0.05, round=0.02, center=(0, -0.6, 0), paint=paint))
+        parts.append(cylinder(flange * 0.97, 0.05, round=0.02, center=(0, -0.6, 0), material=material))
     y, nozzle = rng.uniform(-0.1, 0.15), rng.uniform(0.1, 0.15)
     out = radius + rng.uniform(0.1, 0.2)
     parts += [
-        cylinder(nozzle, out / 2, center=(out / 2, y, 0), rotate=(0, 0, 90), mirror="x", paint=paint),
-        cylinder(nozzle * 1.25, 0.06, round=0.015, center=(out, y, 0), rotate=(0, 0, 90), mirror="x", paint=trim),
-        cylinder(nozzle * 0.4, 0.06, center=(out + 0.09, y, 0), rotate=(0, 0, 90), mirror="x", paint=trim),
+        cylinder(nozzle, out / 2, center=(out / 2, y, 0), rotate=(0, 0, 90), mirror="x", material=material),
+        cylinder(nozzle * 1.25, 0.06, round=0.015, center=(out, y, 0), rotate=(0, 0, 90), mirror="x", material=trim),
+        cylinder(nozzle * 0.4, 0.06, center=(out + 0.09, y, 0), rotate=(0, 0, 90), mirror="x", material=trim),
     ]
     if rng.random() < 0.8:
         low, wide = y - rng.uniform(0.0, 0.2), nozzle * rng.uniform(1.2, 1.5)
         parts += [
-            cylinder(wide, out / 2, center=(0, low, out / 2), rotate=(90, 0, 0), paint=paint),
-            cylinder(wide * 1.2, 0.06, round=0.015, center=(0, low, out), rotate=(90, 0, 0), paint=trim),
-            cylinder(0.06, 0.06, center=(0, low, out + 0.09), rotate=(90, 0, 0), paint=trim),
+            cylinder(wide, out / 2, center=(0, low, out / 2), rotate=(90, 0, 0), material=material),
+            cylinder(wide * 1.2, 0.06, round=0.015, center=(0, low, out), rotate=(90, 0, 0), material=trim),
+            cylinder(0.06, 0.06, center=(0, low, out + 0.09), rotate=(90, 0, 0), material=trim),
         ]
     if rng.random() < 0.4:
         hang = y - rng.uniform(0.25, 0.45)
@@ -233,23 +251,23 @@ def hydrant_or_bollard(rng: np.random.Generator) -> list[Part]:
                 ),
                 0.03,
                 mirror="x",
-                paint=metal(rng),
+                material=metal(rng),
             )
         )
     for turn in np.arange(rng.integers(0, 3)) * 45 + 22:
         bolt = rotation_matrix((0, turn, 0)) @ (flange * 0.9, 0, 0)
-        parts.append(cylinder(0.045, 0.13, center=bolt + (0, shoulder, 0), mirror="xz", paint=trim))
+        parts.append(cylinder(0.045, 0.13, center=bolt + (0, shoulder, 0), mirror="xz", material=trim))
     return parts
 
 
 def tree(rng: np.random.Generator) -> list[Part]:
     """Round-crowned tree, fir, poplar, palm, bare tree or shaped hedge."""
     style = rng.choice(["round", "round", "fir", "palm", "bare", "topiary"])
-    bark, leaf = Paint(tuple(np.array([0.35, 0.2, 0.1]) * rng.uniform(0.25, 1.2))), foliage(rng)
+    bark, leaf = Material(tuple(np.array([0.35, 0.2, 0.1]) * rng.uniform(0.25, 1.2))), foliage(rng)
     trunk = rng.uniform(0.07, 0.14)
     foot = np.array([0, -1, 0])
     if style == "fir":
-        parts = [cylinder(trunk, 0.35, center=(0, -0.75, 0), paint=bark)]
+        parts = [cylinder(trunk, 0.35, center=(0, -0.75, 0), material=bark)]
         count, wide, y = int(rng.integers(1, 6)), rng.uniform(0.45, 0.75), -0.55
         step = 1.55 / count
         for k in range(count):
@@ -257,13 +275,18 @@ def tree(rng: np.random.Generator) -> list[Part]:
             high = min(step * 1.7, 1.6) if k + 1 < count else step * 1.1
             parts.append(
                 cylinder(
-                    size, high / 2, top_radius=size * 0.12 + 0.01, round=0.01, center=(0, y + high / 2, 0), paint=leaf
+                    size,
+                    high / 2,
+                    top_radius=size * 0.12 + 0.01,
+                    round=0.01,
+                    center=(0, y + high / 2, 0),
+                    material=leaf,
                 )
             )
             y += step
         if rng.random() < 0.3:
             parts.append(
-                ellipsoid((0.1, 0.1, 0.1), center=(0, y - step + high + 0.02, 0), paint=Paint((0.9, 0.65, 0.1)))
+                ellipsoid((0.1, 0.1, 0.1), center=(0, y - step + high + 0.02, 0), material=Material((0.9, 0.65, 0.1)))
             )
             for _ in range(rng.integers(2, 7)):
                 turn, k = rng.uniform(0, 2 * np.pi), rng.integers(count)
@@ -271,14 +294,14 @@ def tree(rng: np.random.Generator) -> list[Part]:
                 parts.append(
                     ellipsoid(
                         (0.06, 0.06, 0.06),
-                        paint=plastic(rng),
+                        material=plastic(rng),
                         center=(size * np.sin(turn), -0.53 + k * step, size * np.cos(turn)),
                     )
                 )
     elif style == "palm":
         lean = rng.uniform(-0.35, 0.35)
         top = np.array([lean, rng.uniform(0.35, 0.6), rng.uniform(-0.15, 0.15)])
-        parts = [tube(bezier(foot, (0, 0, 0), top), trunk * 1.2, end_radius=trunk * 0.7, paint=bark)]
+        parts = [tube(bezier(foot, (0, 0, 0), top), trunk * 1.2, end_radius=trunk * 0.7, material=bark)]
         count = int(rng.integers(6, 10))
         for k in range(count):
             turn = 2 * np.pi * (k + rng.uniform(-0.2, 0.2)) / count
@@ -286,10 +309,10 @@ def tree(rng: np.random.Generator) -> list[Part]:
             reach = rng.uniform(0.55, 0.75)
             tip = top + out * reach - (0, rng.uniform(0.0, 0.4), 0)
             parts.append(
-                tube(bezier(top, top + out * reach * 0.5 + (0, 0.3, 0), tip, 5), 0.065, end_radius=0.03, paint=leaf)
+                tube(bezier(top, top + out * reach * 0.5 + (0, 0.3, 0), tip, 5), 0.065, end_radius=0.03, material=leaf)
             )
         if rng.random() < 0.5:
-            parts.append(ellipsoid((0.11, 0.1, 0.11), center=top + (0.08, -0.1, 0.05), paint=bark))
+            parts.append(ellipsoid((0.11, 0.1, 0.11), center=top + (0.08, -0.1, 0.05), material=bark))
     elif style == "bare":
         top = np.array([rng.normal(0, 0.1), 0.2, rng.normal(0, 0.1)])
         parts = [
@@ -297,7 +320,7 @@ def tree(rng: np.random.Generator) -> list[Part]:
                 [foot, foot / 2 + top / 2 + rng.normal(0, 0.04, 3), top],
                 trunk * 1.3,
                 end_radius=trunk * 0.7,
-                paint=bark,
+                material=bark,
             )
         ]
         for _ in range(rng.integers(4, 9)):
@@ -313,19 +336,19 @@ def tree(rng: np.random.Generator) -> list[Part]:
                     thick,
                     end_radius=0.03,
                     blend=0.03,
-                    paint=bark,
+                    material=bark,
                 )
             )
             if rng.random() < 0.3:
-                parts.append(ellipsoid(rng.uniform(0.12, 0.25, 3), center=tip, blend=0.02, paint=leaf))
+                parts.append(ellipsoid(rng.uniform(0.12, 0.25, 3), center=tip, blend=0.02, material=leaf))
     elif style == "topiary":
-        parts = [cylinder(trunk * 0.8, 0.8, center=(0, -0.25, 0), paint=bark)]
+        parts = [cylinder(trunk * 0.8, 0.8, center=(0, -0.25, 0), material=bark)]
         if rng.random() < 0.5:
             y, size = -0.3, rng.uniform(0.35, 0.45)
             for _ in range(rng.integers(1, 4)):
-                parts.append(ellipsoid((size, size * rng.uniform(0.7, 1.0), size), center=(0, y, 0), paint=leaf))
+                parts.append(ellipsoid((size, size * rng.uniform(0.7, 1.0), size), center=(0, y, 0), material=leaf))
                 y, size = y + size * 1.35, size * 0.75
-            parts.append(cylinder(trunk * 0.8, (y + 0.3) / 2 + 0.05, center=(0, (y - 0.3) / 2, 0), paint=bark))
+            parts.append(cylinder(trunk * 0.8, (y + 0.3) / 2 + 0.05, center=(0, (y - 0.3) / 2, 0), material=bark))
         else:
             size = rng.uniform(0.25, 0.5)
             parts.append(
@@ -333,11 +356,11 @@ def tree(rng: np.random.Generator) -> list[Part]:
                     (size, rng.uniform(0.6, 0.9), size),
                     exponents=(rng.uniform(0.5, 1.3), 1),
                     center=(0, 0.3, 0),
-                    paint=leaf,
+                    material=leaf,
                 )
             )
         tub = rng.uniform(0.22, 0.32)
-        parts.append(cylinder(tub * 0.8, 0.22, top_radius=tub, center=(0, -0.95, 0), paint=ceramic(rng)))
+        parts.append(cylinder(tub * 0.8, 0.22, top_radius=tub, center=(0, -0.95, 0), material=ceramic(rng)))
     else:
         top = np.array([rng.normal(0, 0.08), rng.uniform(-0.1, 0.25), rng.normal(0, 0.08)])
         parts = [
@@ -345,12 +368,12 @@ def tree(rng: np.random.Generator) -> list[Part]:
                 [foot, foot / 2 + top / 2 + rng.normal(0, 0.03, 3), top + (0, 0.15, 0)],
                 trunk * 1.2,
                 end_radius=trunk * 0.8,
-                paint=bark,
+                material=bark,
             )
         ]
         size = rng.uniform(0.38, 0.55)
         crown = top + (0, size * 0.75, 0)
-        parts.append(ellipsoid(size * rng.uniform(0.85, 1.15, 3), center=crown, blend=0.02, paint=leaf))
+        parts.append(ellipsoid(size * rng.uniform(0.85, 1.15, 3), center=crown, blend=0.02, material=leaf))
         soft = rng.uniform(0.02, 0.1)
         for _ in range(rng.integers(0, 7)):
             way = rng.normal(size=3)
@@ -360,16 +383,18 @@ def tree(rng: np.random.Generator) -> list[Part]:
                     size * rng.uniform(0.4, 0.75, 3),
                     center=crown + way * (1, 0.6, 1) * size * 0.8,
                     blend=soft,
-                    paint=leaf,
+                    material=leaf,
                 )
             )
         for _ in range(rng.integers(0, 5)):
             way = rng.normal(size=3)
             way /= np.linalg.norm(way)
-            parts.append(ellipsoid((0.07, 0.07, 0.07), center=crown + way * size * 0.9, paint=Paint((0.6, 0.05, 0.03))))
+            parts.append(
+                ellipsoid((0.07, 0.07, 0.07), center=crown + way * size * 0.9, material=Material((0.6, 0.05, 0.03)))
+            )
     if rng.random() < 0.3:
         parts.append(
-            ellipsoid((rng.uniform(0.4, 0.7), 0.1, rng.uniform(0.4, 0.7)), center=(0, -1.02, 0), paint=foliage(rng))
+            ellipsoid((rng.uniform(0.4, 0.7), 0.1, rng.uniform(0.4, 0.7)), center=(0, -1.02, 0), material=foliage(rng))
         )
     elif rng.random() < 0.3 and style != "topiary":
         parts.append(
@@ -380,7 +405,7 @@ def tree(rng: np.random.Generator) -> list[Part]:
                 end_radius=0.035,
                 mirror="x",
                 blend=0.05,
-                paint=bark,
+                material=bark,
             )
         )
     return parts

@@ -8,11 +8,22 @@ import numpy as np
 
 from triplane3d.data.procedural.components.legs import cantilever, four_legs, pedestal
 from triplane3d.data.procedural.materials import contrasting, fabric, metal, plastic, wood
-from triplane3d.data.procedural.parts import Paint, Part, bezier, box, capsule, cylinder, ellipsoid, prism, torus, tube
+from triplane3d.data.procedural.parts import (
+    Material,
+    Part,
+    bezier,
+    box,
+    capsule,
+    cylinder,
+    ellipsoid,
+    prism,
+    torus,
+    tube,
+)
 
 
 def chair(rng: np.random.Generator) -> list[Part]:
-    """A dining, office or café chair: many backs, four legs or a pedestal or a cantilever, sometimes arms."""
+    """A dining, office or café chair on four legs, a pedestal or a cantilever, sometimes with arms."""
     u = rng.uniform
     frame = (wood, metal, plastic, wood)[rng.integers(4)](rng)
     cover = frame if rng.random() < 0.5 else fabric(rng)
@@ -34,7 +45,7 @@ def chair(rng: np.random.Generator) -> list[Part]:
 
 
 def armchair(rng: np.random.Generator) -> list[Part]:
-    """An easy chair: upholstered, a tub, a wooden frame with cushions, or bentwood with one hoop for back and arms."""
+    """An upholstered armchair, a tub chair, a wooden frame with cushions, or a bentwood chair."""
     style = rng.choice(("upholstered", "tub", "frame", "bentwood"), p=(0.45, 0.2, 0.15, 0.2))
     if style == "upholstered":
         return _upholstery(rng, rng.uniform(0.27, 0.36), seats=1)
@@ -44,13 +55,13 @@ def armchair(rng: np.random.Generator) -> list[Part]:
 
 
 def sofa(rng: np.random.Generator) -> list[Part]:
-    """A sofa of two to four seats, sometimes with a chaise, or a backless or one-armed daybed."""
+    """A sofa of two to four seats, sometimes with a chaise longue, or a daybed without a back or with one arm."""
     seats = int(rng.integers(2, 5))
     return _upholstery(rng, seats * rng.uniform(0.26, 0.34), seats)
 
 
 def stool(rng: np.random.Generator) -> list[Part]:
-    """A stool: three or four legs, a bar stool with a ring, a piano stool, a block or a soft pouf."""
+    """A stool with three or four legs, a bar stool with a ring, a piano stool, a block or a pouf."""
     u = rng.uniform
     frame = (wood, metal, plastic)[rng.integers(3)](rng)
     cover = frame if rng.random() < 0.4 else fabric(rng)
@@ -58,8 +69,8 @@ def stool(rng: np.random.Generator) -> list[Part]:
     style = rng.choice(("four", "three", "pedestal", "pouf", "panel"), p=(0.35, 0.2, 0.2, 0.15, 0.1))
     if style == "pouf":
         exponents = (u(0.25, 0.8), 1.0 if rng.random() < 0.6 else u(0.3, 0.6))
-        body = ellipsoid((u(0.27, 0.36), u(0.13, 0.18), u(0.27, 0.36)), exponents=exponents, paint=fabric(rng))
-        base = cylinder(0.17, 0.05, center=(0, -0.13, 0), round=0.01, paint=contrasting(rng, body.paint))
+        body = ellipsoid((u(0.27, 0.36), u(0.13, 0.18), u(0.27, 0.36)), exponents=exponents, material=fabric(rng))
+        base = cylinder(0.17, 0.05, center=(0, -0.13, 0), round=0.01, material=contrasting(rng, body.material))
         return [body, base]
     round_seat = style == "three" or rng.random() < 0.6
     parts = _seat(rng, radius, radius if round_seat else radius * u(0.7, 1.2), height, thick, round_seat, cover)
@@ -68,20 +79,20 @@ def stool(rng: np.random.Generator) -> list[Part]:
     elif style == "panel":
         reach = radius * 0.62
         parts += [
-            box((leg * 0.8, height / 2, reach), center=(reach, height / 2, 0), mirror="x", paint=frame),
-            box((reach, leg, leg * 0.8), center=(0, height * u(0.3, 0.7), 0), paint=frame),
+            box((leg * 0.8, height / 2, reach), center=(reach, height / 2, 0), mirror="x", material=frame),
+            box((reach, leg, leg * 0.8), center=(0, height * u(0.3, 0.7), 0), material=frame),
         ]
     elif style == "three":
         foot, top = radius * u(0.75, 1.15), radius * 0.6
         parts += [
-            capsule((0, height, -top), (0, leg, -foot), leg * 1.1, end_radius=leg * 0.9, paint=frame),
+            capsule((0, height, -top), (0, leg, -foot), leg * 1.1, end_radius=leg * 0.9, material=frame),
             capsule(
                 (top * 0.87, height, top * 0.5),
                 (foot * 0.87, leg, foot * 0.5),
                 leg * 1.1,
                 end_radius=leg * 0.9,
                 mirror="x",
-                paint=frame,
+                material=frame,
             ),
         ]
     else:
@@ -91,8 +102,8 @@ def stool(rng: np.random.Generator) -> list[Part]:
         level = u(0.3, 0.5)
         ring = (radius * u(0.75, 1.15) * (1 - level) + radius * 0.6 * level) if style == "three" else radius * 0.75
         if style == "pedestal":
-            parts.append(capsule((-ring, height * level, 0), (ring, height * level, 0), leg * 0.8, paint=frame))
-        parts.append(torus(ring, leg * 0.9, center=(0, height * level, 0), paint=frame))
+            parts.append(capsule((-ring, height * level, 0), (ring, height * level, 0), leg * 0.8, material=frame))
+        parts.append(torus(ring, leg * 0.9, center=(0, height * level, 0), material=frame))
     return parts
 
 
@@ -103,25 +114,27 @@ def _seat(
     height: float,
     thick: float,
     round_seat: bool,
-    paint: Paint,
+    material: Material,
 ) -> list[Part]:
-    """A seat whose middle plane lies at `height`: a board or a cushion."""
+    """A seat, a board or a cushion, with its middle plane at `height`."""
     center = (0, height, 0)
     cushion = rng.random() < 0.3
     if round_seat:
         if cushion:
-            return [ellipsoid((half_width, thick * 1.6, half_depth), exponents=(0.5, 1.0), center=center, paint=paint)]
-        return [cylinder(half_width, thick, round=thick * rng.uniform(0.2, 0.9), center=center, paint=paint)]
+            return [
+                ellipsoid((half_width, thick * 1.6, half_depth), exponents=(0.5, 1.0), center=center, material=material)
+            ]
+        return [cylinder(half_width, thick, round=thick * rng.uniform(0.2, 0.9), center=center, material=material)]
     if cushion:
         return [
             ellipsoid(
                 (half_width, thick * 1.6, half_depth),
                 exponents=(0.5, rng.uniform(0.25, 0.5)),
                 center=center,
-                paint=paint,
+                material=material,
             )
         ]
-    return [box((half_width, thick, half_depth), round=thick * rng.uniform(0.1, 0.9), center=center, paint=paint)]
+    return [box((half_width, thick, half_depth), round=thick * rng.uniform(0.1, 0.9), center=center, material=material)]
 
 
 def _chair_back(
@@ -133,10 +146,10 @@ def _chair_back(
     lean: float,
     post: float,
     round_seat: bool,
-    frame: Paint,
-    cover: Paint,
+    frame: Material,
+    cover: Material,
 ) -> list[Part]:
-    """The back of a chair, rising `back` above the seat and leaning `lean` behind it, with or without arms."""
+    """The back of a chair, `back` high above the seat and leaning backwards by `lean`, with or without arms."""
     u = rng.uniform
     wide = half_width * (0.6 if round_seat else u(0.8, 0.95))
     foot_z = -half_depth * (0.78 if round_seat else 0.9)
@@ -147,13 +160,13 @@ def _chair_back(
         return (x, seat + level * back, foot_z - level * lean)
 
     style = rng.choice(("panel", "slats", "spindles", "hoop", "splat"))
-    posts = capsule(at(wide, 0), at(wide, 1), post, mirror="x", paint=frame)
+    posts = capsule(at(wide, 0), at(wide, 1), post, mirror="x", material=frame)
     top = box(
         (wide + post * u(0.3, 2), post * u(1.2, 3), post * u(0.7, 1.0)),
         round=post * 0.5,
         center=at(0, 0.95),
         rotate=(tilt, 0, 0),
-        paint=frame,
+        material=frame,
     )
     if style == "panel":
         thick = u(0.015, 0.04)
@@ -166,7 +179,7 @@ def _chair_back(
                     center=at(0, 0.5),
                     rotate=(tilt, 0, 0),
                     blend=0.05 * rng.integers(2),
-                    paint=cover,
+                    material=cover,
                 )
             ]
         else:
@@ -177,20 +190,20 @@ def _chair_back(
                     exponents=(0.4, 0.4),
                     center=at(0, 0.72),
                     rotate=(tilt, 0, 0),
-                    paint=cover,
+                    material=cover,
                 ),
             ]
     elif style == "slats":
         count = int(rng.integers(1, 4))
         half = back * u(0.15, 0.35) / count
         parts = [posts, top] + [
-            box((wide, half, post * 0.8), round=post * 0.3, center=at(0, level), rotate=(tilt, 0, 0), paint=frame)
+            box((wide, half, post * 0.8), round=post * 0.3, center=at(0, level), rotate=(tilt, 0, 0), material=frame)
             for level in np.linspace(0.3, 0.7, count)
         ]
     elif style == "spindles":
         count = int(rng.integers(1, 4))
         parts = [posts, top] + [
-            capsule(at(wide * place, 0), at(wide * place, 0.95), post * 0.75, mirror="x", paint=frame)
+            capsule(at(wide * place, 0), at(wide * place, 0.95), post * 0.75, mirror="x", material=frame)
             for place in (np.arange(count) + 0.5) / count * 0.85
         ]
     elif style == "splat":
@@ -202,7 +215,7 @@ def _chair_back(
                 taper=u(-0.4, 0.4),
                 center=at(0, 0.48),
                 rotate=(tilt, 0, 0),
-                paint=cover,
+                material=cover,
             ),
         ]
     else:
@@ -212,15 +225,15 @@ def _chair_back(
             at(-wide * np.sign(cos(a)) * abs(cos(a)) ** bend, sin(a) ** bend if 0 < a < pi - 1e-6 else 0.0)
             for a in angle
         ]
-        parts = [tube(arch, post * 1.05, paint=frame)]
+        parts = [tube(arch, post * 1.05, material=frame)]
         if rng.random() < 0.5:
             parts.append(
-                tube([np.array(at(p[0] * 0.55, 0.72 * (p[1] - seat) / back)) for p in arch], post * 0.8, paint=frame)
+                tube([np.array(at(p[0] * 0.55, 0.72 * (p[1] - seat) / back)) for p in arch], post * 0.8, material=frame)
             )
         else:
             parts += [
-                capsule(at(0, 0), at(0, 0.97), post * 0.85, paint=frame),
-                capsule(at(wide * 0.45, 0), at(wide * 0.45, 0.87), post * 0.8, mirror="x", paint=frame),
+                capsule(at(0, 0), at(0, 0.97), post * 0.85, material=frame),
+                capsule(at(wide * 0.45, 0), at(wide * 0.45, 0.87), post * 0.8, mirror="x", material=frame),
             ]
     if rng.random() < 0.25 and style != "hoop" and not round_seat:
         level = u(0.3, 0.55) * min(0.45 / back, 1)
@@ -231,14 +244,14 @@ def _chair_back(
                 [start, (out, start[1], start[2] + 0.08), (out, start[1], front), (half_width * 0.9, seat, front)],
                 max(post, 0.018),
                 mirror="x",
-                paint=frame,
+                material=frame,
             )
         )
     return parts
 
 
 def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list[Part]:
-    """Base, arms, back and cushions of a soft seat; `half_width` is measured inside the arms."""
+    """Base, arms, back and cushions of an upholstered seat; `half_width` is measured between the arms."""
     u = rng.uniform
     cover = fabric(rng)
     cushion = cover if rng.random() < 0.6 else contrasting(rng, cover)
@@ -247,7 +260,7 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
     blend = u(0.0, 0.06) if rng.random() < 0.7 else 0.0
     base = (seat - foot) / 2
     outer = half_width + arm
-    parts = [box((outer, base, half_depth), round=soft, center=(0, foot + base, 0), paint=cover)]
+    parts = [box((outer, base, half_depth), round=soft, center=(0, foot + base, 0), material=cover)]
     lean = u(-14, -2)
     parts.append(
         box(
@@ -257,11 +270,11 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
             center=(0, seat + back / 2 - base / 2, -half_depth + thick * 0.8),
             rotate=(lean, 0, 0),
             blend=blend,
-            paint=cover,
+            material=cover,
         )
     )
     arms = rng.choice(("box", "roll", "slope", "none"), p=(0.4, 0.3, 0.2, 0.1))
-    side = dict(mirror="x", blend=blend, paint=cover)
+    side = dict(mirror="x", blend=blend, material=cover)
     if arms in ("box", "roll"):
         rise = (arm_height + seat - foot) / 2
         parts.append(
@@ -289,7 +302,7 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
             (-half_depth * 0.6, seat + back * u(0.5, 0.85)),
             (-half_depth, seat + back * 0.85),
         ]
-        # rotate=(0, -90, 0) lays the outline's x along the chair's depth
+        # this rotation turns the outline's x to the depth of the chair
         parts.append(prism(outline, arm, round=min(soft, arm * 0.6), center=(outer, 0, 0), rotate=(0, -90, 0), **side))
     plump = u(0.05, 0.08)
     count = seats if rng.random() < 0.75 else 1
@@ -301,7 +314,7 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
                 exponents=(u(0.35, 0.6), u(0.2, 0.35)),
                 center=(x, seat + plump * 0.4, half_depth * 0.18),
                 mirror="x" if x > 0 else "",
-                paint=cushion,
+                material=cushion,
             )
         )
         if count > 1 or rng.random() < 0.4:
@@ -312,7 +325,7 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
                     center=(x, seat + back * 0.5, -half_depth + thick * 1.8),
                     rotate=(lean, 0, 0),
                     mirror="x" if x > 0 else "",
-                    paint=cushion,
+                    material=cushion,
                 )
             )
     if seats > 1 and rng.random() < 0.2:
@@ -320,7 +333,7 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
             box(
                 (half_width / seats, base, half_depth * 0.6),
                 round=soft,
-                paint=cover,
+                material=cover,
                 center=((half_width - half_width / seats) * rng.choice((-1, 1)), foot + base, half_depth * 1.3),
             )
         )
@@ -329,7 +342,7 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
 
 
 def _tub(rng: np.random.Generator) -> list[Part]:
-    """A tub chair: a drum hollowed above the seat and open to the front."""
+    """A tub chair: a drum that is hollow above the seat and open to the front."""
     u = rng.uniform
     cover, radius, height, wall, seat = fabric(rng), u(0.32, 0.4), u(0.6, 0.8), u(0.06, 0.1), u(0.2, 0.3)
     foot = u(0.05, 0.15)
@@ -340,23 +353,23 @@ def _tub(rng: np.random.Generator) -> list[Part]:
             height / 2,
             top_radius=radius * u(1.0, 1.08),
             round=0.03,
-            paint=cover,
+            material=cover,
             center=(0, foot + height / 2, 0),
         ),
-        cylinder(radius - wall, height / 2, center=(0, foot + seat + height / 2, 0.02), op="subtract", paint=cover),
+        cylinder(radius - wall, height / 2, center=(0, foot + seat + height / 2, 0.02), op="subtract", material=cover),
         box(
             (radius * 2, height, radius),
             center=(0, foot + seat + height * u(1.0, 1.3), cut + radius),
             op="subtract",
             rotate=(u(0, 35), 0, 0),
-            paint=cover,
+            material=cover,
             blend=0.03,
         ),
         ellipsoid(
             (radius * 0.93, 0.09, radius * 0.93),
             exponents=(0.5, 1.0),
             center=(0, foot + seat + 0.02, 0.01),
-            paint=cover if rng.random() < 0.5 else contrasting(rng, cover),
+            material=cover if rng.random() < 0.5 else contrasting(rng, cover),
         ),
     ]
     if rng.random() < 0.7:
@@ -373,38 +386,38 @@ def _frame_chair(rng: np.random.Generator) -> list[Part]:
     swing = back * sin(radians(lean))
     back_z = -half_depth * 0.75
     return [
-        box((x, plump, half_depth), round=plump * 0.6, center=(0, seat, 0), rotate=(-u(0, 8), 0, 0), paint=cover),
+        box((x, plump, half_depth), round=plump * 0.6, center=(0, seat, 0), rotate=(-u(0, 8), 0, 0), material=cover),
         box(
             (x * 0.98, back * 0.52 + 0.04, plump * 0.9),
             round=plump * 0.6,
             rotate=(-lean, 0, 0),
-            paint=cover,
+            material=cover,
             center=(0, seat + back / 2 * cos(radians(lean)), back_z - swing / 2),
         ),
-        box((x + bar, bar, bar), center=(0, seat - plump * 0.6, half_depth * 0.7), paint=frame),
-        box((x + bar, bar, bar), center=(0, seat - plump * 0.6, back_z * 0.8), paint=frame),
-        box((bar, bar, half_depth * 0.95), center=(x + bar, seat - plump * 0.6, 0), mirror="x", paint=frame),
+        box((x + bar, bar, bar), center=(0, seat - plump * 0.6, half_depth * 0.7), material=frame),
+        box((x + bar, bar, bar), center=(0, seat - plump * 0.6, back_z * 0.8), material=frame),
+        box((bar, bar, half_depth * 0.95), center=(x + bar, seat - plump * 0.6, 0), mirror="x", material=frame),
         capsule(
-            (x + bar, seat + arm, half_depth * 0.85), (x + bar * 1.2, bar, half_depth), bar, mirror="x", paint=frame
+            (x + bar, seat + arm, half_depth * 0.85), (x + bar * 1.2, bar, half_depth), bar, mirror="x", material=frame
         ),
         capsule(
-            (x + bar, seat + arm, back_z), (x + bar * 1.2, bar, back_z * u(0.9, 1.4)), bar, mirror="x", paint=frame
+            (x + bar, seat + arm, back_z), (x + bar * 1.2, bar, back_z * u(0.9, 1.4)), bar, mirror="x", material=frame
         ),
         box(
             (bar * u(1, 2), bar * 0.8, half_depth),
             round=bar * 0.4,
             center=(x + bar, seat + arm, 0.02),
             mirror="x",
-            paint=frame,
+            material=frame,
         ),
     ]
 
 
 def _bentwood(rng: np.random.Generator) -> list[Part]:
-    """A café armchair: round seat, thin legs with a ring, and one bent rod that is both back and arms."""
+    """A bentwood armchair: a round seat, thin legs with a ring, and one bent rod for back and arms."""
     u = rng.uniform
     frame = wood(rng) if rng.random() < 0.7 else metal(rng)
-    seat_paint = frame if rng.random() < 0.5 else fabric(rng)
+    seat_material = frame if rng.random() < 0.5 else fabric(rng)
     radius, seat, rod, arm = u(0.2, 0.25), u(0.42, 0.48), u(0.016, 0.022), u(0.2, 0.3)
     hoop, top = radius * u(1.0, 1.2), seat + arm
     front = radius * u(0.0, 0.5)
@@ -413,15 +426,15 @@ def _bentwood(rng: np.random.Generator) -> list[Part]:
     post = 0.6 * hoop
     spread = radius * u(0.65, 0.8)
     parts = [
-        cylinder(radius, 0.025, round=u(0.005, 0.02), center=(0, seat, 0), paint=seat_paint),
-        tube(bend, rod * 1.15, paint=frame),
+        cylinder(radius, 0.025, round=u(0.005, 0.02), center=(0, seat, 0), material=seat_material),
+        tube(bend, rod * 1.15, material=frame),
         tube(
             [(post, top, -0.8 * hoop), (spread * 0.85, seat, -spread * 0.85), (spread, rod, -spread * 1.15)],
             rod * 1.1,
             mirror="x",
-            paint=frame,
+            material=frame,
         ),
-        tube([(spread * 0.8, seat, spread * 0.8), (spread, rod, spread)], rod * 1.1, mirror="x", paint=frame),
+        tube([(spread * 0.8, seat, spread * 0.8), (spread, rod, spread)], rod * 1.1, mirror="x", material=frame),
         tube(
             bezier(
                 (hoop, top, front * 0.8),
@@ -431,13 +444,13 @@ def _bentwood(rng: np.random.Generator) -> list[Part]:
             ),
             rod,
             mirror="x",
-            paint=frame,
+            material=frame,
         ),
     ]
     if rng.random() < 0.7:
         level = u(0.35, 0.6)
         parts.append(
-            torus(spread * 1.414 * (0.8 + 0.22 * (1 - level)), rod * 0.95, center=(0, seat * level, 0), paint=frame)
+            torus(spread * 1.414 * (0.8 + 0.22 * (1 - level)), rod * 0.95, center=(0, seat * level, 0), material=frame)
         )
     extra = rng.random()
     if extra < 0.4:  # a second, higher rail behind
@@ -451,7 +464,7 @@ def _bentwood(rng: np.random.Generator) -> list[Part]:
                 ],
                 rod,
                 mirror="x",
-                paint=frame,
+                material=frame,
             )
         )
     elif extra < 0.8:
@@ -465,7 +478,7 @@ def _bentwood(rng: np.random.Generator) -> list[Part]:
                 ),
                 rod * 0.9,
                 mirror="x",
-                paint=frame,
+                material=frame,
             )
         )
     return parts

@@ -1,4 +1,4 @@
-"""Small things to carry, upright or laid down: umbrellas, keys, rings, padlocks, medals."""
+"""Umbrellas, mushrooms, keys, rings, padlocks, medals and other small items, upright or laid down."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from triplane3d.data.procedural.components.posing import posed, turned
-from triplane3d.data.procedural.materials import DARK, any_paint, ceramic, contrasting, fabric, metal, plastic, wood
+from triplane3d.data.procedural.materials import DARK, any_material, ceramic, contrasting, fabric, metal, plastic, wood
 from triplane3d.data.procedural.parts import (
-    Paint,
+    Material,
     Part,
     box,
     capsule,
@@ -35,9 +35,9 @@ def umbrella_or_mushroom(rng: np.random.Generator) -> list[Part]:
         inner[0] = outer[-1] - (wall * 1.6, 0.0)
         inner[-1, 0] = 0
         inner[:, 0] = inner[:, 0].clip(0)
-        parts = [revolve(np.concatenate([outer, inner]), paint=cover)]
+        parts = [revolve(np.concatenate([outer, inner]), material=cover)]
         low = -rng.uniform(0.5, 0.95)
-        parts.append(capsule((0, low, 0), (0, 0.5 + rise + rng.uniform(0.0, 0.12), 0), 0.04, paint=stick))
+        parts.append(capsule((0, low, 0), (0, 0.5 + rise + rng.uniform(0.0, 0.12), 0), 0.04, material=stick))
         foot = rng.random()
         if foot < 0.5:
             hook = rng.uniform(0.1, 0.18)
@@ -52,23 +52,25 @@ def umbrella_or_mushroom(rng: np.random.Generator) -> list[Part]:
                         (hook * 2, low - hook, 0),
                     ],
                     0.05,
-                    paint=plastic(rng),
+                    material=plastic(rng),
                 )
             )
         elif foot < 0.85:
-            parts.append(cylinder(rng.uniform(0.25, 0.4), 0.07, top_radius=0.15, center=(0, low, 0), paint=metal(rng)))
+            parts.append(
+                cylinder(rng.uniform(0.25, 0.4), 0.07, top_radius=0.15, center=(0, low, 0), material=metal(rng))
+            )
         if foot < 0.5:
             return posed(rng, parts, upright=0.6)
         return parts
     wide, rise, stem = rng.uniform(0.5, 0.85), rng.uniform(0.35, 0.8), rng.uniform(0.14, 0.3)
-    cap, flesh = any_paint(rng), ceramic(rng)
+    cap, flesh = any_material(rng), ceramic(rng)
     under = rng.uniform(-0.05, 0.15)
     angles = np.linspace(0, np.pi / 2, 7)
     dome = np.stack([wide * np.sin(angles) ** rng.uniform(0.8, 1.1), rise * np.cos(angles)], 1)
     dome[0, 0] = 0
     parts = [
         revolve(
-            np.concatenate([dome, [(wide * 0.92, -0.08), (stem, under), (0, under)]]), center=(0, 0.3, 0), paint=cap
+            np.concatenate([dome, [(wide * 0.92, -0.08), (stem, under), (0, under)]]), center=(0, 0.3, 0), material=cap
         ),
         revolve(
             [
@@ -78,70 +80,70 @@ def umbrella_or_mushroom(rng: np.random.Generator) -> list[Part]:
                 (stem * 0.85, 0.32 + under),
                 (0, 0.4 + under),
             ],
-            paint=flesh,
+            material=flesh,
         ),
     ]
     if rng.random() < 0.3:
-        parts.append(torus(stem * 1.1, 0.06, center=(0, -0.1, 0), paint=flesh))
+        parts.append(torus(stem * 1.1, 0.06, center=(0, -0.1, 0), material=flesh))
     if rng.random() < 0.6:
         spot = contrasting(rng, cap)
         for _ in range(rng.integers(3, 9)):
             turn, lift = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, 1.2)
             at = np.array([wide * np.sin(lift) * np.sin(turn), rise * np.cos(lift), wide * np.sin(lift) * np.cos(turn)])
             size = rng.uniform(0.06, 0.14)
-            parts.append(ellipsoid((size, size * 0.6, size), center=at * 0.97 + (0, 0.3, 0), paint=spot))
+            parts.append(ellipsoid((size, size * 0.6, size), center=at * 0.97 + (0, 0.3, 0), material=spot))
     if rng.random() < 0.3:
-        parts.append(ellipsoid((0.5, 0.1, 0.5), center=(0, -0.9, 0), paint=any_paint(rng)))
+        parts.append(ellipsoid((0.5, 0.1, 0.5), center=(0, -0.9, 0), material=any_material(rng)))
     if rng.random() < 0.25:
         side = rng.uniform(0.25, 0.35)
-        parts.append(capsule((stem * 0.6, -0.82, 0.1), (0.5, -0.35, 0.15), 0.1, paint=flesh))
-        parts.append(ellipsoid((side, side * 0.7, side), center=(0.5, -0.28, 0.15), paint=cap))
+        parts.append(capsule((stem * 0.6, -0.82, 0.1), (0.5, -0.35, 0.15), 0.1, material=flesh))
+        parts.append(ellipsoid((side, side * 0.7, side), center=(0.5, -0.28, 0.15), material=cap))
     return parts
 
 
 def key_or_ring(rng: np.random.Generator) -> list[Part]:
-    """Key, finger ring with a stone, padlock, horseshoe, medal, pretzel-like rings or iced doughnuts."""
+    """Key, finger ring, padlock, horseshoe, medal or doughnuts."""
     style = rng.choice(["key", "ring", "padlock", "horseshoe", "doughnut", "medal"])
-    paint = metal(rng)
+    material = metal(rng)
     if style == "key":
         bow, hole, thick = rng.uniform(0.26, 0.36), rng.uniform(0.4, 0.65), rng.uniform(0.05, 0.08)
-        parts = [cylinder(bow, thick, round=0.02, center=(0, 0.65, 0), rotate=(90, 0, 0), paint=paint)]
+        parts = [cylinder(bow, thick, round=0.02, center=(0, 0.65, 0), rotate=(90, 0, 0), material=material)]
         if rng.random() < 0.4:
-            parts = [torus(bow * 0.8, thick * 1.3, center=(0, 0.65, 0), rotate=(90, 0, 0), paint=paint)]
+            parts = [torus(bow * 0.8, thick * 1.3, center=(0, 0.65, 0), rotate=(90, 0, 0), material=material)]
             lobes = rng.random() < 0.5
             if lobes:
                 parts = [
-                    torus(bow * 0.55, thick, center=(dx, dy, 0), rotate=(90, 0, 0), paint=paint)
+                    torus(bow * 0.55, thick, center=(dx, dy, 0), rotate=(90, 0, 0), material=material)
                     for dx, dy in ((bow * 0.55, 0.6), (-bow * 0.55, 0.6), (0, 0.6 + bow * 0.8))
                 ]
         else:
             parts.append(
                 cylinder(bow * hole, 1, center=(0, 0.65 + bow * (1 - hole) * 0.3, 0), rotate=(90, 0, 0), op="subtract")
             )
-        parts.append(cylinder(thick * 1.3, 0.75, round=0.02, center=(0, -0.25, 0), paint=paint))
+        parts.append(cylinder(thick * 1.3, 0.75, round=0.02, center=(0, -0.25, 0), material=material))
         if rng.random() < 0.5:
-            parts.append(torus(thick * 1.5, 0.045, center=(0, 0.3, 0), paint=paint))
+            parts.append(torus(thick * 1.5, 0.045, center=(0, 0.3, 0), material=material))
         for y in np.linspace(-0.9, -0.6, rng.integers(2, 5)):
             reach = rng.uniform(0.1, 0.28)
-            parts.append(box((reach / 2 + 0.03, 0.045, thick), center=(reach / 2, y, 0), paint=paint))
+            parts.append(box((reach / 2 + 0.03, 0.045, thick), center=(reach / 2, y, 0), material=material))
         return posed(rng, parts, upright=0.5)
     if style == "ring":
         thick = rng.uniform(0.06, 0.14)
-        parts = [torus(0.75, thick, rotate=(90, 0, 0), paint=paint)]
+        parts = [torus(0.75, thick, rotate=(90, 0, 0), material=material)]
         if rng.random() < 0.5:
             parts = [
-                cylinder(0.85, thick * rng.uniform(1.0, 3.0), round=0.03, rotate=(90, 0, 0), paint=paint),
+                cylinder(0.85, thick * rng.uniform(1.0, 3.0), round=0.03, rotate=(90, 0, 0), material=material),
                 cylinder(0.72, 1, rotate=(90, 0, 0), op="subtract"),
             ]
         if rng.random() < 0.75:
             size, cut = rng.uniform(0.16, 0.36), rng.uniform(0.4, 1.7)
-            parts.append(cylinder(size * 0.7, 0.1, top_radius=size * 0.9, center=(0, 0.86, 0), paint=paint))
+            parts.append(cylinder(size * 0.7, 0.1, top_radius=size * 0.9, center=(0, 0.86, 0), material=material))
             parts.append(
                 ellipsoid(
                     (size, size * rng.uniform(0.7, 1.0), size),
                     exponents=(cut, rng.uniform(0.5, 1.6)),
                     center=(0, 0.86 + size * 0.6, 0),
-                    paint=plastic(rng),
+                    material=plastic(rng),
                 )
             )
         return posed(rng, parts, upright=0.6)
@@ -151,18 +153,20 @@ def key_or_ring(rng: np.random.Generator) -> list[Part]:
         side, top = wide * 0.62, high + rng.uniform(0.25, 0.5)
         arch = [(side * np.cos(t), top + side * np.sin(t), 0) for t in np.linspace(0, np.pi, 6)]
         parts = [
-            box((wide, high, deep), round=rng.uniform(0.03, 0.12), paint=paint),
+            box((wide, high, deep), round=rng.uniform(0.03, 0.12), material=material),
             tube(
-                [(side, high * (0.7 if not open_by else 1.15), 0), *arch, (-side, high * 0.7, 0)], bar, paint=metal(rng)
+                [(side, high * (0.7 if not open_by else 1.15), 0), *arch, (-side, high * 0.7, 0)],
+                bar,
+                material=metal(rng),
             ),
-            cylinder(0.09, 0.04, center=(0, -0.02, deep), rotate=(90, 0, 0), paint=DARK),
-            box((0.04, 0.12, 0.035), center=(0, -0.12, deep), paint=DARK),
+            cylinder(0.09, 0.04, center=(0, -0.02, deep), rotate=(90, 0, 0), material=DARK),
+            box((0.04, 0.12, 0.035), center=(0, -0.12, deep), material=DARK),
         ]
         return posed(rng, parts, upright=0.6)
     if style == "horseshoe":
         arc, minor = rng.uniform(1.9, 2.5), rng.uniform(0.12, 0.2)
         parts = [
-            torus(0.8, minor, arc=arc, rotate=(-90, 0, 0), paint=paint),
+            torus(0.8, minor, arc=arc, rotate=(-90, 0, 0), material=material),
             box((2, 2, rng.uniform(0.08, minor)), op="intersect"),
         ]
         if rng.random() < 0.5:
@@ -174,7 +178,7 @@ def key_or_ring(rng: np.random.Generator) -> list[Part]:
                     center=np.abs(tip) * (1, np.sign(tip[1]), 1),
                     rotate=(90, 0, 0),
                     mirror="x",
-                    paint=plastic(rng),
+                    material=plastic(rng),
                 )
             )
         return posed(rng, parts, upright=0.5)
@@ -182,17 +186,17 @@ def key_or_ring(rng: np.random.Generator) -> list[Part]:
         size, thick = rng.uniform(0.45, 0.6), rng.uniform(0.06, 0.1)
         ribbon = fabric(rng)
         return [
-            cylinder(size, thick, round=0.02, center=(0, -0.45, 0), rotate=(90, 0, 0), paint=paint),
-            torus(size * 0.85, thick * 0.7, center=(0, -0.45, thick), rotate=(90, 0, 0), paint=paint),
+            cylinder(size, thick, round=0.02, center=(0, -0.45, 0), rotate=(90, 0, 0), material=material),
+            torus(size * 0.85, thick * 0.7, center=(0, -0.45, thick), rotate=(90, 0, 0), material=material),
             ellipsoid(
-                (size * 0.35, size * 0.35, 0.06), exponents=(1.5, 1.5), center=(0, -0.45, thick), paint=metal(rng)
+                (size * 0.35, size * 0.35, 0.06), exponents=(1.5, 1.5), center=(0, -0.45, thick), material=metal(rng)
             ),
-            prism([(-0.1, 0.0), (0.1, 0.0), (0.55, 1.0), (0.2, 1.0)], 0.035, mirror="x", paint=ribbon),
-            box((0.12, 0.1, 0.06), center=(0, 0.04, 0), paint=paint),
+            prism([(-0.1, 0.0), (0.1, 0.0), (0.55, 1.0), (0.2, 1.0)], 0.035, mirror="x", material=ribbon),
+            box((0.12, 0.1, 0.06), center=(0, 0.04, 0), material=material),
         ]
-    dough, icing = Paint((rng.uniform(0.45, 0.7), rng.uniform(0.2, 0.32), 0.06)), plastic(rng)
+    dough, icing = Material((rng.uniform(0.45, 0.7), rng.uniform(0.2, 0.32), 0.06)), plastic(rng)
     major, minor = rng.uniform(0.5, 0.62), rng.uniform(0.24, 0.36)
-    one = [torus(major, minor, paint=dough), torus(major, minor * 0.96, center=(0, minor * 0.12, 0), paint=icing)]
+    one = [torus(major, minor, material=dough), torus(major, minor * 0.96, center=(0, minor * 0.12, 0), material=icing)]
     parts = list(one)
     if rng.random() < 0.6:
         tilt, aside = rng.uniform(30, 70), rng.uniform(0.6, 0.95)

@@ -7,9 +7,18 @@ from math import cos, pi, sin
 import numpy as np
 
 from triplane3d.data.procedural.components.profiles import hollow, radius_at, smooth, solid
-from triplane3d.data.procedural.materials import any_paint, ceramic, contrasting, fabric, foliage, metal, plastic, wood
+from triplane3d.data.procedural.materials import (
+    any_material,
+    ceramic,
+    contrasting,
+    fabric,
+    foliage,
+    metal,
+    plastic,
+    wood,
+)
 from triplane3d.data.procedural.parts import (
-    Paint,
+    Material,
     Part,
     bezier,
     box,
@@ -23,9 +32,9 @@ from triplane3d.data.procedural.parts import (
 
 
 def mug(rng: np.random.Generator) -> list[Part]:
-    """A mug, cup, beer stein or beaker: hollow, with a round, square or ear-shaped handle, at times on a saucer."""
+    """A mug, cup, beer stein or beaker with a round, square or ear-shaped handle, sometimes on a saucer."""
     u = rng.uniform
-    paint = (ceramic, ceramic, metal, plastic)[rng.integers(4)](rng)
+    material = (ceramic, ceramic, metal, plastic)[rng.integers(4)](rng)
     height, foot, wall = u(0.6, 1.3), u(0.28, 0.5), u(0.05, 0.09)
     belly, rim = foot * u(0.9, 1.25), foot * u(0.9, 1.4)
     if rng.random() < 0.35:
@@ -35,10 +44,12 @@ def mug(rng: np.random.Generator) -> list[Part]:
             [(foot * u(0.6, 1.0), 0), (foot, height * 0.05), (belly, height * u(0.3, 0.6)), (rim, height)], 6
         )
     parts = [
-        revolve(hollow(outline, wall, height * (u(0.08, 0.15) if rng.random() < 0.7 else u(0.4, 0.65))), paint=paint)
+        revolve(
+            hollow(outline, wall, height * (u(0.08, 0.15) if rng.random() < 0.7 else u(0.4, 0.65))), material=material
+        )
     ]
     if rng.random() < 0.9:
-        handle = paint if rng.random() < 0.8 else contrasting(rng, paint)
+        handle = material if rng.random() < 0.8 else contrasting(rng, material)
         high, low = height * u(0.72, 0.92), height * u(0.1, 0.35)
         parts.append(_handle(outline, high, low, height * u(0.2, 0.4), u(0.04, 0.075), u(0.4, 1.0), wall, handle))
     if rng.random() < 0.15:
@@ -53,7 +64,7 @@ def mug(rng: np.random.Generator) -> list[Part]:
                     (wide * 0.55, 0.04),
                     (0, 0.04),
                 ],
-                paint=paint,
+                material=material,
             )
         )
     return parts
@@ -62,7 +73,7 @@ def mug(rng: np.random.Generator) -> list[Part]:
 def bowl_or_plate(rng: np.random.Generator) -> list[Part]:
     """A bowl, dish or plate, from flat to deep, with or without a foot ring, empty or filled with fruit or soup."""
     u = rng.uniform
-    paint = (ceramic, ceramic, wood, metal)[rng.integers(4)](rng)
+    material = (ceramic, ceramic, wood, metal)[rng.integers(4)](rng)
     height = u(0.12, 0.9)
     foot, wall = u(0.3, 0.6), u(0.05, 0.09)
     profile = [
@@ -77,19 +88,21 @@ def bowl_or_plate(rng: np.random.Generator) -> list[Part]:
     outline[0, 1] = 0
     outline[:, 1] = np.maximum.accumulate(outline[:, 1] + np.arange(7) * 1e-3)
     floor = wall * 1.2 if rng.random() < 0.75 else max(wall * 1.2, height * u(0.4, 0.7))
-    parts = [revolve(hollow(outline, wall, floor), paint=paint)]
+    parts = [revolve(hollow(outline, wall, floor), material=material)]
     if rng.random() < 0.3:
-        parts.append(cylinder(foot * 0.9, 0.12, top_radius=foot * 0.8, center=(0, -0.02, 0), paint=paint))
+        parts.append(cylinder(foot * 0.9, 0.12, top_radius=foot * 0.8, center=(0, -0.02, 0), material=material))
     if rng.random() < 0.3 and height > 0.25:
-        color = any_paint(rng)
+        color = any_material(rng)
         size = u(0.2, 0.32)
         spots = [(0.0, 0.0), *[(0.42 * cos(a), 0.42 * sin(a)) for a in np.arange(4) * pi / 2 + u(0, 1.5)]]
         level = max(floor + size * 0.75, height * 0.75)
         parts += [
-            revolve(solid([(foot * 0.9, floor - 0.03), (radius_at(outline, level) - wall * 0.6, level)]), paint=color)
+            revolve(
+                solid([(foot * 0.9, floor - 0.03), (radius_at(outline, level) - wall * 0.6, level)]), material=color
+            )
         ]
         parts += [
-            ellipsoid((size, size * u(0.8, 1.1), size), center=(x, level + size * 0.4, z), paint=color)
+            ellipsoid((size, size * u(0.8, 1.1), size), center=(x, level + size * 0.4, z), material=color)
             for x, z in spots[: rng.integers(1, 6)]
         ]
     return parts
@@ -98,8 +111,8 @@ def bowl_or_plate(rng: np.random.Generator) -> list[Part]:
 def bottle(rng: np.random.Generator) -> list[Part]:
     """A wine, beer, soda, medicine, spray or squeeze bottle, a flask, jar or can, with cap, cork or pump."""
     u = rng.uniform
-    paint = (plastic, plastic, ceramic, metal)[rng.integers(4)](rng)
-    cap = contrasting(rng, paint) if rng.random() < 0.7 else paint
+    material = (plastic, plastic, ceramic, metal)[rng.integers(4)](rng)
+    cap = contrasting(rng, material) if rng.random() < 0.7 else material
     height, belly = u(1.2, 2.4), u(0.25, 0.5)
     neck = belly * u(0.3, 0.6)
     style = rng.choice(("bottle", "flat", "jar"), p=(0.7, 0.15, 0.15))
@@ -110,9 +123,12 @@ def bottle(rng: np.random.Generator) -> list[Part]:
         deep = belly * u(0.35, 0.6)
         parts = [
             ellipsoid(
-                (belly, throat / 2, deep), exponents=(u(0.2, 0.5), u(0.3, 1.0)), center=(0, throat / 2, 0), paint=paint
+                (belly, throat / 2, deep),
+                exponents=(u(0.2, 0.5), u(0.3, 1.0)),
+                center=(0, throat / 2, 0),
+                material=material,
             ),
-            revolve(solid([(neck * 0.7, throat * 0.8), (neck * 0.7, height)]), paint=paint),
+            revolve(solid([(neck * 0.7, throat * 0.8), (neck * 0.7, height)]), material=material),
         ]
         neck *= 0.7
     else:
@@ -128,63 +144,68 @@ def bottle(rng: np.random.Generator) -> list[Part]:
             ],
             14,
         )
-        parts = [revolve(solid(body), paint=paint)]
+        parts = [revolve(solid(body), material=material)]
     if rng.random() < 0.45 and style != "flat":
         band = shoulder * u(0.18, 0.35)
         label = radius_at(body, shoulder * 0.5) + 0.012
         parts.append(
             cylinder(
-                max(label, belly * waist + 0.012), band, center=(0, shoulder * 0.5, 0), paint=contrasting(rng, paint)
+                max(label, belly * waist + 0.012),
+                band,
+                center=(0, shoulder * 0.5, 0),
+                material=contrasting(rng, material),
             )
         )
     top = rng.choice(("cap", "cork", "pump", "trigger", "none"), p=(0.45, 0.15, 0.12, 0.08, 0.2))
     if top == "none":
-        parts.append(torus(neck, 0.04, center=(0, height - 0.05, 0), paint=paint))
+        parts.append(torus(neck, 0.04, center=(0, height - 0.05, 0), material=material))
     elif top == "cork":
-        parts.append(cylinder(neck * 0.7, 0.14, top_radius=neck * 0.85, center=(0, height + 0.05, 0), paint=wood(rng)))
+        parts.append(
+            cylinder(neck * 0.7, 0.14, top_radius=neck * 0.85, center=(0, height + 0.05, 0), material=wood(rng))
+        )
     else:
-        parts.append(cylinder(neck * u(1.05, 1.3), u(0.08, 0.16), round=0.02, center=(0, height, 0), paint=cap))
+        parts.append(cylinder(neck * u(1.05, 1.3), u(0.08, 0.16), round=0.02, center=(0, height, 0), material=cap))
     if top == "pump":
         parts += [
-            capsule((0, height, 0), (0, height + 0.35, 0), 0.055, paint=cap),
-            capsule((-0.08, height + 0.35, 0), (u(0.2, 0.35), height + u(0.3, 0.36), 0), 0.06, paint=cap),
+            capsule((0, height, 0), (0, height + 0.35, 0), 0.055, material=cap),
+            capsule((-0.08, height + 0.35, 0), (u(0.2, 0.35), height + u(0.3, 0.36), 0), 0.06, material=cap),
         ]
     elif top == "trigger":
         parts += [
-            box((0.2, 0.09, 0.08), round=0.03, center=(0.08, height + 0.2, 0), paint=cap),
-            cylinder(neck * 0.8, 0.12, center=(0, height + 0.1, 0), paint=cap),
-            capsule((0.12, height + 0.15, 0), (0.22, height - 0.12, 0), 0.045, paint=cap),
+            box((0.2, 0.09, 0.08), round=0.03, center=(0.08, height + 0.2, 0), material=cap),
+            cylinder(neck * 0.8, 0.12, center=(0, height + 0.1, 0), material=cap),
+            capsule((0.12, height + 0.15, 0), (0.22, height - 0.12, 0), 0.045, material=cap),
         ]
     return parts
 
 
 def vase(rng: np.random.Generator) -> list[Part]:
-    """A vase, urn or amphora: any turned outline, sometimes two handles, sometimes flowers."""
+    """A vase, urn or amphora, sometimes with two handles, sometimes with flowers."""
     u = rng.uniform
-    paint = ceramic(rng) if rng.random() < 0.8 else metal(rng)
+    material = ceramic(rng) if rng.random() < 0.8 else metal(rng)
     height, wall = u(1.15, 2.3), u(0.05, 0.08)
     knots = int(rng.integers(2, 5))
     foot, rim = u(0.18, 0.45), u(0.2, 0.5)
     inner = np.stack([u(0.18, 0.65, knots), np.sort(u(0.12, 0.88, knots)) * height], axis=1)
     outline = smooth([(foot, 0), (foot, 0.04), *inner, (rim, height)], 7)
     floor = wall * 1.2 if outline[:, 0].min() > 2.5 * wall and rng.random() < 0.6 else height * u(0.75, 0.92)
-    parts = [revolve(hollow(outline, wall, floor), paint=paint)]
+    parts = [revolve(hollow(outline, wall, floor), material=material)]
     if rng.random() < 0.25:
         high, low = height * u(0.75, 0.92), height * u(0.4, 0.6)
-        parts.append(_handle(outline, high, low, u(0.15, 0.3), 0.055, u(0.6, 1.0), wall, paint, mirror="x"))
+        parts.append(_handle(outline, high, low, u(0.15, 0.3), 0.055, u(0.6, 1.0), wall, material, mirror="x"))
     if rng.random() < 0.3:
-        leaf, bloom = foliage(rng), any_paint(rng)
+        leaf, bloom = foliage(rng), any_material(rng)
         count = int(rng.integers(1, 5))
         for angle in (np.arange(count) + u(0, 1)) * 2 * pi / count:
             spread, rise = u(0.1, 0.5), height * u(1.25, 1.7)
             tip = (spread * cos(angle), rise, spread * sin(angle))
             size = u(0.12, 0.2)
             parts += [
-                tube(bezier((0, floor - 0.03, 0), (0, height * 1.1, 0), tip, 5), 0.052, paint=leaf),
+                tube(bezier((0, floor - 0.03, 0), (0, height * 1.1, 0), tip, 5), 0.052, material=leaf),
                 ellipsoid(
                     (size, size * u(0.5, 1.2), size),
                     center=tip,
-                    paint=bloom,
+                    material=bloom,
                     rotate=(30 * sin(angle), 0, -30 * cos(angle)),
                 ),
             ]
@@ -192,10 +213,10 @@ def vase(rng: np.random.Generator) -> list[Part]:
 
 
 def kettle(rng: np.random.Generator) -> list[Part]:
-    """A stove-top kettle with an arched handle, a tall electric or coffee pot with a side handle, a watering can."""
+    """A kettle with an arched handle, a tall electric kettle or coffee pot with a side handle, or a watering can."""
     u = rng.uniform
-    paint = metal(rng) if rng.random() < 0.75 else plastic(rng)
-    grip = contrasting(rng, paint) if rng.random() < 0.7 else paint
+    material = metal(rng) if rng.random() < 0.75 else plastic(rng)
+    grip = contrasting(rng, material) if rng.random() < 0.7 else material
     tall = rng.random() < 0.5
     wide = u(0.4, 0.52)
     height = wide * (u(1.9, 2.7) if tall else u(1.0, 1.5))
@@ -211,20 +232,22 @@ def kettle(rng: np.random.Generator) -> list[Part]:
         11,
     )
     dome = height + lid * u(0.15, 0.5)
-    parts = [revolve([(0, 0), *body, (lid * 0.6, dome - 0.03), (0, dome)], paint=paint)]
+    parts = [revolve([(0, 0), *body, (lid * 0.6, dome - 0.03), (0, dome)], material=material)]
     if rng.random() < 0.5:
-        parts.append(cylinder(wide * u(1.0, 1.05), 0.05, round=0.02, center=(0, 0.03, 0), paint=grip))
+        parts.append(cylinder(wide * u(1.0, 1.05), 0.05, round=0.02, center=(0, 0.03, 0), material=grip))
     if rng.random() < 0.85:
         knob = u(0.06, 0.1)
-        parts.append(ellipsoid((knob, knob * u(0.7, 1.2), knob), center=(0, dome + knob * 0.5, 0), paint=grip))
-    # The spout points to -x, the handle stands over the lid or on the other side.
+        parts.append(ellipsoid((knob, knob * u(0.7, 1.2), knob), center=(0, dome + knob * 0.5, 0), material=grip))
+    # The spout points to -x; the handle is above the lid or on the other side.
     root = height * (u(0.15, 0.55) if rng.random() < 0.6 else u(0.55, 0.75))
     reach, lift = u(0.2, 0.5), height * u(0.85, 1.15)
     start = (-radius_at(body, root) + 0.06, root, 0)
     tip = (start[0] - reach, max(lift, root + 0.2), 0)
     bend = (tip[0] + reach * u(0.0, 0.5), root + u(0.0, 0.3) * (tip[1] - root), 0)
     thick = u(0.08, 0.13)
-    parts.append(tube(bezier(start, bend, tip, 6), thick, end_radius=thick * u(0.4, 0.65), blend=0.05, paint=paint))
+    parts.append(
+        tube(bezier(start, bend, tip, 6), thick, end_radius=thick * u(0.4, 0.65), blend=0.05, material=material)
+    )
     if not tall or rng.random() < 0.2:
         span, rise = wide * u(0.55, 0.85), u(0.35, 0.7)
         root = float(np.interp(-span, -body[:, 0], body[:, 1])) if body[-1, 0] < span else height
@@ -236,14 +259,14 @@ def kettle(rng: np.random.Generator) -> list[Part]:
             for a in angle
         ]
         radius = u(0.04, 0.055)
-        parts.append(tube(arch, radius, paint=paint if rng.random() < 0.4 else grip))
+        parts.append(tube(arch, radius, material=material if rng.random() < 0.4 else grip))
         if rng.random() < 0.5:
             parts.append(
                 capsule(
                     (-span * 0.45, root + rise * 0.98, 0),
                     (span * 0.45, root + rise * 0.98, 0),
                     radius * 1.6,
-                    paint=grip,
+                    material=grip,
                 )
             )
     else:
@@ -255,7 +278,7 @@ def kettle(rng: np.random.Generator) -> list[Part]:
 def jug(rng: np.random.Generator) -> list[Part]:
     """An open pitcher, measuring jug or milk can, with a lip towards -x and a handle towards +x."""
     u = rng.uniform
-    paint = ceramic(rng) if rng.random() < 0.6 else metal(rng)
+    material = ceramic(rng) if rng.random() < 0.6 else metal(rng)
     height, wall, wide = u(0.9, 1.6), u(0.05, 0.08), u(0.32, 0.5)
     neck = wide * u(0.6, 0.95)
     rim = neck * u(1.0, 1.3)
@@ -269,7 +292,7 @@ def jug(rng: np.random.Generator) -> list[Part]:
         center=(-rim * 0.97, height - lip * 0.6, 0),
         rotate=(0, 0, lean),
         blend=0.06,
-        paint=paint,
+        material=material,
     )
     floor = wall * 1.3 if rng.random() < 0.5 else height * u(0.5, 0.85)
     inside = hollow(outline, wall, floor)[len(outline) + 1 :]
@@ -279,19 +302,25 @@ def jug(rng: np.random.Generator) -> list[Part]:
         rotate=(0, 0, lean),
         op="subtract",
         center=(-rim * 0.97 + wall * 0.3, height - lip * 0.4, 0),
-        paint=paint,
+        material=material,
     )
-    trim = box((3, 0.5, 3), center=(0, height + 0.5, 0), op="subtract", paint=paint)
-    parts = [revolve(solid(outline), paint=paint), spout, revolve(mouth, op="subtract", paint=paint), hole, trim]
+    trim = box((3, 0.5, 3), center=(0, height + 0.5, 0), op="subtract", material=material)
+    parts = [
+        revolve(solid(outline), material=material),
+        spout,
+        revolve(mouth, op="subtract", material=material),
+        hole,
+        trim,
+    ]
     high, low = height * u(0.8, 0.94), height * u(0.2, 0.4)
-    grip = paint if rng.random() < 0.75 else contrasting(rng, paint)
+    grip = material if rng.random() < 0.75 else contrasting(rng, material)
     return [*parts, _handle(outline, high, low, u(0.2, 0.4), u(0.045, 0.07), u(0.45, 1.0), wall, grip)]
 
 
 def goblet(rng: np.random.Generator) -> list[Part]:
-    """A wine, cocktail or champagne glass, a chalice or an egg cup: bowl, stem and foot in one turned piece."""
+    """A wine, cocktail or champagne glass, a chalice or an egg cup: bowl, stem and foot in one piece."""
     u = rng.uniform
-    paint = (plastic, metal, ceramic)[rng.integers(3)](rng)
+    material = (plastic, metal, ceramic)[rng.integers(3)](rng)
     stem, bowl, wide, wall = u(0.25, 1.0), u(0.4, 1.0), u(0.25, 0.55), u(0.035, 0.06)
     thin, foot = u(0.035, 0.06), wide * u(0.7, 1.1)
     rim = wide * u(0.7, 1.15)
@@ -307,7 +336,7 @@ def goblet(rng: np.random.Generator) -> list[Part]:
     parts = [
         revolve(
             [(0, 0), (foot, 0), (foot, 0.04), (foot * 0.4, 0.09), (thin, 0.09 + foot * u(0.1, 0.4)), *profile],
-            paint=paint,
+            material=material,
         )
     ]
     if filled:
@@ -317,33 +346,35 @@ def goblet(rng: np.random.Generator) -> list[Part]:
                 max(radius_at(cup, floor) - wall * 0.7, wall),
                 0.05,
                 center=(0, level - 0.05, 0),
-                paint=contrasting(rng, paint),
+                material=contrasting(rng, material),
             )
         )
     if rng.random() < 0.3:
         knot = thin * u(1.6, 2.6)
-        parts.append(ellipsoid((knot, knot * u(0.5, 1.2), knot), center=(0, stem * u(0.4, 0.8), 0), paint=paint))
+        parts.append(ellipsoid((knot, knot * u(0.5, 1.2), knot), center=(0, stem * u(0.4, 0.8), 0), material=material))
     return parts
 
 
 def bucket_or_basket(rng: np.random.Generator) -> list[Part]:
-    """A pail, laundry or picnic basket, waste bin or planter: round or square, open, often with a bail."""
+    """A pail, laundry or picnic basket, waste bin or planter: round or square, open, often with a handle."""
     u = rng.uniform
-    paint = (plastic, metal, wood, fabric)[rng.integers(4)](rng)
+    material = (plastic, metal, wood, fabric)[rng.integers(4)](rng)
     rim, height, wall = u(0.5, 0.8), u(0.5, 1.3), u(0.045, 0.075)
     foot = rim * u(0.65, 1.0)
     floor = wall * 1.3 if rng.random() < 0.7 else height * u(0.5, 0.9)
     deep = rim
     if rng.random() < 0.65:
         bulge = (rim + foot) / 2 * u(0.98, 1.15)
-        parts = [revolve(hollow(smooth([(foot, 0), (bulge, height / 2), (rim, height)], 5), wall, floor), paint=paint)]
+        parts = [
+            revolve(hollow(smooth([(foot, 0), (bulge, height / 2), (rim, height)], 5), wall, floor), material=material)
+        ]
         if rng.random() < 0.6:
             parts.append(
                 torus(
                     rim - wall * 0.4,
                     wall * 0.7,
                     center=(0, height - wall * 0.3, 0),
-                    paint=paint if rng.random() < 0.5 else contrasting(rng, paint),
+                    material=material if rng.random() < 0.5 else contrasting(rng, material),
                 )
             )
     else:
@@ -351,14 +382,14 @@ def bucket_or_basket(rng: np.random.Generator) -> list[Part]:
         taper = (rim - foot) / (rim + foot)
         middle, half = (rim + foot) / 2, height / 2
         parts = [
-            box((middle, half, deep * middle / rim), round=0.06, taper=taper, center=(0, half, 0), paint=paint),
+            box((middle, half, deep * middle / rim), round=0.06, taper=taper, center=(0, half, 0), material=material),
             box(
                 (middle - wall, half, deep * middle / rim - wall),
                 round=0.04,
                 taper=taper,
                 center=(0, half + floor, 0),
                 op="subtract",
-                paint=paint,
+                material=material,
             ),
         ]
         if rng.random() < 0.4:
@@ -368,15 +399,15 @@ def bucket_or_basket(rng: np.random.Generator) -> list[Part]:
                     (rim * 0.97, height * 0.98, deep * 0.96),
                     wall * 0.7,
                     mirror="z",
-                    paint=paint,
+                    material=material,
                 )
             )
     handle = rng.choice(("bail", "ears", "none"), p=(0.5, 0.25, 0.25))
-    grip = paint if rng.random() < 0.4 else contrasting(rng, paint)
+    grip = material if rng.random() < 0.4 else contrasting(rng, material)
     if handle == "bail":
         rise, thick = u(0.3, 0.9), u(0.035, 0.055)
         arch = [((rim - wall * 0.5) * -cos(a), height - 0.1 + rise * sin(a), 0) for a in np.linspace(0, pi, 8)]
-        parts.append(tube(arch, thick, paint=grip))
+        parts.append(tube(arch, thick, material=grip))
     elif handle == "ears":
         parts.append(
             torus(
@@ -385,7 +416,7 @@ def bucket_or_basket(rng: np.random.Generator) -> list[Part]:
                 center=(rim * 0.97, height * 0.88, 0),
                 rotate=(u(0, 90), 0, 0),
                 mirror="x",
-                paint=grip,
+                material=grip,
             )
         )
     return parts
@@ -399,10 +430,10 @@ def _handle(
     thick: float,
     square: float,
     wall: float,
-    paint: Paint,
+    material: Material,
     mirror: str = "",
 ) -> Part:
-    """A handle towards +x from height `high` to `low`; `square` of 1 is a half-ellipse, smaller ones grow corners."""
+    """A handle towards +x from the height `high` to `low`: half an ellipse for `square` 1, angular for less."""
     sink = min(wall, 0.8 * thick)
     top, bottom = (radius_at(outline, high) - sink, high), (radius_at(outline, low) - sink, low)
     points = []
@@ -412,4 +443,4 @@ def _handle(
         points.append(
             (share * top[0] + (1 - share) * bottom[0] + reach * out, share * top[1] + (1 - share) * bottom[1], 0)
         )
-    return tube(points, thick, end_radius=thick * 0.9, mirror=mirror, paint=paint)
+    return tube(points, thick, end_radius=thick * 0.9, mirror=mirror, material=material)
