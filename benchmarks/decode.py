@@ -1,14 +1,17 @@
-"""From planes to a mesh: time, queries, memory and sameness beside the dense procedure that triplane systems publish.
+"""From planes to a mesh: time, queries, memory and agreement, compared with the published dense procedure.
 
     python benchmarks/decode.py --fits runs/decode --plot docs/images/decode.png
 
-The dense procedure is Direct3D's (Wu et al. 2024), written afresh: all points of the grid in chunks of 50,000, three
-calls of `grid_sample`, a five-layer MLP, marching cubes over the full grid. At 512³, where its list of chunks would
-outgrow most memories, each of its timings takes a fiftieth of them, evenly spread, in turns with ours. Planes of its
-published size (256², 32 channels, MLP of width 64) are fitted to three solids with thin parts at the first run, a
-minute each; `mini` shows its own output for photos of held-out shapes. Memory is what a process takes beyond its start
-(Linux), the mesh it returns included; the dense procedure's is that of its points, logits and marching cubes alone, as
-if its chunks left nothing behind.
+The dense procedure is that of Direct3D (Wu et al. 2024), implemented again here: all points of the grid in chunks of
+50,000, three calls of `grid_sample`, a five-layer MLP, marching cubes over the full grid. At 512³ its list of chunks
+would exceed most memories. There each of its timings takes a fiftieth of the chunks, evenly spread, alternating with
+ours, and is scaled up.
+
+Planes of Direct3D's published size (256², 32 channels, MLP of width 64) are fitted to three solids with thin parts in
+the first run, a minute each. Two further fields are outputs of `mini` for photos of held-out shapes.
+
+Memory is the peak of a process beyond its start (Linux), including the returned mesh. For the dense procedure it counts
+only its points, logits and marching cubes.
 """
 
 import logging
@@ -44,7 +47,7 @@ from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder
 
 CHUNK = 50_000
 BAND = 1 / 128
-"""Half the width of the band in which targets go from outside to inside."""
+"""Half the width of the band in which targets change from outside to inside."""
 
 app = typer.Typer(add_completion=False)
 
@@ -53,14 +56,17 @@ app = typer.Typer(add_completion=False)
 
 
 def torus_knot(points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
-    turn = torch.linspace(0, 2 * math.pi, 513)[:-1]
-    radius = 0.45 + 0.2 * torch.cos(3 * turn)
-    core = torch.stack([radius * torch.cos(2 * turn), radius * torch.sin(2 * turn), 0.25 * torch.sin(3 * turn)], dim=-1)
+    """A tube of radius 0.09 around a (2, 3) torus knot."""
+    angle = torch.linspace(0, 2 * math.pi, 513)[:-1]
+    radius = 0.45 + 0.2 * torch.cos(3 * angle)
+    core = torch.stack(
+        [radius * torch.cos(2 * angle), radius * torch.sin(2 * angle), 0.25 * torch.sin(3 * angle)], dim=-1
+    )
     return 0.09 - torch.cdist(points, core, compute_mode="donot_use_mm_for_euclid_dist").amin(dim=1)
 
 
 def gyroid_shell(points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
-    """Five cells of the 256³ grid thick, period 1, cut to a ball."""
+    """A gyroid of period 1, five cells of the 256³ grid thick, inside a ball."""
     wave = 2 * math.pi
     s, c = torch.sin(wave * points), torch.cos(wave * points)
     gyroid = (s * c.roll(-1, dims=1)).sum(dim=-1)
@@ -68,7 +74,7 @@ def gyroid_shell(points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
 
 
 def wire_chair(points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
-    """Rods of two to four cells of the 256³ grid."""
+    """A chair of rods with a diameter of two to four cells of the 256³ grid."""
     thick, thin = 0.015, 0.0075
     rods = [((x, -0.85, z), (x, 0, z), thick) for x in (-0.4, 0.4) for z in (-0.4, 0.4)]
     rods += [((x, -0.5, -0.4), (x, -0.5, 0.4), 0.009) for x in (-0.4, 0.4)]
@@ -90,7 +96,7 @@ SOLIDS = {"torus knot": torus_knot, "gyroid shell": gyroid_shell, "wire chair": 
 
 
 def surface_points(sdf: Callable[[Tensor], Tensor], count: int, generator: torch.Generator) -> Float[Tensor, "n 3"]:
-    """Random points near the surface, drawn onto it by Newton's method."""
+    """Random points on the surface, by Newton's method from random points near it."""
     found: list[Tensor] = []
     while sum(map(len, found)) < count:
         points = torch.rand(400_000, 3, generator=generator) * 2 - 1
@@ -106,7 +112,10 @@ def surface_points(sdf: Callable[[Tensor], Tensor], count: int, generator: torch
 
 
 def fit(sdf: Callable[[Tensor], Tensor], batch: int = 16384, seed: int = 0) -> TriplaneField:
-    """Planes of Direct3D's published size whose field is the solid: coarse planes first, and smooth ones throughout."""
+    """Planes of Direct3D's published size whose field approximates the solid.
+
+    Coarse planes are fitted first, then fine ones; a penalty keeps both smooth.
+    """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     surface = surface_points(sdf, 200_000, generator)
@@ -138,7 +147,7 @@ def new_decoder() -> TriplaneFieldDecoder:
 
 
 def fitted(name: str, folder: Path) -> TriplaneField:
-    """From the folder, or fitted now and kept there."""
+    """The planes fitted to a solid, from the folder; they are fitted and saved there at the first call."""
     path = folder / f"{name.replace(' ', '_')}.safetensors"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -154,6 +163,7 @@ def fitted(name: str, folder: Path) -> TriplaneField:
 
 
 def outputs_of_mini(count: int) -> Iterator[tuple[str, TriplaneField]]:
+    """Fields that `mini` generates from photos of held-out shapes."""
     pipe = Triplane3DPipeline.from_pretrained("mini")
     pipe.set_progress_bar_config(disable=True)
     for number, case in enumerate(held_out_shapes(count, list(FAMILIES), seed=0, resolution=16)):
@@ -165,7 +175,7 @@ def outputs_of_mini(count: int) -> Iterator[tuple[str, TriplaneField]]:
 
 
 class Published:
-    """Three calls of `grid_sample`, concatenated, and the MLP, layer by layer."""
+    """The published procedure: three calls of `grid_sample`, concatenated, and the MLP, layer by layer."""
 
     def __init__(self, field: TriplaneField):
         decoder = field.decoder
@@ -195,7 +205,7 @@ class Published:
         return hidden[:, 0]
 
     def decode(self, resolution: int, every: int = 1) -> float:
-        """Seconds for the whole grid, reckoned from every `every`-th chunk."""
+        """Seconds for the whole grid, extrapolated from every `every`-th chunk."""
         points = grid_points(resolution)
         start = time.perf_counter()
         values = torch.cat(
@@ -236,19 +246,21 @@ def extract(field: TriplaneField, resolution: int) -> Run:
 
 
 def overlap(mesh: Mesh, values: Float[np.ndarray, "x y z"]) -> float:
-    """V-IoU of the mesh's inside with the dense grid's, at its samples: along each column of samples, a vertex on an
-    edge between two of them is where the mesh goes from outside to inside or back."""
+    """V-IoU of the inside of the mesh with that of the dense grid, at the grid's samples.
+
+    Along each column of samples the inside changes exactly at the vertices on the edges between two samples.
+    """
     resolution = len(values) - 1
     places = (mesh.vertices.astype(np.float64) + 1) / 2 * resolution
     samples = np.rint(places)
     at_sample = np.abs(places - samples) < 5e-4
-    # On walls a vertex lies on every sample that is inside; only those at the columns' lower ends tell something new.
+    # On the walls every sample inside has a vertex; only those at the lower end of a column change the state.
     counts = at_sample[:, :2].all(axis=1) & (~at_sample[:, 2] | (samples[:, 2] == 0))
     x, y = samples[counts, :2].astype(np.int64).T
     z = np.where(at_sample[counts, 2], 0, np.ceil(places[counts, 2])).astype(np.int64)
-    turns = np.zeros(values.shape, dtype=np.int8)
-    np.add.at(turns, (x, y, z), 1)
-    inside = np.cumsum(turns, axis=2, dtype=np.int8) % 2 == 1
+    changes = np.zeros(values.shape, dtype=np.int8)
+    np.add.at(changes, (x, y, z), 1)
+    inside = np.cumsum(changes, axis=2, dtype=np.int8) % 2 == 1
     truth = values > 0
     return float((inside & truth).sum() / max(1, (inside | truth).sum()))
 
@@ -257,10 +269,10 @@ def overlap(mesh: Mesh, values: Float[np.ndarray, "x y z"]) -> float:
 
 
 class PeakMemory:
-    """The most anonymous memory this process held while the block ran, beyond what it held before, in MiB."""
+    """Peak of the process's anonymous memory while the block ran, less that before the block, in MiB."""
 
     def __enter__(self) -> "PeakMemory":
-        self.start, self.most, self.running = self.held(), 0.0, True
+        self.start, self.most, self.running = self.used(), 0.0, True
         self.thread = threading.Thread(target=self.watch, daemon=True)
         self.thread.start()
         return self
@@ -271,18 +283,18 @@ class PeakMemory:
 
     def watch(self) -> None:
         while self.running:
-            self.most = max(self.most, self.held() - self.start)
+            self.most = max(self.most, self.used() - self.start)
             time.sleep(0.002)
 
     @staticmethod
-    def held() -> float:
+    def used() -> float:
         status = Path("/proc/self/status").read_text()
         return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
 
 @app.command(hidden=True)
 def memory(kind: str, name: str, resolution: int, fits: Path) -> None:
-    """Prints the peak of one decode; the dense one asks a hundredth of its points and takes the rest as ours has it."""
+    """Print the peak memory of one decode. Of the dense one a hundredth of the points is computed."""
     torch.set_grad_enabled(False)
     field = fitted(name, fits)
     extract_surface(field, 96)
@@ -308,15 +320,15 @@ def peak_memory(kind: str, name: str, resolution: int, fits: Path) -> float:
 
 @app.command()
 def compare(
-    fits: Annotated[Path, typer.Option(help="Where the fitted planes are kept.")] = Path("runs/decode"),
-    photos: Annotated[int, typer.Option(help="Outputs of mini to decode.")] = 2,
-    resolutions: Annotated[str, typer.Option(help="Grids to compare on.")] = "256,512",
-    curve: Annotated[str, typer.Option(help="Grids for the growth of time and memory.")] = "128,256,512,1024",
-    repeats: Annotated[int, typer.Option(help="Timings of which the median counts.")] = 5,
-    threads: Annotated[int, typer.Option(help="Threads of the processor.")] = 2,
-    plot: Annotated[Path | None, typer.Option(help="Where to draw time and memory against resolution.")] = None,
+    fits: Annotated[Path, typer.Option(help="Folder of the fitted planes.")] = Path("runs/decode"),
+    photos: Annotated[int, typer.Option(help="Number of mini's outputs to decode.")] = 2,
+    resolutions: Annotated[str, typer.Option(help="Resolutions to compare.")] = "256,512",
+    curve: Annotated[str, typer.Option(help="Resolutions of the scaling measurement.")] = "128,256,512,1024",
+    repeats: Annotated[int, typer.Option(help="Timings per row; the median is printed.")] = 5,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+    plot: Annotated[Path | None, typer.Option(help="File of a plot of time and memory against resolution.")] = None,
 ) -> None:
-    """From planes to a mesh: time, queries, memory and sameness beside the published dense procedure."""
+    """From planes to a mesh: time, queries, memory and agreement, compared with the published dense procedure."""
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
     with torch.enable_grad():
@@ -334,7 +346,7 @@ def compare(
             dense, ours = (peak_memory(kind, name, resolution, fits) for kind in ("dense", "ours"))
             print(f"  {name} {resolution}³: dense {dense:,.0f}, ours {ours:,.0f}: 1/{dense / ours:.1f}", flush=True)
 
-    print("\nGrowth:")
+    print("\nScaling:")
     times = {}
     for name in SOLIDS:
         grids = [int(resolution) for resolution in curve.split(",")]
@@ -347,8 +359,8 @@ def compare(
             flush=True,
         )
 
-    print("\nFloor, in one run:")
-    floor(fields["gyroid shell"], 512)
+    print("\nLower bound, in one run:")
+    lower_bound(fields["gyroid shell"], 512)
 
     print("\nRefinement of the vertices (`refine=True`), 256³:")
     logging.basicConfig(level=logging.INFO, format="  %(message)s", stream=sys.stdout)
@@ -359,14 +371,14 @@ def compare(
 
 
 def row(name: str, field: TriplaneField, resolution: int, repeats: int) -> str:
-    """One line of the table. Ours and the published procedure (on a whole grid, twice) are timed in turns."""
+    """One line of the table. Timings of our procedure and of the published one (on a whole grid: two) alternate."""
     published = Published(field)
     every = 1 if resolution <= 256 else 50
     extract(field, resolution)
     runs, dense = [], []
-    for turn in range(repeats):
+    for repeat in range(repeats):
         runs.append(extract(field, resolution))
-        if every > 1 or turn < 2:
+        if every > 1 or repeat < 2:
             dense.append(published.decode(resolution, every))
     values = evaluate_grid(field, resolution).numpy()
     start = time.perf_counter()
@@ -383,8 +395,8 @@ def row(name: str, field: TriplaneField, resolution: int, repeats: int) -> str:
     )
 
 
-def floor(field: TriplaneField, resolution: int) -> None:
-    """What must be computed and moved, at the rates that this machine reaches on nothing else."""
+def lower_bound(field: TriplaneField, resolution: int) -> None:
+    """The time of the matrix products and of copying alone, at the rates that this machine reaches for each."""
     run = min((extract(field, resolution) for _ in range(3)), key=lambda run: run.seconds)
     rows = torch.randn(8192, 64)
     weight = torch.randn(64, 64, 1, 1)
@@ -404,6 +416,7 @@ def floor(field: TriplaneField, resolution: int) -> None:
 
 
 def rate(call: Callable[[], object], amount: float) -> float:
+    """`amount` per second of a call, by the median of 20 calls."""
     call()
     seconds = []
     for _ in range(20):

@@ -1,13 +1,13 @@
-"""How much is learnt from a fixed amount of work: an autoencoder from scratch, and a denoiser of eight shapes by heart.
+"""Learning curve: an autoencoder from scratch with a fixed number of operations, and a denoiser that overfits 8 shapes.
 
     python benchmarks/learning_curve.py --budget full
-    python benchmarks/learning_curve.py --budget full --set run.batch_size=16 --set optim.lr=6e-3    # a change of it
+    python benchmarks/learning_curve.py --budget full --set run.batch_size=16 --set optim.lr=6e-3    # with changes
 
 The autoencoder trains for a number of floating-point operations (torch's counter: matrix products, convolutions and
-attention, forwards and backwards), so that a wider network gets fewer steps. It is judged by V-IoU on held-out shapes,
-over several seeds of the training on the same data. The denoiser then sees eight shapes again and again: what it makes
-of their photos should overlap them nearly as well as what its autoencoder gives back. A change of a recipe must not
-worsen the mean of the seeds by more than 0.01.
+attention, forward and backward), so that a wider network gets fewer steps. The result is its V-IoU on held-out shapes,
+over several training seeds with the same data. The denoiser then trains on eight shapes only. Its generations from
+their photos should reach nearly the V-IoU of the autoencoder's reconstructions. A change of a recipe must not lower the
+mean of the seeds by more than 0.01.
 """
 
 import tempfile
@@ -35,16 +35,18 @@ from triplane3d.pipelines.assembly import component_class
 from triplane3d.training import autoencoder, denoiser
 from triplane3d.training.latents import encode
 from triplane3d.training.losses import occupancy_iou
+from triplane3d.training.validation import reconstruct
 
 ROOT = Path(__file__).parents[1]
-BY_HEART = 8
+OVERFIT_SHAPES = 8
+"""Shapes that the denoiser trains on."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """`flops` go into each autoencoder, `denoiser_steps` updates into the denoiser.
+    """Amount of training: `flops` for each autoencoder, `denoiser_steps` updates for the denoiser.
 
-    `recipe` names the pipeline and the configurations.
+    `recipe` names the folders of the pipeline and of the configurations.
     """
 
     recipe: str
@@ -66,22 +68,24 @@ BUDGETS = {
 
 
 def main(
-    budget: Annotated[str, typer.Option(help=f"One of {', '.join(BUDGETS)}; bars speak of `full`.")] = "quick",
+    budget: Annotated[str, typer.Option(help=f"One of {', '.join(BUDGETS)}; criteria refer to `full`.")] = "quick",
     seeds: Annotated[int, typer.Option(help="Autoencoders to train, on the same shapes.")] = 3,
-    folder: Annotated[Path | None, typer.Option(help="Keep shapes and runs here; by default nowhere.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder to keep shapes and runs in; by default they are removed.")
+    ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE of the autoencoder's configuration; repeatable.")
     ] = None,
 ) -> None:
-    """How much is learnt from a fixed amount of work."""
+    """Measure what a fixed amount of training reaches."""
     if budget not in BUDGETS:
         raise typer.BadParameter(f"--budget must be one of {', '.join(BUDGETS)}, got {budget!r}")
-    with tempfile.TemporaryDirectory() as passing:
-        print(measure(BUDGETS[budget], range(seeds), folder or Path(passing), budget, parsed(changes or [])).text())
+    with tempfile.TemporaryDirectory() as scratch:
+        print(measure(BUDGETS[budget], range(seeds), folder or Path(scratch), budget, parsed(changes or [])).text())
 
 
 def parsed(changes: Sequence[str]) -> dict[str, str]:
-    """`["optim.lr=6e-3"]` → `{"optim.lr": "6e-3"}`; what a key takes is the configuration's to say."""
+    """`["optim.lr=6e-3"]` → `{"optim.lr": "6e-3"}`. The configuration checks keys and values."""
     unclear = [change for change in changes if "=" not in change]
     if unclear:
         raise typer.BadParameter(f"--set takes KEY=VALUE, as in optim.lr=6e-3, not {unclear[0]!r}")
@@ -91,10 +95,10 @@ def parsed(changes: Sequence[str]) -> dict[str, str]:
 def measure(
     budget: Budget, seeds: Sequence[int], folder: Path, data: str, changes: Mapping[str, str] | None = None
 ) -> Report:
-    """Train everything below `folder` and say what it came to; `changes` to the autoencoder's recipe are made first."""
-    draw(budget, folder / "train", range(budget.shapes))
-    draw(budget, folder / "few", range(BY_HEART), views=2)
-    draw(budget, folder / "held_out", range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + budget.held_out))
+    """Train below `folder` and report the results; `changes` are those of the autoencoder's configuration."""
+    write_shapes(budget, folder / "train", range(budget.shapes))
+    write_shapes(budget, folder / "few", range(OVERFIT_SHAPES), views=2)
+    write_shapes(budget, folder / "held_out", range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + budget.held_out))
 
     report = Report(f"budget {data}")
     scores, steps = [], 0
@@ -115,18 +119,18 @@ def measure(
         )
     )
 
-    # By heart: the last autoencoder's latents of the eight.
-    generated, reconstructed = learn_by_heart(budget, folder, folder / f"autoencoder-{seeds[-1]}" / "vae")
+    # The denoiser trains on the latents of the last autoencoder.
+    generated, reconstructed = overfit_denoiser(budget, folder, folder / f"autoencoder-{seeds[-1]}" / "vae")
     for method, values in (("denoiser", generated), ("its autoencoder", reconstructed)):
-        report.rows.append(Row("learning", f"{data}, by heart", method, [{"volume_iou": value} for value in values]))
+        report.rows.append(Row("learning", f"{data}, overfit", method, [{"volume_iou": value} for value in values]))
     report.estimates.append(
-        Estimate("learning", f"{data}, by heart", "denoiser / autoencoder", *ratio_of_means(generated, reconstructed))
+        Estimate("learning", f"{data}, overfit", "denoiser / autoencoder", *ratio_of_means(generated, reconstructed))
     )
     return report
 
 
-def draw(budget: Budget, folder: Path, seeds: range, *, views: int = 0) -> None:
-    """One shard of these shapes, unless it is there already."""
+def write_shapes(budget: Budget, folder: Path, seeds: range, *, views: int = 0) -> None:
+    """Write one shard of these shapes, unless it exists."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "shapes.safetensors").exists():
         write_shape_shard(
@@ -143,7 +147,7 @@ def draw(budget: Budget, folder: Path, seeds: range, *, views: int = 0) -> None:
 def autoencoder_config(
     budget: Budget, folder: Path, seed: int, changes: Mapping[str, str] | None = None
 ) -> AutoencoderConfig:
-    """The recipe's own but for `changes`, as long as the budget lasts."""
+    """The recipe's configuration with `changes`, and with as many steps as the budget allows."""
     paths = {
         **(changes or {}),
         "pipeline": ROOT / "pipelines" / budget.recipe,
@@ -170,7 +174,7 @@ def step_flops(config: AutoencoderConfig) -> int:
         surface_points=config.data.surface_points,
         label_points=config.data.label_points,
     )
-    # What one shape costs is what every shape of a batch costs.
+    # All shapes of a batch take the same number of operations.
     batch = gather(shapes, [0], torch.Generator().manual_seed(0))
     with FlopCounterMode(display=False) as counter:
         objective(**batch)["loss"].backward()
@@ -185,12 +189,12 @@ def reconstruction(vae: AutoencoderKLTriplane, folder: Path, budget: Budget) -> 
     )
     batch = gather(shapes, range(len(shapes)), torch.Generator().manual_seed(0))
     uniform = budget.label_points // 2
-    logits = autoencoder.reconstruct(vae, batch).occupancy(batch["label_points"][:, :uniform])
+    logits = reconstruct(vae, batch).occupancy(batch["label_points"][:, :uniform])
     return occupancy_iou(logits.float(), batch["label_distance"][:, :uniform]).tolist()
 
 
-def learn_by_heart(budget: Budget, folder: Path, vae_folder: Path) -> tuple[list[float], list[float]]:
-    """V-IoU of what the denoiser makes of its eight shapes' photos, and of what the autoencoder gives back."""
+def overfit_denoiser(budget: Budget, folder: Path, vae_folder: Path) -> tuple[list[float], list[float]]:
+    """V-IoU of the denoiser's generations from the photos of its training shapes, and of the reconstructions."""
     recipe = ROOT / "configs" / budget.recipe
     encode(
         load_config(
@@ -210,7 +214,7 @@ def learn_by_heart(budget: Budget, folder: Path, vae_folder: Path) -> tuple[list
             "data.vae": vae_folder,
             "run.output": folder / "denoiser",
             "run.steps": budget.denoiser_steps,
-            "run.batch_size": BY_HEART,
+            "run.batch_size": OVERFIT_SHAPES,
             "run.trackers": (),
             "run.workers": 0,
             "run.resume": "none",
@@ -227,7 +231,7 @@ def learn_by_heart(budget: Budget, folder: Path, vae_folder: Path) -> tuple[list
     pipe.set_progress_bar_config(disable=True)
 
     shapes = ShardDataset(folder / "few", ("labels", "view"), label_points=budget.label_points)
-    batch = gather(shapes, range(BY_HEART), torch.Generator().manual_seed(0))
+    batch = gather(shapes, range(OVERFIT_SHAPES), torch.Generator().manual_seed(0))
     latents = pipe(
         batch["view"],
         num_inference_steps=20,

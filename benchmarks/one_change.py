@@ -1,4 +1,4 @@
-"""One change to a recipe at a time, with several seeds: what `recipe.py` and `recipe_autoencoder.py` share."""
+"""Ablations of a training recipe, one change at a time. Used by `recipe.py` and `recipe_autoencoder.py`."""
 
 import json
 import shutil
@@ -12,25 +12,25 @@ from typing import Any
 import typer
 
 Figures = dict[str, list[dict[str, float]]]
-"""What every seed of every line came to."""
+"""For each line of the table: the results of every seed."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What differs from the recipe: keys of the training configuration, and of the components' architectures."""
+    """Differences from the recipe: keys of the training configuration, and of the components' architectures."""
 
     run: dict[str, Any] = field(default_factory=dict)
     architecture: dict[str, dict[str, Any]] = field(default_factory=dict)  # by component
-    batch: float = 1.0  # of the recipe's samples per update
-    updates: float = 1.0  # of the recipe's
+    batch: float = 1.0  # factor of the samples per update
+    updates: float = 1.0  # factor of the number of updates
 
 
 Measure = Callable[[Change, int, Path], dict[str, float]]
-"""Figures of a change and a seed, `seconds` of training among them; the folder is for its files, which are removed."""
+"""(change, seed, folder) → results, among them `seconds` of training. The folder is temporary."""
 
 
 def chosen(changes: Mapping[str, Change], only: Collection[str] | None) -> dict[str, Change]:
-    """The lines named in `only`, and always the first; all of them without `only`."""
+    """The first line and the lines named in `only`; all lines if `only` is empty. `BadParameter` for unknown names."""
     unknown = sorted(set(only or []) - changes.keys())
     if unknown:
         raise typer.BadParameter(f"no such line {unknown}; they are {sorted(changes)}")
@@ -41,9 +41,9 @@ def chosen(changes: Mapping[str, Change], only: Collection[str] | None) -> dict[
 def measure_lines(
     changes: Mapping[str, Change], seeds: int, measure: Measure, *, output: Path | None, settings: dict[str, Any]
 ) -> Figures:
-    """Every line with every seed; `output` is written anew after each, with the settings beside the figures."""
+    """Measures every line with every seed. After each one, settings and results so far are written to `output`."""
     figures: Figures = {name: [] for name in changes}
-    for seed in range(seeds):  # seed by seed, so that an unfinished table compares like with like
+    for seed in range(seeds):  # seeds in the outer loop: an unfinished table then compares equal seeds
         for name, change in changes.items():
             with tempfile.TemporaryDirectory() as scratch:
                 found = measure(change, seed, Path(scratch))
@@ -56,7 +56,10 @@ def measure_lines(
 
 
 def run_settings(change: Change, *, steps: int, batch: int, seed: int, output: Path) -> dict[str, Any]:
-    """Keys of a training configuration for a short run, judged only at its end; `steps`, `batch` are the recipe's."""
+    """Keys of a training configuration for a short run that is evaluated only at its end.
+
+    `steps` and `batch` are the recipe's; the change multiplies them.
+    """
     updates = round(change.updates * steps)
     return {
         "data.validation": None, "run.output": output, "run.steps": updates,
@@ -67,7 +70,7 @@ def run_settings(change: Change, *, steps: int, batch: int, seed: int, output: P
 
 
 def write_description(pipeline: Path, folder: Path, sizes: Mapping[str, dict[str, Any]], change: Change) -> Path:
-    """The JSON of `pipeline` in `folder`, its components of these `sizes`, then changed."""
+    """Copies the JSON files of `pipeline` to `folder`, with `sizes` and then the change applied to its components."""
     shutil.copytree(pipeline, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     for name in sizes.keys() | change.architecture.keys():
         config = folder / name / "config.json"
@@ -76,13 +79,16 @@ def write_description(pipeline: Path, folder: Path, sizes: Mapping[str, dict[str
     return folder
 
 
-def table(figures: Figures, compared: Mapping[str, str], told: Mapping[str, str] | None = None) -> str:
-    """Markdown, the values of the mappings as headings: of what is `compared` the mean, its spread between seeds and
-    the paired difference to the first line [least, largest]; of what is `told` the mean; the ratio of times."""
-    told = told or {}
+def table(figures: Figures, compared: Mapping[str, str], shown: Mapping[str, str] | None = None) -> str:
+    """A Markdown table of the results. The mappings give the heading of each result.
+
+    For results in `compared`: mean, standard deviation between seeds, and mean difference from the first line with the
+    same seeds [smallest, largest]. For those in `shown`: the mean. The last column is the ratio of training times.
+    """
+    shown = shown or {}
     first, *_ = figures.values()
     heads = [*(head for name in compared.values() for head in (name, "± between seeds", "against the recipe")),
-             *told.values(), "time"]  # fmt: skip
+             *shown.values(), "time"]  # fmt: skip
     rows = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for line, runs in figures.items():
         cells = []
@@ -92,7 +98,7 @@ def table(figures: Figures, compared: Mapping[str, str], told: Mapping[str, str]
             against = f"{mean(differences):+.4f} [{min(differences):+.4f}, {max(differences):+.4f}]"
             cells += [f"{mean(values):.4f}", f"{stdev(values):.4f}" if len(values) > 1 else "",
                       "" if runs is first else against]  # fmt: skip
-        means = (mean(run[key] for run in runs) for key in told)
+        means = (mean(run[key] for run in runs) for key in shown)
         cells += [f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" for value in means]
         ratio = mean(run["seconds"] for run in runs) / mean(run["seconds"] for run in first)
         rows.append(f"| {line} | {' | '.join(cells)} | {ratio:.2f}x |")

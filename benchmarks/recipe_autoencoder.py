@@ -1,12 +1,13 @@
-"""One change to the autoencoder's recipe at a time: what a shape looks like after a trip through small latents.
+"""Ablations of the autoencoder's recipe: reconstruction of held-out shapes and information in the latents.
 
     python benchmarks/recipe_autoencoder.py --seeds 3 --steps 150 --output runs/recipe_autoencoder.json
 
 A small autoencoder (`--width`, `--layers`; otherwise that of `--pipeline`) is trained from scratch on the shards of
-configs/mini for each line of the table and each seed, and asked about held-out shapes: V-IoU at uniform points, S-IoU
-at points a normal deviate of 0.02 away from the surface, and the angle between the surface's normal and the way that
-occupancy falls there. Beside them stands what the latents cost a denoiser: how many numbers they are, and the nats
-that they carry. The first line is where the search began (`BEGUN`), whatever configs/mini made of its findings.
+configs/mini for each line of the table and each seed. On held-out shapes three values are measured: V-IoU at uniform
+points; S-IoU at points whose distance from the surface is normally distributed with a deviation of 0.02; the angle
+between the surface's normal and the negative gradient of the occupancy. The table also has the size of the latents and
+the information in them in nats, which a denoiser must generate. The first line (`BASELINE`) is the start of the search,
+not the present configs/mini.
 """
 
 import time
@@ -30,14 +31,14 @@ from triplane3d.training.autoencoder import NORMAL_STEP, train
 from triplane3d.training.losses import descent, occupancy_iou, tetrahedra
 
 LABELS_STD = 0.04
-"""Of the shards' labels about the surface, which are weighed to stand for the nearer points of S-IoU."""
+"""Standard deviation of the distance of the shards' labels from the surface. Weights correct it to that of S-IoU."""
 
 LR = 1.6e-2
-BEGUN = {
+BASELINE = {
     "optim.lr": LR, "loss.kl": 1e-3, "loss.kl_warmup_steps": 0, "loss.color": 0.2, "loss.band": 2 / 128,
     "loss.near_surface_share": 0.5, "data.surface_points": 2048, "data.label_points": 2048,
 }  # fmt: skip
-"""The recipe that every line changes at one place."""
+"""The settings of the first line. Every other line changes one of them."""
 
 CHANGES = {
     "recipe": Change(),
@@ -63,13 +64,13 @@ CHANGES = {
     ),
     "planes of 128 x 128": Change(architecture={"vae": {"plane_size": 128}}),
     "two residual blocks over the planes": Change(architecture={"vae": {"decoder_resnet_layers": 2}}),
-    "points do not tell where they are": Change(architecture={"vae": {"field_num_freqs": 0}}),
+    "no positions of points in the field's MLP": Change(architecture={"vae": {"field_num_freqs": 0}}),
 }
-"""The recipe, and what was tried against it."""
+"""The lines of the table."""
 
 
 def main(
-    pipeline: Annotated[Path, typer.Option(help="Folder that says the architecture.")] = Path("pipelines/mini"),
+    pipeline: Annotated[Path, typer.Option(help="Folder with the architecture.")] = Path("pipelines/mini"),
     data: Annotated[Path, typer.Option(help="Folder of train and validation.")] = Path("data/mini_views"),
     seeds: Annotated[int, typer.Option(help="Runs of each line.")] = 3,
     steps: Annotated[int, typer.Option(help="Updates of each run.")] = 150,
@@ -79,26 +80,27 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="Lines to run; repeatable.")] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file for every run's figures.")] = None,
 ) -> None:
-    """Train every line of the table with every seed and print what held-out shapes say."""
+    """Train every line of the table with every seed and print the results on held-out shapes."""
     lines = chosen(CHANGES, only)
     shapes = ShardDataset(data / "validation", ("surface", "labels"), label_points=8192)
     coders = ("encoder", "decoder")
     sizes = {f"{coder}_{key}": value for coder in coders
              for key, value in (("dim", width), ("heads", width // 64), ("layers", layers))}  # fmt: skip
-    sizes["decoder_resnet_layers"] = 0  # where the search began
+    sizes["decoder_resnet_layers"] = 0  # as at the start of the search
 
     def measure(change: Change, seed: int, folder: Path) -> dict[str, float]:
         overrides = {
             "pipeline": write_description(pipeline, folder / "pipeline", {"vae": sizes}, change),
             "data.folder": data / "train",
-            **run_settings(change, steps=steps, batch=batch, seed=seed, output=folder / "run"), **BEGUN, **change.run,
+            **run_settings(change, steps=steps, batch=batch, seed=seed, output=folder / "run"),
+            **BASELINE, **change.run,
         }  # fmt: skip
         config = load_config(AutoencoderConfig, "configs/mini/autoencoder.yaml", overrides)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         trained = train(config)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - started
         vae = AutoencoderKLTriplane.from_pretrained(trained / "vae").eval()
-        return held_out(vae, shapes) | {"seconds": seconds}
+        return reconstruction_quality(vae, shapes) | {"seconds": seconds}
 
     settings = {"steps": steps, "batch": batch, "width": width, "layers": layers}
     figures = measure_lines(lines, seeds, measure, output=output, settings=settings)
@@ -108,8 +110,8 @@ def main(
 
 
 @torch.no_grad()
-def held_out(vae: AutoencoderKLTriplane, shapes: ShardDataset, chunk: int = 16) -> dict[str, float]:
-    """Means over shapes of what the posterior's mean decodes to."""
+def reconstruction_quality(vae: AutoencoderKLTriplane, shapes: ShardDataset, chunk: int = 16) -> dict[str, float]:
+    """Means over shapes, for fields that are decoded from the posterior's mean."""
     found: dict[str, list[float]] = {"volume": [], "surface": [], "degrees": [], "nats": []}
     for start in range(0, len(shapes), chunk):
         indices = range(start, min(start + chunk, len(shapes)))
@@ -126,16 +128,16 @@ def held_out(vae: AutoencoderKLTriplane, shapes: ShardDataset, chunk: int = 16) 
 
 
 def surface_iou(logits: Tensor, distance: Tensor) -> Tensor:
-    """Overlap of each shape, as points nearer to the surface than these would see it."""
+    """IoU of each shape near the surface. Points have weights that turn their distribution into that of S-IoU."""
     weights = (-0.5 * distance.square() * (NEAR_STD**-2 - LABELS_STD**-2)).exp()
     predicted, true = logits > 0, distance < 0
     return (weights * (predicted & true)).sum(1) / (weights * (predicted | true)).sum(1)
 
 
 def normal_angle(field: TriplaneField, batch: dict[str, Tensor]) -> Tensor:
-    """Mean angle of each shape, in degrees, between its normals and the way that occupancy falls."""
-    falling = descent(field.occupancy(tetrahedra(batch["surface_points"], NORMAL_STEP)))
-    cosine = functional.cosine_similarity(falling, batch["surface_normals"], dim=-1)
+    """Mean angle of each shape, in degrees, between its normals and the negative gradient of the occupancy."""
+    directions = descent(field.occupancy(tetrahedra(batch["surface_points"], NORMAL_STEP)))
+    cosine = functional.cosine_similarity(directions, batch["surface_normals"], dim=-1)
     return cosine.clamp(-1, 1).arccos().rad2deg().mean(1)
 
 

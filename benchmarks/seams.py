@@ -1,12 +1,14 @@
-"""How far colours jump where the decoder's patches meet, with and without `color_seam_reach`, and what that costs.
+"""Colour discontinuities at the borders of the decoder's patches, with and without `color_seam_reach`.
 
     python benchmarks/seams.py --model mini
 
-Seam contrast is the mean change of colour over one pixel of the planes, along an axis, at surface points within half a
-pixel of a seam, divided by the same at points in the middle half of the patches. 1 is no seam. Only points whose normal
-is at least 60 degrees from the axis count, so that the change is one along the surface. Colour error is the mean
-absolute error against the true colour at surface points, edge error that at points where the true colour changes by
-more than 0.1 within a pixel: smoothing must not raise it.
+A seam is a plane on which two patches of the decoder meet. The *seam contrast* is a ratio of two mean changes of colour
+over one pixel of the planes, along an axis: that at surface points within half a pixel of a seam, divided by that at
+points in the middle half of the patches. 1 means that no seam is visible. Only points whose normal is at least 60
+degrees from the axis count, so the change is measured along the surface.
+
+The *colour error* is the mean absolute error against the true colour at surface points. The *edge error* is the same at
+points where the true colour changes by more than 0.1 within a pixel; smoothing must not increase it.
 """
 
 from typing import Annotated
@@ -23,11 +25,11 @@ from triplane3d.models.triplane import TriplaneField
 
 
 def main(
-    model: Annotated[str, typer.Option(help="A pipeline that came along, or a folder.")] = "mini",
-    shapes: Annotated[int, typer.Option(help="Held-out shapes.")] = 32,
-    seed: Annotated[int, typer.Option(help="Which held-out shapes.")] = 1,
+    model: Annotated[str, typer.Option(help="An included pipeline, or a folder.")] = "mini",
+    shapes: Annotated[int, typer.Option(help="Number of held-out shapes.")] = 32,
+    seed: Annotated[int, typer.Option(help="Seed of the held-out shapes.")] = 1,
 ) -> None:
-    """How far colours jump where the decoder's patches meet."""
+    """Colour discontinuities at the borders of the decoder's patches."""
     pipe = Triplane3DPipeline.from_pretrained(model)
     pipe.set_progress_bar_config(disable=True)
     patch, reach = pipe.vae.decoder.plane_patch, pipe.vae.config.color_seam_reach
@@ -58,7 +60,7 @@ def autoencoded(pipe: Triplane3DPipeline, case: EvaluationShape) -> TriplaneFiel
 
 @torch.no_grad()
 def generate(pipe: Triplane3DPipeline, case: EvaluationShape, number: int) -> TriplaneField:
-    """The field of the case's photo; its colours are read at the true surface, near which its own should lie."""
+    """The field generated from the photo. Its colours are read at the true surface, close to its own surface."""
     generator = torch.Generator().manual_seed(number)
     return pipe.decode_latents(pipe(case.pil_image, generator=generator, output_type="latent").meshes)
 
@@ -69,7 +71,7 @@ def smoothed(field: TriplaneField, seams: tuple[int, int] | None) -> TriplaneFie
 
 @torch.no_grad()
 def contrast(field: TriplaneField, case: EvaluationShape) -> float:
-    """Mean over the axes of the change of colour at the seams, divided by that in the middle of the patches."""
+    """The seam contrast: the change of colour at the seams divided by that in the middle of the patches."""
     pixel = 2 / field.planes.shape[-1]
     patch = field.seams[0] * pixel if field.seams else 2 / 8
     at_seams, within = [], []
@@ -87,13 +89,13 @@ def contrast(field: TriplaneField, case: EvaluationShape) -> float:
 
 @torch.no_grad()
 def color_errors(field: TriplaneField, case: EvaluationShape) -> tuple[float, float]:
-    """Mean absolute error of colour, at all surface points and at those beside an edge of the true colour."""
+    """Mean absolute error of colour, at all surface points and at those near an edge of the true colour."""
     error = (field.color(case.surface_points[None])[0] - case.surface_colors).abs().mean(dim=-1)
     return float(error.mean()), float(error[beside_edges(case, 2 / field.planes.shape[-1])].mean())
 
 
 def beside_edges(case: EvaluationShape, within: float) -> Float[Tensor, " points"]:
-    """Which surface points have another within the distance whose true colour differs by more than 0.1."""
+    """Surface points that have another one within the distance whose true colour differs by more than 0.1."""
     near = torch.cdist(case.surface_points, case.surface_points) < within
     differs = torch.cdist(case.surface_colors, case.surface_colors, p=1) / 3 > 0.1
     return (near & differs).any(dim=1)

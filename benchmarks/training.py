@@ -1,11 +1,11 @@
-"""Speed of training: samples per second, share of the device's matrix product, share of the time spent on data.
+"""Speed of training: samples per second, model FLOP utilization, share of the time spent waiting for data.
 
-    python benchmarks/training.py                       # pipelines/mini on whatever device there is
+    python benchmarks/training.py                       # pipelines/mini on the available device
     python benchmarks/training.py pipelines/base        # on a GPU
 
-Both trained stages run as `scripts/` run them, with random weights, from shards and from a stream, as they are and
-compiled, in turns; the figures are the medians of what they log themselves. `mfu` is model FLOPs (forward and backward,
-nothing counted twice) over those of a square matrix product of the same precision, measured at the start of each run.
+Stages 1 and 3 run as `scripts/` run them, with random weights: from shards and from a stream, compiled and not, in
+turn. The results are the medians of the values in their logs. `mfu` is the model's FLOPs (forward and backward) divided
+by those of a square matrix product of the same precision, which is measured at the start of each run.
 """
 
 import json
@@ -33,15 +33,17 @@ REUSE = 8
 def main(
     pipeline: Annotated[str, typer.Argument(help="Folder whose architecture is trained.")] = "pipelines/mini",
     batch_size: Annotated[int, typer.Option(help="Samples of a step.")] = 32,
-    steps: Annotated[int, typer.Option(help="Steps of a run after the first eight, which are left out.")] = 16,
-    repeats: Annotated[int, typer.Option(help="Turns.")] = 3,
-    stages: Annotated[str, typer.Option(help="What to train.")] = "autoencoder,denoiser",
-    modes: Annotated[str, typer.Option(help="How.")] = "shards,stream,shards compiled,stream compiled",
-    workers: Annotated[int, typer.Option(help="Processes that read, or draw programs, ahead.")] = 1,
+    steps: Annotated[int, typer.Option(help="Steps of a run after the first eight, which are not counted.")] = 16,
+    repeats: Annotated[int, typer.Option(help="Runs of each mode.")] = 3,
+    stages: Annotated[str, typer.Option(help="Stages to train.")] = "autoencoder,denoiser",
+    modes: Annotated[
+        str, typer.Option(help="Sources and compilation.")
+    ] = "shards,stream,shards compiled,stream compiled",
+    workers: Annotated[int, typer.Option(help="Processes that read or generate data ahead.")] = 1,
     precision: Annotated[str, typer.Option(help="no or bf16.")] = "bf16",
-    image_size: Annotated[int, typer.Option(help="Of the photos.")] = 128,
+    image_size: Annotated[int, typer.Option(help="Edge of the photos in pixels.")] = 128,
 ) -> None:
-    """Prints a table for each stage."""
+    """Print a table for each stage."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
     print(f"{pipeline}, batches of {batch_size}, {precision}, {device}")
     with tempfile.TemporaryDirectory() as scratch:
@@ -66,7 +68,7 @@ def main(
 
 
 def prepare(folder: Path, pipeline: str, *, shapes: int, image_size: int) -> None:
-    """Shards, a vae of random weights, and the latents that it makes of them."""
+    """Writes shards, an autoencoder with random weights, and its latents of the shards."""
     (folder / "data").mkdir()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     write_shape_shard(
@@ -79,7 +81,7 @@ def prepare(folder: Path, pipeline: str, *, shapes: int, image_size: int) -> Non
 
 
 def source(stage: str, mode: str, folder: Path, batch_size: int, image_size: int) -> dict[str, Any]:
-    """The `data` section of a stage; a stream renews a quarter of a batch every second step."""
+    """The `data` section of a stage. A stream renews a quarter of a batch every second step."""
     data: dict[str, Any] = {"vae": str(folder / "vae")} if stage == "denoiser" else {}
     if mode.startswith("shards"):
         data["folder"] = str(folder / "data")
@@ -89,7 +91,7 @@ def source(stage: str, mode: str, folder: Path, batch_size: int, image_size: int
 
 
 def train(stage: str, values: dict[str, Any], lines: list[dict[str, float]]) -> None:
-    """One run; adds what it logged after its first line to `lines`."""
+    """One run. Adds the lines of its log except the first to `lines`."""
     log = Path(values["run"]["output"]) / "log.jsonl"
     log.unlink(missing_ok=True)
     if stage == "autoencoder":

@@ -1,4 +1,7 @@
-"""Stage 4. `python scripts/distill_denoiser.py configs/mini/distill.yaml [--key value …]`"""
+"""Stage 4: distil the denoiser into few steps.
+
+python scripts/distill_denoiser.py configs/mini/distill.yaml [--key value …]
+"""
 
 from triplane3d.config import DistillConfig, parse_config
 from triplane3d.errors import errors_as_sentences

@@ -1,4 +1,7 @@
-"""Stage 2. `python scripts/encode_latents.py configs/mini/latents.yaml [--key value …]`"""
+"""Stage 2: encode latents.
+
+python scripts/encode_latents.py configs/mini/latents.yaml [--key value …]
+"""
 
 from triplane3d.config import LatentsConfig, parse_config
 from triplane3d.errors import errors_as_sentences

@@ -1,4 +1,7 @@
-"""Stage 1. `python scripts/train_autoencoder.py configs/mini/autoencoder.yaml [--key value …]`"""
+"""Stage 1: train the autoencoder.
+
+python scripts/train_autoencoder.py configs/mini/autoencoder.yaml [--key value …]
+"""
 
 from triplane3d.config import AutoencoderConfig, parse_config
 from triplane3d.errors import errors_as_sentences

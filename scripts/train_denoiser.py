@@ -1,4 +1,7 @@
-"""Stage 3. `python scripts/train_denoiser.py configs/mini/denoiser.yaml [--key value …]`"""
+"""Stage 3: train the denoiser.
+
+python scripts/train_denoiser.py configs/mini/denoiser.yaml [--key value …]
+"""
 
 from triplane3d.config import DenoiserConfig, parse_config
 from triplane3d.errors import errors_as_sentences

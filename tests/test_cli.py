@@ -282,7 +282,7 @@ def test_a_stop_leaves_no_half_file(model: str, image: Path, tmp_path: Path, mon
 def test_help_is_quick_and_shows_the_way(way: str, tmp_path: Path) -> None:
     """The console script's own path, and python's, which must not wait for torch."""
     script = tmp_path / "triplane3d"
-    script.write_text("import sys\nfrom triplane3d.cli import main\nsys.exit(main())\n")
+    script.write_text("import sys\nfrom triplane3d.__main__ import main\nsys.exit(main())\n")
     command = [str(script)] if way == "triplane3d" else ["-m", "triplane3d"]
     environment = {**os.environ, "PYTHONPATH": str(Path(triplane3d.__file__).parents[1])}
     started = time.perf_counter()

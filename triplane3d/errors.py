@@ -1,11 +1,11 @@
-"""Where a command ends: what went wrong becomes one sentence on standard error and an exit code, without a traceback.
+"""Errors of a command: one sentence on standard error and an exit code, without a traceback.
 
     if __name__ == "__main__":
         with errors_as_sentences():
             train(parse_config(AutoencoderConfig))
 
-Exit codes: 0 done; 1 a failure of the program or of the machine; 2 a mistake that the user can mend; 130 and 143
-stopped by SIGINT and SIGTERM. `TRIPLANE3D_TRACEBACK=1` shows the traceback as well.
+Exit codes: 0 success; 1 a failure of the program or the machine; 2 an input that the user can correct; 130 and 143
+stopped by SIGINT and SIGTERM. With `TRIPLANE3D_TRACEBACK=1` the traceback is printed as well.
 """
 
 import errno
@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import traceback
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,13 +24,13 @@ from safetensors import SafetensorError
 from triplane3d.signals import Stopped, is_main_process, stops_at_once
 
 MISTAKES = (ValueError, OSError, SafetensorError)
-"""Raised where a value, a file or a folder is not what it should be."""
+"""Errors of a wrong value, file or folder: exit code 2."""
 
 FAILURES = (RuntimeError, ArithmeticError, MemoryError, ImportError)
-"""No memory left, a run that diverged, a package that is missing."""
+"""Out of memory, a run that diverged, a missing package: exit code 1."""
 
 MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE)
-"""Numbers of system errors that no other argument would have avoided."""
+"""Error numbers of the machine (full disk, input/output error, open files): exit code 1."""
 
 MEMORY_SIGNS = (
     "out of memory",
@@ -42,19 +43,18 @@ MEMORY_SIGNS = (
     "failed to map segment",
     "can't start new thread",
 )
-"""How torch (CPU, CUDA, MPS, cuBLAS), numpy, C++, the loader of libraries and Python's threads name a failed
-allocation."""
+"""Parts of out-of-memory messages of torch (CPU, CUDA, MPS, cuBLAS), numpy, C++, the library loader and threads."""
 
 CHECKOUT = Path(__file__).parents[1]
-"""Where the repository lies, for a package that is used from it."""
+"""The repository, where the package is used from a checkout."""
 
 HEAD_START = 10.0
-"""Seconds. All processes of a run make the same mistake; by then the first has printed it and torchrun ended them."""
+"""Seconds that the other processes of a run wait while the first prints the error, which is the same in all."""
 
 
 @contextmanager
 def errors_as_sentences() -> Iterator[None]:
-    """Inside, errors and signals end the process as this module's docstring says.
+    """Context in which errors and signals end the process as the docstring of this module states.
 
     Other exceptions (TypeError, KeyError, …) are faults of the program and keep their traceback.
     """
@@ -75,15 +75,15 @@ def errors_as_sentences() -> Iterator[None]:
 
 
 def fail(message: str, code: int = 2) -> NoReturn:
-    """Prints the message as an error and ends the process with that code."""
+    """Print the message as an error, on one line and without control characters, and end the process with `code`."""
     if not is_main_process():
         time.sleep(HEAD_START)
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    print(f"error: {printable(message)}", file=sys.stderr, flush=True)
     raise SystemExit(code) from None
 
 
 def explain(error: BaseException, advice: str = "") -> tuple[str, int]:
-    """What to print for an error, and the exit code. `advice` is what to do where memory ran out."""
+    """The message and the exit code for an error. `advice` is added to the message where memory ran out."""
     if is_out_of_memory(error):
         return f"there is not enough memory{f': {advice}' if advice else ''}", 1
     text = sentence(error)
@@ -95,10 +95,10 @@ def explain(error: BaseException, advice: str = "") -> tuple[str, int]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory ran out, on the processor or on a GPU.
+    """Whether memory ran out, on the processor or on a GPU.
 
-    Python and numpy raise `MemoryError`. torch raises `RuntimeError` on the CPU and on Apple GPUs, and a subclass of it
-    on CUDA, so that only the text tells. The system says it by a number.
+    Python and numpy raise `MemoryError`, the system an `OSError` with a number. torch raises `RuntimeError` or a
+    subclass, which is recognised by its message.
     """
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
@@ -107,22 +107,22 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def not_there(path: str | Path) -> str:
-    """A sentence for a path that does not exist: where it was looked for, and what to do."""
+    """An error message for a path that does not exist: the folder that was searched, and what to do."""
     path = Path(path)
     if path.is_absolute():
         return f"{path} does not exist: check the path"
     if elsewhere(path):
-        return f"{path} is not in {Path.cwd()} but in {CHECKOUT}: start the command there, or give whole paths"
+        return f"{path} is not in {Path.cwd()} but in {CHECKOUT}: start the command there, or give absolute paths"
     return f"{path} is not in {Path.cwd()}, where the command was started: start it elsewhere, or check the path"
 
 
 def elsewhere(path: str | Path) -> bool:
-    """Whether a relative path does not exist here, but does in the checkout that this package is used from."""
+    """Whether a relative path does not exist here but exists in the checkout that this package is used from."""
     return not Path(path).is_absolute() and not Path(path).exists() and (CHECKOUT / path).exists()
 
 
 def sentence(error: BaseException) -> str:
-    """The message of an error on one line; of an error in a worker process, without that process's traceback."""
+    """The message of an error on one line. The traceback of a worker process in the message is removed."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     text = str(error).strip()
@@ -131,11 +131,24 @@ def sentence(error: BaseException) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
+def printable(text: str) -> str:
+    """`text` with control characters written as escapes: those of a model card or a file name can change a terminal."""
+    return "".join(
+        character.encode("unicode_escape").decode("ascii") if _changes_terminals(character) else character
+        for character in text
+    )
+
+
+def _changes_terminals(character: str) -> bool:
+    """Control and format characters and lone surrogates; not line feeds, tabs and the joiner in emoji."""
+    return character not in "\n\t\u200d" and unicodedata.category(character) in ("Cc", "Cf", "Cs")
+
+
 def _traceback() -> None:
     if shows_traceback():
         traceback.print_exc()
 
 
 def shows_traceback() -> bool:
-    """Whether `TRIPLANE3D_TRACEBACK` asks for tracebacks."""
+    """Whether `TRIPLANE3D_TRACEBACK` is set."""
     return os.environ.get("TRIPLANE3D_TRACEBACK", "0") not in ("", "0")

@@ -1,7 +1,7 @@
-"""How much a file from elsewhere may claim: one table of limits, and readers that keep to it.
+"""Limits on the sizes that a file may declare, and readers that apply them.
 
-A downloaded pipeline, checkpoint, configuration or photo states sizes: layers, time steps, nested sections, scans. Each
-is compared with `LIMITS` before anything is built of it, so that a small file cannot take all time or memory.
+A downloaded pipeline, checkpoint, configuration or photo declares sizes: layers, time steps, nested sections, scans.
+Each is compared with `LIMITS` before anything is built, so that a small file cannot use up all time or memory.
 """
 
 import json
@@ -17,7 +17,7 @@ import yaml
 
 
 class Limit(NamedTuple):
-    """The most that is accepted, its unit, and why not more."""
+    """The largest accepted value, its unit, and the reason for it."""
 
     most: int
     unit: str
@@ -32,7 +32,7 @@ LIMITS: dict[str, Limit] = {
     "card": Limit(1 << 20, "bytes", "the longest model cards have 200 kB"),
     "nodes": Limit(400_000, "values", "the class names of ImageNet, twice, are 90,000"),
     "yaml_nodes": Limit(20_000, "values", "published settings have 200; an anchor counts each time it is used"),
-    "depth": Limit(64, "levels", "published configs nest 6 levels; Python's own stack ends near 1000"),
+    "depth": Limit(64, "levels", "published configs nest 6 levels; Python's stack ends near 1000"),
     "references": Limit(1_000, "references ${…}", "published settings have 20; each may double the one before it"),
     "text": Limit(10_000, "characters", "a setting made of references is a path or a name"),
     "header": Limit(25 << 20, "bytes", "100,000 tensors take 12 MB of a safetensors header"),
@@ -56,14 +56,14 @@ LIMITS: dict[str, Limit] = {
     "chunks": Limit(200_000, "chunks", "a 768 MB PNG in chunks of 8 kB has 94,000"),
     "text_photo": Limit(8 << 20, "bytes of numbers as text", "the decoder reads 2 MB a second; save it as PNG"),
 }
-"""What a file may claim, by name."""
+"""The limits by name."""
 
 
 def check(name: str, value: float, what: str) -> None:
-    """Refuse `value` beyond the limit called `name`; `what` begins the sentence.
+    """Refuse a `value` above the limit `name`. `what` is the beginning of the error message.
 
     Raises:
-        ValueError: it names what came, the limit and its reason.
+        ValueError: the message contains the value, the limit and its reason.
     """
     limit = LIMITS[name]
     if value > limit.most:
@@ -80,11 +80,11 @@ def _number(value: float) -> str:
 
 
 def read_text(path: Path, limit: str) -> str:
-    """The text of a file that is no larger than the limit.
+    """The text of a file that is not larger than the limit.
 
     Raises:
-        ValueError: where it is larger, or no UTF-8 text.
-        OSError: where it cannot be read.
+        ValueError: the file is larger, or not UTF-8 text.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         content = file.read(LIMITS[limit].most + 1)
@@ -118,7 +118,7 @@ def read_json(path: str | Path, *, limit: str = "json") -> dict[str, Any]:
 
 
 def check_nesting(values: Any, where: str) -> None:
-    """Refuse values that nest too deeply or are too many. They must not contain themselves."""
+    """Refuse too many or too deeply nested values. They must not contain themselves."""
     count, level, depth = 0, [values], 0
     while level:
         count, depth = count + len(level), depth + 1
@@ -137,8 +137,8 @@ def _items(value: Any) -> Iterator[Any]:
 class BoundedLoader(yaml.SafeLoader):
     """PyYAML's safe loader, with limits on nesting and on the values after all anchors are written out.
 
-    Values are counted while the text is parsed, before anything is built: an alias counts as often as what it stands
-    for, and so do merge keys (`<<`), which are made of aliases. A value that contains itself is refused.
+    Values are counted while the text is parsed, before anything is built. An alias, also in a merge key (`<<`), counts
+    as many values as it refers to. A value that contains itself is refused.
 
     Raises:
         yaml.YAMLError: beyond a limit.
@@ -164,7 +164,7 @@ class BoundedLoader(yaml.SafeLoader):
         return node
 
     def resolve(self, kind: type, value: str | None, implicit: Any) -> str:
-        # Text without quotes is matched with the patterns of numbers, whose time grows with the square of its length.
+        # PyYAML matches text without quotes with regular expressions for numbers, in time quadratic in its length.
         if kind is yaml.ScalarNode and implicit[0] and len(value or "") > 100:
             return self.DEFAULT_SCALAR_TAG
         return super().resolve(kind, value, implicit)
@@ -196,7 +196,7 @@ def parse_yaml(text: str, where: str, loader: type[BoundedLoader] = BoundedLoade
     try:
         return yaml.load(text, Loader=loader)
     except (yaml.YAMLError, ValueError, OverflowError, TypeError, LookupError, AttributeError) as error:
-        # Beside its own errors, PyYAML lets through those of int() and datetime(), and of keys that are lists.
+        # PyYAML does not convert the errors of int(), datetime() and unhashable keys to its own.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{where} is no plain YAML file ({reason}): download it again, or mend that line") from error
 
@@ -224,15 +224,15 @@ KINDS = [
         (r"(image|plane|latent|sample|pixel|img|input)_size$|resolution$", "side"),
     )
 ]
-"""Which limit holds for which key of a config, the first that fits; "width" for all others."""
+"""The limit of each key of a config: the first pattern that matches; "width" for all others."""
 
 
 def check_config(config: Mapping[str, Any], where: str) -> None:
-    """Refuse a saved config whose numbers could not be meant, before anything is built from them.
+    """Refuse a saved config with numbers beyond the limits, before anything is built from it.
 
     Args:
-        config: of a model, a scheduler or a pipeline, as its JSON file has it.
-        where: begins the sentence: the file's or class's name.
+        config: of a model, a scheduler or a pipeline, as in its JSON file.
+        where: name of the file or class, the beginning of the error message.
 
     Raises:
         ValueError: for a whole number beyond its limit, NaN, an infinite number other than a scheduler's
@@ -247,7 +247,7 @@ def _check_numbers(config: Mapping[str, Any], where: str) -> None:
     for key, value in config.items():
         name = f"{where}: {key}"
         if isinstance(value, Mapping):
-            # Names of classes may be thousands and are no sizes.
+            # Class names are not sizes, and there may be thousands of them.
             if key not in ("id2label", "label2id"):
                 _check_numbers(value, name)
             continue
@@ -270,10 +270,10 @@ def _check_number(key: str, number: float, name: str) -> None:
 
 
 def estimated_parameters(config: Mapping[str, Any]) -> int:
-    """About how many parameters a network of this config has, from the names of its numbers; 0 where it has none.
+    """Approximate number of parameters of a network with this config, from the names of its numbers; 0 without layers.
 
-    A layer is taken for a transformer's, with attention and a feed-forward of the widths found. Tables of positions
-    and the layers that read and write patches are added. It is meant to tell a billion from a trillion.
+    Each layer is counted as a transformer layer, with attention and a feed-forward network of the widths found.
+    Position tables and the layers that read and write patches are added. The order of magnitude is correct.
     """
     total = sum(estimated_parameters(value) for value in config.values() if isinstance(value, Mapping))
     width = max(_largest(config, WIDTHS), _largest(config, "heads$") * _largest(config, "head_dim$"))
@@ -303,7 +303,7 @@ def estimated_parameters(config: Mapping[str, Any]) -> int:
 WIDTHS = "^(hidden_size|hidden_sizes|embed_dim|d_model|encoder_dim|decoder_dim|field_hidden_dim|block_out_channels)$"
 INNER_WIDTHS = "^(intermediate_size|encoder_ff_dim|ffn_dim|ff_dim)$"
 OUTER_WIDTHS = "^(cross_attention_dim|pixel_attention_dim|projection_dim|token_channels|latent_channels)$"
-"""Keys of the widths of layers, of their feed-forwards, and of what they read from or write to."""
+"""Keys of the widths of layers, of their feed-forward networks, and of their further inputs and outputs."""
 
 
 def _largest(config: Mapping[str, Any], pattern: str) -> int:
@@ -324,22 +324,22 @@ SIZES = {
     "F64": 8, "I64": 8, "U64": 8, "C64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,
     "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
 }  # fmt: skip
-"""Bytes of one number of each type that a safetensors file may have here."""
+"""Bytes per number of each accepted type in a safetensors file."""
 
 
 class TensorHeader(NamedTuple):
-    """What a safetensors file states of a tensor."""
+    """Type and shape of a tensor in the header of a safetensors file."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
 def read_weights_header(path: str | Path) -> dict[str, TensorHeader]:
-    """Names, types and shapes of a safetensors file's tensors, each checked against the bytes that it has.
+    """Names, types and shapes of the tensors of a safetensors file, each checked against its number of bytes.
 
     Raises:
-        ValueError: where the header is damaged, too long, or does not fit the file; it names the file and the tensor.
-        OSError: where it cannot be read.
+        ValueError: the header is damaged, too long, or does not fit the file. The message names file and tensor.
+        OSError: the file cannot be read.
     """
     path = Path(path)
     size = path.stat().st_size

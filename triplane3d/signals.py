@@ -1,7 +1,7 @@
 """SIGINT and SIGTERM: a command stops at once, a training loop after its current update.
 
-`stops_at_once` is for everything that leaves nothing half done when an exception ends it. `StopRequest` is for a loop
-that first finishes what it is doing. `ignore_signals` is for worker processes, which their parent ends.
+`stops_at_once` is for work that an exception may end at any moment. `StopRequest` is for a loop that finishes its
+current update first. `ignore_signals` is for worker processes, which their parent ends.
 """
 
 import multiprocessing
@@ -16,16 +16,16 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 REPEATED = 3.0
-"""Seconds within which torchrun passes on to its processes a signal that they may have received from the terminal."""
+"""Seconds within which torchrun repeats to its processes a signal that they may already have from the terminal."""
 
 _PARENT = os.getppid()
 _received = threading.Event()
 
 
 class Stopped(BaseException):
-    """A signal ended the command. `str()` is what is left of its work, for the user; the exit code is 128 + `signum`.
+    """A signal ended the command. `str()` describes the finished work for the user; the exit code is 128 + `signum`.
 
-    Like `KeyboardInterrupt` it is no `Exception`: nothing that handles errors handles it.
+    Like `KeyboardInterrupt` it is not an `Exception`, so that error handlers do not catch it.
     """
 
     def __init__(self, signum: int, message: str = ""):
@@ -40,9 +40,9 @@ class Stopped(BaseException):
 
 @contextmanager
 def stops_at_once() -> Iterator[None]:
-    """Inside, SIGINT and SIGTERM raise `Stopped`, and so does the death of `accelerate launch` or torchrun.
+    """Context in which SIGINT, SIGTERM and the end of `accelerate launch` or torchrun raise `Stopped`.
 
-    SIGINT does so too where a shell has set it to be ignored, as it does for jobs in the background.
+    SIGINT is handled also where a shell has set it to be ignored, as for background jobs.
     """
 
     first: float | None = None
@@ -68,10 +68,10 @@ def stops_at_once() -> Iterator[None]:
 
 
 class StopRequest:
-    """Between `install` and `restore` the first SIGINT or SIGTERM is kept in `signum`; the next one ends the process.
+    """Stores the first SIGINT or SIGTERM between `install` and `restore` in `signum`; the next one ends the process.
 
-    The work in progress can so be finished. A thread other than the main one cannot handle signals: there nothing is
-    installed, and `signum` stays None.
+    The current work can be finished. Only the main thread can handle signals: in other threads nothing is installed,
+    and `signum` stays None.
     """
 
     def __init__(self) -> None:
@@ -80,12 +80,12 @@ class StopRequest:
         self._before: dict[int, signal._HANDLER] = {}
 
     def install(self) -> None:
-        """Signals are kept from now on."""
+        """Start to store signals."""
         if not self._before and threading.current_thread() is threading.main_thread():
             self._before = {signum: signal.signal(signum, self._receive) for signum in SIGNALS}
 
     def restore(self) -> None:
-        """Signals are handled as before `install`."""
+        """Restore the handlers from before `install`."""
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
         self._before = {}
@@ -99,8 +99,11 @@ class StopRequest:
 
 
 def ignore_signals(*_: object) -> None:
-    """For a worker process as it starts: SIGINT and SIGTERM, which a terminal or a scheduler sends to all processes of
-    a group, are left to the parent, which still needs the worker to finish its update and ends it then."""
+    """Ignore SIGINT and SIGTERM in a worker process; call it at its start.
+
+    A terminal or a scheduler sends signals to all processes of a group. The parent needs the worker until its update is
+    finished, and ends it then.
+    """
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
 
@@ -116,13 +119,13 @@ def is_main_process() -> bool:
 
 
 def _note() -> float:
-    """The time of the first signal."""
+    """Store that a signal was received, and return the time."""
     _received.set()
     return time.monotonic()
 
 
 def _end_if_new(first: float, signum: int) -> None:
-    """Ends the process and its workers without further ado, unless a launcher has only repeated the first signal."""
+    """End the process and its workers immediately, unless a launcher has only repeated the first signal."""
     if launched() and time.monotonic() - first < REPEATED:
         return
     _write("stopped at once")
@@ -132,7 +135,7 @@ def _end_if_new(first: float, signum: int) -> None:
 
 
 def _follow_launcher() -> None:
-    """`accelerate launch` does not pass SIGTERM on: it dies, and its process would go on without it."""
+    """Send SIGTERM to this process when its launcher ends: `accelerate launch` does not forward the signal."""
     while os.getppid() == _PARENT:
         time.sleep(0.5)
     if not _received.is_set():
@@ -140,6 +143,6 @@ def _follow_launcher() -> None:
 
 
 def _write(message: str) -> None:
-    """To standard error, past Python's buffers, which a signal may have found half written."""
+    """Write to standard error without Python's buffers, which a signal handler must not use."""
     if is_main_process():
         os.write(2, f"{message}\n".encode())

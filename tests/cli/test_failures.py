@@ -198,6 +198,29 @@ def test_memory_that_runs_out_while_a_photo_is_unpacked_is_not_damage(
         decode_photo(image)
 
 
+INTERRUPTED_IMPORT = """
+import builtins, os, signal, sys
+
+original = builtins.__import__
+
+def interrupted(name, *arguments):
+    if name == "typer":
+        os.kill(os.getpid(), signal.SIGINT)
+    return original(name, *arguments)
+
+builtins.__import__ = interrupted
+from triplane3d.__main__ import main
+main()
+"""
+
+
+def test_a_stop_while_the_command_is_imported_shows_no_traceback() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+    command = [sys.executable, "-c", INTERRUPTED_IMPORT, "info", "mini"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
+
+
 LIMITED = """
 import functools, resource, sys
 from pathlib import Path

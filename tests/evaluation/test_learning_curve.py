@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from learning_curve import BUDGETS, Budget, autoencoder_config, draw, measure, parsed, step_flops
+from learning_curve import BUDGETS, Budget, autoencoder_config, measure, parsed, step_flops, write_shapes
 
 from triplane3d.evaluation.report import Report
 
@@ -18,7 +18,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 
 def test_number_of_steps_spends_the_budget(tmp_path: Path) -> None:
-    draw(TINY, tmp_path / "train", range(2))
+    write_shapes(TINY, tmp_path / "train", range(2))
     config = autoencoder_config(TINY, tmp_path, seed=0)
     assert config.run.steps * step_flops(config) == pytest.approx(TINY.flops, rel=0.1)
     twice: Budget = replace(TINY, flops=2 * TINY.flops)
@@ -26,7 +26,7 @@ def test_number_of_steps_spends_the_budget(tmp_path: Path) -> None:
 
 
 def test_changed_recipe_has_the_same_budget(tmp_path: Path) -> None:
-    draw(TINY, tmp_path / "train", range(2))
+    write_shapes(TINY, tmp_path / "train", range(2))
     plain, changed = (autoencoder_config(TINY, tmp_path, 0, changes) for changes in
                       (None, parsed(["run.batch_size=2", "optim.lr=6e-3"])))  # fmt: skip
     assert (changed.run.batch_size, changed.optim.lr) == (2, 6e-3)

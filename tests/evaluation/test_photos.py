@@ -45,7 +45,7 @@ def test_contact_is_detected_on_every_side_of_the_grid() -> None:
     values = np.full((5, 5, 5), -1.0)
     values[2, 2, 2] = 1
     assert not touches_wall(values, 0.0)
-    for side in [(0, 2, 2), (2, 4, 2), (2, 2, 0)]:
+    for side in [(0, 2, 2), (4, 2, 2), (2, 0, 2), (2, 4, 2), (2, 2, 0), (2, 2, 4)]:
         touching = values.copy()
         touching[side] = 0.5
         assert touches_wall(touching, 0.0) and not touches_wall(touching, 0.6)

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+import typer
 from PIL import Image
 from pipelines.tiny_pipeline import build_tiny, photo
 
+from triplane3d.evaluation.command import main
 from triplane3d.evaluation.report import COLUMNS, Report
 from triplane3d.evaluation.summary import Estimate, Row
 
@@ -124,6 +126,22 @@ def test_script_evaluates_meshes(inputs: Path, tmp_path: Path) -> None:
     assert "trained families - meshes" in gaps
 
 
+@pytest.mark.parametrize("suite", ["image", "steps", "views"])
+def test_script_evaluates_images_of_meshes_from_two_sides(inputs: Path, tmp_path: Path, suite: str) -> None:
+    report = run(inputs, tmp_path, suite=suite, meshes=inputs / "meshes", step_counts="1", view_counts="1")
+    assert "trained families" in {row["data"] for row in report["rows"]}
+    scores = [row["metrics"] for row in report["rows"] if row["data"] == "meshes, two views"]
+    assert scores and all(metrics["volume_iou"]["count"] == 2 for metrics in scores)
+    assert any("aligned_chamfer" in metrics for metrics in scores) == (suite == "image")
+
+
+def test_former_option_names_are_accepted() -> None:
+    app = typer.Typer()
+    app.command()(main)
+    options = {name for parameter in typer.main.get_command(app).params for name in parameter.opts}
+    assert {"--bank", "--retrieval-shapes", "--pictures", "--images"} <= options
+
+
 def test_contact_sheet_of_meshes_has_five_images_for_each_of_two_views(inputs: Path, tmp_path: Path) -> None:
     sheet = runpy.run_path(str(SCRIPTS / "contact_sheet.py"))["main"]
     sheet(
@@ -132,7 +150,7 @@ def test_contact_sheet_of_meshes_has_five_images_for_each_of_two_views(inputs: P
         tmp_path / "sheet.png",
         meshes=True,
         size=24,
-        photos_a_row=2,
+        photos_per_row=2,
         resolution=10,
     )
     page = np.asarray(Image.open(tmp_path / "sheet.png").convert("L"))

@@ -45,6 +45,15 @@ def test_more_views_than_photos_are_an_error(shapes: list[EvaluationShape]) -> N
         views_suite(pipe, "made up", shapes, [[shape.pil_image] * 2 for shape in shapes], counts=(1, 3), log=no_log)
 
 
+def test_pipeline_without_camera_conditions_receives_the_first_photo_only(shapes: list[EvaluationShape]) -> None:
+    pipe = ScriptedPipeline(shapes, lambda shape, **_: ball(0.5))
+    photos = [[shape.pil_image] * 2 for shape in shapes]
+    views_suite(pipe, "made up", shapes, photos, counts=(1,), points=1000, pass_cameras=False, log=no_log)
+    assert pipe.calls == [{"photos": 1, "cameras": None}] * 3
+    with pytest.raises(ValueError, match="several photos need cameras"):
+        views_suite(pipe, "made up", shapes, photos, counts=(2,), pass_cameras=False, log=no_log)
+
+
 def test_photos_of_shapes_start_with_their_own_image_and_are_reproducible(shapes: list[EvaluationShape]) -> None:
     photos = photos_around_shapes(shapes, SOME, count=3, size=48)
     assert [len(of_shape) for of_shape in photos] == [3, 3, 3]

@@ -13,43 +13,43 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Handler(BaseHTTPRequestHandler):
-    files: dict[str, bytes]  # of the one repository that there is
+    files: dict[str, bytes]  # of the only repository
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         path = urlsplit(self.path).path
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if path == "/api/repos/create":
-            asked = json.loads(body)
-            self.say({"url": f"http://{self.headers['Host']}/{asked['organization']}/{asked['name']}"})
+            request = json.loads(body)
+            self.send_json({"url": f"http://{self.headers['Host']}/{request['organization']}/{request['name']}"})
         elif path == "/api/validate-yaml":
-            self.say({"errors": [], "warnings": []})
+            self.send_json({"errors": [], "warnings": []})
         elif "/preupload/" in path:
-            asked = json.loads(body)["files"]
-            modes = [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in asked]
-            self.say({"files": modes})
+            requested = json.loads(body)["files"]
+            modes = [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in requested]
+            self.send_json({"files": modes})
         elif "/commit/" in path:
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
                     self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
             place = f"http://{self.headers['Host']}/somebody/chairs/commit/{COMMIT}"
-            self.say({"commitUrl": place, "commitOid": COMMIT, "success": True})
+            self.send_json({"commitUrl": place, "commitOid": COMMIT, "success": True})
         else:
-            self.say({"error": f"no such place: {path}"}, status=404)
+            self.send_json({"error": f"no such place: {path}"}, status=404)
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         if "/resolve/" in path:
             self.resolve(path.split("/resolve/")[1].partition("/")[2])
         elif "/tree/" in path:
-            self.say(
+            self.send_json(
                 [{"type": "file", "path": name, "size": len(data), "oid": oid(data)} for name, data in self.listing()]
             )
         elif path.startswith("/api/models/"):
             siblings = [{"rfilename": name, "size": len(data), "blobId": oid(data)} for name, data in self.listing()]
-            self.say({"id": "somebody/chairs", "modelId": "somebody/chairs", "sha": COMMIT, "siblings": siblings})
+            self.send_json({"id": "somebody/chairs", "modelId": "somebody/chairs", "sha": COMMIT, "siblings": siblings})
         else:
-            self.say({"error": f"no such place: {path}"}, status=404)
+            self.send_json({"error": f"no such place: {path}"}, status=404)
 
     do_HEAD = do_GET
 
@@ -58,12 +58,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def resolve(self, name: str) -> None:
         if name not in self.files:
-            self.say({"error": "Entry not found"}, status=404, headers={"X-Error-Code": "EntryNotFound"})
+            self.send_json({"error": "Entry not found"}, status=404, headers={"X-Error-Code": "EntryNotFound"})
         else:
             self.send(self.files[name], headers={"ETag": f'"{oid(self.files[name])}"', "X-Repo-Commit": COMMIT})
 
-    def say(self, answer: object, **options: object) -> None:
-        self.send(json.dumps(answer).encode(), **options)
+    def send_json(self, content: object, **options: object) -> None:
+        self.send(json.dumps(content).encode(), **options)
 
     def send(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -74,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Print no log."""
 
 
 def oid(data: bytes) -> str:
@@ -83,7 +83,7 @@ def oid(data: bytes) -> str:
 
 @contextmanager
 def mock_hub() -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Its address, and the files that were pushed to it."""
+    """The address of a running server, and the files that were pushed to it."""
     files: dict[str, bytes] = {}
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("OneRepository", (Handler,), {"files": files}))
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Any vision model of transformers reads the photos of a pipeline whose JSON names it, saved and loaded like ours."""
+"""Any vision model of transformers can be the image encoder of a pipeline: saved, loaded and offloaded."""
 
 import json
 import shutil
@@ -45,12 +45,12 @@ def test_the_photo_size_is_a_setting(name: str, tmp_path: Path) -> None:
     assert Triplane3DPipeline.from_pipe(pipe).image_processor.image_size == 48
 
 
-def test_an_encoder_without_a_size_asks_for_one(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="ResNetModel was made for no size in particular: .*`image_size`"):
+def test_an_encoder_without_a_size_needs_image_size(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="ResNetModel has no image size of its own: .*`image_size`"):
         tiny_with("ResNetModel", tmp_path / "json")
 
 
-def test_an_encoder_of_another_width_is_refused_when_the_pipeline_is_put_together(pipe: Triplane3DPipeline) -> None:
+def test_an_encoder_of_another_width_is_refused_by_the_constructor(pipe: Triplane3DPipeline) -> None:
     wide = vision_model("CLIPVisionModel", hidden_size=48)
     with pytest.raises(ValueError, match=r"width 32 \(cross_attention_dim\), but those of CLIPVisionModel have 48"):
         Triplane3DPipeline(**{**pipe.components, "image_encoder": wide})

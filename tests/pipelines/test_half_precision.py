@@ -1,4 +1,4 @@
-"""On the machine at hand the shipped model gives the same tokens and mesh in bfloat16 as in float32."""
+"""The embedded model gives the same tokens and mesh in bfloat16 as in float32, on the machine that runs the test."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 @torch.no_grad()
 def tokens_and_mesh(dtype: torch.dtype) -> tuple[Float[Tensor, "1 tokens features"], Mesh]:
-    """What `mini` makes of a photo of an armchair in two steps."""
+    """Tokens and mesh of `mini` for a photo of an armchair, in two steps."""
     pipe = Triplane3DPipeline.from_pretrained(ROOT / "pipelines" / "mini", dtype=dtype)
     pipe.set_progress_bar_config(disable=True)
     photo = pipe.image_processor.preprocess(Image.open(ROOT / "docs" / "images" / "armchair.png"))

@@ -1,4 +1,4 @@
-"""Shared on the Hub and loaded from it by whoever has imported the library: no remote code, no stub files."""
+"""A pipeline is pushed to the Hub and loaded from it, without remote code and without stub files."""
 
 import os
 import subprocess
@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 from pipelines.mock_hub import mock_hub
+
+from triplane3d import Triplane3DPipeline
 
 SHARE_AND_LOAD = """
 import sys
@@ -54,8 +56,33 @@ def test_a_pipeline_goes_to_the_hub_and_comes_back(tiny_folder: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["nobody/nothing"])
-def test_a_name_that_is_nowhere_says_so_without_a_network(name: str) -> None:
-    from triplane3d import Triplane3DPipeline
-
+def test_an_unknown_name_is_named_in_the_error_without_a_network(name: str) -> None:
     with pytest.raises(OSError, match=name):
         Triplane3DPipeline.from_pretrained(name)
+
+
+@pytest.mark.parametrize(
+    ("card", "sentence"),
+    [
+        ("# Chairs\n" + " " * (2 << 20), "where at most 1,048,576 are accepted"),
+        ("---\na: &a [1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+            f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 8)}]\n" for n in range(8)
+        ) + "---\n# Chairs\n", "with all anchors written out"),
+        ("---\n- chairs\n---\n# Chairs\n", "is not a model card"),
+        ("---\nlicense: [\n---\n", "is no plain YAML file"),
+    ],
+    ids=["large", "anchors", "a list", "broken"],
+)  # fmt: skip
+def test_a_card_beyond_the_limits_is_not_pushed(
+    pipe: Triplane3DPipeline, tmp_path: Path, card: str, sentence: str
+) -> None:
+    (tmp_path / "README.md").write_text(card)
+    with pytest.raises(ValueError, match=sentence) as error:
+        pipe._upload_folder(tmp_path, "somebody/chairs")
+    assert str(tmp_path / "README.md") in str(error.value)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "README.md").rename(tmp_path / "mine" / "README.md")
+    (tmp_path / "README.md").write_text("This model card has been automatically generated.")
+    pipe.register_to_config(_name_or_path=str(tmp_path / "mine"))
+    with pytest.raises(ValueError, match=sentence):
+        pipe._upload_folder(tmp_path, "somebody/chairs")

@@ -1,4 +1,4 @@
-"""Saved pipelines come back the same, through our class and through diffusers' own loader, by folder and by name."""
+"""A saved pipeline loads with the same result, by its class and by diffusers' generic loader, by folder and by name."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ def test_the_index_names_the_library_not_its_files(tiny_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("loader", [Triplane3DPipeline, DiffusionPipeline])
-def test_a_saved_pipeline_comes_back_the_same(loader: type, tiny_folder: Path, pipe: Triplane3DPipeline) -> None:
+def test_a_saved_pipeline_loads_with_the_same_result(loader: type, tiny_folder: Path, pipe: Triplane3DPipeline) -> None:
     loaded = loader.from_pretrained(tiny_folder)
     loaded.set_progress_bar_config(disable=True)
     assert type(loaded) is Triplane3DPipeline
@@ -46,6 +46,8 @@ def test_half_precision_variants(tiny_folder: Path, pipe: Triplane3DPipeline, tm
     assert (tmp_path / "transformer" / "diffusion_pytorch_model.fp16.safetensors").is_file()
     half = Triplane3DPipeline.from_pretrained(tmp_path, variant="fp16", dtype=torch.float16)
     assert half.transformer.dtype == half.vae.dtype == half.image_encoder.dtype == torch.float16
+    for loader in (Triplane3DPipeline, DiffusionPipeline):
+        assert loader.from_pretrained(tmp_path).vae.dtype == torch.float32, "the only variant is found"
     # Without `dtype`, diffusers' models load as float32 and the encoder as it was saved.
     mixed = Triplane3DPipeline.from_pretrained(tmp_path, variant="fp16")
     mixed.set_progress_bar_config(disable=True)
@@ -81,7 +83,7 @@ def test_dtype_and_a_component_left_out(tiny_folder: Path) -> None:
 
 
 def test_a_photo_needs_no_optional_component(pipe: Triplane3DPipeline, tmp_path: Path) -> None:
-    """As diffusers' own pipeline test has it: without all of them the same call works, before and after saving."""
+    """Without all of them the same call works, before and after saving, as in diffusers' own test of pipelines."""
     for name in Triplane3DPipeline._optional_components:
         setattr(pipe, name, None)
     expected = grids(pipe)
@@ -93,7 +95,7 @@ def test_a_photo_needs_no_optional_component(pipe: Triplane3DPipeline, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["image_encoder", "scheduler"])
-def test_a_component_that_was_not_saved_is_given_later(pipe: Triplane3DPipeline, name: str, tmp_path: Path) -> None:
+def test_a_component_that_was_not_saved_can_be_passed(pipe: Triplane3DPipeline, name: str, tmp_path: Path) -> None:
     expected, component = grids(pipe), getattr(pipe, name)
     setattr(pipe, name, None)
     pipe.save_pretrained(tmp_path)
@@ -113,7 +115,7 @@ def test_from_pipe_shares_the_weights(pipe: Triplane3DPipeline) -> None:
     assert other.config.presets == pipe.config.presets
 
 
-def test_components_are_all_there(pipe: Triplane3DPipeline) -> None:
+def test_components_without_optional_ones_that_are_none(pipe: Triplane3DPipeline) -> None:
     assert set(pipe.components) == {"image_encoder", "transformer", "vae", "scheduler"}
 
 
@@ -135,7 +137,7 @@ def test_a_local_folder_of_that_name_comes_first(
     monkeypatch.setattr(saved, "EMBEDDED", (tiny_folder.parent,))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny").mkdir()
-    assert embedded_pipeline("tiny") == tiny_folder  # no pipeline in it, so it is not meant
+    assert embedded_pipeline("tiny") == tiny_folder  # the local folder holds no pipeline
     (tmp_path / "tiny" / "model_index.json").write_text("{}")
     assert embedded_pipeline("tiny") is None
 
@@ -155,10 +157,10 @@ def test_a_push_carries_the_card_and_our_tags(
     pipe: Triplane3DPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pushed = {}
-    written_by_nobody = "---\nlibrary_name: diffusers\n---\nThis model card has been automatically generated."
+    generated = "---\nlibrary_name: diffusers\n---\nThis model card has been automatically generated."
     hub = "diffusers.utils.hub_utils"
     monkeypatch.setattr(f"{hub}.create_repo", lambda repo_id, **_: type("Repository", (), {"repo_id": repo_id}))
-    monkeypatch.setattr(f"{hub}.load_or_create_model_card", lambda *_, **__: ModelCard(written_by_nobody))
+    monkeypatch.setattr(f"{hub}.load_or_create_model_card", lambda *_, **__: ModelCard(generated))
     monkeypatch.setattr(
         f"{hub}.upload_folder",
         lambda folder_path, **_: pushed.update(

@@ -1,4 +1,4 @@
-"""An adapter changes the answer, can be scaled, saved, loaded, fused and taken off again."""
+"""A LoRA adapter changes the result. It can be scaled, saved, loaded, fused and unloaded."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from triplane3d import Triplane3DPipeline
 
 @pytest.fixture
 def adapter(pipe: Triplane3DPipeline) -> dict[str, torch.Tensor]:
-    """Tensors of a trained-looking adapter for the tiny transformer."""
+    """Tensors of an adapter for the tiny transformer, with values as large as after training."""
     config = LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
     pipe.transformer.add_adapter(config)
     for name, parameter in pipe.transformer.named_parameters():
@@ -91,7 +91,7 @@ def test_one_adapter_of_several_is_saved(pipe: Triplane3DPipeline, tmp_path: Pat
         Triplane3DPipeline.save_lora_weights(tmp_path, pipe.transformer, safe_serialization=False, adapter_name="first")
 
 
-def test_fusing_gives_the_same_answer_and_unfusing_takes_it_back(pipe: Triplane3DPipeline, adapter: dict) -> None:
+def test_fusing_gives_the_same_result_and_unfusing_reverts_it(pipe: Triplane3DPipeline, adapter: dict) -> None:
     plain = grids(pipe)
     pipe.load_lora_weights({f"transformer.{name}": tensor for name, tensor in adapter.items()})
     changed = grids(pipe)
@@ -133,7 +133,7 @@ def test_an_adapter_is_swapped_in_place(pipe: Triplane3DPipeline, adapter: dict)
     assert list(map(id, pipe.transformer.modules())) == modules
 
 
-def test_a_pipeline_with_an_adapter_says_how_to_save_it(
+def test_saving_a_pipeline_with_an_adapter_names_the_ways_to_save_it(
     pipe: Triplane3DPipeline, adapter: dict, tmp_path: Path
 ) -> None:
     pipe.load_lora_weights({f"transformer.{key}": tensor for key, tensor in adapter.items()})
@@ -148,11 +148,11 @@ def test_a_pipeline_with_an_adapter_says_how_to_save_it(
     assert torch.allclose(grids(loaded), changed, atol=1e-4)
 
 
-def test_what_is_no_adapter_is_refused(pipe: Triplane3DPipeline) -> None:
+def test_other_tensors_than_an_adapters_are_refused(pipe: Triplane3DPipeline) -> None:
     with pytest.raises(ValueError, match="not a LoRA adapter"):
         pipe.load_lora_weights({"transformer.proj_out.weight": torch.zeros(2, 2)})
     with pytest.raises(ValueError, match="not a LoRA adapter: it holds no tensors"):
         pipe.load_lora_weights({})
-    for nothing in (None, {}, pipe.transformer):
+    for empty in (None, {}, pipe.transformer):
         with pytest.raises(ValueError, match="nothing to save"):
-            Triplane3DPipeline.save_lora_weights("nowhere", nothing)
+            Triplane3DPipeline.save_lora_weights("nowhere", empty)

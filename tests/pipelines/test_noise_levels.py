@@ -1,4 +1,4 @@
-"""Few steps: how noise levels are spaced, and a model that knows where its step will end needs but one."""
+"""Few steps: the spacing of noise levels, and a model of mean velocities, which needs one step only."""
 
 import math
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_trailing_steps_are_equally_long_before_the_shift() -> None:
     assert timesteps_of(respaced(pipe, "trailing", scheduler=of_flows), 2) == pytest.approx([1000, 500], abs=1)
 
 
-def test_the_spacing_is_saved_and_one_that_is_not_said_is_the_schedulers(tmp_path: Path) -> None:
+def test_the_spacing_is_saved_and_by_default_the_schedulers(tmp_path: Path) -> None:
     pipe = build_tiny()
     respaced(pipe, "trailing").save_pretrained(tmp_path)
     loaded = Triplane3DPipeline.from_pretrained(tmp_path)
@@ -57,7 +57,7 @@ def test_the_spacing_is_saved_and_one_that_is_not_said_is_the_schedulers(tmp_pat
     assert torch.equal(latents_of(Triplane3DPipeline.from_pipe(loaded, timestep_spacing=None)), latents_of(pipe))
 
 
-def answers_with_mean_velocity(pipe: Triplane3DPipeline) -> list[tuple[float, float]]:
+def predict_mean_velocity(pipe: Triplane3DPipeline) -> list[tuple[float, float]]:
     """The transformer becomes the flow map of dx/dσ = x, whose solution is x(r) = x(t) exp(r - t)."""
     steps: list[tuple[float, float]] = []
 
@@ -73,10 +73,10 @@ def answers_with_mean_velocity(pipe: Triplane3DPipeline) -> list[tuple[float, fl
 @pytest.mark.parametrize("spacing", [None, "trailing"])
 @pytest.mark.parametrize("shift", [1.0, 4.0])
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_a_mean_velocity_that_is_known_is_integrated_exactly(spacing: str | None, shift: float, steps: int) -> None:
+def test_an_exact_mean_velocity_is_integrated_exactly(spacing: str | None, shift: float, steps: int) -> None:
     scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
     pipe = respaced(build_tiny_for_views(interval_condition=True), spacing, scheduler=scheduler)
-    passed = answers_with_mean_velocity(pipe)
+    passed = predict_mean_velocity(pipe)
     noise = pipe.prepare_latents(1, torch.device("cpu"), seeded(), None)
     ended = latents_of(pipe, latents=noise, num_inference_steps=steps)
     assert torch.allclose(ended, noise * math.exp(-1), atol=1e-5)
@@ -88,14 +88,14 @@ def test_a_mean_velocity_that_is_known_is_integrated_exactly(spacing: str | None
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
 def test_the_end_of_the_step_reaches_the_transformer(guidance_scale: float) -> None:
     pipe = build_tiny_for_views(interval_condition=True)
-    told = latents_of(pipe, guidance_scale=guidance_scale)
+    expected = latents_of(pipe, guidance_scale=guidance_scale)
     forward = pipe.transformer.forward
     pipe.transformer.forward = lambda timestep_end, **rest: forward(**rest)
-    assert float((latents_of(pipe, guidance_scale=guidance_scale) - told).abs().max()) > 1e-2
+    assert float((latents_of(pipe, guidance_scale=guidance_scale) - expected).abs().max()) > 1e-2
 
 
 @pytest.mark.parametrize("scheduler", [DDIMScheduler(), EulerDiscreteScheduler(), UniPCMultistepScheduler()])
-def test_a_scheduler_that_takes_no_levels_of_a_flow_is_named(scheduler: Any) -> None:
+def test_a_scheduler_without_levels_of_a_flow_is_named(scheduler: Any) -> None:
     pipe = respaced(build_tiny(), "trailing", scheduler=scheduler)
     with pytest.raises(ValueError, match=f"'trailing' is for .* set that of {type(scheduler).__name__}"):
         pipe(photo())
@@ -109,12 +109,12 @@ def test_a_scheduler_that_takes_no_levels_of_a_flow_is_named(scheduler: Any) -> 
         FlowMatchEulerDiscreteScheduler(stochastic_sampling=True),
     ],
 )
-def test_a_scheduler_whose_steps_are_others_is_refused_to_a_flow_map(scheduler: Any) -> None:
+def test_a_scheduler_with_other_steps_is_refused_for_a_flow_map(scheduler: Any) -> None:
     pipe = respaced(build_tiny_for_views(interval_condition=True), None, scheduler=scheduler)
     with pytest.raises(ValueError, match=f"mean velocity of a step .* {type(scheduler).__name__} as configured"):
         pipe(photo())
 
 
-def test_no_other_spacing_is_known() -> None:
+def test_another_spacing_is_refused() -> None:
     with pytest.raises(ValueError, match="timestep_spacing must be one of .None, 'trailing'., got 'leading'"):
         respaced(build_tiny(), "leading")

@@ -1,4 +1,4 @@
-"""Previews show the mesh that was returned, from the photo's side first."""
+"""Rendered views and previews of an output show its meshes, first from the front."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_turntables_and_previews(meshes: list[Mesh], tmp_path: Path) -> None:
             assert getattr(picture, "n_frames", 1) == frames and picture.size == (32, 32)
 
 
-def test_what_cannot_be_drawn_is_said(meshes: list[Mesh], tmp_path: Path) -> None:
+def test_other_outputs_views_and_suffixes_are_refused(meshes: list[Mesh], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="output_type"):
         Triplane3DPipelineOutput(torch.zeros(1, 4, 4, 4)).render()
     with pytest.raises(ValueError, match="turntable"):

@@ -1,4 +1,4 @@
-"""The pipeline's contract: one mesh per photo, the same for a seed in any company, steered by its arguments."""
+"""The pipeline: one mesh per photo, the same for a seed in any batch, controlled by its arguments."""
 
 import copy
 from typing import Any
@@ -19,11 +19,11 @@ def latents_of(pipe: Triplane3DPipeline, **options: Any) -> torch.Tensor:
 
 
 def surface_level(pipe: Triplane3DPipeline, **options: Any) -> float:
-    """A level that the field of random weights does cross."""
+    """A level that the field of random weights crosses."""
     return float(grids(pipe, **options).median())
 
 
-# --- what comes out -------------------------------------------------------------------------------------------------
+# ---- output
 
 
 def test_a_photo_becomes_a_closed_mesh(pipe: Triplane3DPipeline) -> None:
@@ -66,12 +66,12 @@ def test_latents_are_scaled_back_before_they_are_decoded(pipe: Triplane3DPipelin
         assert torch.allclose(pipe.decode_latents(latents).planes, expected, atol=1e-5)
 
 
-def test_an_empty_field_says_what_to_try(pipe: Triplane3DPipeline) -> None:
+def test_the_error_for_a_field_without_a_surface_suggests_a_level(pipe: Triplane3DPipeline) -> None:
     with pytest.raises(ValueError, match="no surface.*level"):
         pipe(photo(), generator=seeded(), level=1e6, resolution=6)
 
 
-# --- what goes in ---------------------------------------------------------------------------------------------------
+# ---- input
 
 
 def test_a_seed_fixes_the_result_and_another_changes_it(pipe: Triplane3DPipeline) -> None:
@@ -102,12 +102,12 @@ def test_several_meshes_for_each_photo_stay_in_order(pipe: Triplane3DPipeline) -
         assert torch.allclose(together[index], alone[0], atol=1e-4)
 
 
-def test_latents_stand_in_for_the_generator(pipe: Triplane3DPipeline) -> None:
+def test_latents_replace_the_generator(pipe: Triplane3DPipeline) -> None:
     noise = pipe.prepare_latents(1, torch.device("cpu"), seeded(), None)
     assert torch.equal(grids(pipe, latents=noise, generator=None), grids(pipe))
 
 
-def test_image_embeds_stand_in_for_the_photo(pipe: Triplane3DPipeline) -> None:
+def test_image_embeds_replace_the_photo(pipe: Triplane3DPipeline) -> None:
     with torch.no_grad():
         tokens = pipe.encode_image(pipe.image_processor.preprocess(photo()).pixel_values)
     assert torch.equal(grids(pipe, image_embeds=tokens), grids(pipe))
@@ -133,7 +133,7 @@ def test_guidance_one_runs_the_transformer_on_the_photo_alone(pipe: Triplane3DPi
     assert not torch.allclose(plain, guided, atol=1e-4)
 
 
-def test_the_way_to_remove_the_background_is_the_callers(pipe: Triplane3DPipeline) -> None:
+def test_the_background_is_removed_by_the_method_that_is_passed(pipe: Triplane3DPipeline) -> None:
     opaque = photo().convert("RGB")
     for method in ("none", "border"):
         out = pipe(opaque, generator=seeded(), output_type="latent", background_removal=method)
@@ -144,10 +144,10 @@ def test_guidance_extrapolates_from_zeroed_tokens(pipe: Triplane3DPipeline) -> N
     """One step of flow matching is linear in the prediction, so the latents are too."""
     with torch.no_grad():
         tokens = pipe.encode_image(pipe.image_processor.preprocess(photo()).pixel_values)
-    given = latents_of(pipe, num_inference_steps=1, guidance_scale=1.0)
-    without = latents_of(pipe, num_inference_steps=1, guidance_scale=1.0, image_embeds=torch.zeros_like(tokens))
+    conditional = latents_of(pipe, num_inference_steps=1, guidance_scale=1.0)
+    unconditional = latents_of(pipe, num_inference_steps=1, guidance_scale=1.0, image_embeds=torch.zeros_like(tokens))
     guided = latents_of(pipe, num_inference_steps=1, guidance_scale=2.5)
-    assert torch.allclose(guided, without + 2.5 * (given - without), atol=1e-4)
+    assert torch.allclose(guided, unconditional + 2.5 * (conditional - unconditional), atol=1e-4)
 
 
 def test_models_may_differ_in_precision(pipe: Triplane3DPipeline) -> None:
@@ -206,14 +206,14 @@ NOISE = torch.zeros(1, 4, 4, 12)
     ],
 )
 @pytest.mark.usefixtures("as_users_run_it")
-def test_mistakes_are_named_before_work_is_done(pipe: Triplane3DPipeline, options: dict, sentence: str) -> None:
+def test_wrong_arguments_are_named_before_any_work(pipe: Triplane3DPipeline, options: dict, sentence: str) -> None:
     pipe.image_encoder.forward = pipe.transformer.forward = lambda *_, **__: pytest.fail("work was done")
     with pytest.raises(ValueError, match=sentence):
         pipe(**{"image": photo(), **options})
 
 
 @pytest.mark.usefixtures("as_users_run_it")
-def test_a_photo_of_no_known_kind_is_named_by_its_place(pipe: Triplane3DPipeline) -> None:
+def test_a_photo_of_another_type_is_named_by_its_index(pipe: Triplane3DPipeline) -> None:
     with pytest.raises(TypeError, match="image 1 must be a path, PIL image, array or tensor, got dict"):
         pipe([photo(), {}])
 
@@ -222,7 +222,7 @@ def test_a_photo_of_no_known_kind_is_named_by_its_place(pipe: Triplane3DPipeline
     ("missing", "options", "way_out"),
     [
         ("image_encoder", {}, "pass `image_embeds`"),
-        ("vae", {}, 'ask for output_type="latent"'),
+        ("vae", {}, 'use output_type="latent"'),
         ("transformer", {}, "without its transformer"),
         ("scheduler", {}, "without its scheduler"),
     ],
@@ -250,7 +250,7 @@ def test_latents_need_no_vae(pipe: Triplane3DPipeline) -> None:
         ({"latents": NOISE[:, :2]}, r"the callback's latents must have shape \(1, 4, 4, 12\)"),
     ],
 )
-def test_what_a_callback_returns_is_looked_at(pipe: Triplane3DPipeline, returned: object, sentence: str) -> None:
+def test_the_result_of_a_callback_is_checked(pipe: Triplane3DPipeline, returned: object, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         latents_of(pipe, callback_on_step_end=lambda *_: returned)
 
@@ -270,7 +270,7 @@ def test_a_component_may_come_later(pipe: Triplane3DPipeline) -> None:
     [{"foreground_ratio": "x"}, {"foreground_ratio": 5}, {"background": 5}, {"image_size": -4},
      {"image_statistics": "foo"}, {"presets": []}, {"presets": {"balanced": 1}}],
 )  # fmt: skip
-def test_settings_without_sense_are_refused_where_they_are_given(pipe: Triplane3DPipeline, settings: dict) -> None:
+def test_wrong_settings_are_refused_by_the_constructor(pipe: Triplane3DPipeline, settings: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         Triplane3DPipeline(**pipe.components, **settings)
 
@@ -291,7 +291,7 @@ def test_after_an_interruption_the_pipeline_is_as_before(pipe: Triplane3DPipelin
     assert torch.equal(latents_of(pipe, num_inference_steps=3), expected)
 
 
-# --- steering and hooks ---------------------------------------------------------------------------------------------
+# ---- callbacks, offloading, training
 
 
 def test_a_callback_sees_every_step_and_may_change_the_latents(pipe: Triplane3DPipeline) -> None:
@@ -327,14 +327,14 @@ def test_a_callback_may_change_the_guidance_and_stop_the_run(pipe: Triplane3DPip
     assert not pipe.interrupt
 
 
-def test_offloading_gives_the_same_answer_twice(pipe: Triplane3DPipeline) -> None:
+def test_offloading_gives_the_same_result_twice(pipe: Triplane3DPipeline) -> None:
     expected = grids(pipe)
     pipe.enable_model_cpu_offload(device="cpu")
     assert torch.equal(grids(pipe), expected)
     assert torch.equal(grids(pipe), expected)
 
 
-def test_group_offloading_gives_the_same_answer(pipe: Triplane3DPipeline) -> None:
+def test_group_offloading_gives_the_same_result(pipe: Triplane3DPipeline) -> None:
     expected = grids(pipe)
     pipe.transformer.enable_group_offload(torch.device("cpu"), offload_type="leaf_level")
     pipe.vae.enable_group_offload(torch.device("cpu"), offload_type="leaf_level")
@@ -360,8 +360,8 @@ def test_training_may_pass_through_the_encoder_and_checkpoint_gradients(pipe: Tr
     assert all(torch.allclose(plain, again, atol=1e-6) for plain, again in zip(*gradients, strict=True))
 
 
-def test_quality_stands_for_steps_guidance_and_resolution(pipe: Triplane3DPipeline) -> None:
-    def asked_for(**options: Any) -> tuple[int, float, int]:
+def test_quality_sets_steps_guidance_and_resolution(pipe: Triplane3DPipeline) -> None:
+    def settings_of(**options: Any) -> tuple[int, float, int]:
         steps = []
         out = pipe(photo(), output_type="pt", callback_on_step_end=lambda *now: steps.append(now[1]), **options)
         return len(steps), pipe.guidance_scale, out.meshes.shape[-1] - 1
@@ -372,9 +372,9 @@ def test_quality_stands_for_steps_guidance_and_resolution(pipe: Triplane3DPipeli
     }
     pipe = Triplane3DPipeline(**pipe.components, presets=presets)
     pipe.set_progress_bar_config(disable=True)
-    assert asked_for() == asked_for(quality="balanced") == (2, 3.0, 6)
-    assert asked_for(quality="draft") == (1, 1.0, 4)
-    assert asked_for(quality="draft", num_inference_steps=3, resolution=5) == (3, 1.0, 5)
+    assert settings_of() == settings_of(quality="balanced") == (2, 3.0, 6)
+    assert settings_of(quality="draft") == (1, 1.0, 4)
+    assert settings_of(quality="draft", num_inference_steps=3, resolution=5) == (3, 1.0, 5)
     with pytest.raises(ValueError, match="quality must be one of .'balanced', 'draft'.*got 'best'"):
         pipe(photo(), quality="best")
 
@@ -382,7 +382,7 @@ def test_quality_stands_for_steps_guidance_and_resolution(pipe: Triplane3DPipeli
 @pytest.mark.parametrize(
     ("presets", "sentence"),
     [
-        ({"balanced": {"resolution": 8}}, "must say .'guidance_scale', 'num_inference_steps', 'resolution'"),
+        ({"balanced": {"resolution": 8}}, "must have .'guidance_scale', 'num_inference_steps', 'resolution'"),
         ({}, "one called 'balanced'"),
         ({"balanced": {"num_inference_steps": 0, "guidance_scale": 1, "resolution": 8}}, "at least 1, got 0"),
     ],
@@ -392,7 +392,7 @@ def test_presets_are_complete(pipe: Triplane3DPipeline, presets: dict, sentence:
         Triplane3DPipeline(**pipe.components, presets=presets)
 
 
-def test_a_second_encoder_feeds_the_transformers_second_stream(pipe: Triplane3DPipeline) -> None:
+def test_a_second_encoder_gives_the_transformers_second_stream(pipe: Triplane3DPipeline) -> None:
     config = {**pipe.transformer.config, "pixel_attention_dim": 32}
     transformer = TriplaneTransformer.from_config(config).eval()
     for parameter in transformer.parameters():

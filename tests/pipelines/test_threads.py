@@ -1,4 +1,4 @@
-"""One pipeline called from several threads: every call gives what it gives alone."""
+"""One pipeline called from several threads: every call gives the same result as alone."""
 
 import copy
 import sys
@@ -81,7 +81,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_calls_from_four_threads_give_what_they_give_alone(
+def test_calls_from_four_threads_give_the_same_results_as_alone(
     pipe: Triplane3DPipeline, change: Callable[[Triplane3DPipeline], None]
 ) -> None:
     change(pipe)
@@ -91,7 +91,7 @@ def test_calls_from_four_threads_give_what_they_give_alone(
         assert torch.equal(alone, together)
 
 
-def test_the_strength_of_a_lora_is_that_of_its_own_call(pipe: Triplane3DPipeline) -> None:
+def test_each_call_has_its_own_strength_of_a_lora(pipe: Triplane3DPipeline) -> None:
     adapter = LoraConfig(r=2, lora_alpha=8, init_lora_weights=False, target_modules=["to_q", "to_v"])
     pipe.transformer.add_adapter(adapter)
     jobs = [{**job, "attention_kwargs": {"scale": 0.25 * (1 + place)}} for place, job in enumerate(JOBS)]
@@ -110,7 +110,7 @@ def test_meshes_from_four_threads_are_equal(pipe: Triplane3DPipeline) -> None:
         assert torch.equal(alone, together)
 
 
-def test_a_callback_reads_and_stops_its_own_call(pipe: Triplane3DPipeline) -> None:
+def test_a_callback_reads_and_stops_its_own_call_only(pipe: Triplane3DPipeline) -> None:
     steps: dict[int, list[int]] = {job["seed"]: [] for job in JOBS}
 
     def call(job: dict) -> torch.Tensor:
@@ -175,4 +175,4 @@ def test_a_call_leaves_the_scheduler_as_it_was(pipe: Triplane3DPipeline) -> None
 
 def test_pipelines_can_be_copied(pipe: Triplane3DPipeline) -> None:
     expected = run(pipe, JOBS[0])
-    assert torch.equal(run(copy.deepcopy(pipe), JOBS[0]), expected)  # pickling takes the same way
+    assert torch.equal(run(copy.deepcopy(pipe), JOBS[0]), expected)  # pickling uses the same methods

@@ -1,4 +1,4 @@
-"""A pipeline whose weights do not fit its configs is refused, by whichever door it is loaded."""
+"""A pipeline whose weights do not fit its configs is refused, with every loader."""
 
 import shutil
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def drop(tensors: Tensors, name: str) -> None:
 
 
 def rename(tensors: Tensors, name: str) -> None:
-    tensors[f"{name}_of_old"] = tensors.pop(name)
+    tensors[f"{name}_renamed"] = tensors.pop(name)
 
 
 def add(tensors: Tensors, name: str) -> None:

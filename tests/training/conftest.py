@@ -1,4 +1,4 @@
-"""Eight shapes in shards, and the tiny stages trained on them once: each stage reads what the one before has left."""
+"""Session fixtures: eight shapes in shards, and the tiny stages, each trained once on the output of the one before."""
 
 from pathlib import Path
 

@@ -1,7 +1,6 @@
-"""Stage outputs become a pipeline folder that diffusers' loader reads and that gives what training measured."""
+"""Outputs of the stages become a pipeline folder that diffusers' loader reads."""
 
 import json
-import runpy
 import shutil
 from pathlib import Path
 
@@ -12,10 +11,10 @@ from safetensors.torch import load_file
 from tiny_stages import autoencoder_config
 
 from triplane3d import AutoencoderKLTriplane, Triplane3DPipeline
+from triplane3d.training.assemble_pipeline import assemble_pipeline
 from triplane3d.training.autoencoder import train
 
 ROOT = Path(__file__).parents[2]
-assemble = runpy.run_path(str(ROOT / "scripts" / "assemble_pipeline.py"))["assemble"]
 
 
 @pytest.fixture
@@ -23,8 +22,8 @@ def folder(tmp_path) -> Path:
     return Path(shutil.copytree(ROOT / "pipelines" / "tiny", tmp_path / "tiny"))
 
 
-def test_the_folder_loads_in_full_precision_from_half_weights(folder, autoencoder, latents, denoiser):
-    size = assemble(autoencoder, denoiser, folder)
+def test_half_precision_weights_load_in_float32(folder, autoencoder, latents, denoiser):
+    size = assemble_pipeline(autoencoder, denoiser, folder)
     stored = [file for file in folder.rglob("*.safetensors")]
     assert len(stored) == 3 and sum(file.stat().st_size for file in stored) == pytest.approx(1e6 * size)
     assert all(value.dtype == torch.float16 for file in stored for value in load_file(file).values()
@@ -40,20 +39,18 @@ def test_the_folder_loads_in_full_precision_from_half_weights(folder, autoencode
     assert torch.isfinite(grid).all()
 
 
-def test_a_decoder_that_was_trained_further_has_the_scale_of_its_latents(
-    folder, work, autoencoder, latents, denoiser, tmp_path
-):
-    """As README does for mini: after the latents are encoded, the decoder alone goes on, and is assembled."""
+def test_a_further_trained_decoder_keeps_the_latent_statistics(folder, work, autoencoder, latents, denoiser, tmp_path):
+    """As in README for mini: after stage 2, the decoder alone is trained further and assembled."""
     settings = {"init": autoencoder / "vae", "train_encoder": False, "run.steps": 1, "data.validation": None}
     decoder = train(autoencoder_config(work, **settings, **{"run.output": tmp_path / "decoder"}))
-    assemble(decoder, denoiser, folder)
+    assemble_pipeline(decoder, denoiser, folder)
     before, after = (AutoencoderKLTriplane.load_config(vae) for vae in (autoencoder / "vae", folder / "vae"))
     assert before["latents_std"] == after["latents_std"] is not None
 
 
-def test_too_many_bytes_are_refused_before_anything_is_written(folder, autoencoder, latents, denoiser):
+def test_too_large_weights_are_refused_before_anything_is_written(folder, autoencoder, latents, denoiser):
     with pytest.raises(ValueError, match="more than the 0.01 MB allowed"):
-        assemble(autoencoder, denoiser, folder, limit_mb=0.01)
+        assemble_pipeline(autoencoder, denoiser, folder, limit_mb=0.01)
     assert not list(folder.rglob("*.safetensors"))
 
 
@@ -61,5 +58,5 @@ def test_weights_of_another_architecture_are_refused(folder, autoencoder, latent
     path = folder / "transformer" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "num_layers": 5}))
     with pytest.raises(ValueError, match="num_layers=5, but the weights were trained with"):
-        assemble(autoencoder, denoiser, folder)
+        assemble_pipeline(autoencoder, denoiser, folder)
     assert not list(folder.rglob("*.safetensors"))  # not even those of the components that fit

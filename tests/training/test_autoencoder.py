@@ -1,4 +1,4 @@
-"""Stage 1 learns: from the tiny config, in seconds, on the shapes it is shown."""
+"""Stage 1 with the tiny configuration, which overfits eight shapes in seconds."""
 
 import json
 import shutil
@@ -14,20 +14,20 @@ from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.training.autoencoder import AutoencoderObjective, train
 
 
-def test_it_learns_the_shapes_it_is_shown(autoencoder):
+def test_it_fits_its_training_shapes(autoencoder):
     lines = [json.loads(line) for line in (autoencoder / "log.jsonl").read_text().splitlines()]
     losses = [line["occupancy"] for line in lines if "occupancy" in line]
     assert losses[-1] < 0.6 * losses[0]
     assert lines[-1]["val_iou"] > 0.5  # the fields of other shapes reach 0.2
 
 
-def test_it_leaves_a_vae_that_loads_and_a_picture(autoencoder):
+def test_it_writes_a_vae_that_loads_and_a_picture(autoencoder):
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae")
     assert all(torch.isfinite(parameter).all() for parameter in vae.parameters())
     assert list((autoencoder / "pictures").glob("validation-*.png"))
 
 
-def test_normals_are_part_of_the_loss_where_asked_for(work, tmp_path):
+def test_the_loss_of_normals_is_included_if_its_weight_is_set(work, tmp_path):
     weights = {"kl": 0.0, "color": 0.0, "normal": 0.5, "normal_points": 32}
     settings = {"run.steps": 1, "run.log_every": 1, "data.validation": None, "run.output": tmp_path / "run"}
     run = train(autoencoder_config(work, **settings, **{f"loss.{name}": value for name, value in weights.items()}))
@@ -37,7 +37,7 @@ def test_normals_are_part_of_the_loss_where_asked_for(work, tmp_path):
 
 
 class Ball:
-    """A field that knows the answers: a ball of radius 0.6, coloured by place."""
+    """An exact field: a ball of radius 0.6 whose colours depend on the position."""
 
     has_color = True
 
@@ -45,7 +45,7 @@ class Ball:
         return 50 * (0.6 - points.norm(dim=-1)), (points + 1) / 2
 
 
-def test_every_answer_goes_to_its_own_loss():
+def test_each_part_of_the_query_goes_to_its_own_loss():
     normals = torch.nn.functional.normalize(torch.randn(2, 40, 3), dim=-1)
     labels = torch.cat([torch.rand(2, 30, 3) * 2 - 1, 0.6 * normals[:, :30]], dim=1)
     objective = AutoencoderObjective(tiny_vae(), AutoencoderLossConfig(color_points=25, normal=1.0, normal_points=15))
@@ -68,7 +68,7 @@ def test_a_killed_run_resumes_exactly(work, tmp_path):
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-def test_weights_of_another_architecture_to_begin_with_are_refused(work, autoencoder, tmp_path):
+def test_initial_weights_of_another_architecture_are_refused(work, autoencoder, tmp_path):
     other = AutoencoderKLTriplane.load_config(autoencoder / "vae") | {"field_hidden_dim": 24, "latents_mean": None}
     AutoencoderKLTriplane.from_config(other).save_pretrained(tmp_path / "vae")
     settings = {"init": tmp_path / "vae", "run.output": tmp_path / "run", "run.steps": 1}
@@ -76,7 +76,7 @@ def test_weights_of_another_architecture_to_begin_with_are_refused(work, autoenc
         train(autoencoder_config(work, **settings))
 
 
-def test_the_encoder_can_stay_as_it_was(work, autoencoder, tmp_path):
+def test_the_encoder_can_be_kept(work, autoencoder, tmp_path):
     settings = {"init": autoencoder / "vae", "run.output": tmp_path / "run", "run.steps": 2, "data.validation": None}
     run = train(autoencoder_config(work, train_encoder=False, **settings))
     before, after = (load_file(folder / "vae/diffusion_pytorch_model.safetensors") for folder in (autoencoder, run))
@@ -84,7 +84,7 @@ def test_the_encoder_can_stay_as_it_was(work, autoencoder, tmp_path):
     assert moved == {"decoder", "field_decoder"}
 
 
-def test_statistics_of_latents_stay_with_their_encoder(work, latents, tmp_path, capsys):
+def test_latent_statistics_are_kept_with_an_unchanged_encoder(work, latents, tmp_path, capsys):
     """Stage 1 after stage 2: on the same folder, with a kept encoder, and with one that is trained."""
     shutil.copytree(latents.parent / "autoencoder", tmp_path / "run")
     vae = tmp_path / "run" / "vae"
@@ -102,6 +102,6 @@ def test_statistics_of_latents_stay_with_their_encoder(work, latents, tmp_path, 
     assert "the encoder has changed since stage 2" in capsys.readouterr().err
 
 
-def test_an_encoder_of_nowhere_cannot_stay(work, tmp_path):
+def test_keeping_the_encoder_needs_init(work, tmp_path):
     with pytest.raises(ValueError, match="keeps the encoder of `init`, but none is given; set init"):
         train(autoencoder_config(work, train_encoder=False, **{"run.output": tmp_path / "run"}))

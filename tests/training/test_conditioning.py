@@ -1,4 +1,4 @@
-"""The denoiser's several photos: how many, what is told of their cameras, and what else their tokens learn."""
+"""Several photos per shape in training: their number, hidden camera values, tokens and coarse occupancy."""
 
 import pytest
 import torch
@@ -14,13 +14,13 @@ from triplane3d.training.warm_start import warm_start_transformer
 
 
 def stored(batch: int = 3, views: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures that say which they are, and cameras that do too."""
+    """Photos and cameras whose values identify them."""
     numbers = torch.arange(batch * views).view(batch, views)
     cameras = torch.stack([numbers * 10.0, numbers * 1.0], dim=-1)
     return numbers.view(batch, views, 1, 1, 1).expand(-1, -1, 4, 8, 8) / 100, cameras
 
 
-def test_half_of_the_batches_show_one_photo_and_no_number_is_left_out() -> None:
+def test_half_of_the_batches_have_one_photo_and_all_numbers_occur() -> None:
     views, cameras = stored()
     config = ViewsConfig(max_views=4, single=0.5)
     counts = torch.tensor([choose_views(views, cameras, config)[0].shape[1] for _ in range(600)])
@@ -29,7 +29,7 @@ def test_half_of_the_batches_show_one_photo_and_no_number_is_left_out() -> None:
     assert choose_views(views, cameras, ViewsConfig())[0].shape[1] == 1
 
 
-def test_processes_look_at_as_many_photos_as_one_another() -> None:
+def test_all_processes_use_the_same_number_of_photos() -> None:
     views, cameras = stored()
     config = ViewsConfig(max_views=4, single=0.3)
 
@@ -42,18 +42,18 @@ def test_processes_look_at_as_many_photos_as_one_another() -> None:
     assert set(counts(0)) == {1, 2, 3, 4}
 
 
-def test_what_is_told_of_a_camera_is_true_and_the_first_azimuth_always_is() -> None:
+def test_camera_values_are_unchanged_or_hidden_and_the_first_azimuth_is_never_hidden() -> None:
     views, cameras = stored(batch=200)
     config = ViewsConfig(max_views=4, single=0.0, unknown_elevation=0.5, unknown_azimuth=0.25)
-    chosen, told = choose_views(views, cameras, config)
-    known = told.isfinite()
-    assert torch.equal(told[known], cameras[:, : told.shape[1]][known])
-    assert torch.allclose(chosen[:, :, 0, 0, 0] * 1000, cameras[:, : told.shape[1], 0])
+    chosen, visible = choose_views(views, cameras, config)
+    known = visible.isfinite()
+    assert torch.equal(visible[known], cameras[:, : visible.shape[1]][known])
+    assert torch.allclose(chosen[:, :, 0, 0, 0] * 1000, cameras[:, : visible.shape[1], 0])
     assert known[:, 0, 0].all()
     assert abs(known[:, 1:, 0].float().mean() - 0.75) < 0.08 and abs(known[..., 1].float().mean() - 0.5) < 0.08
 
 
-def test_mirrored_twice_is_the_sample_again() -> None:
+def test_mirroring_twice_gives_the_sample_again() -> None:
     sample = {"views": torch.rand(2, 4, 8, 8), "cameras": torch.tensor([[0.0, 10.0], [70.0, -5.0]]),
               "label_points": torch.rand(16, 3), "label_distance": torch.rand(16)}  # fmt: skip
     once = mirror(sample, torch.tensor(True))
@@ -72,7 +72,7 @@ class PatchMeans(nn.Module):
         return type("Output", (), {"last_hidden_state": tokens})()
 
 
-def test_tokens_of_several_photos_follow_one_another() -> None:
+def test_tokens_of_several_photos_are_concatenated() -> None:
     photos = torch.rand(2, 3, 4, 8, 8)
     tokens = view_tokens(PatchMeans(), photos)
     assert tokens.shape == (2, 15, 4)
@@ -80,39 +80,39 @@ def test_tokens_of_several_photos_follow_one_another() -> None:
                for view in range(3))  # fmt: skip
 
 
-def test_coarse_occupancy_is_asked_where_the_token_looks() -> None:
-    """The upper left front of the cube is solid: a head that says so, and no more, is right; any other pays."""
+def test_coarse_occupancy_uses_the_column_behind_each_token() -> None:
+    """The upper left front of the cube is solid: only the head that predicts this has a low loss."""
     head = CoarseOccupancy(token_dim=4, num_prefix_tokens=1)
     points = torch.rand(1, 8192, 3) * 2 - 1
     inside = (points[..., 0] < 0) & (points[..., 1] > 0) & (points[..., 2] > 0)
     distance = torch.where(inside, -1.0, 1.0)
     tokens = torch.cat([torch.zeros(1, 1, 4), torch.eye(4)[None]], dim=1)  # of patches, row by row from the top left
-    answers = torch.full((8, 4), -20.0)
-    answers[4:, 0] = 20.0  # the upper left token: the half of the depths that is nearer, z > 0
+    logits = torch.full((8, 4), -20.0)
+    logits[4:, 0] = 20.0  # the upper left token: the half of the depths that is nearer, z > 0
     with torch.no_grad():
         head.depths.bias.zero_()
         losses = []
         for patch in range(4):
-            head.depths.weight.copy_(answers.roll(patch, dims=1))
+            head.depths.weight.copy_(logits.roll(patch, dims=1))
             losses.append(head(tokens, points, distance).item())
     assert losses[0] < 1e-6 and min(losses[1:]) > 1
 
 
-def test_a_model_of_one_photo_goes_on_learning_from_several(work, latents, denoiser, tmp_path) -> None:
-    """Grown from the trained weights it begins as good as they are, and its cameras' part learns."""
+def test_a_one_photo_model_can_be_trained_further_on_several(work, latents, denoiser, tmp_path) -> None:
+    """The warm-started model starts with the same error, and its camera embedding is trained."""
     import json
     import shutil
 
     config = denoiser_config(work)
-    grown = tmp_path / "pipeline"
-    shutil.copytree(config.pipeline, grown)
-    declared = grown / "transformer" / "config.json"
+    extended = tmp_path / "pipeline"
+    shutil.copytree(config.pipeline, extended)
+    declared = extended / "transformer" / "config.json"
     declared.write_text(json.dumps(json.loads(declared.read_text()) | {"camera_condition": True}))
 
-    before = warm_start_transformer(denoiser, grown)
+    before = warm_start_transformer(denoiser, extended)
     assert not before.camera_embed.linear_2.weight.any()
     output = train(
-        denoiser_config(work, **{"pipeline": grown, "init": denoiser, "run.output": tmp_path / "several",
+        denoiser_config(work, **{"pipeline": extended, "init": denoiser, "run.output": tmp_path / "several",
                                  "run.steps": 4, "views.max_views": 2, "views.single": 0.0, "optim.lr": 1e-4,
                                  "flow.coarse_occupancy": 0.1, "flow.contrast": 0.05,
                                  "data.validation": None})
@@ -121,10 +121,10 @@ def test_a_model_of_one_photo_goes_on_learning_from_several(work, latents, denoi
     plain = [json.loads(line) for line in (denoiser / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["velocity"] < 0.7 * plain[0]["loss"]
     assert {"coarse", "contrast"} <= lines[-1].keys()
-    after = warm_start_transformer(output, grown)
+    after = warm_start_transformer(output, extended)
     assert after.config.camera_condition and after.camera_embed.linear_2.weight.any()
 
 
-def test_a_model_of_one_photo_is_not_shown_several(work, latents) -> None:
+def test_several_photos_need_a_model_with_cameras(work, latents) -> None:
     with pytest.raises(ValueError, match="views.max_views=2 needs a transformer with camera_condition"):
         train(denoiser_config(work, **{"views.max_views": 2, "run.steps": 1, "run.output": work / "refused"}))

@@ -1,4 +1,4 @@
-"""Direct3D, converted, is trained on by the same stages as our own models."""
+"""A converted Direct3D model is fine-tuned by the same stages."""
 
 import json
 from pathlib import Path
@@ -30,12 +30,12 @@ def direct3d(tmp_path_factory) -> Path:
     return convert_direct3d(checkpoint, folder / "pipeline", image_encoder=clip, pixel_encoder=dino)
 
 
-def test_it_is_fine_tuned_as_it_was_trained(direct3d: Path, work: Path, tmp_path: Path) -> None:
+def test_it_is_fine_tuned_with_its_own_scheduler_and_statistics(direct3d: Path, work: Path, tmp_path: Path) -> None:
     vae_config = (direct3d / "vae" / "config.json").read_text()
     paths = {"vae": direct3d / "vae", "data": work / "data", "output": tmp_path / "latents"}
     paths |= {"surface_points": 256, "mixed_precision": "no"}
     encode(load_config(LatentsConfig, CONFIGS / "latents.yaml", paths))
-    assert (direct3d / "vae" / "config.json").read_text() == vae_config  # its denoiser knows that scale
+    assert (direct3d / "vae" / "config.json").read_text() == vae_config  # its denoiser was trained with that scale
 
     paths = {"pipeline": direct3d, "init": direct3d, "data.folder": work / "data", "data.vae": direct3d / "vae"}
     paths |= {"data.latents": tmp_path / "latents", "data.validation": work / "data", "run.output": tmp_path / "run"}

@@ -1,4 +1,4 @@
-"""Stage 3: the flow it is taught is the scheduler's, and it learns to draw the shape of the photo it is given."""
+"""Stage 3: its target is the velocity of the scheduler's flow, and it generates the shape of a photo."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from triplane3d.training.denoiser import DenoiserObjective, train
 
 
 class KnownPath(torch.nn.Module):
-    """Stands for a perfect transformer: it knows the data, so at any point of the path it knows the velocity."""
+    """Stands for a perfect transformer: it returns the exact velocity at any point of the path."""
 
     def __init__(self, data: torch.Tensor):
         super().__init__()
@@ -57,7 +57,7 @@ def test_the_target_is_the_velocity_that_the_scheduler_integrates(shift):
     assert torch.allclose(latents, data.expand(2, -1, -1, -1), atol=1e-4)
 
 
-def test_noise_levels_are_logit_normal_and_all_noise_in_the_warm_up():
+def test_noise_levels_are_logit_normal_and_pure_noise_in_the_warm_up():
     path = KnownPath(torch.zeros(1, 4, 4, 12))
     objective = DenoiserObjective(OneToken(), path, FlowMatchEulerDiscreteScheduler(), FlowConfig())
     sigma = objective.path.sample_timesteps(20_000, regression=False) / 1000
@@ -66,7 +66,7 @@ def test_noise_levels_are_logit_normal_and_all_noise_in_the_warm_up():
     assert (objective.path.sample_timesteps(8, regression=True) == 1000).all()
 
 
-def test_a_photo_serves_several_noise_levels_and_is_sometimes_dropped():
+def test_tokens_are_used_for_several_noise_levels_and_sometimes_dropped():
     path = KnownPath(torch.zeros(1, 4, 4, 12))
     flow = FlowConfig(noise_draws=4, condition_dropout=0.25)
     objective = DenoiserObjective(OneToken(), path, FlowMatchEulerDiscreteScheduler(), flow)
@@ -79,12 +79,12 @@ def test_a_photo_serves_several_noise_levels_and_is_sometimes_dropped():
     assert all(group[~lost].unique(dim=0).shape[0] <= 1 for group, lost in groups)
 
 
-def test_it_learns_to_draw_the_shape_of_its_photo(denoiser):
+def test_it_generates_the_shape_of_its_photo(denoiser):
     lines = [json.loads(line) for line in (denoiser / "log.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
     assert losses[-1] < 0.5 * losses[0]
     assert lines[-1]["val_iou"] > 0.35
-    assert lines[-1]["val_iou"] > lines[-1]["val_iou_swapped"] + 0.2  # it is the photo that says which shape
+    assert lines[-1]["val_iou"] > lines[-1]["val_iou_swapped"] + 0.2  # the photo determines the shape
     assert list((denoiser / "pictures").glob("validation-*.png"))
 
 
@@ -105,7 +105,7 @@ def test_latents_of_other_shapes_are_refused(work, autoencoder, latents):
         LatentPhotoDataset(LatentDataset(latents, vae.config), ShardDataset(work / "data", keys=("views",), limit=7))
 
 
-def test_weights_of_another_architecture_to_begin_with_are_refused(work, latents, denoiser, tmp_path):
+def test_initial_weights_of_another_architecture_are_refused(work, latents, denoiser, tmp_path):
     settings = {"init": tmp_path, "run.output": tmp_path / "run", "run.steps": 1, "data.validation": None}
     shutil.copytree(denoiser / "transformer", tmp_path / "transformer")
     encoder = AutoConfig.from_pretrained(denoiser, subfolder="image_encoder")

@@ -1,7 +1,6 @@
-"""Another image encoder is trained by editing a pipeline's JSON, nothing else."""
+"""Another image encoder needs only a change of the pipeline's JSON."""
 
 import json
-import runpy
 import shutil
 from pathlib import Path
 
@@ -11,11 +10,11 @@ from diffusers import DiffusionPipeline
 from models.vision_models import PREFIX_TOKENS, choose_encoder, vision_model
 from tiny_stages import denoiser_config
 
+from triplane3d.training.assemble_pipeline import assemble_pipeline
 from triplane3d.training.components import build_image_encoder
 from triplane3d.training.denoiser import train
 
 ROOT = Path(__file__).parents[2]
-assemble = runpy.run_path(str(ROOT / "scripts" / "assemble_pipeline.py"))["assemble"]
 
 
 @pytest.fixture
@@ -27,14 +26,14 @@ def folder(tmp_path) -> Path:
     ("name", "index"),
     [("Dinov2WithRegistersModel", {}), ("CLIPVisionModel", {"image_size": 48}), ("ResNetModel", {"image_size": 24})],
 )
-def test_json_alone_decides_who_reads_the_photos(name, index, folder, work, autoencoder, latents, tmp_path):
+def test_the_json_determines_the_image_encoder(name, index, folder, work, autoencoder, latents, tmp_path):
     choose_encoder(folder, name, **index)
     quick = {"run.steps": 2, "run.batch_size": 2, "data.validation_steps": 1, "run.output": tmp_path / "denoiser"}
     run = train(denoiser_config(work, pipeline=folder, **quick))
     last = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
     assert 0 <= last["val_iou"] <= 1
 
-    assemble(autoencoder, run, folder)
+    assemble_pipeline(autoencoder, run, folder)
     pipe = DiffusionPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
     assert type(pipe.image_encoder).__name__ == name
@@ -45,7 +44,7 @@ def test_json_alone_decides_who_reads_the_photos(name, index, folder, work, auto
     assert pipe(image_embeds=tokens, num_inference_steps=1, resolution=4, output_type="pt").meshes.isfinite().all()
 
 
-def test_weights_that_transformers_saved_are_where_the_encoder_starts(folder, work, tmp_path):
+def test_the_encoder_can_start_from_weights_saved_by_transformers(folder, work, tmp_path):
     saved = vision_model("SiglipVisionModel", num_channels=4)
     saved.half().save_pretrained(tmp_path / "public")
     choose_encoder(folder, "SiglipVisionModel")
@@ -55,7 +54,7 @@ def test_weights_that_transformers_saved_are_where_the_encoder_starts(folder, wo
     assert all(torch.equal(found, saved.state_dict()[key].float()) for key, found in encoder.state_dict().items())
 
 
-def test_weights_that_lack_a_tensor_are_no_start(folder, work, tmp_path):
+def test_initial_weights_that_lack_a_tensor_are_refused(folder, work, tmp_path):
     saved = vision_model("SiglipVisionModel", num_channels=4)
     state = saved.state_dict()
     dropped = next(iter(state))
@@ -65,7 +64,7 @@ def test_weights_that_lack_a_tensor_are_no_start(folder, work, tmp_path):
         build_image_encoder(denoiser_config(work, pipeline=folder, init_image_encoder=tmp_path / "public"))
 
 
-def test_class_and_config_must_belong_together(folder, work):
+def test_class_and_config_must_match(folder, work):
     path = folder / "model_index.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "image_encoder": ["transformers", "ViTModel"]}))
     with pytest.raises(ValueError, match="names ViTModel as image_encoder, but .* of model_type 'dinov2'"):

@@ -1,7 +1,6 @@
-"""Stage 4: a student of few steps begins as its teacher, learns its flow map, and becomes a pipeline like any other."""
+"""Stage 4: the few-step student starts as its teacher, approximates its flow map, and is saved as a pipeline."""
 
 import json
-import runpy
 import shutil
 from dataclasses import replace
 from math import isfinite
@@ -18,6 +17,7 @@ from triplane3d import Triplane3DPipeline, TriplaneTransformer
 from triplane3d.config import AugmentConfig
 from triplane3d.data.batches import gather
 from triplane3d.data.shards import ShardDataset
+from triplane3d.training.assemble_pipeline import assemble_pipeline
 from triplane3d.training.distill import (
     averaged_flow_map,
     batch_conditions,
@@ -28,15 +28,13 @@ from triplane3d.training.distill import (
 from triplane3d.training.flow_map import TimeGrid, Velocity, guided_velocity
 from triplane3d.training.warm_start import warm_start_transformer
 
-assemble = runpy.run_path(str(ROOT / "scripts" / "assemble_pipeline.py"))["assemble"]
-
 
 def logged(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
-def steps_of(transformer: TriplaneTransformer) -> Velocity:
-    """Its mean velocities, one call a step and without guidance."""
+def mean_velocity_of(transformer: TriplaneTransformer) -> Velocity:
+    """The transformer's mean velocities, one call per step and without guidance."""
 
     def velocity(latents, timesteps, timestep_ends, conditions):
         return transformer(latents, timesteps, **conditions, timestep_end=timestep_ends).sample
@@ -45,8 +43,8 @@ def steps_of(transformer: TriplaneTransformer) -> Velocity:
 
 
 @torch.no_grad()
-def led(velocity: Velocity, steps: int, conditions: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Where the same noise is led in that many steps of a trailing schedule."""
+def integrate(velocity: Velocity, steps: int, conditions: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The end of a trailing schedule with that many steps, from fixed noise."""
     stops = TimeGrid(FlowMatchEulerDiscreteScheduler(), 64)
     photos = len(conditions["encoder_hidden_states"])
     noise = torch.randn(photos, 4, 4, 12, generator=torch.Generator().manual_seed(0))
@@ -65,21 +63,24 @@ def conditions(work, distilled) -> dict[str, torch.Tensor]:
     return batch_conditions(pipeline, batch, replace(config, augment=undamaged))
 
 
-def test_it_learns_to_end_where_its_guided_teacher_does(work, distilled, conditions):
+def test_it_ends_near_its_guided_teacher(work, distilled, conditions):
     losses = [line for line in logged(distilled) if "loss" in line]
     assert losses[-1]["loss"] < 0.6 * losses[0]["loss"]
     assert losses[-1]["longer"] < losses[0]["longer"] and losses[-1]["finest"] < losses[0]["finest"]
 
     guidance = distill_config(work).flow_map.guidance
-    begun = warm_start_transformer(work / "denoiser", distill_config(work).pipeline).eval()
+    initial = warm_start_transformer(work / "denoiser", distill_config(work).pipeline).eval()
     student = TriplaneTransformer.from_pretrained(distilled / "transformer")
-    end = led(guided_velocity(begun, guidance), 64, conditions)
+    end = integrate(guided_velocity(initial, guidance), 64, conditions)
     for steps in (1, 2, 4, 8):
-        before, after = ((led(steps_of(model), steps, conditions) - end).square().mean() for model in (begun, student))
+        before, after = (
+            (integrate(mean_velocity_of(model), steps, conditions) - end).square().mean()
+            for model in (initial, student)
+        )
         assert after < 0.5 * before
 
 
-def test_validation_says_how_good_each_number_of_steps_is(distilled):
+def test_validation_scores_each_number_of_steps(distilled):
     scores = logged(distilled)[-1]
     for steps in (1, 2, 4, 8):
         assert isfinite(scores[f"val_iou_at_{steps}"]) and isfinite(scores[f"val_iou_swapped_at_{steps}"])
@@ -97,34 +98,34 @@ def test_a_killed_run_resumes_exactly(work, denoiser, tmp_path):
         assert all(torch.equal(expected[key], found[key]) for key in expected), name
 
 
-def test_the_image_encoder_stays_the_teacher_s(denoiser, distilled):
+def test_the_image_encoder_is_that_of_the_teacher(denoiser, distilled):
     expected, found = (load_file(run / "image_encoder" / "model.safetensors") for run in (denoiser, distilled))
     assert expected.keys() == found.keys() and all(torch.equal(expected[name], found[name]) for name in expected)
     assert not (distilled / "teacher").exists()
 
 
-def test_the_run_becomes_a_pipeline(work, autoencoder, distilled, conditions, tmp_path):
+def test_the_result_is_assembled_into_a_pipeline(work, autoencoder, distilled, conditions, tmp_path):
     folder = Path(shutil.copytree(distill_config(work).pipeline, tmp_path / "pipeline"))
-    assemble(autoencoder, distilled, folder)
+    assemble_pipeline(autoencoder, distilled, folder)
     pipe = Triplane3DPipeline.from_pretrained(folder)
     expected = TriplaneTransformer.from_pretrained(distilled / "transformer")
-    ends = [led(steps_of(model), 2, conditions) for model in (pipe.transformer, expected)]
+    ends = [integrate(mean_velocity_of(model), 2, conditions) for model in (pipe.transformer, expected)]
     assert (ends[0] - ends[1]).abs().max() < 0.05
 
 
-def test_a_pipeline_that_is_not_told_where_steps_end_cannot_hold_it(autoencoder, distilled, tmp_path):
+def test_assembling_needs_a_pipeline_with_interval_condition(autoencoder, distilled, tmp_path):
     folder = Path(shutil.copytree(ROOT / "pipelines" / "tiny", tmp_path / "pipeline"))
     with pytest.raises(ValueError, match="interval_condition=False, but the weights were trained with True"):
-        assemble(autoencoder, distilled, folder)
+        assemble_pipeline(autoencoder, distilled, folder)
 
 
-def test_nor_can_it_be_learnt_for_one(work, denoiser, tmp_path):
+def test_training_needs_a_pipeline_with_interval_condition(work, denoiser, tmp_path):
     config = distill_config(work, **{"pipeline": ROOT / "pipelines" / "tiny", "run.output": tmp_path})
     with pytest.raises(ValueError, match="should have interval_condition=true"):
         train(config)
 
 
-def test_the_student_s_own_answers_are_those_of_its_averaged_weights():
+def test_the_student_s_targets_come_from_its_averaged_weights():
     config = TriplaneTransformer.load_config(ROOT / "pipelines" / "tiny", subfolder="transformer")
     transformer = TriplaneTransformer.from_config({**config, "interval_condition": True})
     average = EMAModel(transformer.parameters())
@@ -133,14 +134,14 @@ def test_the_student_s_own_answers_are_those_of_its_averaged_weights():
     latents, timesteps, ends = torch.randn(2, 4, 4, 12), torch.tensor([900.0, 500.0]), torch.tensor([400.0, 0.0])
     tokens = {"encoder_hidden_states": torch.randn(2, 17, 32)}
     before = transformer(latents, timesteps, **tokens, timestep_end=ends).sample
-    answer = velocity(latents, timesteps, ends, tokens)
+    prediction = velocity(latents, timesteps, ends, tokens)
     assert torch.equal(transformer(latents, timesteps, **tokens, timestep_end=ends).sample, before)
     average.copy_to(transformer.parameters())
-    assert torch.allclose(answer, transformer(latents, timesteps, **tokens, timestep_end=ends).sample, atol=1e-6)
-    assert not torch.allclose(answer, before, atol=1e-2)
+    assert torch.allclose(prediction, transformer(latents, timesteps, **tokens, timestep_end=ends).sample, atol=1e-6)
+    assert not torch.allclose(prediction, before, atol=1e-2)
 
 
-def test_errors_are_counted_for_each_sample_and_outliers_less():
+def test_errors_are_per_sample_and_huber_reduces_outliers():
     target = torch.zeros(2, 4, 4, 12)
     prediction = torch.stack([torch.full((4, 4, 12), 0.01), torch.full((4, 4, 12), 10.0)])
     assert torch.allclose(sample_errors(prediction, target, 0.0), torch.tensor([1e-4, 100.0]))

@@ -1,4 +1,4 @@
-"""What a planted file, a kill, a power cut, a full disk and a second process do to a run: nothing, or a sentence."""
+"""Planted files, kills, power cuts, full disks and a second process do not damage a run."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def stopped(whole, tmp_path) -> Path:
     return tmp_path / "run"
 
 
-def test_the_pickles_are_explosive(tmp_path):
+def test_the_pickles_run_code_if_they_are_read(tmp_path):
     """Read in the way that accelerate reads custom states, they create the marker."""
     read = "import contextlib, sys, torch\n"
     for number in range(2):
@@ -88,7 +88,7 @@ def test_planted_pickles_beside_a_checkpoint_are_not_read(stopped, whole, tmp_pa
     assert not marker.exists() and same(weights(stopped), weights(whole))
 
 
-def test_a_pickle_in_the_place_of_any_file_of_a_checkpoint_is_not_read(stopped, tmp_path):
+def test_a_pickle_in_place_of_a_checkpoint_file_is_not_read(stopped, tmp_path):
     marker, checkpoint = tmp_path / "marker", stopped / "checkpoint-3"
     files = [path.relative_to(checkpoint) for path in checkpoint.rglob("*") if path.is_file()]
     assert {"model.safetensors", "optimizer.safetensors", "averages.safetensors", "run.json"} < {*map(str, files)}
@@ -109,7 +109,7 @@ def test_a_pickle_in_the_place_of_any_file_of_a_checkpoint_is_not_read(stopped, 
     assert refused == 8  # the others are the averaged weights, which are for use, and a copy of the settings
 
 
-def test_a_checkpoint_of_pickles_is_refused_in_words(stopped):
+def test_a_checkpoint_of_pickles_is_refused(stopped):
     checkpoint = stopped / "checkpoint-3"
     (checkpoint / "optimizer.safetensors").rename(checkpoint / "optimizer.bin")
     with pytest.raises(ValueError, match="checkpoint-3 is of an older version, .* can run code.*set `init`"):
@@ -147,7 +147,7 @@ def run_and_die(settings, at: int) -> bool:
     return status == signal.SIGKILL
 
 
-def test_a_run_that_is_killed_anywhere_goes_on_from_whole_files(whole, tmp_path):
+def test_a_run_that_is_killed_anywhere_resumes_from_complete_files(whole, tmp_path):
     """With one checkpoint kept. The last kills come while the final weights are written."""
     killed, steps = 0, set()
     for at in range(1, 400, 3):
@@ -170,8 +170,8 @@ def test_a_run_that_is_killed_anywhere_goes_on_from_whole_files(whole, tmp_path)
     assert killed > 15 and steps == {"checkpoint-3", "checkpoint-6"}
 
 
-def test_a_power_cut_finds_everything_that_a_name_promises(tmp_path, monkeypatch):
-    """Contents before their name, the name before what it replaces is removed."""
+def test_after_a_power_cut_every_named_file_is_complete(tmp_path, monkeypatch):
+    """Contents are synced before the rename, and the rename before the old file is removed."""
     events: list[tuple[str, Path]] = []
     fsync, rename, replace, rmtree = os.fsync, os.rename, os.replace, shutil.rmtree
 
@@ -210,7 +210,7 @@ def test_a_power_cut_finds_everything_that_a_name_promises(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "config.yaml"])
-def test_a_full_disk_is_named_and_the_checkpoint_before_is_whole(stopped, whole, file):
+def test_a_full_disk_is_named_and_the_last_checkpoint_is_complete(stopped, whole, file):
     """Files may be one byte smaller than this file of a checkpoint: safetensors and Python report that differently."""
     run = begin(config(stopped, checkpoint_every=1, log_every=100))
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -227,8 +227,8 @@ def test_a_full_disk_is_named_and_the_checkpoint_before_is_whole(stopped, whole,
     assert same(weights(stopped), weights(whole))
 
 
-def test_a_folder_in_use_is_refused_with_its_process(tmp_path):
-    """And free again when that process was killed, though a process that it forked still lives."""
+def test_a_folder_in_use_is_refused_with_the_process_id(tmp_path):
+    """The lock ends with that process, even if a process that it forked is still running."""
     program = (
         "import os, runpy, sys, time\n"
         "runpy.run_path(sys.argv[1])['lock_folder'](sys.argv[2])\n"
@@ -254,7 +254,7 @@ def test_a_folder_in_use_is_refused_with_its_process(tmp_path):
 
 @contextmanager
 def in_use(folder: Path) -> Iterator[int]:
-    """The number of a process that has locked the folder."""
+    """The id of a process that has locked the folder."""
     ready, done = os.pipe()
     child = os.fork()
     if child == 0:
@@ -284,7 +284,7 @@ def test_folders_of_shards_and_latents_in_use_are_refused(work, autoencoder, tmp
 
 
 @pytest.mark.parametrize("torn", ['{"step": 2, "lo', "\0\0\0\0", "17", '{"loss": 1.0}'])
-def test_a_torn_line_of_the_log_is_dropped_and_told(stopped, whole, torn, capsys):
+def test_a_damaged_line_of_the_log_is_dropped_with_a_warning(stopped, whole, torn, capsys):
     (stopped / "log.jsonl").write_text('{"step": 2, "loss": 0.5}\n{"step": 4, "loss": 0.4}\n' + torn)
     fit(config(stopped))
     lines = [json.loads(line) for line in (stopped / "log.jsonl").read_text().splitlines()]
@@ -293,7 +293,7 @@ def test_a_torn_line_of_the_log_is_dropped_and_told(stopped, whole, torn, capsys
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"a: [", b"\xff\xfe"])
-def test_a_configuration_that_a_full_disk_emptied_stops_no_resume(stopped, whole, content, capsys):
+def test_an_emptied_configuration_does_not_prevent_a_resume(stopped, whole, content, capsys):
     for folder in (stopped, stopped / "checkpoint-3"):
         (folder / "config.yaml").write_bytes(content)
     fit(config(stopped))
@@ -301,7 +301,7 @@ def test_a_configuration_that_a_full_disk_emptied_stops_no_resume(stopped, whole
     assert same(weights(stopped), weights(whole))
 
 
-def test_an_optimiser_follows_the_configuration_and_another_begins_anew(stopped, capsys):
+def test_the_optimizer_follows_the_configuration_and_a_new_one_has_no_state(stopped, capsys):
     settings = config(stopped, muon=True, resume="changed")
     settings = replace(settings, optim=replace(settings.optim, weight_decay=0.3))
     run = begin(settings)

@@ -1,4 +1,4 @@
-"""What docs/encoders.md tells a reader to do with `mini` is done here, with few shapes and two steps."""
+"""The commands of docs/encoders.md run with `mini`, few shapes and two steps."""
 
 import json
 import re
@@ -22,7 +22,7 @@ SECTIONS = {heading: text for heading, text in re.findall(r"^## (.+?)\n(.*?)(?=^
 
 @pytest.fixture(scope="session")
 def mini(work, tmp_path_factory) -> Path:
-    """A checkout's `pipelines/mini` and `configs/mini`, and a few shapes as mini's autoencoder sees them."""
+    """A copy of `pipelines/mini` and `configs/mini`, with a few shapes and their latents."""
     from triplane3d.training.latents import encode
 
     checkout = tmp_path_factory.mktemp("checkout")
@@ -50,7 +50,7 @@ def test_the_page_works(heading, mini, work, monkeypatch):
     data = {"folder": work / "data", "latents": "latents", "validation": "none"}
     few = ["--steps", "2", "--batch_size", "2", "--workers", "0", "--mixed_precision", "no", "--trackers", ""]
     few += [f"--set=data.{name}={value}" for name, value in data.items()]
-    monkeypatch.setattr(Trainer, "save", lambda run: None)  # half a gigabyte that nobody resumes from
+    monkeypatch.setattr(Trainer, "save", lambda run: None)  # saves half a gigabyte of unused checkpoints
     train(parse_config(DenoiserConfig, [*shlex.split(training)[2:], *few]))
 
     script, *arguments = shlex.split(assembly)[1:]

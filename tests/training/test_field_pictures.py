@@ -1,4 +1,4 @@
-"""Pictures of a field show it from the sides they name."""
+"""Pictures of a field show the named sides."""
 
 import torch
 
@@ -7,7 +7,7 @@ from triplane3d.training.field_pictures import field_pictures, first_crossing
 
 
 class Ball(TriplaneField):
-    """A ball off centre, red, that needs no network."""
+    """The field of a red ball off centre."""
 
     center = torch.tensor([0.5, 0.3, -0.2])
 
@@ -22,7 +22,7 @@ class Ball(TriplaneField):
         return torch.tensor([1.0, 0.0, 0.0]).expand_as(points)
 
 
-def test_each_column_shows_its_side():
+def test_each_column_shows_the_named_side():
     size = 64
     sheet = field_pictures(Ball(), torch.ones(1, 4, 16, 16), size=size)
     assert sheet.shape == (size, 5 * size, 3)
@@ -36,13 +36,13 @@ def test_each_column_shows_its_side():
         assert abs(len(rows) * (2 / size) ** 2 - torch.pi * 0.3**2) < 0.02
 
 
-def test_depth_is_found_between_samples():
+def test_depth_is_interpolated_between_samples():
     depth = torch.arange(10.0)
     hit, found, index = first_crossing((depth - 3.7).expand(1, 1, 2, 10))
     assert hit.all() and torch.allclose(found, torch.tensor(3.7)) and (index == 4).all()
 
 
-def test_an_empty_field_draws_a_blank():
+def test_an_empty_field_gives_a_white_picture():
     class Nothing(Ball):
         def grid(self, x, y, z):
             return super().grid(x, y, z) - 10

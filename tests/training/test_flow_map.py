@@ -1,4 +1,4 @@
-"""Flow maps: what is taught of a step is exact wherever the flow is known, at every length and whoever says it."""
+"""Targets of flow maps are exact for flows with a known solution, at every step length and from teacher and student."""
 
 from math import exp
 
@@ -15,13 +15,13 @@ RATE = 0.7
 
 
 class LinearFlow:
-    """dx/dsigma = RATE · x + drift, whose solution is known; every sample has a drift of its own."""
+    """dx/dsigma = RATE · x + drift, with a known solution and one drift per sample."""
 
     def velocity(self, latents, timesteps, timestep_ends, conditions):
         return RATE * latents + conditions["drift"]
 
     def mean_velocity(self, latents, timesteps, timestep_ends, conditions):
-        """What takes latents along the exact solution (x + drift / RATE) · exp(RATE · Δsigma)."""
+        """Mean velocity of the exact solution (x + drift / RATE) · exp(RATE · Δsigma)."""
         span = ((timestep_ends - timesteps) / 1000).view(-1, 1, 1, 1)
         return (latents + conditions["drift"] / RATE) * torch.expm1(RATE * span) / span
 
@@ -35,7 +35,7 @@ def latents(count: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shift", [1.0, 4.0])
-def test_places_are_the_sigmas_of_trailing_schedules(shift):
+def test_the_grid_has_the_sigmas_of_trailing_schedules(shift):
     scheduler, teacher_steps = FlowMatchEulerDiscreteScheduler(shift=shift), 3
     grid = TimeGrid(scheduler, 16, teacher_steps)
     for steps in (1, 2, 4, 8, 16, 48):
@@ -46,7 +46,7 @@ def test_places_are_the_sigmas_of_trailing_schedules(shift):
         assert torch.allclose(scheduler.sigmas, shift * u / (1 + (shift - 1) * u), atol=1e-6)
 
 
-def test_every_step_of_every_schedule_is_drawn_and_no_other():
+def test_exactly_the_steps_of_each_schedule_are_sampled():
     grid = TimeGrid(FlowMatchEulerDiscreteScheduler(), 8, 2)
     for level in range(4):
         starts, ends = grid.sample_steps(torch.full((400,), level))
@@ -64,8 +64,8 @@ def test_noisy_data_lies_on_the_scheduler_s_path():
 
 @pytest.mark.parametrize("on_policy", [0.0, 0.5])
 @pytest.mark.parametrize("shift", [1.0, 4.0])
-def test_of_a_straight_flow_every_target_is_its_velocity(shift, on_policy):
-    """Of any number of the teacher's steps, of any length, whoever says it."""
+def test_targets_of_a_straight_flow_are_its_velocity(shift, on_policy):
+    """For every length of step, from teacher and student."""
     conditions = drifts(64)
 
     def straight(latents, timesteps, timestep_ends, conditions):
@@ -81,7 +81,7 @@ def test_of_a_straight_flow_every_target_is_its_velocity(shift, on_policy):
 
 @pytest.mark.parametrize("shift", [1.0, 4.0])
 def test_an_exact_flow_map_is_its_own_target(shift):
-    """Two halves of exact mean velocities, and the teacher's many small steps, are the exact mean velocity."""
+    """Two exact half steps, and many small steps of the teacher, give the exact mean velocity."""
     flow, conditions = LinearFlow(), drifts(256)
     config = FlowMapConfig(teacher_steps=64, finest_share=0.5, on_policy=0.3)
     scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
@@ -96,7 +96,7 @@ def test_an_exact_flow_map_is_its_own_target(shift):
     assert (wrong - exact)[longer].abs().max() > 0.3
 
 
-def test_one_step_of_the_mean_velocity_ends_where_the_flow_does():
+def test_one_step_of_the_exact_mean_velocity_reaches_the_end_of_the_flow():
     flow, conditions, noise = LinearFlow(), drifts(3), latents(3)
     grid = TimeGrid(FlowMatchEulerDiscreteScheduler(shift=4.0), 8)
     end = exp(-RATE) * (noise + conditions["drift"] / RATE) - conditions["drift"] / RATE
@@ -106,39 +106,39 @@ def test_one_step_of_the_mean_velocity_ends_where_the_flow_does():
         assert torch.allclose(noise + moved, end, atol=1e-5)
 
 
-def test_its_own_way_from_noise_is_the_flow_in_the_fewest_steps_of_its_schedules():
+def test_integration_from_noise_follows_the_flow_in_the_fewest_steps():
     flow, conditions, noise = LinearFlow(), drifts(8), latents(8)
     grid, calls = TimeGrid(FlowMatchEulerDiscreteScheduler(shift=4.0), 8, 2), []
 
-    def heard(latents, timesteps, timestep_ends, conditions):
+    def recorded(latents, timesteps, timestep_ends, conditions):
         calls.append((timesteps, timestep_ends))
         return flow.mean_velocity(latents, timesteps, timestep_ends, conditions)
 
     ends = torch.arange(0, 16, 2)
-    reached = grid.integrate_from_noise(heard, noise, ends, conditions)
+    reached = grid.integrate_from_noise(recorded, noise, ends, conditions)
     span = (grid.sigmas[ends] - 1).view(-1, 1, 1, 1)
     drift = conditions["drift"] / RATE
     assert torch.allclose(reached, (noise + drift) * torch.exp(RATE * span) - drift, atol=1e-5)
     assert torch.equal(reached[0], noise[0])
     assert len(calls) == 3 and sum(len(timesteps) for timesteps, _ in calls) == 12  # 0 to 7 in binary have 12 ones
-    taught = {(grid.timesteps[at].item(), grid.timesteps[at + length].item())
+    steps = {(grid.timesteps[at].item(), grid.timesteps[at + length].item())
               for length in (8, 4, 2) for at in range(0, 16, length)}  # fmt: skip
-    assert all(step in taught for call in calls for step in zip(*(times.tolist() for times in call)))
+    assert all(step in steps for call in calls for step in zip(*(times.tolist() for times in call)))
 
 
 @pytest.mark.parametrize("guidance", [0.5, 1.0, 3.0])
-def test_guidance_is_part_of_what_the_finest_steps_are_taught(guidance):
-    """One network with a photo, and with tokens of zeros, put together as the pipeline does."""
+def test_guidance_is_part_of_the_targets_of_the_finest_steps(guidance):
+    """Predictions with tokens and with zeros, combined as in the pipeline."""
     teacher, tokens = tiny_transformer(), denoiser_inputs(6)["encoder_hidden_states"]
     config = FlowMapConfig(guidance=guidance, finest_share=1.0)
     velocity = guided_velocity(teacher, guidance)
     sampler = FlowMapSampler(velocity, velocity, FlowMatchEulerDiscreteScheduler(shift=4.0), config)
     batch = sampler.sample(latents(6), {"encoder_hidden_states": tokens})
     with torch.no_grad():
-        given, without = (teacher(batch.latents, batch.timesteps, told).sample
-                          for told in (tokens, torch.zeros_like(tokens)))  # fmt: skip
-    assert torch.allclose(batch.target, without + guidance * (given - without), atol=1e-5)
-    assert not torch.allclose(given, without, atol=1e-2)
+        conditional, unconditional = (teacher(batch.latents, batch.timesteps, condition).sample
+                          for condition in (tokens, torch.zeros_like(tokens)))  # fmt: skip
+    assert torch.allclose(batch.target, unconditional + guidance * (conditional - unconditional), atol=1e-5)
+    assert not torch.allclose(conditional, unconditional, atol=1e-2)
     assert torch.allclose(take_conditions({"tokens": tokens}, torch.tensor([4, 1]))["tokens"], tokens[[4, 1]])
 
 
@@ -153,6 +153,6 @@ def test_guidance_is_part_of_what_the_finest_steps_are_taught(guidance):
         (FlowMatchEulerDiscreteScheduler(invert_sigmas=True), 8, "share their timesteps at all numbers"),
     ],
 )
-def test_schedules_that_do_not_meet_are_refused(scheduler, finest, message):
+def test_schedules_that_do_not_share_timesteps_are_refused(scheduler, finest, message):
     with pytest.raises(ValueError, match=message):
         TimeGrid(scheduler, finest)

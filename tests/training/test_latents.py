@@ -1,4 +1,4 @@
-"""Stage 2: latents of unit variance, in the order of the shards, that decode to the shapes."""
+"""Stage 2: normalized latents in the order of the shards, which decode to the shapes."""
 
 import shutil
 
@@ -63,14 +63,14 @@ def test_mirrored_latents_are_of_the_mirror_image(work, autoencoder, tmp_path):
 
     samples = LatentPhotoDataset(stored, ShardDataset(work / "data", keys=("views",)))
     samples.generator = torch.Generator().manual_seed(0)
-    drawn = [samples[0] for _ in range(16)]
-    for sample in drawn:
+    samples_of_shape = [samples[0] for _ in range(16)]
+    for sample in samples_of_shape:
         flipped = torch.equal(sample["latents"], stored.read(0, mirrored=True))
         views = [shapes[0]["view"] for _ in range(8)]
         views = [view.flip(-1) if flipped else view for view in views]
         assert flipped or torch.equal(sample["latents"], stored.read(0))
         assert any(torch.equal(sample["views"][0], view) for view in views)
-    assert len({float(sample["latents"].sum()) for sample in drawn}) == 2
+    assert len({float(sample["latents"].sum()) for sample in samples_of_shape}) == 2
 
 
 def test_broken_files_of_latents_are_named(latents, tmp_path):

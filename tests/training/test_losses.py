@@ -1,4 +1,4 @@
-"""Losses on solids whose answers are known."""
+"""Losses on solids with known values."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def test_occupancy_is_half_on_the_surface_and_saturates_a_band_away():
     assert torch.allclose(soft_occupancy(distance, band=0.1), torch.tensor([1, 1, 0.75, 0.5, 0.25, 0, 0]))
 
 
-def test_the_loss_is_least_at_the_logits_of_the_target():
+def test_the_loss_is_minimal_at_the_logits_of_the_target():
     distance = torch.linspace(-0.2, 0.2, 40)[None]
     best = torch.logit(soft_occupancy(distance, band=0.1), eps=1e-6)
     least = occupancy_loss(best, distance, band=0.1, near=0.5)
@@ -44,23 +44,23 @@ def test_iou_of_concentric_spheres_is_the_ratio_of_their_volumes():
     iou = occupancy_iou(-sphere(points, 0.6), sphere(points, 0.8))
     assert torch.allclose(iou, torch.full((2,), (0.6 / 0.8) ** 3), atol=0.01)
     assert occupancy_iou(-sphere(points, 0.8), sphere(points, 0.8)).tolist() == [1, 1]
-    assert occupancy_iou(torch.full((1, 9), -1.0), torch.full((1, 9), 1.0)).tolist() == [1]  # nothing, and rightly so
+    assert occupancy_iou(torch.full((1, 9), -1.0), torch.full((1, 9), 1.0)).tolist() == [1]  # both are empty
 
 
-def test_a_solid_falls_along_its_normals():
+def test_occupancy_decreases_along_the_normals():
     normals = torch.nn.functional.normalize(torch.randn(2, 50, 3), dim=-1)
-    places = tetrahedra(0.6 * normals, size=0.01)
-    assert torch.allclose((places.unflatten(1, (50, 4)) - 0.6 * normals[:, :, None]).norm(dim=-1), torch.tensor(0.01))
-    logits = -100 * sphere(places, 0.6)
+    points = tetrahedra(0.6 * normals, size=0.01)
+    assert torch.allclose((points.unflatten(1, (50, 4)) - 0.6 * normals[:, :, None]).norm(dim=-1), torch.tensor(0.01))
+    logits = -100 * sphere(points, 0.6)
     assert normal_loss(logits, normals) < 1e-3
     assert normal_loss(-logits, normals) > 2 - 1e-3
     sideways = torch.linalg.cross(normals, torch.randn(2, 50, 3))
     assert normal_loss(logits, sideways).item() == pytest.approx(1, abs=1e-2)
-    # Steepness is told too: of 4 corners, each a third of its square away along every axis.
+    # The length of the descent is proportional to the slope, with this factor for a tetrahedron.
     assert torch.allclose(descent(logits).norm(dim=-1), torch.tensor(4 / 3**0.5), rtol=1e-2)
 
 
-def test_slopes_are_told_in_full_precision_and_flat_places_do_not_drown_the_others():
+def test_slopes_are_computed_in_float32_and_flat_points_do_not_dominate():
     logits, normals = 8 + 0.02 * torch.randn(2, 40), torch.nn.functional.normalize(torch.randn(2, 10, 3), dim=-1)
     with torch.autocast("cpu", torch.bfloat16):
         rough = descent(logits)

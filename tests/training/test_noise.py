@@ -1,4 +1,4 @@
-"""What a denoiser is taught is what its own scheduler integrates, whichever of diffusers' that is."""
+"""The training target is what the scheduler integrates, for all supported schedulers of diffusers."""
 
 import pytest
 import torch
@@ -28,8 +28,8 @@ SCHEDULERS = {
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_a_network_that_learnt_it_is_led_to_the_data(name: str) -> None:
-    """Knowing the data, one answers perfectly wherever one is; the scheduler then arrives at the data."""
+def test_exact_predictions_lead_to_the_data(name: str) -> None:
+    """With exact predictions at every timestep, the scheduler arrives at the data."""
     scheduler, data = SCHEDULERS[name], torch.randn(2, 4, 4, 12)
     path = noise_path(scheduler, FlowConfig())
     assert path.sample_timesteps(7, regression=True).unique().numel() == 1
@@ -38,13 +38,13 @@ def test_a_network_that_learnt_it_is_led_to_the_data(name: str) -> None:
     latents = torch.randn_like(data) * getattr(scheduler, "init_noise_sigma", 1.0)
     scale_input, options = input_scaling(scheduler), step_kwargs(scheduler, torch.Generator())
     for timestep in scheduler.timesteps:
-        seen = scale_input(latents, timestep)
-        # The noise that, mixed with the data, gives what is seen; the path then says what the answer is.
+        scaled = scale_input(latents, timestep)
+        # The noise that gives these latents when it is mixed with the data determines the target.
         at = (timestep if name == "flow" else timestep.round()).expand(2).float()
         without, _ = path.mix(data, at, torch.zeros_like(data))
         unit, _ = path.mix(torch.zeros_like(data), at, torch.ones_like(data))
-        _, answer = path.mix(data, at, (seen - without) / unit)
-        latents = scheduler.step(answer, timestep, latents, **options)[0]
+        _, target = path.mix(data, at, (scaled - without) / unit)
+        latents = scheduler.step(target, timestep, latents, **options)[0]
     assert (latents - data).abs().max() < 0.02
 
 
@@ -56,12 +56,12 @@ def test_the_flow_is_mixed_as_its_scheduler_mixes(options: dict) -> None:
     assert torch.allclose(path.mix(data, timesteps, noise)[0], scheduler.scale_noise(data, timesteps, noise), atol=1e-6)
 
 
-def test_timesteps_reach_everywhere() -> None:
-    drawn = noise_path(DDIMScheduler(), FlowConfig()).sample_timesteps(20_000, regression=False)
-    assert drawn.min() == 0 and drawn.max() == 999 and abs(drawn.mean() - 499.5) < 10
+def test_timesteps_cover_the_schedule() -> None:
+    timesteps = noise_path(DDIMScheduler(), FlowConfig()).sample_timesteps(20_000, regression=False)
+    assert timesteps.min() == 0 and timesteps.max() == 999 and abs(timesteps.mean() - 499.5) < 10
 
 
-def test_others_are_refused() -> None:
+def test_unsupported_schedulers_are_refused() -> None:
     with pytest.raises(ValueError, match="does not support FlowMatchHeunDiscreteScheduler as configured"):
         noise_path(FlowMatchHeunDiscreteScheduler(), FlowConfig())
     continuous, flow = EulerDiscreteScheduler(timestep_type="continuous"), UniPCMultistepScheduler(use_flow_sigmas=True)

@@ -1,4 +1,4 @@
-"""What the recipes' benchmarks share: lines are chosen by name, compared seed by seed, and described as JSON."""
+"""Ablations of recipes: lines are chosen by name, compared for equal seeds, and written as a pipeline's JSON."""
 
 import json
 import shutil
@@ -12,14 +12,14 @@ from one_change import Change, chosen, measure_lines, table, write_description
 LINES = {"recipe": Change(), "worse": Change({"optim.lr": 1}), "slower": Change(updates=2)}
 
 
-def test_the_first_line_is_always_there_and_unknown_ones_are_named() -> None:
+def test_the_first_line_is_always_included_and_unknown_names_are_refused() -> None:
     assert list(chosen(LINES, None)) == list(LINES)
     assert list(chosen(LINES, ["slower"])) == ["recipe", "slower"]
     with pytest.raises(typer.BadParameter, match="no such line \\['other'\\]; they are \\['recipe'"):
         chosen(LINES, ["other"])
 
 
-def test_figures_are_compared_seed_by_seed(tmp_path: Path) -> None:
+def test_results_are_compared_for_equal_seeds(tmp_path: Path) -> None:
     def measure(change: Change, seed: int, folder: Path) -> dict[str, float]:
         assert not list(folder.iterdir())
         (folder / "left").write_text("behind")
@@ -35,7 +35,7 @@ def test_figures_are_compared_seed_by_seed(tmp_path: Path) -> None:
     assert lines[4].endswith("| +0.0000 [+0.0000, +0.0000] | 12.3 | 6,144 | 2.00x |")
 
 
-def test_a_pipeline_is_described_small_and_changed(tmp_path: Path) -> None:
+def test_a_pipeline_is_copied_without_weights_and_changed(tmp_path: Path) -> None:
     change = Change(architecture={"vae": {"latent_channels": 6}})
     shutil.copytree(PIPELINES / "tiny", tmp_path / "here")
     (tmp_path / "here" / "vae" / "weights.safetensors").touch()

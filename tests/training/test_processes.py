@@ -1,4 +1,4 @@
-"""What a run says of its processes is what it has; a launch that does something else is refused or warned about."""
+"""Processes of a run are described; launches with another effect than intended are refused or cause a warning."""
 
 import pytest
 import torch
@@ -13,8 +13,8 @@ def _no_launcher(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_accelerate_that_starts_one_process_of_several_is_told(monkeypatch, capsys):
-    """What `accelerate launch --num_processes 2 --cpu` sets for its only process."""
+def test_accelerate_starting_one_process_instead_of_several_causes_a_warning(monkeypatch, capsys):
+    """The environment that `accelerate launch --num_processes 2 --cpu` sets for its only process."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     assert launch_warnings(1, "bf16") == []
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
@@ -25,14 +25,14 @@ def test_accelerate_that_starts_one_process_of_several_is_told(monkeypatch, caps
     assert launch_warnings(2, "no") == []
 
 
-def test_a_precision_that_the_launcher_was_given_in_vain_is_told(monkeypatch):
+def test_a_precision_of_the_launcher_without_effect_causes_a_warning(monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
     (warning,) = launch_warnings(1, "bf16")
     assert "--mixed_precision fp16" in warning and warning.endswith("decides: bf16")
 
 
 def test_processes_that_are_not_connected_are_refused(monkeypatch):
-    """As accelerate leaves them on a CPU without `cpu=True`."""
+    """As with accelerate on a CPU without `cpu=True`."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     with pytest.raises(ValueError, match="2 processes were .* not connected.*ACCELERATE_USE_CPU=true"):

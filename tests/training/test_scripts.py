@@ -1,4 +1,4 @@
-"""What a user does wrong at any script ends in one sentence and exit code 2, before anything is computed or written."""
+"""Mistakes in any script's arguments end with one sentence and exit code 2, before anything is computed or written."""
 
 import runpy
 import shutil
@@ -20,7 +20,7 @@ def run(script: str, *arguments: object) -> None:
 
 @pytest.fixture
 def refused(tmp_path, monkeypatch, capsys, as_users_run_it):
-    """Runs a script in an empty folder; returns the one line with which it refuses."""
+    """Runs a script in an empty folder; returns its error message."""
     monkeypatch.chdir(tmp_path)
 
     def refuse(script: str, *arguments: object) -> str:
@@ -28,9 +28,9 @@ def refused(tmp_path, monkeypatch, capsys, as_users_run_it):
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             run(script, *arguments)
-        told = capsys.readouterr().err
-        lines = [line for line in told.splitlines() if line.startswith("error: ")]
-        assert ended.value.code == 2 and len(lines) == 1 and "Traceback" not in told, told
+        printed = capsys.readouterr().err
+        lines = [line for line in printed.splitlines() if line.startswith("error: ")]
+        assert ended.value.code == 2 and len(lines) == 1 and "Traceback" not in printed, printed
         assert sorted(tmp_path.rglob("*")) == before
         return lines[0]
 
@@ -47,7 +47,7 @@ STAGES = {
 
 
 def test_a_missing_earlier_stage_is_named_with_its_script(refused, work, tmp_path):
-    """From nothing on: every stage says what it misses, and is then given it."""
+    """Each stage names the next missing input, which is then provided."""
     stage0, stage1 = "stage 0, scripts/prepare_shapes.py, writes it", "stage 1, scripts/train_autoencoder.py, writes it"
     vae = "there is no folder runs/tiny/autoencoder/vae; " + stage1
     assert f"data.folder: there is no folder data/tiny/train; {stage0}" in refused(*list(STAGES.items())[0])
@@ -141,11 +141,11 @@ def test_shards_of_other_settings_or_seeds_are_not_mixed(refused, tmp_path):
         (["mini", "--output", "."], "--output . is a folder: name a JSON file"),
     ],
 )
-def test_what_cannot_be_evaluated_is_refused(refused, arguments, sentence):
+def test_wrong_arguments_of_evaluate_are_refused(refused, arguments, sentence):
     assert sentence in refused("evaluate.py", *arguments)
 
 
-def test_what_cannot_be_assembled_or_drawn_is_refused(refused, work, autoencoder, latents, tmp_path):
+def test_wrong_arguments_of_assemble_and_contact_sheet_are_refused(refused, work, autoencoder, latents, tmp_path):
     tiny = ROOT / "pipelines" / "tiny"
     assert "pipeline=tiny is not a folder" in refused("assemble_pipeline.py", autoencoder, "runs", "tiny")
     assert "autoencoder: there is no folder runs/vae; stage 1" in refused("assemble_pipeline.py", "runs", "runs", tiny)
@@ -153,3 +153,17 @@ def test_what_cannot_be_assembled_or_drawn_is_refused(refused, work, autoencoder
         "assemble_pipeline.py", autoencoder, "runs", tiny)  # fmt: skip
     assert "photos is not a folder of photos" in refused("contact_sheet.py", "mini", "photos", "sheet.png")
     assert ". holds no photo" in refused("contact_sheet.py", "mini", ".", "sheet.png")
+
+
+def test_an_output_that_cannot_be_written_is_refused(refused, work, autoencoder, tmp_path):
+    """Before any model is loaded or shape is encoded."""
+    (tmp_path / "file").touch()
+    pipeline = ["--pipeline", ROOT / "pipelines" / "tiny", "--folder", work / "data", "--validation", work / "data"]
+    sentence = "is a file, not a folder: choose another output"
+    stage1 = refused("train_autoencoder.py", TINY / "autoencoder.yaml", *pipeline, "--run.output", "file/run")
+    assert stage1.startswith("error: run.output: ") and sentence in stage1
+    stage2 = refused(
+        "encode_latents.py", TINY / "latents.yaml", "--vae", autoencoder / "vae", "--data", work / "data",
+        "--output", "file/latents",
+    )  # fmt: skip
+    assert stage2.startswith("error: output: ") and sentence in stage2

@@ -1,4 +1,4 @@
-"""A signal ends a run after its update, with a checkpoint and a sentence; it ends with the same weights as without."""
+"""A signal ends a run after its update, with a checkpoint. The resumed run ends with the same weights."""
 
 import json
 import os
@@ -28,8 +28,8 @@ def last_step(log: Path) -> int:
     return json.loads(lines[-1])["step"] if lines else 0
 
 
-def test_a_run_that_signals_stopped_twice_ends_with_the_weights_of_one(work, tmp_path):
-    """The script itself; the signals go to all its processes, as those of a terminal and of a scheduler do."""
+def test_a_run_that_was_stopped_twice_ends_with_the_same_weights(work, tmp_path):
+    """Runs the script. The signals go to all its processes, as from a terminal or a job scheduler."""
     quick = {"run.steps": 150, "run.log_every": 1, "run.checkpoint_every": 1000, "data.validation": None,
              "data.surface_points": 64, "data.label_points": 64, "run.workers": 1}  # fmt: skip
     stopped = autoencoder_config(work, **quick, **{"run.output": tmp_path / "stopped"})
@@ -46,11 +46,11 @@ def test_a_run_that_signals_stopped_twice_ends_with_the_weights_of_one(work, tmp
             time.sleep(0.005)
         children = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signum)
-        _, told = process.communicate(timeout=100)
-        assert process.returncode == code and children, told
+        _, printed = process.communicate(timeout=100)
+        assert process.returncode == code and children, printed
         step = last_step(tmp_path / "stopped" / "log.jsonl")
         name, folder = signal.Signals(signum).name, tmp_path / "stopped" / f"checkpoint-{step}"
-        assert told.splitlines()[-2:] == [
+        assert printed.splitlines()[-2:] == [
             f"{name}: stopping after this update; a second signal stops at once",
             f"stopped by {name} at step {step} of 150; {folder} holds all of it. To go on, give the same command again",
         ]
@@ -64,7 +64,7 @@ def test_a_run_that_signals_stopped_twice_ends_with_the_weights_of_one(work, tmp
 
 
 class SignallingPlane(Plane):
-    """Reading sample `at` of the run, counted from 0, its process is told to stop."""
+    """Sends a signal to its own process when sample `at`, counted from 0, is read."""
 
     def __init__(self, at: int):
         self.left = at
@@ -77,7 +77,7 @@ class SignallingPlane(Plane):
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_the_update_is_finished_first_and_validation_left_out(tmp_path, accumulation):
+def test_the_update_is_finished_and_validation_omitted(tmp_path, accumulation):
     handlers = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
     settings = config(tmp_path, batch_size=4, accumulation=accumulation, validate_every=1, resume="none")
     run, measured = begin(settings), []
@@ -92,7 +92,7 @@ def test_the_update_is_finished_first_and_validation_left_out(tmp_path, accumula
     assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
-def test_a_signal_at_the_last_update_finds_the_run_complete(tmp_path):
+def test_after_a_signal_at_the_last_update_the_run_is_complete(tmp_path):
     with pytest.raises(Stopped, match="SIGTERM came at the last step: the run is complete, .* holds its weights"):
         fit(config(tmp_path, batch_size=4), SignallingPlane(at=23))
     assert (tmp_path / "line" / "weights.safetensors").is_file() and fit(config(tmp_path, batch_size=4)).step == 6

@@ -1,4 +1,4 @@
-"""Stages that stream learn without a file, and end alike however often they are stopped."""
+"""Streaming stages train without files, and end with the same weights after any number of stops."""
 
 import json
 
@@ -28,8 +28,8 @@ STAGES = {
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["stream", "shards"])
 @pytest.mark.parametrize("name", STAGES)
-def test_stages_of_no_time_at_all_end_with_the_weights_of_one_run(name, streamed, work, latents, tmp_path, capsys):
-    """A `run.max_minutes` that has passed at once makes one update; only checkpoints are carried."""
+def test_runs_of_one_update_each_end_with_the_weights_of_one_run(name, streamed, work, latents, tmp_path, capsys):
+    """With a tiny `run.max_minutes` each run makes one update and resumes from the last checkpoint."""
     stage, config, options, weights = STAGES[name]
     quick = {"run.steps": 3, "run.accumulation": 2, "data.reuse": 1}
     quick |= options if streamed else {"data.validation": None}
@@ -57,8 +57,8 @@ def test_streamed_surfaces_are_of_the_shapes_and_of_their_mirror_images(tmp_path
     batch = source.make_batch(source.make_samples(shapes, generator), generator)
 
     mirror = torch.tensor([-1.0, 1.0, 1.0])
-    asked = [batch["label_points"], batch["label_points"] * mirror]
-    errors = torch.stack([(shapes.distance(points) - batch["label_distance"]).abs().amax(1) for points in asked])
+    candidates = [batch["label_points"], batch["label_points"] * mirror]
+    errors = torch.stack([(shapes.distance(points) - batch["label_distance"]).abs().amax(1) for points in candidates])
     assert (errors.amin(0) < 3e-3).all()
     mirrored = errors[1] < errors[0]
     assert mirrored.any() and not mirrored.all()
@@ -77,48 +77,48 @@ def test_streamed_latents_are_what_stage_2_would_have_written(work, latents, aut
     data = denoiser_config(work, **{**PHOTOS, "data.surface_points": 512}).data
     source = latents_and_photos(data, vae, Accelerator(mixed_precision="no"))
     shapes = generate_shapes(range(8), azimuths="random")
-    held = source.make_samples(shapes, torch.Generator().manual_seed(0))
+    pooled = source.make_samples(shapes, torch.Generator().manual_seed(0))
 
     points, normals = sample_surface(shapes, 512, torch.Generator().manual_seed(1))
     means = [vae.encode(points * side, normals * side, shapes.color(points)).latent_dist.mode()
              for side in (torch.ones(3), torch.tensor([-1.0, 1.0, 1.0]))]  # fmt: skip
     expected = vae.normalize_latents(torch.stack(means, 1))
     # Points differ, shapes do not: each is nearest to itself, the mirror images to theirs.
-    distances = torch.cdist(held["latents"].float().flatten(0, 1).flatten(1), expected.flatten(0, 1).flatten(1))
+    distances = torch.cdist(pooled["latents"].float().flatten(0, 1).flatten(1), expected.flatten(0, 1).flatten(1))
     assert (distances.argmin(1) == torch.arange(16)).float().mean() > 0.8
 
-    batch = source.make_batch(held, torch.Generator().manual_seed(2))
+    batch = source.make_batch(pooled, torch.Generator().manual_seed(2))
     for row in range(8):
-        side = int(torch.equal(batch["latents"][row], held["latents"][row, 1].float()))
-        views = held["views"][row].float() / 255
+        side = int(torch.equal(batch["latents"][row], pooled["latents"][row, 1].float()))
+        views = pooled["views"][row].float() / 255
         views = views.flip(-1) if side else views
-        assert torch.equal(batch["latents"][row], held["latents"][row, side].float())
+        assert torch.equal(batch["latents"][row], pooled["latents"][row, side].float())
         assert any(torch.equal(batch["views"][row, 0], view) for view in views)
 
 
-def test_streamed_photos_are_what_their_cameras_say(work, latents, autoencoder):
-    """Photos from around come after one from the front, each with its own camera; mirrored, all of it is."""
+def test_streamed_photos_match_their_cameras(work, latents, autoencoder):
+    """The first photo is from the front, each has its own camera, and mirroring applies to all of them."""
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae").eval()
     views = {"data.views": 2, "data.random_views": 3, "data.random_view_size": 16, "data.mirror": True}
     data = denoiser_config(work, **{**PHOTOS, "data.surface_points": 512, **views}).data
     source = latents_and_photos(data, vae, Accelerator(mixed_precision="no"), label_points=64)
-    held = source.make_samples(generate_shapes(range(8), azimuths="random"), torch.Generator().manual_seed(0))
-    batch = source.make_batch(held, torch.Generator().manual_seed(2))
+    pooled = source.make_samples(generate_shapes(range(8), azimuths="random"), torch.Generator().manual_seed(0))
+    batch = source.make_batch(pooled, torch.Generator().manual_seed(2))
     assert batch["views"].shape[:2] == (8, 5) and (batch["cameras"][:, 0, 0] == 0).all()
     sides = set()
     for row in range(8):
-        side = int(torch.equal(batch["latents"][row], held["latents"][row, 1].float()))
+        side = int(torch.equal(batch["latents"][row], pooled["latents"][row, 1].float()))
         sides.add(side)
         for photo, camera in zip(batch["views"][row], batch["cameras"][row]):
             shown = photo.flip(-1) if side else photo
-            found = [torch.equal(shown, view.float() / 255) for view in held["views"][row]].index(True)
-            assert torch.equal(camera * torch.tensor([-1.0 if side else 1.0, 1.0]), held["cameras"][row, found])
+            found = [torch.equal(shown, view.float() / 255) for view in pooled["views"][row]].index(True)
+            assert torch.equal(camera * torch.tensor([-1.0 if side else 1.0, 1.0]), pooled["cameras"][row, found])
         turned = batch["label_points"][row] * torch.tensor([-1.0 if side else 1.0, 1.0, 1.0])
-        assert torch.equal(turned, held["label_points"][row].float())
+        assert torch.equal(turned, pooled["label_points"][row].float())
     assert sides == {0, 1}
 
 
-def test_a_folder_or_a_stream_but_not_both_nor_neither(work, tmp_path):
+def test_data_are_either_in_a_folder_or_streamed(work, tmp_path):
     data = autoencoder_config(work).data
     with pytest.raises(ValueError, match="nothing to train on: data.latents is missing.*set data.stream to true"):
         check_source(denoiser_config(tmp_path, **{"data.latents": None}).data, "folder", "latents")

@@ -1,4 +1,4 @@
-"""FLOPs are counted as one does by hand, forward and backward, and counting leaves no trace."""
+"""FLOPs of forward and backward passes equal a count by hand. Counting does not change the model."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ WIDTH, TOKENS, HEADS = 16, 12, 2
 
 
 class Attention(nn.Module):
-    """One layer of attention behind a batch norm, with dropout: state and chance that a count might disturb."""
+    """One layer of attention with batch norm and dropout: state and random numbers that a count could change."""
 
     def __init__(self, frozen: bool = False):
         super().__init__()
@@ -35,37 +35,37 @@ def test_attention_and_its_backward_are_counted_per_sample(batch_size):
     counted = count_flops(Attention(), [torch.randn(batch_size, TOKENS, WIDTH)], {"scale": 2.0}, batch_size=batch_size,
                           autocast=nullcontext())  # fmt: skip
     linear, attention = 2 * TOKENS * WIDTH * 4 * WIDTH, 2 * 2 * TOKENS**2 * WIDTH
-    # Backward asks two gradients of each product, the first too: before it stand a norm's weights.
+    # Backward has two products for each forward product. The first layer needs both: the norm before it is trained.
     assert counted == 3 * (linear + attention)
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Inputs:
     tokens: torch.Tensor
     number: int = 1
 
 
-class Pupil(Attention):
-    """Its batch comes in a dataclass and a dictionary."""
+class WrappedAttention(Attention):
+    """Takes its batch as a dataclass and a dictionary."""
 
-    def forward(self, lesson, conditions):
-        return super().forward(lesson.tokens + conditions["shift"], lesson.number)
+    def forward(self, inputs, conditions):
+        return super().forward(inputs.tokens + conditions["shift"], inputs.number)
 
 
-def test_a_sample_is_a_sample_however_its_batch_is_wrapped():
+def test_the_count_does_not_depend_on_how_the_batch_is_wrapped():
     tokens, options = torch.randn(8, TOKENS, WIDTH), {"batch_size": 8, "autocast": nullcontext()}
-    wrapped = [Lesson(tokens), {"shift": torch.zeros(8, 1, 1)}]
-    assert count_flops(Pupil(), wrapped, {}, **options) == count_flops(Attention(), [tokens], {}, **options)
+    wrapped = [Inputs(tokens), {"shift": torch.zeros(8, 1, 1)}]
+    assert count_flops(WrappedAttention(), wrapped, {}, **options) == count_flops(Attention(), [tokens], {}, **options)
 
 
-def test_what_is_not_trained_has_no_gradient_to_count():
+def test_frozen_weights_have_no_gradient_to_count():
     options = {"batch_size": 2, "autocast": nullcontext()}
     tokens = [torch.randn(2, TOKENS, WIDTH)]
     all_trained, frozen = (count_flops(Attention(frozen=frozen), tokens, {}, **options) for frozen in (False, True))
     assert all_trained - frozen == 2 * TOKENS * WIDTH * 3 * WIDTH
 
 
-def test_counting_leaves_no_trace():
+def test_counting_does_not_change_the_module():
     module = Attention()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     state = torch.get_rng_state()
@@ -76,6 +76,6 @@ def test_counting_leaves_no_trace():
     assert all(parameter.grad is None for parameter in module.parameters())
 
 
-def test_the_ceiling_is_above_what_other_work_reaches():
+def test_the_ceiling_is_plausible():
     ceiling = matmul_ceiling(torch.device("cpu"), torch.float32, seconds=0.02)
     assert 1e9 < ceiling < 1e14

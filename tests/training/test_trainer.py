@@ -1,4 +1,4 @@
-"""The promises of `Trainer`: exact resumption, a bounded number of checkpoints, gradients that are not finite."""
+"""`Trainer`: exact resumption, a bounded number of checkpoints, gradients that are not finite."""
 
 import json
 import os
@@ -35,7 +35,7 @@ class Line(nn.Module):
 
 
 class SquaredError(nn.Module):
-    """Noisy regression, so that a run also depends on the random numbers drawn within its steps."""
+    """Noisy regression: the result also depends on random numbers within the steps."""
 
     def __init__(self, model: Line):
         super().__init__()
@@ -47,7 +47,7 @@ class SquaredError(nn.Module):
 
 
 class Plane:
-    """Points of a plane in four dimensions; every visit adds fresh noise."""
+    """Points of a plane in four dimensions; every visit adds new noise."""
 
     generator = None
 
@@ -70,7 +70,7 @@ def config(output: Path, muon: bool = False, **changes) -> AutoencoderConfig:
 
 
 class ExactError(SquaredError):
-    """Without the noise, which each process draws for itself."""
+    """Without noise, which differs between processes."""
 
     def forward(self, x, y):
         return {"loss": (self.model.linear(x) - y).square().mean()}
@@ -99,7 +99,7 @@ def fit(settings: AutoencoderConfig, source=None, objective=SquaredError) -> Tra
 
 @pytest.mark.parametrize("muon", [False, True])
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_a_killed_run_ends_with_the_weights_it_would_have_had(tmp_path, accumulation, muon):
+def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path, accumulation, muon):
     fit(config(tmp_path / "whole", muon, accumulation=accumulation))
     shutil.copytree(tmp_path / "whole" / "checkpoint-3", tmp_path / "killed" / "checkpoint-3")
     resumed = fit(config(tmp_path / "killed", muon, accumulation=accumulation))
@@ -117,7 +117,7 @@ def test_workers_read_the_same_batches_as_the_loop(tmp_path):
     assert all(torch.equal(loop[key], worker[key]) for key in loop)
 
 
-def test_averaged_weights_are_saved_and_lag_behind(tmp_path):
+def test_averaged_weights_are_saved(tmp_path):
     run = fit(config(tmp_path))
     saved = load_file(tmp_path / "line/weights.safetensors")
     line = run.components["line"]
@@ -131,7 +131,7 @@ def test_only_the_latest_checkpoints_are_kept(tmp_path):
     assert [folder.name for folder in checkpoints(tmp_path)] == ["checkpoint-4", "checkpoint-5"]
 
 
-def test_an_epoch_visits_every_sample_once_whoever_reads_it():
+def test_an_epoch_visits_every_sample_once_with_any_number_of_processes():
     class Numbers:
         generator = None
 
@@ -148,7 +148,7 @@ def test_an_epoch_visits_every_sample_once_whoever_reads_it():
 
 
 class PoisonedPlane(Plane):
-    """Sample 3 is broken; or all are."""
+    """Sample 3 is NaN, or all are."""
 
     def __init__(self, all_broken: bool):
         self.all_broken = all_broken
@@ -167,7 +167,7 @@ def test_an_update_with_a_broken_sample_is_skipped_and_counted(tmp_path):
 
 
 class PoisonedLoss(SquaredError):
-    """From its fourth call on the loss is no number, though its gradient is one: as of a constant that overflows."""
+    """From the fourth call on the loss is not finite, but its gradient is, as for a constant that overflows."""
 
     calls = 0
 
@@ -178,8 +178,8 @@ class PoisonedLoss(SquaredError):
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_a_broken_loss_touches_nothing_and_the_end_says_how_to_go_on(tmp_path, accumulation):
-    """One broken part of an accumulation is enough; weights, averages and the checkpoint stay as they were."""
+def test_a_loss_that_is_not_finite_changes_nothing(tmp_path, accumulation):
+    """One part of an accumulation is enough. Weights, averages and the checkpoint stay the same."""
     settings = config(tmp_path, accumulation=accumulation, checkpoint_every=2, nonfinite_limit=2, steps=9)
     accelerator, line = start_run(settings), Line()
     objective = PoisonedLoss(line)
@@ -203,13 +203,13 @@ def test_a_broken_loss_touches_nothing_and_the_end_says_how_to_go_on(tmp_path, a
     assert fit(config(tmp_path, accumulation=accumulation, steps=4, resume="changed")).step == 4
 
 
-def test_a_run_that_breaks_before_its_first_checkpoint_says_so(tmp_path):
+def test_the_message_of_a_failure_before_the_first_checkpoint(tmp_path):
     with pytest.raises(FloatingPointError, match="3 updates in a row.*No checkpoint was written before"):
         fit(config(tmp_path, nonfinite_limit=2), PoisonedPlane(all_broken=True))
 
 
-def test_a_compiled_run_has_the_names_and_weights_of_one_that_is_not(tmp_path):
-    """Traced by dynamo and run as it was traced; either takes up the other's checkpoint."""
+def test_compiled_and_uncompiled_runs_have_the_same_names_and_weights(tmp_path):
+    """With the backend `eager`, which only traces. Each resumes from the other's checkpoint."""
     whole, compiled = config(tmp_path / "whole"), {"compile": True, "compile_backend": "eager"}
     fit(whole)
     fit(config(tmp_path / "compiled", **compiled))
@@ -236,7 +236,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
         Trainer(accelerator, settings, SquaredError(line), {"line": line})
 
 
-def test_a_checkpoint_that_is_cut_short_is_named(tmp_path):
+def test_a_truncated_checkpoint_is_named(tmp_path):
     fit(config(tmp_path, steps=3))
     model = tmp_path / "checkpoint-3" / "model.safetensors"
     model.write_bytes(model.read_bytes()[:50])
@@ -244,14 +244,14 @@ def test_a_checkpoint_that_is_cut_short_is_named(tmp_path):
         fit(config(tmp_path, steps=3))
 
 
-def test_weights_that_are_cut_up_among_devices_are_refused(tmp_path, monkeypatch):
+def test_sharded_models_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
     with pytest.raises(ValueError, match="FSDP splits the model over devices.*Choose multi-GPU"):
         start_run(config(tmp_path))
 
 
-def test_two_processes_learn_what_one_learns_from_twice_the_batch(tmp_path):
-    """DistributedDataParallel over gloo: same weights, same names, also when a signal to one of them stopped both."""
+def test_two_processes_equal_one_with_twice_the_batch(tmp_path):
+    """DistributedDataParallel over gloo: same weights and names, also after a signal to one process stopped both."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     script = Path(__file__).parent / "two_processes.py"
     environment = {name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}
@@ -275,7 +275,7 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch(tmp_path):
         assert all(torch.allclose(one[key], two[key], atol=1e-6) for key in one), name
 
 
-def test_the_rate_warms_up_and_ends_at_its_floor():
+def test_the_learning_rate_warms_up_and_ends_at_final_lr():
     optim = OptimConfig(lr=1.0, warmup_steps=10, final_lr=0.1)
     rates = [learning_rate(step, 100, optim) for step in range(100)]
     assert rates[9] == max(rates) == 1.0

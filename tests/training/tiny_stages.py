@@ -1,4 +1,4 @@
-"""The configurations of `configs/tiny`, reading and writing below a folder of the test's own."""
+"""The configurations of `configs/tiny`, with inputs and outputs below a folder of the test."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ def denoiser_config(folder: Path, **overrides: object) -> DenoiserConfig:
 
 
 def distill_config(folder: Path, **overrides: object) -> DistillConfig:
-    """Its pipeline is `pipelines/tiny`, of a transformer that is told where its steps end."""
+    """Its pipeline is `pipelines/tiny` with `interval_condition`."""
     pipeline = folder / "tiny_of_few_steps"
     if not pipeline.exists():
         shutil.copytree(ROOT / "pipelines" / "tiny", pipeline)

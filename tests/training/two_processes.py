@@ -1,4 +1,4 @@
-"""One of the processes of `test_run`'s distributed run into the folder named: until one is signalled, or the rest."""
+"""One process of the distributed run of `test_trainer`: until a signal stops one of them, or the remaining steps."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from triplane3d.errors import errors_as_sentences
 
 
 class SignallingPlane(ExactPlane):
-    """Reading the second batch, the second process is told to stop."""
+    """Sends a signal to the second process when it reads the second batch."""
 
     read = 0
 

@@ -1,7 +1,6 @@
-"""The `triplane3d` command: arguments in, one library call out. One file a verb.
+"""The `triplane3d` command. One file per subcommand: `generate`, `info`, `convert`.
 
-Exit codes: 0 done, 1 failure, 2 the user's mistake, 130 stopped by the user. Of a batch in which several photos failed,
-1 comes before 2.
+Exit codes: 0 success, 1 failure, 2 wrong input, 130 stopped by the user. Where several photos fail, 1 comes before 2.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -41,6 +40,6 @@ def _options(
 
 
 def main() -> None:
-    """The console entry point."""
+    """Run the command line."""
     with stops_are_noted():
         app()

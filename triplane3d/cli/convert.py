@@ -1,4 +1,4 @@
-"""`triplane3d convert`: public checkpoints become saved pipelines."""
+"""`triplane3d convert`: converts public checkpoints to saved pipelines."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -11,23 +11,25 @@ from triplane3d.cli.errors import errors_are_sentences
 
 
 class Variant(StrEnum):
+    """Half precision in which the weights are written as well."""
+
     fp16 = "fp16"
     bf16 = "bf16"
 
 
 app = typer.Typer(
-    help="Turn public checkpoints into saved pipelines, which --model then names.",
+    help="Convert public checkpoints to saved pipelines, for --model.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-Checkpoint = Annotated[
-    Path, typer.Argument(metavar="CKPT", help="The downloaded model.ckpt, or the folder that holds it.")
-]
+Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="The downloaded model.ckpt, or its folder.")]
 Output = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the pipeline.")]
-Settings = Annotated[Path | None, typer.Option("--config", help="Its config.yaml, where it is not beside it.")]
-HalfToo = Annotated[Variant | None, typer.Option(help="Write the weights in half precision too.")]
-ShardSize = Annotated[str, typer.Option(help="Split files that would be larger, such as 5GB.")]
+Settings = Annotated[
+    Path | None, typer.Option("--config", help="Its config.yaml. Default: the one beside the checkpoint.")
+]
+HalfToo = Annotated[Variant | None, typer.Option(help="Write the weights in half precision as well.")]
+ShardSize = Annotated[str, typer.Option(help="Largest size of a weight file, such as 5GB; larger ones are split.")]
 
 
 @app.command("direct3d", no_args_is_help=True)
@@ -37,7 +39,7 @@ def convert_direct3d(
     settings: Settings = None,
     skip_encoders: Annotated[
         bool,
-        typer.Option("--skip-encoders", help="Leave out the two image encoders, which the checkpoint does not hold."),
+        typer.Option("--skip-encoders", help="Leave out the two image encoders, which are not part of the checkpoint."),
     ] = False,
     image_encoder: Annotated[
         str | None, typer.Option(help="CLIP's vision model: a folder, or a name on the Hub. Default: the config's.")

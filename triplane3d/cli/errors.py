@@ -1,7 +1,7 @@
-"""Errors become one sentence on standard error and an exit code.
+"""Errors of the `triplane3d` command: one sentence on standard error and an exit code.
 
-1 is a failure (out of memory, a full disk), 2 the user's mistake, 130 a stop by the user. With the environment variable
-`TRIPLANE3D_TRACEBACK` set, the traceback is printed as well.
+Exit code 1 is a failure (out of memory, a full disk), 2 a wrong input, 130 a stop by the user. With the environment
+variable `TRIPLANE3D_TRACEBACK` set, the traceback is printed as well.
 """
 
 import signal
@@ -22,30 +22,30 @@ from triplane3d.errors import explain, shows_traceback
 FAILURE, MISTAKE, STOPPED = 1, 2, 130
 
 ERRORS = (ValueError, OSError, RuntimeError, MemoryError, ImportError, SafetensorError)
-"""What the library, torch and the system raise for reasons outside the program's text. Others are faults of ours."""
+"""Errors that depend on the input or the machine, of the library, torch and the system. Others are program faults."""
 
 MACHINE_ERRORS = (OSError, RuntimeError, MemoryError, ImportError)
-"""Of those, the ones that may come from anywhere; the others do where the library is called."""
+"""Those of `ERRORS` that can occur anywhere. The others are handled only where the library is called."""
 
 PASSED_ON = (typer.Exit, typer.Abort, BrokenPipeError)
-"""Of those, the ones that typer ends the command with."""
+"""Exceptions with which typer ends the command."""
 
 USAGE_ERROR: Any = typer.BadParameter.__base__
-"""An option or an argument that the command does not take; also of its own words, when nothing is given: the help."""
+"""Raised by typer for an invalid option or argument, and to show the help where no argument is given."""
 
 _stopped = threading.Event()
 
 
 @contextmanager
 def stops_are_noted() -> Iterator[None]:
-    """Inside, Ctrl-C ends the process with 130, also where it comes as another error out of a library's import."""
+    """Context in which Ctrl-C ends the process with 130, also where a library's import turns it into another error."""
 
     def note(signum: int, frame: FrameType | None) -> None:
         _stopped.set()
         signal.default_int_handler(signum, frame)
 
     before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # not ignored, as it is for background jobs
+    if callable(before):  # not ignored, as it is for background jobs
         signal.signal(signal.SIGINT, note)
     try:
         yield
@@ -57,14 +57,16 @@ def stops_are_noted() -> Iterator[None]:
 
 
 def fail(message: str, code: int = MISTAKE) -> NoReturn:
+    """Print an error message and end the command."""
     tell(f"error: {message}")
     raise typer.Exit(code)
 
 
 def sentence(error: BaseException, advice: str = "") -> tuple[str, int]:
-    """What to print for an error, and the exit code. `advice` is what to do where memory ran out.
+    """The message and the exit code for an error. `advice` is added to the message where memory ran out.
 
-    Raises KeyboardInterrupt if the user has stopped the command, from which the error comes then.
+    Raises:
+        KeyboardInterrupt: the user has stopped the command, and the error is a consequence.
     """
     if _stopped.is_set():
         raise KeyboardInterrupt from error
@@ -77,7 +79,7 @@ def sentence(error: BaseException, advice: str = "") -> tuple[str, int]:
 def errors_are_sentences(
     subject: str = "", advice: str = "", *, kinds: tuple[type[Exception], ...] = ERRORS
 ) -> Iterator[None]:
-    """An error of the library ends the command with its sentence: a traceback would hide it."""
+    """Context in which an error of one of `kinds` ends the command with its message, which `subject` begins."""
     try:
         yield
     except PASSED_ON:
@@ -88,7 +90,7 @@ def errors_are_sentences(
 
 
 class Verbs(TyperGroup):
-    """The command's verbs. An error that no verb has handled ends them as this file's docstring says."""
+    """The subcommands. Errors that they do not handle end the command as the docstring of this file states."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         prepare_streams()
@@ -109,7 +111,7 @@ class Verbs(TyperGroup):
 
 
 def _refuse(error: Any) -> NoReturn:
-    """What typer says of a wrong option, as one sentence."""
+    """Print typer's message about a wrong option as one sentence, and end the command."""
     if type(error).__name__ == "NoArgsIsHelpError":
         raise error  # shows the help
     command = error.ctx.command_path if error.ctx is not None else "triplane3d"

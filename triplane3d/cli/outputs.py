@@ -1,4 +1,4 @@
-"""Where meshes and previews go: a file, a folder or standard output; looked at before anything is computed."""
+"""Paths of meshes and previews: a file, a folder or standard output. They are checked before anything is computed."""
 
 import os
 import tempfile
@@ -17,6 +17,8 @@ STANDARD_OUTPUT = "-"
 
 
 class Format(StrEnum):
+    """File format of a mesh."""
+
     glb = "glb"
     obj = "obj"
     ply = "ply"
@@ -24,10 +26,10 @@ class Format(StrEnum):
 
 
 def mesh_places(photos: Sequence[Path], output: str | None, kind: Format | None, scratch: Path) -> list[Path]:
-    """The file of each photo's mesh; photos of one name in different folders get numbers.
+    """The file of each photo's mesh. Photos with the same name in different folders get numbers.
 
-    A name that ends in / is a folder, and so is one that is a folder already. For standard output it is a file in the
-    folder `scratch`.
+    A name that ends in / is a folder, and so is the name of an existing folder. For standard output the mesh is written
+    to a file in the folder `scratch` first.
     """
     suffixes = ", ".join(MESH_SUFFIXES)
     suffix = f".{(kind or Format.glb).value}"
@@ -38,7 +40,7 @@ def mesh_places(photos: Sequence[Path], output: str | None, kind: Format | None,
             fail(f"--output - takes one mesh, but there are {len(photos)} photos: name a folder")
         with errors_are_sentences():
             check_output()
-        return [scratch / f"{_stem(photos[0])}{suffix}"]  # a GLB's node has the file's name
+        return [scratch / f"{_stem(photos[0])}{suffix}"]  # the node in a GLB has the name of the file
     place = Path(output or ".")
     is_folder = output is None or output.endswith(("/", os.sep)) or place.is_dir()
     if not is_folder and place.suffix.lower() in MESH_SUFFIXES:
@@ -56,7 +58,7 @@ def mesh_places(photos: Sequence[Path], output: str | None, kind: Format | None,
     for photo in photos:
         stem = _stem(photo)
         name, number = f"{stem}{suffix}", 1
-        while name.casefold() in taken:  # some file systems take capitals for small letters
+        while name.casefold() in taken:  # some file systems ignore case
             number += 1
             name = f"{stem}-{number}{suffix}"
         taken.add(name.casefold())
@@ -69,7 +71,7 @@ def _stem(photo: Path) -> str:
 
 
 def preview_places(meshes: Sequence[Path], preview: Path | None) -> list[Path | None]:
-    """One preview for each mesh: the named file, or beside every mesh where there are several."""
+    """The preview of each mesh: the given file, or for several meshes one next to each mesh."""
     if preview is None:
         return [None] * len(meshes)
     if preview.suffix.lower() not in PREVIEW_SUFFIXES:
@@ -80,7 +82,7 @@ def preview_places(meshes: Sequence[Path], preview: Path | None) -> list[Path | 
 
 
 def check_places(places: Sequence[Path], photos: Sequence[Path]) -> None:
-    """Every file can be written and is none of the photos. Nothing is left behind."""
+    """Refuse files that cannot be written, and photos as outputs. Leaves no file behind."""
     given = {photo.resolve() for photo in photos}
     for place in places:
         if place.resolve() in given:
@@ -90,15 +92,15 @@ def check_places(places: Sequence[Path], photos: Sequence[Path]) -> None:
         try:
             os.lstat(place)
         except (FileNotFoundError, NotADirectoryError):
-            pass  # what stands in the way is said below
-        except OSError as error:  # a name that is too long, or holds what the file system refuses
+            pass  # the folder is checked below
+        except OSError as error:  # a name that is too long, or has characters that the file system refuses
             fail(f"{place} cannot be written: {error.strerror}")
     for folder in sorted({place.parent for place in places}):
         _check_folder(folder)
 
 
 def _check_folder(folder: Path) -> None:
-    """A file can be made in the folder, or in the one in which it will be made."""
+    """Refuse a folder in which no file can be made; for a new folder, check the parent in which it will be made."""
     there = next(parent for parent in (folder, *folder.parents, Path(".")) if os.path.lexists(parent))
     if not there.is_dir():
         fail(f"{folder} cannot be made: {there} is not a folder")

@@ -1,4 +1,4 @@
-"""The photos that a command names: files, or `-` for standard input; with --views each behind its camera."""
+"""Photos on the command line: files, `-` for standard input; with --views each after its camera."""
 
 import os
 import re
@@ -19,7 +19,7 @@ NOT_AN_OPTION = "\0"
 
 
 def as_photo(text: str) -> Path:
-    """The IMAGE of the command line as a path; `./-` is a file of that name, `-` is not."""
+    """The argument IMAGE as a path. `./-` is a file with the name `-`; `-` alone is standard input."""
     text = text.removeprefix(NOT_AN_OPTION)
     if not text:
         raise typer.BadParameter("a photo's name is empty")
@@ -28,7 +28,7 @@ def as_photo(text: str) -> Path:
 
 
 class PhotosCommand(TyperCommand):
-    """A command that takes `-90=b.png`, a camera to the left, and files such as `-b.png` for photos, no options."""
+    """A command for which `-90=b.png` (a camera at -90 degrees) and existing files such as `-b.png` are photos."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         options = [option for option in self.params if option.param_type_name == "option"]
@@ -44,7 +44,7 @@ class PhotosCommand(TyperCommand):
 
 
 def without_repeats(photos: Sequence[Path]) -> list[Path]:
-    """Each photo once, with a warning for those that are named again."""
+    """Each photo once, with a warning for repeated ones."""
     once: dict[str, Path] = {}
     for photo in photos:
         if (place := os.path.abspath(photo)) in once:
@@ -54,7 +54,7 @@ def without_repeats(photos: Sequence[Path]) -> list[Path]:
 
 
 def check_photos(photos: Sequence[Path]) -> None:
-    """Every photo is a file, or standard input, which can be read once."""
+    """Refuse photos that are not files, and standard input given twice."""
     if photos.count(STANDARD_INPUT) > 1:
         fail("- is named twice, but standard input can be read once: save the photo as a file")
     for photo in photos:
@@ -62,11 +62,11 @@ def check_photos(photos: Sequence[Path]) -> None:
             from triplane3d.images.reading import find_photo
 
             with errors_are_sentences():
-                find_photo(photo)  # says what is there instead
+                find_photo(photo)  # raises an error with the reason
 
 
 def fetch_photos(photos: Sequence[Path], scratch: Path) -> list[Path]:
-    """The files to read: the photos, and in place of `-` a file in the folder `scratch`."""
+    """The files to read: the photos, and for `-` a copy of standard input in the folder `scratch`."""
     if STANDARD_INPUT not in photos:
         return list(photos)
     file = scratch / "standard input"
@@ -76,5 +76,5 @@ def fetch_photos(photos: Sequence[Path], scratch: Path) -> list[Path]:
 
 
 def shown(photo: Path) -> str:
-    """A photo's name in messages."""
+    """The name of a photo in messages."""
     return "standard input" if photo == STANDARD_INPUT else str(photo)

@@ -66,8 +66,8 @@ class LatentDataset:
 class LatentPhotoDataset:
     """Latents of shapes together with photos of the same shapes.
 
-    Every visit chooses the photos anew. If the mirrored latents are stored, every second visit on average returns the
-    mirror image of the shape. `photos` reads "views" of the shards, and "labels" if they are needed. Raises
+    Every access chooses the photos anew. If the mirrored latents are stored, every second access on average returns
+    the mirror image of the shape. `photos` reads "views" of the shards, and "labels" if they are needed. Raises
     `ValueError` if latents and photos are of different shapes.
     """
 

@@ -1,6 +1,6 @@
 """The streams of the training stages: surfaces and labels for the autoencoder, latents and photos for the denoiser.
 
-Both return a `ShapeStream`: procedural shapes are made on the training device and stay in a pool for several visits.
+Both return a `ShapeStream`: procedural shapes are made on the training device and stay in a pool for several batches.
 The batches have the keys and types of the stored data sets (`ShardDataset`, `LatentPhotoDataset`).
 """
 
@@ -38,8 +38,8 @@ class EncodeSurface(Protocol):
 def stream_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStream:
     """Stream for the autoencoder: surface points with normals and colours, and labelled points.
 
-    The pool keeps `pool_surface_points` and `pool_label_points` of each shape; every visit takes a random subset.
-    Raises `ValueError` if a visit needs more points than the pool keeps.
+    The pool keeps `pool_surface_points` and `pool_label_points` of each shape; every batch takes a random subset.
+    Raises `ValueError` if a batch needs more points than the pool keeps.
     """
 
     def make_samples(shapes: ShapeBatch, generator: Generator) -> Sample:
@@ -62,10 +62,10 @@ def stream_surfaces(data: ShapeDataConfig, device: torch.device) -> ShapeStream:
                 sample[name] = sides * sample[name]
         return sample
 
-    for visited, kept in (("surface_points", "pool_surface_points"), ("label_points", "pool_label_points")):
-        if getattr(data, visited) > getattr(data, kept):
+    for taken, kept in (("surface_points", "pool_surface_points"), ("label_points", "pool_label_points")):
+        if getattr(data, taken) > getattr(data, kept):
             raise ValueError(
-                f"data.{visited}={getattr(data, visited)} is more than the pool keeps of each shape, data.{kept}="
+                f"data.{taken}={getattr(data, taken)} is more than the pool keeps of each shape, data.{kept}="
                 f"{getattr(data, kept)}: raise data.{kept}"
             )
     return _stream(data, make_samples, make_batch, device)
@@ -81,7 +81,7 @@ def stream_latents_and_photos(
     """Stream for the denoiser: normalized latents and photos of each shape, as a `LatentPhotoDataset` returns them.
 
     `encode` calls the frozen encoder and normalizes its latents. With `label_points` > 0 a batch also holds that many
-    labelled points, the same at every visit of a shape.
+    labelled points, the same ones whenever a shape is used.
     """
     sides = (False, True) if data.mirror else (False,)
 

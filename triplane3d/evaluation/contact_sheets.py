@@ -21,7 +21,7 @@ from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.pipelines.saved import find_saved
 from triplane3d.storage.durable import writing_file
 
-CELLS_PER_ROW = 5
+CELLS_PER_PHOTO = 5
 """Images per photo or mesh view."""
 
 
@@ -31,7 +31,9 @@ def main(
     output: Annotated[Path, typer.Argument(help="PNG file to write.")],
     meshes: Annotated[bool, typer.Option("--meshes", help="The folder holds closed meshes.")] = False,
     size: Annotated[int, typer.Option(min=1, help="Pixels along an edge of each image.")] = 160,
-    photos_a_row: Annotated[int, typer.Option(min=1, help="Photos side by side on the page.")] = 2,
+    photos_per_row: Annotated[
+        int, typer.Option("--photos-per-row", "--photos-a-row", min=1, help="Photos side by side on the page.")
+    ] = 2,
     resolution: Annotated[
         int | None, typer.Option(min=4, help="Cells along the grid's edge; default: the pipeline's.")
     ] = None,
@@ -48,7 +50,7 @@ def main(
     cells = mesh_cells if meshes else photo_cells
     images = list(cells(pipe, folder, size, resolution, seed))
     with writing_file(output) as partial:
-        image_grid(images, columns=CELLS_PER_ROW * photos_a_row).save(partial, format="PNG", optimize=True)
+        image_grid(images, columns=CELLS_PER_PHOTO * photos_per_row).save(partial, format="PNG", optimize=True)
 
 
 def photo_cells(

@@ -215,5 +215,13 @@ def _run_views(pipe: Triplane3DPipeline, data: Data, options: Options, report: R
         photos[MESH_VIEWS] = photos_around_meshes(data.mesh_views, count=most)
     for name, of_shapes in photos.items():
         shapes = data.procedural.get(name, data.mesh_views)
-        sampling = _sampling(options, log)
-        report.add(*views_suite(pipe, name, shapes, of_shapes, counts=options.view_counts, **sampling))
+        rows, estimates = views_suite(
+            pipe,
+            name,
+            shapes,
+            of_shapes,
+            counts=options.view_counts,
+            pass_cameras=bool(pipe.transformer.config.camera_condition),
+            **_sampling(options, log),
+        )
+        report.add(rows, estimates)

@@ -32,29 +32,34 @@ def views_suite(
     guidance: float | None = None,
     seed: int = 0,
     points: int = OCCUPANCY_POINTS,
+    pass_cameras: bool = True,
     log: Log = print,
 ) -> tuple[list[Row], list[Estimate]]:
     """V-IoU from the first 1, 2, ... of each shape's `photos`, with equal noise, and the gain over the fewest photos.
 
     The photos are taken at `AZIMUTHS`. The pipeline receives their azimuths but no elevations, because users rarely
-    measure those. Raises ValueError if a count exceeds the number of photos.
+    measure those. With `pass_cameras=False` it receives the first photo only, as pipelines without camera conditions
+    require. Raises ValueError if a count exceeds the number of photos, or if it exceeds 1 without cameras.
     """
     where = uniform_points(points)
     truths = [shape.solid.occupancy(where) for shape in shapes]
     rows: dict[int, Row] = {}
     for count in sorted(set(counts)):
         available = min(len(of_shape) for of_shape in photos)
+        if count > 1 and not pass_cameras:
+            raise ValueError(f"several photos need cameras: use counts=(1,) with pass_cameras=False, got {count}")
         if not 1 <= count <= available:
             raise ValueError(f"counts must lie between 1 and the {available} photos of each shape, got {count}")
         log(f"views: {data}: {count} of {len(photos[0])}")
         poses: list[Pose] = [(azimuth, None) for azimuth in AZIMUTHS[:count]]
+        several, first = [list(of_shape[:count]) for of_shape in photos], [of_shape[0] for of_shape in photos]
         predictions = predict_solids(
             pipe,
-            [list(of_shape[:count]) for of_shape in photos],
+            several if pass_cameras else first,
             range(seed, seed + len(shapes)),
             steps=steps,
             guidance=guidance,
-            poses=[poses] * len(shapes),
+            poses=[poses] * len(shapes) if pass_cameras else None,
         )
         scores = [
             {"volume_iou": intersection_over_union(truth, prediction.occupancy(where))}

@@ -331,7 +331,7 @@ class Camera:
         """This camera as tensors, a batch of one."""
         device = torch.device(device)
         if self._orbit is not None:
-            # From the angles, in the precision asked for: a pose rounded to float32 gives other last digits.
+            # From the angles, in the requested precision: a pose rounded to float32 gives other last digits.
             return _orbit_batch(self._orbit, self.width, self.height, device, dtype)
         pose = torch.tensor(self.camera_to_world, dtype=torch.float64)
         axes = pose[:3, :3].T

@@ -1,4 +1,4 @@
-"""Calls of one pipeline from several threads: each has its own state, and calls that would disturb each other wait."""
+"""Calls of one pipeline from several threads: each has its own state; calls that would interfere run one by one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from triplane3d.diffusers_compat import attention_backends, has_hooks
 State = TypeVar("State")
 
 _KERNEL_FLAGS = threading.RLock()
-"""Held by calls whose attention backend sets torch's kernel flags, which are those of the whole process."""
+"""Locked by calls whose attention backend sets torch's kernel flags, which the whole process shares."""
 
 
 @dataclass
 class DenoisingState:
-    """What a diffusion call exposes while it runs. Callbacks may read and change it."""
+    """State of a running diffusion call. Callbacks may read and change it."""
 
     guidance_scale: float = 1.0
     attention_kwargs: dict[str, Any] | None = None
@@ -32,7 +32,7 @@ class DenoisingState:
 
 @dataclass
 class ReconstructionState:
-    """What a single-pass call leaves for `render`: its planes, (photos, 3, channels, rows, columns)."""
+    """State of a single-pass call: its planes, (photos, 3, channels, rows, columns), which `render` reads."""
 
     planes: Tensor | None = None
 
@@ -55,24 +55,24 @@ class Calls(Generic[State]):
 
     @property
     def current(self) -> State:
-        """State of the call that this thread runs; where it runs none, of the last one that it ran."""
+        """State of the call that this thread runs, or else of the last one that it ran."""
         if not hasattr(self._of_thread, "state"):
             self._of_thread.state = self._make_state()
         return self._of_thread.state
 
     @property
     def affected(self) -> list[State]:
-        """The call of this thread; from a thread that runs none, every running call."""
+        """The state of this thread's running call; in a thread without one, those of all running calls."""
         with self._running_lock:
             mine = [state for state in self._running if state is self.current]
             return mine or list(self._running)
 
     @contextmanager
     def run(self, components: Sequence[object]) -> Iterator[State]:
-        """A call with a state of its own.
+        """A call with its own state.
 
-        It waits for the calls that it would disturb: those of the same pipeline where `components` change during a
-        call, and those of any pipeline where the attention backend sets flags of torch.
+        It waits for calls that it would interfere with: those of the same pipeline if `components` change during a
+        call, and those of any pipeline if the attention backend sets flags of torch.
         """
         models = [component for component in components if isinstance(component, nn.Module)]
         guided = any(isinstance(component, BaseGuidance) for component in components)

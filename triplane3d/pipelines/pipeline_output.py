@@ -1,4 +1,4 @@
-"""What the pipeline returns: meshes, the photos as it saw them, and pictures of the meshes from any side."""
+"""The output of a pipeline: meshes, the prepared photos, and rendered views of the meshes."""
 
 import warnings
 from dataclasses import dataclass
@@ -20,13 +20,16 @@ VIEWS = ("turntable", "still", "depth", "normal")
 
 @dataclass
 class Triplane3DPipelineOutput(BaseOutput):
-    """`meshes` holds what `output_type` asked for, one entry per mesh; the rest is set where a photo was given."""
+    """`meshes` has one entry per mesh, of the type that `output_type` names.
+
+    The other fields are None for a call without photos.
+    """
 
     meshes: list[Any] | Tensor | np.ndarray
     images: list[Image.Image] | None = None
-    """The squares that the image encoder saw, one for each photo, background removed.
+    """The squares that the image encoder read, one for each photo, background removed.
 
-    In the order given; where objects have several photos, those of one after those of another, in one flat list.
+    They are in the order of the argument, in one flat list also if objects have several photos.
     """
     mask_reports: list[MaskReport] | None = None
     """How the mask of each photo was found, its confidence and any warning; in the order of `images`."""
@@ -46,10 +49,18 @@ class Triplane3DPipelineOutput(BaseOutput):
         camera: Camera | None = None,
         background: tuple[float, float, float] | None = None,
     ) -> list[Image.Image] | list[list[Image.Image]]:
-        """A picture of every mesh: "still" in colour, "depth" (near is white) or "normal"; or a "turntable" of them.
+        """Render every mesh.
 
-        `camera` is the photo's own by default: in front of the object, level. A turntable, `frames` pictures for each
-        mesh, starts there and takes only the camera's elevation. `background` is an sRGB colour; None leaves it clear.
+        Args:
+            view: "still" in colour, "depth" (white is near), "normal", or "turntable": `frames` pictures around each
+                mesh, which begin in front.
+            size: of the pictures, in pixels.
+            camera: by default in front of the object at its height, as the photo's camera. Of a turntable it sets the
+                elevation only.
+            background: an sRGB colour in 0..1; None: transparent.
+
+        Raises:
+            ValueError: for an unknown `view`, or an output that does not hold meshes.
         """
         if view not in VIEWS:
             raise ValueError(f"view must be one of {VIEWS}, got {view!r}")
@@ -62,7 +73,11 @@ class Triplane3DPipelineOutput(BaseOutput):
         return [picture.depth_image() if view == "depth" else picture.normal_image() for picture in pictures]
 
     def save_preview(self, path: str | Path, index: int = 0, *, size: int = 320, frames: int = 24) -> Path:
-        """Write mesh `index` as a turntable (.webp, .gif), or as a still from the photo's own camera (.png)."""
+        """Write a turntable (.webp, .gif) of mesh `index`, or a still from the front (.png).
+
+        Raises:
+            ValueError: for another suffix, or an output that does not hold meshes.
+        """
         if Path(path).suffix.lower() not in (".webp", ".gif", ".png"):
             raise ValueError(f"cannot save a preview as {Path(path).name!r}: end the name in .webp, .gif or .png")
         mesh, white = self._own_meshes()[index], (1.0, 1.0, 1.0)
@@ -72,5 +87,5 @@ class Triplane3DPipelineOutput(BaseOutput):
 
     def _own_meshes(self) -> list[Mesh]:
         if not isinstance(self.meshes, list) or not all(isinstance(mesh, Mesh) for mesh in self.meshes):
-            raise ValueError('only meshes can be drawn: call the pipeline with output_type="mesh"')
+            raise ValueError('only meshes can be rendered: call the pipeline with output_type="mesh"')
         return self.meshes

@@ -1,4 +1,4 @@
-"""Image to 3D: photo → image tokens → denoised latents → planes → field → mesh."""
+"""Photos to meshes by diffusion: photo → image tokens → denoised latents → planes → field → mesh."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -55,25 +55,33 @@ OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "latent")
 
 
 class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipeline, Triplane3DLoraLoaderMixin):
-    """Photos of objects in, meshes out.
+    """Turns photos of objects into meshes by denoising triplane latents.
 
     ```python
     pipe = Triplane3DPipeline.from_pretrained("mini")        # ships with the library; folders and Hub names work too
     pipe("chair.png", generator=torch.Generator().manual_seed(0)).meshes[0].save("chair.glb")
     ```
 
-    `image_encoder` is any vision model of transformers. `pixel_encoder` is the second stream of models whose
-    transformer takes `pixel_hidden_states`. `guider`, any of `diffusers.guiders`, replaces plain classifier-free
-    guidance. Saved with the pipeline are how photos are framed (`framing`, `foreground_ratio`, grey `background`,
-    `image_statistics` and, where other, `pixel_statistics`, and `image_size` and `pixel_size` in pixels where they are
-    not those that the two encoders were made for), the `level` of the surface, its `presets`: the
-    `num_inference_steps`, `guidance_scale` and `resolution` that each name of `quality` stands for, and its
-    `timestep_spacing`: None leaves the noise levels to the scheduler, "trailing" makes all steps equally long before
-    its shift, which few steps want.
+    Args:
+        image_encoder: any vision model of transformers.
+        transformer: the denoiser.
+        vae: decodes latents to planes.
+        scheduler: any of diffusers' schedulers that fits the denoiser.
+        pixel_encoder: encoder of the second stream of tokens, for a transformer that takes `pixel_hidden_states`.
+        guider: one of `diffusers.guiders`, in place of classifier-free guidance.
+        framing, foreground_ratio, background: how photos are framed; the background is a grey value in 0..1.
+        image_statistics, pixel_statistics: name of the normalisation for each encoder; None: as `image_statistics`.
+        image_size, pixel_size: in pixels, for each encoder; None: the encoder's own size.
+        level: the logit at which the surface lies.
+        presets: `num_inference_steps`, `guidance_scale` and `resolution` for each name of `quality`.
+        timestep_spacing: None leaves the noise levels to the scheduler. "trailing" makes all steps equally long before
+            the scheduler's shift, which is better for few steps.
+
+    All but the components are settings that are saved in `model_index.json`.
     """
 
     model_cpu_offload_seq = "image_encoder->pixel_encoder->transformer->vae"
-    # Only what a call with a photo can do without. A pipeline saved without another component still loads, see below.
+    # A call with a photo works without these. `from_pretrained` also loads a pipeline without another component.
     _optional_components = ["pixel_encoder", "guider"]
     _callback_tensor_inputs = ["latents", "image_embeds"]
 
@@ -124,12 +132,12 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
             check_encoder(encoder)
         if image_encoder is not None and transformer is not None:
             check_width(image_encoder, transformer)
-        # Asked once here, so that settings without sense are refused where they are given.
+        # Both properties check the settings.
         _ = self.image_processor, self.pixel_processor
 
     @property
     def components(self) -> dict[str, Any]:
-        """What the pipeline is made of; a `pixel_encoder` or `guider` only where there is one."""
+        """The components by name, without a `pixel_encoder` or `guider` that is None."""
         return {
             name: component
             for name, component in super().components.items()
@@ -138,12 +146,12 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
 
     @property
     def image_processor(self) -> Triplane3DImageProcessor | None:
-        """Photos as the image encoder wants them; None without one."""
+        """Prepares photos for the image encoder; None without one."""
         return self._processor_for(self.image_encoder, self.config.image_statistics, self.config.image_size)
 
     @property
     def pixel_processor(self) -> Triplane3DImageProcessor | None:
-        """Photos as the pixel encoder wants them; None without one."""
+        """Prepares photos for the pixel encoder; None without one."""
         return self._processor_for(
             self.pixel_encoder, self.config.pixel_statistics or self.config.image_statistics, self.config.pixel_size
         )
@@ -151,14 +159,14 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
     def _processor_for(
         self, encoder: PreTrainedModel | None, statistics: str, image_size: int | None = None
     ) -> Triplane3DImageProcessor | None:
-        """Photos as this encoder wants them; one that takes four channels also sees the mask."""
+        """Prepares photos for an encoder; one with four input channels also reads the mask."""
         if encoder is None:
             return None
         size = image_size or own_image_size(encoder.config) or self.config.image_size
         if size is None:
             raise ValueError(
-                f"{type(encoder).__name__} was made for no size in particular: give the pipeline the photos' "
-                "`image_size` in pixels, or write it into model_index.json"
+                f"{type(encoder).__name__} has no image size of its own: pass the photos' `image_size` in pixels to "
+                "the pipeline, or write it into model_index.json"
             )
         return Triplane3DImageProcessor(
             size,
@@ -192,7 +200,11 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         pixel_embeds: Tensor | None = None,
         cameras: Sequence[Sequence[Viewpoint]] | None = None,
     ) -> PhotoBatch:
-        """The photos of the call, parsed. Everything that can be refused before work is done is refused here."""
+        """Check all arguments of a call before any work, and parse its photos.
+
+        Raises:
+            ValueError: for an argument that is not acceptable.
+        """
         check_background_removal(background_removal)
         if (image is None) == (image_embeds is None):
             raise ValueError("pass either `image` or `image_embeds`" + (", not both" if image is not None else ""))
@@ -203,7 +215,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         needed += ["image_encoder"] if image is not None else []
         for name in needed:
             if getattr(self, name) is None:
-                way_out = {"image_encoder": ": pass `image_embeds`", "vae": ': ask for output_type="latent"'}
+                way_out = {"image_encoder": ": pass `image_embeds`", "vae": ': use output_type="latent"'}
                 raise ValueError(f"this pipeline was loaded without its {name}" + way_out.get(name, ""))
 
         check_whole("num_inference_steps", num_inference_steps, 1, self.scheduler.config.get("num_train_timesteps"))
@@ -223,8 +235,8 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         if image_embeds is not None:
             check_tensor("image_embeds", image_embeds, ("photos", "tokens", width), "`encode_image` makes them")
             if (pixel_embeds is None) != (pixel_width is None):
-                wants = "no second stream of tokens: leave out" if pixel_width is None else "a second stream too: pass"
-                raise ValueError(f"this transformer reads {wants} `pixel_embeds`")
+                streams = "no second stream of tokens: omit" if pixel_width is None else "a second stream too: pass"
+                raise ValueError(f"this transformer reads {streams} `pixel_embeds`")
             if pixel_embeds is not None:
                 shape = (len(image_embeds), "tokens", pixel_width)
                 check_tensor("pixel_embeds", pixel_embeds, shape, "`encode_image` makes them, given the pixel_encoder")
@@ -262,9 +274,9 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         latents: Tensor | None,
         scheduler: SchedulerMixin | None = None,
     ) -> Float[Tensor, "batch channels height width"]:
-        """Noise to start from, in float32 whatever the models' precision: a seed means the same noise everywhere.
+        """Noise to start from, in float32, so that a seed gives the same noise in every precision.
 
-        It has the scale of `scheduler`, which is the pipeline's own where None.
+        It is scaled for `scheduler`, by default the pipeline's own.
         """
         if latents is None:
             shape = self._latents_shape(batch_size)
@@ -278,7 +290,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         return batch_size, config.in_channels, config.sample_size, 3 * config.sample_size
 
     def decode_latents(self, latents: Float[Tensor, "batch channels height width"]) -> TriplaneField:
-        """The batch of fields that normalised latents stand for."""
+        """The batch of fields that normalised latents decode to."""
         latents = self.vae.denormalize_latents(latents)
         return self.vae.field(self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0])
 
@@ -308,20 +320,20 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
 
         Args:
             image: a photo (path, PIL, array (height, width, channels), tensor (channels, height, width) in 0..1), a
-                list of them, or a batched array or tensor. The background is removed where there is no alpha. A list of
-                lists has 1 to 6 photos of each object, for a model with `camera_condition`; the mesh then stands in the
-                frame of the first of them.
-            num_inference_steps: denoising steps; where None, what `quality` stands for.
-            guidance_scale: how much more the photo counts than no photo, below 1 less; 1 runs the transformer without
-                guidance, and so does 0, which asks for none. Where None, what `quality` stands for; a pipeline with a
-                `guider` leaves it to that.
-            generator: makes the call repeatable; a list has one for each mesh, which then does not depend on its batch.
+                list of them, or a batched array or tensor. The background is removed if there is no alpha. A list of
+                lists has 1 to 6 photos of each object, for a model with `camera_condition`. The mesh is then in the
+                frame of the object's first photo.
+            num_inference_steps: denoising steps; None: that of `quality`.
+            guidance_scale: strength of classifier-free guidance. 1 and 0 run the transformer without guidance. None:
+                that of `quality`. With a `guider`, set the scale there.
+            generator: makes the call repeatable. A list has one for each mesh, which then does not depend on its batch.
             latents: noise to start from, (batch, channels, size, 3·size) of unit variance.
-            image_embeds: tokens from `encode_image`, (batch, tokens, features), instead of `image`; those of several
-                photos of an object follow one another, zeros at the end where others have more, and `cameras` count.
-            resolution: cells along the edge of the grid on which the surface is found, up to 2048 (1024 where the grid
-                itself is asked for); where None, as `quality` has it.
-            level: the logit at which the surface lies; a higher one gives a thinner object. Where None, the pipeline's.
+            image_embeds: tokens from `encode_image`, (batch, tokens, features), instead of `image`. Tokens of several
+                photos of an object follow one another; zeros fill up an object with fewer photos than others. The
+                number of photos is that of its `cameras`.
+            resolution: cells along an edge of the grid for the surface, 2 to 2048 (1024 if the grid itself is
+                returned); None: that of `quality`.
+            level: the logit at which the surface lies; a higher one gives a thinner object. None: the pipeline's.
             output_type: "mesh" (`Mesh`), "trimesh", "pt" or "np" (logits on the grid, (batch, n, n, n) with
                 n = resolution + 1 samples per axis, axes x, y, z), or "latent".
             attention_kwargs: forwarded to the transformer, e.g. {"scale": 0.5} for the strength of a LoRA.
@@ -333,16 +345,16 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
                 transformers model for "matting". Nothing is downloaded. `mask_reports` of the output has the method
                 and its confidence.
             pixel_embeds: tokens of the second stream, beside `image_embeds`, for a transformer that reads two.
-            cameras: for each object a list with the camera of each photo: "front", "right", "back" or "left", where it
-                stands; an (azimuth, elevation) pair in degrees, either None where unknown; a `Camera`, of which only
-                the direction counts; or None. Azimuths grow from the front (+z) to the right (+x). Only differences to
-                the first photo's count, which is taken for the front where nothing is said.
+            cameras: for each object a list with the position of each photo's camera: "front", "right", "back" or
+                "left"; an (azimuth, elevation) pair in degrees, either of them None if unknown; a `Camera`, of which
+                the direction is used; or None. Azimuth 0 is the front (+z), 90 the right (+x). Only differences to the
+                first photo's azimuth matter. By default the first photo is the front, and the others are unknown.
 
         Raises:
-            ValueError: for any argument that cannot be meant, before work is done; for a photo without an object; and
-                where the field has no surface.
-            TypeError: for a photo of no known kind.
-            OSError: for a file that is not there.
+            ValueError: for an argument that is not acceptable, before any work; for a photo without an object; for a
+                field without a surface.
+            TypeError: for a photo of another type.
+            OSError: for a file that cannot be read.
         """
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
@@ -373,7 +385,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
             pixel_embeds,
             cameras,
         )
-        # numpy's numbers are welcome; what follows wants Python's.
+        # numpy's numbers are accepted; schedulers need Python's.
         num_inference_steps, resolution = int(num_inference_steps), int(resolution)
         device = self._execution_device
 
@@ -438,7 +450,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
 
             predict.clear_caches()
 
-            # Latents → field → what was asked for.
+            # Latents → field → meshes or grids.
             meshes = latents
             if output_type != "latent":
                 meshes = self._realize(self.decode_latents(latents), resolution, level, output_type)
@@ -452,7 +464,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
 
     @contextmanager
     def _begin_call(self) -> Iterator[None]:
-        """A call with a state of its own. At its end, even by an error, offloaded models leave the device."""
+        """A call with its own state. At its end, also after an error, offloaded models leave the device."""
         with self._calls.run(list(self.components.values())):
             try:
                 yield

@@ -1,4 +1,4 @@
-"""Image to 3D in one pass: photo → planes → radiance field → mesh with colours, or pictures from any side."""
+"""Photos to meshes in one pass: photo → planes → radiance field → mesh with colours, or rendered views."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,23 +33,23 @@ OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "planes")
 PRESETS = {"draft": {"resolution": 128}, "balanced": {"resolution": 256}, "high": {"resolution": 512}}
 
 TO_WORLD = [1, 2, 0]
-"""Of a point in the network's frame (z up, the photo's camera on +x) the coordinates that are x, y and z here."""
+"""Indices of the coordinates in the network's frame (z up, the photo's camera on +x) that are x, y and z here."""
 
 FROM_WORLD = [2, 0, 1]
 
 FIELD_OF_VIEW, DISTANCE = 40.0, 1.9
-"""The cameras that such a network was trained to be seen from."""
+"""Field of view in degrees, and distance from the origin, of the cameras of TripoSR's training views."""
 
 
 @dataclass
 class TriplaneReconstructionPipelineOutput(Triplane3DPipelineOutput):
-    """As `Triplane3DPipelineOutput`, with the planes that everything else was made from."""
+    """As `Triplane3DPipelineOutput`, with the planes from which the meshes were extracted."""
 
     planes: Tensor | None = None
 
 
 class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
-    """Photos of objects in, meshes with colours out, in a single pass of the network.
+    """Turns photos of objects into meshes with colours in a single pass of the network.
 
     ```python
     pipe = TriplaneReconstructionPipeline.from_pretrained("my-triposr")
@@ -58,8 +58,13 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
     pictures = pipe.render(24, out.planes)      # colour, depth and opacity from all around
     ```
 
-    Saved with it are how photos are framed (`framing`, `foreground_ratio`, grey `background`), the `level` of density
-    at which the surface lies, and its `presets`: the `resolution` that each name of `quality` stands for.
+    Args:
+        reconstructor: the network.
+        framing, foreground_ratio, background: how photos are framed; the background is a grey value in 0..1.
+        level: the density at which the surface lies.
+        presets: the `resolution` for each name of `quality`.
+
+    All but the reconstructor are settings that are saved in `model_index.json`.
     """
 
     model_cpu_offload_seq = "reconstructor"
@@ -84,12 +89,12 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
             presets=check_presets(PRESETS if presets is None else presets, PRESETS),
         )
         _check_level(level)
-        # Asked once here, so that settings without sense are refused where they are given.
+        # The property checks the settings.
         _ = self.image_processor
 
     @property
     def image_processor(self) -> Triplane3DImageProcessor | None:
-        """Photos as the network wants them, in 0..1, since it normalises them itself; None without one."""
+        """Prepares photos for the network, in 0..1 (it normalises them itself); None without a reconstructor."""
         if self.reconstructor is None:
             return None
         return Triplane3DImageProcessor(
@@ -110,7 +115,11 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
         output_type: str,
         background_removal: str = "auto",
     ) -> PhotoBatch | None:
-        """The photos of the call, parsed; None with `planes`. All that can be refused before work is refused here."""
+        """Check all arguments of a call before any work, and parse its photos; None for a call with `planes`.
+
+        Raises:
+            ValueError: for an argument that is not acceptable.
+        """
         self._check_reconstructor()
         check_background_removal(background_removal)
         if (image is None) == (planes is None):
@@ -140,22 +149,21 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
 
         Args:
             image: a photo (path, PIL, array (height, width, channels), tensor (channels, height, width) in 0..1), a
-                list of them, or a batched array or tensor. The background is removed where there is no alpha.
+                list of them, or a batched array or tensor. The background is removed if there is no alpha.
             planes: from an earlier call, instead of `image`: to extract another surface.
-            resolution: cells along the edge of the grid on which the surface is found, up to 2048 (1024 where the grid
-                itself is asked for); where None, as `quality` has it.
-            level: the density at which the surface lies; a higher one gives a thinner object. Where None, the
-                pipeline's.
+            resolution: cells along an edge of the grid for the surface, 2 to 2048 (1024 if the grid itself is
+                returned); None: that of `quality`.
+            level: the density at which the surface lies; a higher one gives a thinner object. None: the pipeline's.
             output_type: "mesh" (`Mesh`), "trimesh", "pt" or "np" (density on the grid, (photos, n, n, n) with
                 n = resolution + 1 samples per axis over ±`radius` of the network's config, axes x, y, z), or "planes".
             quality: the name of one of the pipeline's presets: "draft", "balanced" or "high".
             background_removal: as `Triplane3DPipeline` has it.
 
         Raises:
-            ValueError: for any argument that cannot be meant, before work is done; for a photo without an object; and
-                where the field has no surface.
-            TypeError: for a photo of no known kind.
-            OSError: for a file that is not there.
+            ValueError: for an argument that is not acceptable, before any work; for a photo without an object; for a
+                field without a surface.
+            TypeError: for a photo of another type.
+            OSError: for a file that cannot be read.
         """
         if not isinstance(quality, str) or quality not in self.config.presets:
             raise ValueError(f"quality must be one of {sorted(self.config.presets)}, got {quality!r}")
@@ -169,7 +177,7 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
                 assert processor is not None, "check_inputs requires the reconstructor"
                 prepared = prepare_photos(photos, [processor], background_removal)[0]
                 planes = self.reconstruct(prepared.pixel_values)
-            assert planes is not None, "check_inputs wants one of them"
+            assert planes is not None, "check_inputs accepts exactly one of both"
             planes = self._where_the_field_is(planes)
             self._calls.current.planes = planes
             made = planes
@@ -203,16 +211,21 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
         background: float | tuple[float, float, float] | None = 1.0,
         recompute: bool = False,
     ) -> VolumeRendering:
-        """The radiance field seen from `views`: cameras, or a number of them evenly around, the photo's own first.
+        """Render the radiance field by volume rendering.
 
-        `planes` are those of a call's output, or of `reconstruct`, whose gradient goes on to the network (planes
-        without one leave none in the pictures); without any, those of this thread's last call. A ray is sampled at
-        `num_samples` points, by default as many as in training; `stratified` draws their places from `generator`.
-        Colours are as on a screen (sRGB), over a `background` of that kind; None leaves it clear.
+        Args:
+            views: cameras, or a number of cameras evenly around the object; the first is the photo's.
+            planes: those of a call's output or of `reconstruct`. Pictures have a gradient if the planes have one.
+                None: those of this thread's last call.
+            size: of the pictures, in pixels.
+            num_samples: on each ray; None: as many as in training.
+            stratified: sample at random places, from `generator`, in place of even ones.
+            background: a grey value or colour in sRGB, 0..1; None: transparent.
+            recompute: compute samples again in the backward pass, which needs less memory.
 
         Returns:
-            `color` (photos, views, size, size, 3), `depth` along each camera's axis and `opacity`, both (photos, views,
-            size, size), depth infinite where nothing is.
+            `color` (photos, views, size, size, 3) in sRGB; `depth` along each camera's axis and `opacity`, both
+            (photos, views, size, size). Depth is infinite in empty pixels.
         """
         self._check_reconstructor()
         planes = self._calls.current.planes if planes is None else planes
@@ -230,7 +243,7 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
             check_whole("num_samples", num_samples, 1)
         config = self.reconstructor.config
         with self._begin_call():
-            # Where planes want no gradient, none is kept for the field: it would be gigabytes for a picture.
+            # A graph of the field takes gigabytes for a picture; it is kept only if the planes need a gradient.
             with torch.set_grad_enabled(torch.is_grad_enabled() and planes.requires_grad):
                 pictures = [
                     render_volume(
@@ -256,7 +269,10 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
 
     @contextmanager
     def _begin_call(self) -> Iterator[None]:
-        """A call that keeps the planes of this thread's last one. At its end offloaded models leave the device."""
+        """A call with its own state. It begins with the planes of this thread's previous call.
+
+        At its end, also after an error, offloaded models leave the device.
+        """
         last = self._calls.current.planes
         with self._calls.run([self.reconstructor]) as state:
             state.planes = last
@@ -267,10 +283,10 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
 
     def _check_reconstructor(self) -> None:
         if self.reconstructor is None:
-            raise ValueError("this pipeline was loaded without its reconstructor, which does all of the work")
+            raise ValueError("this pipeline was loaded without its reconstructor, which every call needs")
 
     def _where_the_field_is(self, planes: Tensor) -> Tensor:
-        """Planes of an earlier call, or of another precision, as the point MLP takes them."""
+        """Planes on the device and in the precision of the point MLP."""
         return planes.to(self._execution_device, next(self.reconstructor.field_decoder.parameters()).dtype)
 
     def _check_planes(self, planes: object) -> None:
@@ -300,7 +316,7 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
 
 
 class _InWorld:
-    """A radiance field asked at points of the library's frame."""
+    """A radiance field as a function of points in the library's frame."""
 
     def __init__(self, field: TriplaneRadianceField):
         self.field = field
@@ -311,7 +327,7 @@ class _InWorld:
 
 
 class _Surface:
-    """A radiance field as surface extraction asks it: density before activation, in the network's own frame."""
+    """A radiance field in the interface of surface extraction: density before activation, in the network's frame."""
 
     has_color = True
 

@@ -1,15 +1,15 @@
-"""What `quality` stands for: sets of steps, guidance and resolution, by name, that a saved pipeline carries along."""
+"""Presets: steps, guidance and resolution for each name of `quality`, saved with a pipeline; and limits of sizes."""
 
 from collections.abc import Mapping
 
 from triplane3d.arguments import check_number, check_whole
 
-# The largest grid a mesh may come from, in cells along an edge, and the largest handed out itself: its values are 4 GB.
+# In cells along an edge: the largest grid for a mesh, and the largest grid that is returned, whose values take 4 GB.
 MAX_RESOLUTION = 2048
 MAX_GRID = 1024
 MAX_MESHES = 10_000
 
-# What `quality` stands for where a saved pipeline does not say.
+# The default of `quality`, and the presets of a pipeline that was saved without any.
 DEFAULT_QUALITY = "balanced"
 PRESETS = {
     "draft": {"num_inference_steps": 8, "guidance_scale": 3.0, "resolution": 128},
@@ -19,13 +19,17 @@ PRESETS = {
 
 
 def check_presets(presets: dict, example: Mapping[str, Mapping] = PRESETS) -> dict:
-    """`presets` as they are saved, every one complete: each says what those of `example` say."""
+    """A copy of `presets` as plain dicts. Each must have the settings that those of `example` have.
+
+    Raises:
+        ValueError: for a missing, unknown or unacceptable setting, or without a preset of the default quality.
+    """
     if not isinstance(presets, Mapping) or not all(isinstance(preset, Mapping) for preset in presets.values()):
         raise ValueError(f"presets must be a dict of dicts such as {example}, got {presets!r}")
     settings = example[DEFAULT_QUALITY]
     for name, preset in presets.items():
         if set(preset) != set(settings):
-            raise ValueError(f"presets[{name!r}] must say {sorted(settings)}, got {dict(preset)}")
+            raise ValueError(f"presets[{name!r}] must have {sorted(settings)}, got {dict(preset)}")
         check_whole(f"presets[{name!r}] resolution", preset["resolution"], 2, MAX_RESOLUTION)
         if "num_inference_steps" in settings:
             check_whole(f"presets[{name!r}] num_inference_steps", preset["num_inference_steps"], 1)

@@ -1,1 +1,1 @@
-"""Files that are written whole or not at all, folders with one writer, tensor files that are checked when opened."""
+"""Atomic writing of files and folders, locks of folders, tensor files that are checked when opened."""

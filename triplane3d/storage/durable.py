@@ -1,8 +1,8 @@
-"""Files and folders that appear whole or not at all, also after a kill or a power cut.
+"""Atomic writing: files and folders appear whole or not at all, also after a kill or a power cut.
 
-Each is written under a temporary name beside its place, synced to the disk, renamed, and the rename is synced. What a
-killed process left under a temporary name is removed by the next one that writes to the same place, and by
-`remove_temporaries`. A full disk becomes an `OSError` that names the disk and what could not be written.
+The content is written under a temporary name in the same folder and synced to the disk. Then it is renamed, and the
+rename is synced. Temporary files of killed processes are removed by the next process that writes to the same path, and
+by `remove_temporaries`. A full disk becomes an `OSError` with the disk and the file in its message.
 """
 
 import errno
@@ -20,14 +20,14 @@ from safetensors import SafetensorError
 
 try:
     import fcntl
-except ImportError:  # Windows: leftovers stay, since nothing tells them from files that are being written
+except ImportError:  # Windows: temporary files stay, because they cannot be distinguished from files in use
     fcntl = None  # type: ignore[assignment]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a used-up quota and a limit on the size of a file."""
 
 FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "File too large", "unexpected pos")
-"""How safetensors and torch, whose errors have no number, report the same. The last is torch's."""
+"""The same errors in the messages of safetensors and torch, which have no number. The last one is from torch."""
 
 
 def write_file(path: str | Path, content: bytes | str) -> None:
@@ -43,10 +43,10 @@ def write_file(path: str | Path, content: bytes | str) -> None:
 
 @contextmanager
 def writing_file(path: str | Path) -> Iterator[Path]:
-    """A temporary path to write to. It takes the place of `path` where the block ends without an error.
+    """A temporary path to write to. It replaces `path` if the block ends without an error.
 
-    Links are followed, and an existing file keeps its permissions. What is no regular file, such as a pipe or
-    `/dev/stdout`, is written to directly.
+    Links are followed, and an existing file keeps its permissions. Special files, such as a pipe or `/dev/stdout`, are
+    written directly.
     """
     path = _resolved(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def writing_file(path: str | Path) -> Iterator[Path]:
         partial.touch()
         with _locked(partial):
             yield partial
-            # A library may have replaced the file that was locked: the new one gets the permissions.
+            # A library may have replaced the locked file by a new one, so the permissions are set at the end.
             _copy_permissions(path, partial)
             sync(partial)
             os.replace(partial, path)
@@ -70,9 +70,9 @@ def writing_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def writing_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
-    """A temporary folder to fill. It takes the place of `path` where the block ends without an error.
+    """A temporary folder to fill. It replaces `path` if the block ends without an error.
 
-    It lies in the nearest parent of `path` that exists; parents that do not exist are made at the end.
+    It is made in the nearest existing parent of `path`; missing parents are made at the end.
 
     Raises:
         FileExistsError: where `path` exists and is not an empty folder, unless `replace`.
@@ -106,7 +106,7 @@ def writing_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]
 
 
 def _exchange(path: Path, partial: Path) -> None:
-    """Put the folder `partial` in the place of the folder `path`, whose former contents are removed."""
+    """Replace the folder `path` by the folder `partial`, and remove the former contents."""
     outdated = _temporary_name(path, path.parent).with_suffix(".outdated")
     path.rename(outdated)
     try:
@@ -119,7 +119,7 @@ def _exchange(path: Path, partial: Path) -> None:
 
 
 def check_new_folder(path: Path) -> None:
-    """Refuse a place where a new folder cannot be made without harm to what is there.
+    """Refuse a path at which a new folder would replace something.
 
     Raises:
         FileExistsError: where `path` is a file, a folder with something in it, or the root of a mounted disk.
@@ -134,7 +134,7 @@ def check_new_folder(path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder. Until all of it is gone it has a temporary name, so `path` is never half a folder."""
+    """Remove a folder. It is renamed first, so that `path` is never an incomplete folder."""
     outdated = _temporary_name(path, path.parent)
     path.rename(outdated)
     sync(path.parent)
@@ -142,26 +142,26 @@ def remove_folder(path: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left in `folder` under temporary names."""
+    """Remove temporary files and folders of killed processes from `folder`."""
     for partial in folder.glob(".*.partial"):
         if re.fullmatch(r"\.[0-9a-f]{12}-[0-9a-f]{8}\.partial", partial.name):
             _remove_unless_in_use(partial)
 
 
 class FullDiskError(OSError):
-    """The disk, a quota or the largest size of a file was used up. The outermost folder that is written names it."""
+    """The disk is full, the quota is used up, or the file is too large. The message names the outermost folder."""
 
 
 @contextmanager
 def full_disk_named(path: Path) -> Iterator[None]:
-    """Errors of a full disk, of whichever library, become an `OSError` in plain words."""
+    """Context in which the full-disk errors of all libraries become one `OSError` with a clear message."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         number = getattr(error, "errno", None)
         if isinstance(error, OSError) and not isinstance(error, FullDiskError):
             if number is None or error.strerror != os.strerror(number):
-                raise  # whoever raised it has found words of its own
+                raise  # it has a message of its own
         if number not in FULL and not any(text in str(error) for text in FULL_TEXTS):
             raise
         why = "the disk has no room for it"
@@ -188,7 +188,7 @@ def _resolved(path: str | Path) -> Path:
 
 @contextmanager
 def _temporary(path: Path, parent: Path) -> Iterator[Path]:
-    """A temporary name in `parent` for `path`. What has it at the end is removed, and so are leftovers."""
+    """A temporary path in `parent` for `path`. It is removed at the end, and older ones of killed processes before."""
     remove_leftovers(path, parent)
     partial = _temporary_name(path, parent)
     try:
@@ -200,7 +200,7 @@ def _temporary(path: Path, parent: Path) -> Iterator[Path]:
 def remove_leftovers(path: Path, parent: Path) -> None:
     """Remove temporary files and folders for `path` in `parent` that no running process is writing.
 
-    A process that was killed between two renames leaves the former folder under another name: it gets its name back.
+    A process that was killed between two renames leaves the former folder under a temporary name. This is undone.
     """
     for outdated in parent.glob(f".{_digest(path)}-*.outdated"):
         if path.exists():
@@ -217,12 +217,12 @@ def _remove_unless_in_use(partial: Path) -> None:
     try:
         with _locked(partial):
             _remove(partial)
-    except OSError:  # locked by the process that is writing it, or just removed by another one
+    except OSError:  # locked by the process that writes it, or already removed by another process
         return
 
 
 def _temporary_name(path: Path, parent: Path) -> Path:
-    # A digest of the name: the name itself may be as long as the file system permits.
+    # A digest in place of the name, which may already have the maximum length.
     return parent / f".{_digest(path)}-{secrets.token_hex(4)}.partial"
 
 
@@ -232,10 +232,10 @@ def _digest(path: Path) -> str:
 
 @contextmanager
 def _locked(partial: Path) -> Iterator[None]:
-    """Holds a lock that the system releases when the process ends, however it ends.
+    """Lock a file or folder. The system releases the lock when the process ends.
 
     Raises:
-        BlockingIOError: where another process holds it.
+        BlockingIOError: another process has locked it.
     """
     if fcntl is None:
         yield
@@ -261,8 +261,8 @@ def _sync_tree(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Returns when the contents of a file, or the names in a folder, are on the disk."""
-    if os.name == "nt" and path.is_dir():  # Windows has no handle for folders
+    """Wait until the contents of a file, or the names in a folder, are on the disk."""
+    if os.name == "nt" and path.is_dir():  # Windows cannot open folders
         return
     descriptor = os.open(path, os.O_RDWR if path.is_file() and os.access(path, os.W_OK) else os.O_RDONLY)
     try:

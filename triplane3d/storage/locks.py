@@ -1,7 +1,7 @@
-"""One process at a time writes to a folder.
+"""Locks of folders: one process at a time writes to a folder.
 
-A second one is refused with the number of the first. The system releases the lock when its process ends, however it
-ends. Where locks of files do not exist (Windows, some network disks) nothing is locked.
+A second process gets an error with the process number of the first. The system releases the lock when the process ends.
+On systems without file locks (Windows, some network disks) nothing is locked.
 """
 
 import os
@@ -14,14 +14,14 @@ except ImportError:
 
 NAME = ".lock"
 
-_held: dict[tuple[int, int, int], int] = {}
-"""The open file of each lock, by process, disk and inode: a forked process does not hold the locks of its parent."""
+_descriptors: dict[tuple[int, int, int], int] = {}
+"""Descriptor of each lock file, by process, disk and inode: a forked process does not have the locks of its parent."""
 
 
 def lock_folder(folder: str | Path, *, create: bool = True) -> None:
-    """Lock an existing folder for this process until it ends. A folder that it has locked already stays so.
+    """Lock an existing folder for this process until it ends. Locking it again has no effect.
 
-    Without `create` a folder that no process has ever locked is left as it is: for checks before anything is written.
+    With `create=False` no lock file is made where none exists, for checks before anything is written.
 
     Raises:
         ValueError: another process has locked the folder.
@@ -29,10 +29,10 @@ def lock_folder(folder: str | Path, *, create: bool = True) -> None:
     """
     if fcntl is None:
         return
-    # `lockf` belongs to a process: worker processes, which may outlive it for a moment, do not hold the lock. It would
-    # be lost if any descriptor of the file were closed here, hence the look into `_held` before the file is opened.
+    # A `lockf` lock belongs to one process: worker processes, which may end a moment later, do not have it. It is lost
+    # when any descriptor of the file is closed, so `_descriptors` is checked before the file is opened.
     path = Path(folder) / NAME
-    if path.exists() and _identity(path.stat()) in _held:
+    if path.exists() and _identity(path.stat()) in _descriptors:
         return
     if not create and not path.exists():
         return
@@ -51,7 +51,7 @@ def lock_folder(folder: str | Path, *, create: bool = True) -> None:
         return
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"pid {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
-    _held[_identity(os.fstat(descriptor))] = descriptor
+    _descriptors[_identity(os.fstat(descriptor))] = descriptor
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:

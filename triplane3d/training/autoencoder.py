@@ -100,7 +100,7 @@ def train(config: AutoencoderConfig) -> Path:
     if config.init:
         check_model("init", config.init, "vae")
     elif not config.train_encoder:
-        raise ValueError("train_encoder=false keeps the encoder of `init`, but init is not set; set init")
+        raise ValueError("train_encoder=false keeps the encoder of `init`, but none is given; set init")
     accelerator = start_run(config)
     if config.init:
         vae = warm_start_autoencoder(config.init, config.pipeline)

@@ -72,7 +72,7 @@ def check_precision(
         raise ValueError(
             f"mixed_precision {precision} does not reproduce float32 on this machine: in the first batch {where} "
             f"deviates by {worst:.0%}, where rounding explains at most {TOLERANCE:.0%}. Either a kernel of this "
-            "precision is wrong on this machine, or the network needs float32: set {setting}=no"
+            f"precision is wrong on this machine, or the network needs float32: set {setting}=no"
         )
     accelerator.print(
         f"mixed_precision {precision} reproduces float32 within {worst:.1%}, the largest deviation of a layer's output "

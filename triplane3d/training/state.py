@@ -61,7 +61,7 @@ def load_state(
 ) -> list[str]:
     """Reads what `save_state` wrote. Settings of the optimizer and the averages stay those of the configuration.
 
-    Returns the names of weights whose optimizer state starts anew, because another optimizer trained them before.
+    Returns the names of weights whose optimizer state is new, because another optimizer trained them before.
     """
     load_model(objective, folder / MODEL)
     shadows = load_file(folder / AVERAGES)

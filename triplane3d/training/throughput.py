@@ -164,10 +164,10 @@ def matmul_ceiling(device: torch.device, dtype: torch.dtype, *, seconds: float =
     generator = torch.Generator(device).manual_seed(0)
     left, right = (torch.randn(size, size, generator=generator, device=device).to(dtype) for _ in range(2))
     times: list[float] = []
-    begun = time.perf_counter()
+    started = time.perf_counter()
     left @ right
     _synchronize(device)
-    while len(times) < 3 or time.perf_counter() - begun < seconds:
+    while len(times) < 3 or time.perf_counter() - started < seconds:
         start = time.perf_counter()
         left @ right
         _synchronize(device)

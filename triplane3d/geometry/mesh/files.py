@@ -1,4 +1,4 @@
-"""Mesh files: what each format expects (docs/formats.md has it as a table), and a mesh as the bytes of a file."""
+"""Mesh files: the conventions of each format (docs/formats.md has a table), and a mesh as the bytes of a file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +14,19 @@ from trimesh.visual.texture import TextureVisuals
 from triplane3d.geometry.color import linear_from_srgb, srgb_from_linear
 
 ROUGHNESS = 0.9
-"""Of the material in a GLB: close to the matt surface that previews show. Without a material glTF means metal."""
+"""Of the material in a GLB: close to the matt surface in previews. Without a material glTF's default is metal."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """What the readers of a format expect."""
+    """The conventions that readers of a format assume."""
 
     up: str
     """The axis that points up, "y" or "z"."""
     millimetres: float
     """Length of one unit of the file."""
     size: float | None
-    """Longest side by default, in millimetres. None keeps the numbers of the library's frame."""
+    """Default length of the longest side, in millimetres. None keeps the coordinates of the library's frame."""
     color_space: str
     """Of vertex colours, "linear" or "srgb"."""
 
@@ -35,12 +35,12 @@ FORMATS = {
     ".glb": Format(up="y", millimetres=1000.0, size=None, color_space="linear"),
     ".obj": Format(up="y", millimetres=1.0, size=None, color_space="srgb"),
     ".ply": Format(up="z", millimetres=1.0, size=100.0, color_space="srgb"),
-    ".stl": Format(up="z", millimetres=1.0, size=100.0, color_space="srgb"),  # holds no colours
+    ".stl": Format(up="z", millimetres=1.0, size=100.0, color_space="srgb"),  # without colours
 }
 
 
 def format_of(path: Path) -> Format:
-    """The format that a file's name ends in."""
+    """The format of a file, by its suffix. Raises ValueError for other suffixes."""
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise ValueError(f"{path.name!r} is not the name of a mesh file: end it in one of {', '.join(FORMATS)}")
@@ -48,7 +48,7 @@ def format_of(path: Path) -> Format:
 
 
 def check_placement(up: str | None, size: float | None) -> None:
-    """Raise ValueError where `up` or `size` cannot be written."""
+    """Raise ValueError where `up` is not an axis or `size` not a length."""
     if up not in (None, "y", "z"):
         raise ValueError(f'up must be "y" or "z", got {up!r}')
     if size is not None and not 0 < size < float("inf"):
@@ -65,16 +65,17 @@ def encode_mesh(
     up: str | None = None,
     size: float | None = None,
 ) -> bytes:
-    """The content of the file `path`, in the format that its name ends in; nothing is written.
+    """The content of the file `path`, in the format of its suffix; nothing is written.
 
-    `vertices` are in the library's frame, y up; `normals` are unit or zero, `colors` linear. `up` is the axis that
-    points up in the file, `size` the longest side in millimetres; None takes the format's own.
+    `vertices` are in the library's frame, y up; `normals` are unit vectors or zero; `colors` are linear. `up` is the
+    axis that points up in the file, `size` the longest side in millimetres; None takes the format's defaults. Raises
+    ValueError for invalid arguments and for a mesh without faces.
     """
     form = format_of(path)
     check_placement(up, size)
     if len(faces) == 0:
         raise ValueError(f"cannot save a mesh without faces as {path.name!r}")
-    # A normal of zero, of a vertex without faces, is not valid in glTF.
+    # glTF requires unit normals; a vertex without faces has none.
     normals = np.where(np.abs(normals).max(axis=1, keepdims=True) > 0, normals, np.array([0, 1, 0], np.float32))
     placed = vertices * _scale(vertices, faces, form, size)
     if (up or form.up) == "z":
@@ -92,7 +93,7 @@ def encode_mesh(
 
 
 def z_up(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
-    """Points or normals turned from y up to z up, (x, y, z) → (x, -z, y): the photo's camera comes to -y, +x stays."""
+    """Points or normals from y up to z up, (x, y, z) → (x, -z, y). The photo's camera then looks from -y."""
     x, y, z = points.T
     return np.stack([x, -z, y], axis=1)
 
@@ -104,13 +105,13 @@ def y_up(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]
 
 
 def display_bytes(colors: Float[np.ndarray, "vertices 3"]) -> UInt8[np.ndarray, "vertices 4"]:
-    """Linear colours as opaque sRGB in 8 bits."""
+    """Linear colours → opaque sRGB in 8 bits."""
     shown = srgb_from_linear(torch.from_numpy(colors.clip(0, 1))).numpy()
     return np.rint(np.hstack([shown, np.ones((len(shown), 1))]) * 255).astype(np.uint8)
 
 
 def vertex_colors(source: trimesh.Trimesh, color_space: str) -> Float[np.ndarray, "vertices 3"] | None:
-    """Linear colours of a trimesh, whose vertex colours are in `color_space`; a texture is sRGB. None without any."""
+    """Linear colours of a trimesh; None without colours. Vertex colours are in `color_space`, textures in sRGB."""
     visual: Any = source.visual
     if visual.kind == "texture" and visual.uv is not None:
         colors, color_space = visual.to_color().vertex_colors, "srgb"
@@ -133,24 +134,27 @@ def _scale(
         return 1.0
     longest = float(np.ptp(vertices[np.unique(faces)], axis=0).max())
     if not longest > 0:
-        raise ValueError("a mesh whose vertices all coincide cannot be given a size")
+        raise ValueError("a mesh whose vertices all coincide cannot be scaled to a size")
     return size / form.millimetres / longest
 
 
 def _glb(solid: trimesh.Trimesh, colors: Float[np.ndarray, "vertices 3"] | None, name: str) -> bytes:
-    """One node with the file's name, a matt material, normals, and colours as normalised 16-bit integers.
+    """A GLB with one node named after the file, a matt material, normals, and colours as normalised 16-bit integers.
 
-    trimesh writes vertex colours with 8 bits. An attribute of its own keeps 16, and is renamed in the finished header.
+    trimesh writes vertex colours with 8 bits. The colours are therefore written as a custom attribute, which is renamed
+    to COLOR_0 in the finished header.
     """
     solid.visual = TextureVisuals(
         material=PBRMaterial(name=name, metallicFactor=0.0, roughnessFactor=ROUGHNESS, doubleSided=False)
     )
     if colors is not None:
-        opaque = np.hstack([colors.clip(0, 1), np.ones((len(colors), 1))])  # rows of 8 bytes: glTF aligns them to 4
+        opaque = np.hstack(
+            [colors.clip(0, 1), np.ones((len(colors), 1))]
+        )  # rows of 8 bytes: glTF requires multiples of 4
         solid.vertex_attributes["_COLOR_0"] = np.rint(opaque * 65535).astype(np.uint16)
 
     def finish(header: dict[str, Any]) -> None:
-        header["nodes"] = [{"name": name, "mesh": 0}]  # without trimesh's empty root
+        header["nodes"] = [{"name": name, "mesh": 0}]  # without trimesh's empty root node
         header["scenes"] = [{"nodes": [0]}]
         header["meshes"][0]["name"] = name
         attributes = header["meshes"][0]["primitives"][0]["attributes"]

@@ -133,7 +133,7 @@ def _span(
 
 
 def _expand(counts: Int[Tensor, " items"]) -> tuple[Int[Tensor, " copies"], Int[Tensor, " copies"]]:
-    """Each item's number as often as `counts` says, and 0, 1, 2 … within each item."""
+    """Each item's index repeated `counts` times, and the copies' numbers 0, 1, 2 … within each item."""
     item = torch.repeat_interleave(counts)
     before = counts.cumsum(0) - counts
     return item, torch.arange(len(item), device=counts.device) - before[item]

@@ -1,7 +1,11 @@
-"""Pictures of a radiance field: light gathered along each ray, differentiable, the same on every device.
+"""Pictures of a radiance field by ray marching; differentiable, and the same on every device.
 
-The emission-absorption model of Max (1995) with the quadrature of NeRF (Mildenhall et al. 2020, eq. 3). A field is
-asked only where rays cross its cube; nothing here knows a network.
+The emission-absorption model (Max 1995, Optical Models for Direct Volume Rendering) with the quadrature of NeRF
+(Mildenhall et al. 2020, eq. 3). With densities σᵢ, colours cᵢ and intervals of length δᵢ along a ray,
+
+    C = Σᵢ Tᵢ (1 - exp(-σᵢ δᵢ)) cᵢ,    Tᵢ = exp(-Σ σⱼ δⱼ over j < i).
+
+A field is evaluated only where rays cross its cube.
 """
 
 from dataclasses import dataclass
@@ -17,42 +21,44 @@ from torch.utils.checkpoint import checkpoint
 from triplane3d.geometry.cameras import Camera
 
 POINT_CHUNK = 1 << 18
-"""Points that a field is asked at once, unless the caller says otherwise."""
+"""Points at which a field is evaluated at once, where the caller sets no limit."""
 
 FAINT = 1e-6
-"""Opacity up to which a ray is taken to have met nothing: a mean over less is noise, its gradient without bound."""
+"""Opacity up to which a ray counts as background. The mean depth and colour of a fainter ray would be noise, with an
+unbounded gradient."""
 
-TIGHTENED, SHORTEST = 1 - 1e-3, 0.01
-"""What belongs to the normalized step as TripoSR was trained with it: its cube is this much smaller than said, and rays
-that cross less of it than this length miss. (A short crossing would else count as much as one from face to face.)"""
+CUBE_SHRINKAGE, SHORTEST_CROSSING = 1 - 1e-3, 0.01
+"""Two details of the normalized step in TripoSR's published renderer: the cube is scaled by this factor, and rays that
+cross less of it than this length miss it. Otherwise a short crossing would count as much as one from face to face."""
 
 Step = Literal["metric", "normalized"]
 
 
 @runtime_checkable
 class RadianceField(Protocol):
-    """What a volume is rendered from. It may also have `device`, where `render_volume` then casts its rays."""
+    """Density and colour at points. It may also have an attribute `device`, on which `render_volume` then computes."""
 
     def density_and_color(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Density (n,) from 0 up and colour (n, 3) in 0..1 at points (n, 3).
 
-        Density is the opacity per unit of length, as `step` measures it; colours are blended as they come, so the
-        picture is in the field's colour space.
+        Density is the absorption per unit of length, as `step` measures it. Colours are blended without conversion, so
+        the picture is in the field's colour space.
         """
         ...
 
 
 @dataclass(frozen=True)
 class VolumeRendering:
-    """What rays gathered: one entry per ray, or a picture of them."""
+    """The result for each ray, or for each pixel of a picture."""
 
     color: Float[Tensor, "*rays 3"]
-    """In the field's colour space, over the background; without one not premultiplied, and zero where nothing is."""
+    """In the field's colour space, over the background. Without a background: not premultiplied, and zero where a ray
+    meets nothing."""
     depth: Float[Tensor, "*rays"]
-    """Expected distance at which the ray's light left the field, whatever lies behind; infinite where nothing is, so
-    pick `depth.isfinite()` before a loss."""
+    """Mean distance at which the ray is absorbed in the field; infinite where a ray meets nothing, so select
+    `depth.isfinite()` before a loss."""
     opacity: Float[Tensor, "*rays"]
-    """Share of the background that is hidden, 0..1."""
+    """Share of the background that the field hides, 0..1."""
 
 
 def box_interval(
@@ -60,10 +66,10 @@ def box_interval(
 ) -> tuple[Float[Tensor, " rays"], Float[Tensor, " rays"]]:
     """Where rays enter and leave the cube [-radius, radius]³, in lengths of their directions; far <= near if they miss.
 
-    Only what lies ahead counts: from inside the cube, near is 0.
+    The slab method (Kay and Kajiya 1986). Only the part in front of the origin counts: from inside the cube, near is 0.
     """
     tiny = 1e-6 * directions.norm(dim=-1, keepdim=True)
-    directions = torch.where(directions.abs() < tiny, tiny, directions)  # along a face, not 0 / 0
+    directions = torch.where(directions.abs() < tiny, tiny, directions)  # avoids 0 / 0 for rays along a face
     one, other = (-radius - origins) / directions, (radius - origins) / directions
     return torch.minimum(one, other).amax(-1).clamp(min=0), torch.maximum(one, other).amin(-1)
 
@@ -82,17 +88,24 @@ def march_rays(
     chunk_size: int | None = None,
     recompute: bool = False,
 ) -> VolumeRendering:
-    """What rays gather within the cube [-radius, radius]³; depth is the distance along the ray.
+    """Colour, depth and opacity of rays through the field in the cube [-radius, radius]³.
 
-    Directions may have any length, distances are in the world's units. A ray is asked at the middles of `num_samples`
-    equal intervals, or (`stratified`) at a random point of each, which a CPU generator draws alike for every device.
-    `background` is a grey or a colour in the field's colour space, None leaves it clear.
+    Args:
+        field: density and colour at points.
+        origins: of the rays, in the world.
+        directions: of any length above 0; distances are in the world's units all the same.
+        radius: half the edge of the cube.
+        num_samples: number of equal intervals into which the crossing of the cube is divided.
+        stratified: sample each interval at a random point instead of its middle.
+        generator: of the random points. A CPU generator gives the same points on every device.
+        background: a grey or a colour in the field's colour space; None leaves the background transparent.
+        step: unit of the density. "metric" is absorption per world unit; "normalized" counts every crossing of the cube
+            as one unit, whatever its length, as TripoSR's field does.
+        chunk_size: largest number of points, approximately, at which the field is evaluated at once.
+        recompute: evaluate the field again in the backward pass instead of storing its activations. This needs memory
+            for one chunk only and a third more time.
 
-    `step` says what density is measured in: "metric" is opacity per world unit; "normalized" counts every crossing of
-    the cube as one unit however long it is (TripoSR's field is of this kind).
-
-    The field is asked at most about `chunk_size` points at once. `recompute` asks again in the backward pass instead of
-    keeping what the field computed: memory for one chunk, a third more time.
+    Depth is the distance along the ray. Raises ValueError for invalid arguments.
     """
     _check_arguments(origins, directions, radius, num_samples, step, chunk_size)
     directions = directions / directions.norm(dim=-1, keepdim=True)
@@ -100,12 +113,12 @@ def march_rays(
         near, far = box_interval(origins, directions, radius)
         hit = far > near
     else:
-        near, far = box_interval(origins, directions, TIGHTENED * radius)
-        hit = far - near > SHORTEST
+        near, far = box_interval(origins, directions, CUBE_SHRINKAGE * radius)
+        hit = far - near > SHORTEST_CROSSING
 
     within = origins.new_full((len(origins), 1), 0.5)
     if stratified:
-        # For every ray, hit or not: whether another one grazes the cube must not change what a ray is given.
+        # Drawn for every ray, also for those that miss: a ray's samples must not depend on the other rays.
         within = torch.rand(
             len(origins),
             num_samples,
@@ -147,9 +160,9 @@ def _check_arguments(
             f"origins and directions are (rays, 3) each, got {tuple(origins.shape)} and {tuple(directions.shape)}"
         )
     if not (directions.norm(dim=-1) > 0).all():
-        raise ValueError("a ray needs a direction of some length: some of `directions` are zero")
+        raise ValueError("directions must have a length above 0: some of `directions` are zero")
     if not radius > 0:
-        raise ValueError(f"radius is half the edge of the cube that holds the field, above 0; got {radius}")
+        raise ValueError(f"radius is half the edge of the field's cube, above 0; got {radius}")
     if num_samples < 1:
         raise ValueError(f"num_samples counts the points along each ray, from 1 up; got {num_samples}")
     if step not in ("metric", "normalized"):
@@ -168,14 +181,14 @@ def _gather(
     num_samples: int,
     step: Step,
 ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, " rays"], Float[Tensor, " rays"]]:
-    """Light and distance, both weighed by what can be seen of them, and opacity; NeRF's eq. 3."""
+    """Colour and distance, both weighted by visibility, and opacity of each ray; eq. 3 of NeRF."""
     length = (far - near)[:, None] / num_samples
     distance = near[:, None] + length * (torch.arange(num_samples, device=near.device) + within)
     points = origins[:, None] + distance[..., None] * directions[:, None]
     density, color = field.density_and_color(rearrange(points, "rays samples xyz -> (rays samples) xyz"))
     if density.shape != (points[..., 0].numel(),) or color.shape != (*density.shape, 3):
         raise ValueError(
-            f"a radiance field gives {points[..., 0].numel()} points densities (n,) and colours (n, 3); "
+            f"a radiance field must return, for {points[..., 0].numel()} points, densities (n,) and colours (n, 3); "
             f"got {tuple(density.shape)} and {tuple(color.shape)}"
         )
     density = rearrange(density.to(near.dtype), "(rays samples) -> rays samples", samples=num_samples)
@@ -195,9 +208,9 @@ def _composite(
     opacity: Float[Tensor, " hits"],
     background: float | tuple[float, float, float] | None,
 ) -> VolumeRendering:
-    """Results of the rays that cross the cube, among those that miss it, before the background."""
+    """The results of all rays over the background, from those of the rays that cross the cube."""
     seen = opacity > FAINT
-    share = torch.where(seen, opacity, 1)  # never a division by next to nothing, in the backward pass neither
+    share = torch.where(seen, opacity, 1)  # avoids division by values near 0, also in the backward pass
     if background is None:
         behind = light.new_zeros(3)
         light = torch.where(seen[:, None], light / share[:, None], 0)
