@@ -220,7 +220,7 @@ def broken_files() -> dict[str, tuple[bytes, str]]:
         "sky.exr": (b"v/1\x01\x02\x00\x00\x00", "high-dynamic-range.*tone-map"),
         "sky.pfm": (b"PF\n1 1\n-1.0\n" + bytes(12), "high-dynamic-range.*tone-map"),
         "phone.jpg": (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", "HEIF photo.*export it as JPEG"),
-        "film.png": (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00", "film.*one frame"),
+        "film.png": (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00", "video.*one frame"),
         "layers.png": (b"8BPS\x00\x01", "Photoshop"),
         "text.png": (b"I am not a picture", "not a picture"),
         "empty.png": (b"", "not a picture"),
