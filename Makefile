@@ -4,9 +4,9 @@ VENV ?= .venv
 PHOTO ?= docs/images/armchair.png
 MESH ?= demo/chair.glb
 PIP_FLAGS ?=
-# Threads that wait for one another sleep: where other work fills the processor, spinning costs several times as long.
+# Waiting threads sleep. On a busy processor, active waiting takes several times as long.
 export OMP_WAIT_POLICY ?= passive
-# More threads than two cost time on small tensors; set OMP_NUM_THREADS yourself on a larger machine.
+# More than two threads are slower on small tensors. Set OMP_NUM_THREADS yourself on a larger machine.
 export OMP_NUM_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); test $$n -lt 2 && echo 1 || echo 2)
 
 SUITABLE = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
@@ -14,22 +14,22 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do $$python -c '$
 PIP = $(VENV)/bin/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt
 DESCRIPTION = pyproject.toml setup.py constraints.txt
 
-# The whole recipe, from nothing to a pipeline's weights; FLAGS reach every training stage, such as "--run.max_minutes 8".
+# All training stages, from no data to the weights of a pipeline. FLAGS are passed to each stage: "--run.max_minutes 8".
 RECIPE ?= configs/mini/gpu
 RUNS ?= runs/mini/gpu
 FLAGS ?=
-finished = test -d $(RUNS)/$(1) || { echo "this stage is not at its end: give the same command again"; exit 1; }
+finished = test -d $(RUNS)/$(1) || { echo "this stage is not finished: run the same command again"; exit 1; }
 
 .PHONY: help install demo test lint typecheck benchmark recipe dist clean
 
 help:
 	@echo "make demo        install, then turn $(PHOTO) into $(MESH) and demo/turntable.webp"
-	@echo "make test        install what tests need, then lint, check types and run all tests"
+	@echo "make test        install the test dependencies, then lint, check types and run all tests"
 	@echo "make lint        ruff: rules and format"
 	@echo "make typecheck   mypy"
 	@echo "make benchmark   speed and validity of the shape generator, quality of pipelines/mini"
-	@echo "make recipe      train pipelines/mini anew, every stage, on one large GPU (docs/recipe.md)"
-	@echo "make dist        build the sdist and the wheel into dist/ and check that a package index can show them"
+	@echo "make recipe      train pipelines/mini from scratch, all stages, on one large GPU (docs/recipe.md)"
+	@echo "make dist        build the sdist and the wheel into dist/ and check their metadata"
 	@echo "make clean       remove $(VENV), caches and demo output"
 
 install: $(VENV)/installed
@@ -39,7 +39,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) 2>/dev/null || { $(PYTHON) -m venv --clear --without-pip $(VENV) \
 	    && $(PYTHON) -m pip --python $(VENV)/bin/python install --quiet $(PIP_FLAGS) pip; }
 
-# torch goes in first and by name: see constraints.txt.
+# torch is installed first and by name: see constraints.txt.
 $(VENV)/torch: constraints.txt | $(VENV)/bin/python
 	$(PIP) torch
 	@touch $@

@@ -1,10 +1,9 @@
-"""What pyproject.toml cannot express: the model in the wheel, and the description for a package index.
+"""Parts of the packaging that pyproject.toml cannot express: the model in the wheel, the description for an index.
 
 The repository's `pipelines/mini` is installed as `triplane3d/_pipelines/mini`. The description is README.md without the
-links and pictures that are files of the repository: an index cannot show them. With the environment variable
-`TRIPLANE3D_FILES_URL` (where the files of this version can be read, such as
-https://github.com/OWNER/triplane3d/blob/v0.1.0) they become whole addresses instead. Everything else about the package
-stands in pyproject.toml.
+links and pictures that are files of the repository, because an index cannot show them. The environment variable
+`TRIPLANE3D_FILES_URL` is an address of the files of this version, such as
+https://github.com/OWNER/triplane3d/blob/v0.1.0. With it, these links and pictures get absolute addresses.
 """
 
 import os
@@ -17,14 +16,14 @@ FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 RELATIVE = r"(?!https?:|mailto:|#)([^)\s]+)"
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(" + RELATIVE + r"\)")
 PICTURE = re.compile(r"!\[([^\]]*)\]\(" + RELATIVE + r"\)")
-# A picture that is a paragraph, with its caption: the paragraph in italics below it.
+# A picture in a paragraph of its own, and its caption: the paragraph in italics below it.
 PICTURE_AND_CAPTION = re.compile(PICTURE.pattern + r"\n\n(?:\*(?!\*)(?:[^\n]+\n)+\n)?")
 
 
 def description(readme: str, address: str | None) -> str:
-    """The README with the repository's own links and pictures by whole `address`; without one, without them."""
+    """The README with links below `address`; without an address, links and pictures of the repository are removed."""
     parts = FENCE.split(readme)
-    for place in range(0, len(parts), 2):  # the others are code
+    for place in range(0, len(parts), 2):  # the other parts are code blocks
         if address:
             text = PICTURE.sub(rf"![\1]({address.rstrip('/')}/\2?raw=true)", parts[place])
             parts[place] = LINK.sub(rf"[\1]({address.rstrip('/')}/\2)", text)

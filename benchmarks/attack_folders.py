@@ -1,11 +1,11 @@
-"""Mutated pipeline folders: each loads to the same result, or is refused in a sentence, soon, and runs no code.
+"""Damaged pipeline folders: each must load with the same result or be refused with one sentence, and run no code.
 
     python benchmarks/attack_folders.py --count 2000
 
-A tiny pipeline is saved and its files are damaged by seeded chance: JSON values of other types and sizes, keys deleted,
-classes of other libraries, bytes flipped, files cut, headers of weights rewritten. Every copy is read by both loaders
-and by `triplane3d info`. Damage to the weights' own numbers is left out: no reader can tell it from another training.
-`--only 17` repeats one. The exit code is 1 where any ended in another exception, a hang, other latents, or ran code.
+A tiny pipeline is saved, and its files are damaged at random with a seed: JSON values of other types and sizes, deleted
+keys, classes of other libraries, flipped bytes, cut files, changed headers of weights. Each copy is read by both
+loaders and by `triplane3d info`. The numbers of the weights are not damaged, because no reader can detect that. `--only
+17` repeats one folder. The exit code is 1 if a folder ended in another exception, a hang or other latents, or ran code.
 """
 
 import json
@@ -37,7 +37,7 @@ from triplane3d.cli import app
 from triplane3d.pipelines.checks import FAULTS
 
 TINY = Path(__file__).parents[1] / "pipelines" / "tiny"
-PATIENCE = 10.0
+TIME_LIMIT = 10.0
 VALUES = [
     None, True, False, 0, -1, 1, 2, 3, 7, 1.5, 10**3, 10**6, 10**9, 10**18, 10**400, float("nan"), float("inf"), "",
     "x", "1", "a" * 100_000, "../..", "evil/kernel", [], [[]], [1] * 1_000_000, {}, {"a": 1}, [None], ["x"], "\x1b[2J",
@@ -52,19 +52,19 @@ class Evil:
 
 
 def main(
-    count: Annotated[int, typer.Option(help="Folders to read.")] = 500,
-    seed: Annotated[int, typer.Option(help="Another seed, other damage.")] = 0,
-    only: Annotated[int | None, typer.Option(help="Read this one alone and show what it says.")] = None,
+    count: Annotated[int, typer.Option(help="Number of folders.")] = 500,
+    seed: Annotated[int, typer.Option(help="Seed of the damage.")] = 0,
+    only: Annotated[int | None, typer.Option(help="Read only this folder and print the full message.")] = None,
 ) -> None:
     with tempfile.TemporaryDirectory() as place:
-        whole, marker = Path(place) / "whole", Path(place) / "marker"
-        save_tiny(whole)
+        intact, marker = Path(place) / "intact", Path(place) / "marker"
+        save_tiny(intact)
         reader = Reader(marker)
-        expected = reader.read(whole)
+        expected = reader.read(intact)
         kinds: Counter[tuple[str, str]] = Counter()
         for index in range(count) if only is None else [only]:
             folder = Path(place) / f"mutant-{index}"
-            shutil.copytree(whole, folder)
+            shutil.copytree(intact, folder)
             what = damage(folder, np.random.default_rng([seed, index]), marker)
             endings = reader.read(folder)
             for way, (kind, words) in endings.items():
@@ -100,7 +100,7 @@ def save_tiny(folder: Path) -> None:
 
 
 def damage(folder: Path, rng: np.random.Generator, marker: Path) -> str:
-    """Spoils one file, and returns what was done to it."""
+    """Damage one file, and return a description of the damage."""
     (folder / "evil.py").write_text(EVIL.format(str(marker)))
     for part in folder.glob("*/"):
         (part / "evil.py").write_text(EVIL.format(str(marker)))
@@ -185,7 +185,7 @@ HEADER_DAMAGES: list[Callable[[Path, np.random.Generator], str]] = [_cut, _flip,
 
 
 class Reader:
-    """A process that reads folders one after another, replaced where it crashes or hangs."""
+    """A process that reads one folder after another. It is replaced when it crashes or hangs."""
 
     def __init__(self, marker: Path) -> None:
         self.context = multiprocessing.get_context("fork")
@@ -193,7 +193,7 @@ class Reader:
 
     def start(self) -> None:
         self.ours, theirs = self.context.Pipe()
-        self.process = self.context.Process(target=_read_on, args=(theirs,), daemon=True)
+        self.process = self.context.Process(target=_serve, args=(theirs,), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -206,9 +206,9 @@ class Reader:
         for way in WAYS:
             self.ours.send((way, folder))
             try:
-                arrived = self.ours.poll(6 * PATIENCE)
-                kind, words, seconds = self.ours.recv() if arrived else ("hang", "", PATIENCE)
-                endings[way] = ("hang", words) if seconds > PATIENCE else (kind, words)
+                arrived = self.ours.poll(6 * TIME_LIMIT)
+                kind, words, seconds = self.ours.recv() if arrived else ("hang", "", TIME_LIMIT)
+                endings[way] = ("hang", words) if seconds > TIME_LIMIT else (kind, words)
             except EOFError:
                 arrived, endings[way] = False, ("other exception", "the process ended")
             if not arrived:
@@ -217,7 +217,7 @@ class Reader:
         return endings
 
 
-def _read_on(theirs: Connection) -> None:
+def _serve(theirs: Connection) -> None:
     torch.set_num_threads(1)
     logging.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -121,7 +121,7 @@ def draw_object(seed: int, kind: str, side: int) -> Float[np.ndarray, "height wi
         rng = np.random.default_rng([seed, attempt])
         generator = torch.Generator().manual_seed(seed + attempt)
         if kind in ("white", "dark", "glass"):
-            batch = replace(batch, material=_repainted(rng, batch.material, kind))
+            batch = replace(batch, material=_recolored(rng, batch.material, kind))
         surface, _ = sample_surface(batch, 2048, generator)
         views = OrbitCameras.sample(1, generator)
         # The margin holds what reaches beyond the sampled points.
@@ -135,14 +135,14 @@ def draw_object(seed: int, kind: str, side: int) -> Float[np.ndarray, "height wi
     raise RuntimeError(f"no shape of {KINDS[kind]} in one piece from seed {seed} on")
 
 
-def _repainted(rng: np.random.Generator, material: torch.Tensor, kind: str) -> torch.Tensor:
-    """Every part white, dark or clear, each a little different."""
+def _recolored(rng: np.random.Generator, material: torch.Tensor, kind: str) -> torch.Tensor:
+    """The materials with the colours of every part white, dark or clear, with small variations."""
     low, high = {"white": (0.75, 0.92), "dark": (0.012, 0.05), "glass": (0.6, 0.8)}[kind]
     tint = rng.uniform(0.93, 1.0, 3)
     shades = rng.uniform(low, high, (*material.shape[:2], 1)) * tint
-    painted = material.clone()
-    painted[..., :6] = torch.from_numpy(np.concatenate([shades, shades * 0.9], axis=-1)).float()
-    return painted
+    recolored = material.clone()
+    recolored[..., :6] = torch.from_numpy(np.concatenate([shades, shades * 0.9], axis=-1)).float()
+    return recolored
 
 
 def _placed(

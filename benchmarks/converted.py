@@ -33,6 +33,7 @@ AMOUNT = 0.005
 LEVELS = {"direct3d": -1.0, "triposr": 25.0}
 """The logit and the density at which the published examples extract the surface."""
 STEEPNESS, BULK, LUMPS, WAVE = 20.0, 0.4, 0.08, 2 * math.pi
+"""Of the surface in `solid_planes`: slope of the field, size of the ball, amplitude and frequency of the waves."""
 
 
 @dataclass(frozen=True)

@@ -228,7 +228,7 @@ class Run:
 
     search: float
     marching: float
-    asked: int
+    samples: int
     mesh: Mesh
 
     @property
@@ -293,13 +293,13 @@ class PeakMemory:
 
 
 @app.command(hidden=True)
-def memory(kind: str, name: str, resolution: int, fits: Path) -> None:
+def memory(procedure: str, name: str, resolution: int, fits: Path) -> None:
     """Print the peak memory of one decode. Of the dense one a hundredth of the points is computed."""
     torch.set_grad_enabled(False)
     field = fitted(name, fits)
     extract_surface(field, 96)
     with PeakMemory() as peak:
-        if kind == "ours":
+        if procedure == "ours":
             extract_surface(field, resolution)
         else:
             points = grid_points(resolution)
@@ -310,8 +310,8 @@ def memory(kind: str, name: str, resolution: int, fits: Path) -> None:
     print(peak.most)
 
 
-def peak_memory(kind: str, name: str, resolution: int, fits: Path) -> float:
-    command = [sys.executable, __file__, "memory", kind, name, str(resolution), str(fits)]
+def peak_memory(procedure: str, name: str, resolution: int, fits: Path) -> float:
+    command = [sys.executable, __file__, "memory", procedure, name, str(resolution), str(fits)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -343,7 +343,7 @@ def compare(
     print("\nMemory beyond the start, MiB:")
     for name in SOLIDS:
         for resolution in map(int, resolutions.split(",")):
-            dense, ours = (peak_memory(kind, name, resolution, fits) for kind in ("dense", "ours"))
+            dense, ours = (peak_memory(procedure, name, resolution, fits) for procedure in ("dense", "ours"))
             print(f"  {name} {resolution}³: dense {dense:,.0f}, ours {ours:,.0f}: 1/{dense / ours:.1f}", flush=True)
 
     print("\nScaling:")
@@ -389,7 +389,7 @@ def row(name: str, field: TriplaneField, resolution: int, repeats: int) -> str:
     before, after = reference.check(), runs[-1].mesh.check()
     return (
         f"| {name} | {resolution}³ | {median(dense) + full:.1f} | {seconds:.2f} | "
-        f"{(median(dense) + full) / seconds:.0f}x | {runs[-1].asked / (resolution + 1) ** 3:.2%} | "
+        f"{(median(dense) + full) / seconds:.0f}x | {runs[-1].samples / (resolution + 1) ** 3:.2%} | "
         f"{overlap(runs[-1].mesh, values):.6f} | {before.components} / {after.components} | "
         f"{before.euler_number} / {after.euler_number} | {marching:.2f} s, 1/{full / marching:.1f} |"
     )
@@ -404,10 +404,10 @@ def lower_bound(field: TriplaneField, resolution: int) -> None:
     multiply = rate(partial(F.conv2d, pixels, weight), 2 * rows.shape[0] * 64 * 64)
     source, target = torch.empty(1 << 26), torch.empty(1 << 26)
     copy = rate(partial(target.copy_, source), 2 * source.numel() * 4)
-    work = run.asked * 2 * (3 * 64 * 64 + 64)
+    work = run.samples * 2 * (3 * 64 * 64 + 64)
     moved = run.mesh.vertices.nbytes + run.mesh.faces.nbytes + field.planes.numel() * 4
     print(
-        f"  {run.asked:,} queries are {work / 1e9:.0f} GFLOP: {work / multiply:.2f} s at "
+        f"  {run.samples:,} queries are {work / 1e9:.0f} GFLOP: {work / multiply:.2f} s at "
         f"{multiply / 1e9:.0f} GFLOP/s; the search takes {run.search:.2f} s, {work / multiply / run.search:.0%} of "
         f"that rate\n"
         f"  planes in and mesh out are {moved / 2**20:.0f} MiB: {moved / copy:.3f} s at {copy / 2**30:.1f} GiB/s; "

@@ -1,9 +1,9 @@
-"""What the pipeline costs beside its bare modules, at import, in half precision, and at each quality.
+"""Costs of the pipeline: its overhead over its modules, import times, half precision, and each quality.
 
     python benchmarks/pipeline.py --model mini
 
-Ratios are of things timed in turns in one run. Overlap (V-IoU) is that of two fields on one grid, or of a field and the
-true shape, held-out shapes of trained families seen from one photo each.
+Times are compared within one run, measured in turns. Overlap (V-IoU) is that of two fields on one grid, or of a field
+and the true shape. Shapes are validation shapes of the trained families, with one photo each.
 """
 
 import subprocess
@@ -30,30 +30,30 @@ GRID = 64
 
 
 def main(
-    model: Annotated[str, typer.Option(help="A pipeline that came along, or a folder.")] = "mini",
-    shapes: Annotated[int, typer.Option(help="Held-out shapes for overlaps.")] = 24,
-    repeats: Annotated[int, typer.Option(help="Timings of which the median counts.")] = 7,
+    model: Annotated[str, typer.Option(help="An embedded pipeline, or a folder.")] = "mini",
+    shapes: Annotated[int, typer.Option(help="Number of validation shapes for overlaps.")] = 24,
+    repeats: Annotated[int, typer.Option(help="Number of timings; the median is printed.")] = 7,
     threads: Annotated[int, typer.Option(help="Threads of the processor.")] = 2,
 ) -> None:
-    """What the pipeline costs beside its bare modules, at import, in half precision, and at each quality."""
+    """Costs of the pipeline: its overhead over its modules, import times, half precision, and each quality."""
     torch.set_num_threads(threads)
     pipe = load(model)
     cases = held_out_shapes(shapes, list(FAMILIES), seed=0, resolution=GRID)
 
-    print("The pipeline at its default quality beside the same modules called by hand, one photo:")
+    print("The pipeline at its default quality, and the same modules called directly, one photo:")
     pixel_values = pipe.image_processor.preprocess(cases[0].pil_image).pixel_values
     calls = {
-        "bare modules": lambda: by_hand(pipe, pixel_values),
+        "bare modules": lambda: call_modules(pipe, pixel_values),
         "pipeline": lambda: pipe(cases[0].pil_image, generator=seed()),
     }
     for timing in time_calls(calls, baseline="bare modules", repeats=repeats).values():
         print(" ", timing)
 
-    print("\nStarting, in processes of their own:")
-    for name, (seconds, ratio) in starts(repeats).items():
+    print("\nImport and start, each in a new process:")
+    for name, (seconds, ratio) in start_times(repeats).items():
         print(f"  {name:32s} {seconds:10.3f} s  {ratio:8.2f}x")
 
-    print(f"\nSaved and loaded in half precision, beside float32 ({shapes} shapes):")
+    print(f"\nSaved and loaded in half precision, and compared with float32 ({shapes} shapes):")
     full = grids(pipe, cases)
     truth = [inside(case) for case in cases]
     print(f"  {'float32':12s} overlap with the truth {mean_iou(full, truth):.4f}")
@@ -84,8 +84,8 @@ def seed(value: int = 0) -> torch.Generator:
 
 
 @torch.no_grad()
-def by_hand(pipe: Triplane3DPipeline, pixel_values: torch.Tensor) -> None:
-    """What the modules do at default settings, without the pipeline and with the photo prepared."""
+def call_modules(pipe: Triplane3DPipeline, pixel_values: torch.Tensor) -> None:
+    """The same computation at default settings without the pipeline, from a prepared photo."""
     preset = pipe.config.presets["balanced"]
     scale = preset["guidance_scale"]
     tokens = pipe.image_encoder(pixel_values).last_hidden_state
@@ -94,21 +94,22 @@ def by_hand(pipe: Triplane3DPipeline, pixel_values: torch.Tensor) -> None:
     latents = torch.randn(1, config.in_channels, config.sample_size, 3 * config.sample_size, generator=seed())
     pipe.scheduler.set_timesteps(preset["num_inference_steps"])
     for timestep in pipe.scheduler.timesteps:
-        without, given = pipe.transformer(torch.cat([latents, latents]), timestep.expand(2), tokens, return_dict=False)[
-            0
-        ].chunk(2)
-        latents = pipe.scheduler.step(without + scale * (given - without), timestep, latents, return_dict=False)[0]
+        both = pipe.transformer(torch.cat([latents, latents]), timestep.expand(2), tokens, return_dict=False)[0]
+        unconditional, conditional = both.chunk(2)
+        prediction = unconditional + scale * (conditional - unconditional)
+        latents = pipe.scheduler.step(prediction, timestep, latents, return_dict=False)[0]
     extract_surface(pipe.decode_latents(latents)[0], preset["resolution"])
 
 
-def starts(repeats: int) -> dict[str, tuple[float, float]]:
-    """Seconds until each is there, and the ratio to the import of diffusers' own pipeline module."""
+def start_times(repeats: int) -> dict[str, tuple[float, float]]:
+    """Seconds of each process, and the ratio to the import of diffusers' pipeline module."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "triplane3d"
         script.write_text("import sys\nfrom triplane3d.cli import main\nsys.exit(main())\n")
         commands = {
             "import diffusers' pipeline module": [sys.executable, "-c", "import diffusers.pipelines.pipeline_utils"],
             "import triplane3d": [sys.executable, "-c", "import triplane3d"],
+            "import Triplane3DPipeline": [sys.executable, "-c", "from triplane3d import Triplane3DPipeline"],
             "triplane3d --help": [sys.executable, str(script), "--help"],
         }
         calls = {
@@ -120,12 +121,12 @@ def starts(repeats: int) -> dict[str, tuple[float, float]]:
 
 
 def grids(pipe: Triplane3DPipeline, cases: list[EvaluationShape], **options: object) -> list[np.ndarray]:
-    """Occupancy of every case as the pipeline sees it, one grid each."""
-    answers = []
+    """The pipeline's occupancy of every shape, on one grid each."""
+    grids = []
     for number, case in enumerate(cases):
         logits = pipe(case.pil_image, generator=seed(number), output_type="np", **{**options, "resolution": GRID})[0]
-        answers.append(logits[0] > 0)
-    return answers
+        grids.append(logits[0] > 0)
+    return grids
 
 
 def inside(case: EvaluationShape) -> np.ndarray:
@@ -134,8 +135,8 @@ def inside(case: EvaluationShape) -> np.ndarray:
     return np.asarray(case.solid.occupancy(nodes.numpy())).reshape([GRID + 1] * 3)
 
 
-def mean_iou(answers: list[np.ndarray], truths: list[np.ndarray]) -> float:
-    return float(np.mean([(a & b).sum() / max((a | b).sum(), 1) for a, b in zip(answers, truths, strict=True)]))
+def mean_iou(predicted: list[np.ndarray], truths: list[np.ndarray]) -> float:
+    return float(np.mean([(a & b).sum() / max((a | b).sum(), 1) for a, b in zip(predicted, truths, strict=True)]))
 
 
 def median_seconds(call: Callable[[], object], repeats: int) -> float:

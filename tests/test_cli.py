@@ -1,4 +1,4 @@
-"""The command end to end on the tiny pipeline: files where they were asked for, exit codes, one-sentence errors."""
+"""The command end to end on the tiny pipeline: written files, exit codes, one-sentence errors."""
 
 import json
 import os
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny pipeline whose random field crosses zero, saved."""
+    """A saved tiny pipeline with a random field that crosses zero."""
     pipe = build_tiny()
     middle = float(grids(pipe, num_inference_steps=2, resolution=12).median())
     shift_logits(pipe.vae, -middle)
@@ -55,7 +55,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_a_photo_becomes_a_glb_and_the_place_is_told(model: str, image: Path, tmp_path: Path) -> None:
+def test_a_photo_becomes_a_glb_and_its_path_is_printed(model: str, image: Path, tmp_path: Path) -> None:
     result = run("generate", image, "-o", tmp_path / "out" / "block.glb", "--model", model, "--resolution", 12)
     assert result.exit_code == 0, result.output
     assert "block.glb" in result.stdout and "faces" in result.stdout
@@ -68,7 +68,7 @@ def test_without_an_output_the_mesh_takes_the_photos_name(model: str, image: Pat
     assert (tmp_path / "block.glb").is_file()
 
 
-def test_the_seed_decides(model: str, image: Path, tmp_path: Path) -> None:
+def test_the_seed_determines_the_mesh(model: str, image: Path, tmp_path: Path) -> None:
     contents = []
     for index, seed in enumerate((5, 5, 6)):
         target = tmp_path / f"{index}.stl"
@@ -77,7 +77,7 @@ def test_the_seed_decides(model: str, image: Path, tmp_path: Path) -> None:
     assert contents[0] == contents[1] != contents[2]
 
 
-def test_a_printable_file_has_the_size_axis_pieces_and_faces_asked_for(model: str, image: Path, tmp_path: Path) -> None:
+def test_mesh_options_change_size_axis_pieces_and_faces(model: str, image: Path, tmp_path: Path) -> None:
     command = ["generate", image, "--model", model, "--resolution", 12, "--level", 0]
     assert run(*command, "-o", tmp_path / "plain.stl").exit_code == 0
     plain = trimesh.load_mesh(tmp_path / "plain.stl")
@@ -100,7 +100,7 @@ def test_fewer_faces_without_libigl_are_refused_before_work(image: Path, monkeyp
     assert result.stderr.startswith("error: faces 1000: fewer faces need libigl: pip install 'triplane3d[mesh]'")
 
 
-def test_many_photos_fill_a_folder_and_one_bad_one_does_not_stop_them(model: str, image: Path, tmp_path: Path) -> None:
+def test_a_folder_of_meshes_is_written_although_one_photo_is_damaged(model: str, image: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     photo(1).save(tmp_path / "other" / "block.png")
     (tmp_path / "broken.png").write_bytes(b"not a picture")
@@ -111,7 +111,7 @@ def test_many_photos_fill_a_folder_and_one_bad_one_does_not_stop_them(model: str
     assert result.stderr.count("error:") == 1 and "broken.png" in result.stderr
 
 
-def test_a_doubtful_mask_is_told(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_doubtful_mask_gives_a_warning(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     noise = np.random.default_rng(0).integers(0, 255, (48, 48, 3), dtype=np.uint8)
     Image.fromarray(noise).save("noise.png")
@@ -139,7 +139,7 @@ def test_a_bad_photo_is_one_sentence_and_code_two(
     assert name in line and sentence in line and "Traceback" not in result.output
 
 
-def test_the_way_the_background_was_removed_is_told(model: str, image: Path, tmp_path: Path) -> None:
+def test_the_method_of_background_removal_is_printed(model: str, image: Path, tmp_path: Path) -> None:
     result = run("generate", image, "--model", model)
     assert "background: alpha, confidence 1.00" in result.stdout
     Image.open(image).convert("RGB").save(tmp_path / "opaque.png")
@@ -245,7 +245,7 @@ def test_a_model_of_one_photo_takes_no_views(model: str, model_of_views: str, im
     assert "photos: 1 to 6 of an object (--views)" in run("info", model_of_views).stdout
 
 
-def test_info_counts_what_is_in_the_files(model: str) -> None:
+def test_info_counts_the_parameters_in_the_files(model: str) -> None:
     result = run("info", model)
     assert result.exit_code == 0, result.output
     vae = build_tiny().vae
@@ -279,8 +279,8 @@ def test_a_stop_leaves_no_half_file(model: str, image: Path, tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("way", ["triplane3d", "python -m triplane3d"])
-def test_help_is_quick_and_shows_the_way(way: str, tmp_path: Path) -> None:
-    """The console script's own path, and python's, which must not wait for torch."""
+def test_help_is_quick_and_shows_examples(way: str, tmp_path: Path) -> None:
+    """By the console script and by `python -m`, neither of which may import torch."""
     script = tmp_path / "triplane3d"
     script.write_text("import sys\nfrom triplane3d.__main__ import main\nsys.exit(main())\n")
     command = [str(script)] if way == "triplane3d" else ["-m", "triplane3d"]
@@ -301,10 +301,10 @@ def test_help_is_quick_and_shows_the_way(way: str, tmp_path: Path) -> None:
 def test_info_counts_weights_in_two_precisions_once(tmp_path: Path) -> None:
     weights = load_file(FIXTURES / "triposr.safetensors")
     checkpoint = save_triposr(tmp_path / "c", TRIPOSR_FIXTURE["config"], TRIPOSR_FIXTURE["vit"], weights)
-    told = {}
+    described = {}
     for variant in (None, "fp16"):
         folder = convert_triposr(checkpoint, tmp_path / str(variant), variant=variant)
-        told[variant] = CliRunner().invoke(app, ["info", str(folder)]).output
-    total = {variant: text.split("total")[1].split()[0] for variant, text in told.items()}
-    assert total["fp16"] == total[None] and "F16/F32" in told["fp16"]
-    assert "resolution" in told[None] and "guidance" not in told[None]
+        described[variant] = CliRunner().invoke(app, ["info", str(folder)]).output
+    total = {variant: text.split("total")[1].split()[0] for variant, text in described.items()}
+    assert total["fp16"] == total[None] and "F16/F32" in described["fp16"]
+    assert "resolution" in described[None] and "guidance" not in described[None]

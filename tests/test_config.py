@@ -1,6 +1,7 @@
 """Configurations: accepted keys and values, and the error messages for all others."""
 
 import math
+import os
 import types
 from dataclasses import asdict
 from pathlib import Path
@@ -50,7 +51,7 @@ SMALL = {"pipeline": "p", "data": {"folder": "f"}, "run": {"output": "o", "steps
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
-def test_every_shipped_config_is_understood_and_opens_with_its_command(path):
+def test_every_shipped_config_loads_and_begins_with_its_command(path):
     stage = STAGES[path.stem.partition("_")[0]]
     load_config(stage, path)
     first = path.read_text().splitlines()[0]
@@ -64,7 +65,7 @@ def test_every_shipped_config_is_understood_and_opens_with_its_command(path):
     "section, key, nearest",
     [("optim", "lrs", "optim.lr"), ("optim", "warmup", "optim.warmup_steps"), ("run", "stepz", "run.steps")],
 )
-def test_an_unknown_key_names_its_neighbour(section, key, nearest):
+def test_an_unknown_key_suggests_the_nearest(section, key, nearest):
     values = {**SMALL, section: {**SMALL.get(section, {}), key: 1}}
     with pytest.raises(ValueError, match=f"unknown key '{section}.{key}'; did you mean '{nearest}'"):
         build(AutoencoderConfig, values)
@@ -166,7 +167,7 @@ def test_large_whole_numbers_keep_all_their_digits():
     assert convert("9007199254740993", int, "") == 9007199254740993
 
 
-def test_yaml_of_the_1_1_kind_is_read_as_meant(tmp_path):
+def test_numbers_and_words_of_yaml_1_1_are_converted(tmp_path):
     path = tmp_path / "stage.yaml"
     path.write_text("pipeline: p\ndata: {folder: f}\noptim: {lr: 1e-3}\n"
                     "run: {output: o, steps: 1e3, batch_size: 2, mixed_precision: no}\n")  # fmt: skip
@@ -194,7 +195,7 @@ def test_flags_override_the_file(stage):
 
 
 @pytest.mark.parametrize("flags", [["--stepps", "7"], ["--set", "stepps=7"], ["--run.stepps=7"]])
-def test_an_unknown_flag_names_its_neighbour(stage, flags, capsys):
+def test_an_unknown_flag_suggests_the_nearest_key(stage, flags, capsys):
     with pytest.raises(SystemExit) as stopped:
         parse_config(AutoencoderConfig, [str(stage), *flags])
     assert stopped.value.code == 2
@@ -206,7 +207,7 @@ def test_an_unknown_flag_names_its_neighbour(stage, flags, capsys):
     [(["--lr", "-0.1"], "command line, --lr"), (["--optim.lr=-1e-3"], "command line, --optim.lr"),
      (["--set", "optim.lr=0"], "command line, --set")],
 )  # fmt: skip
-def test_a_wrong_value_is_said_to_come_from_where_it_does(stage, flags, where, capsys):
+def test_the_error_names_the_source_of_a_wrong_value(stage, flags, where, capsys):
     with pytest.raises(SystemExit) as stopped:
         parse_config(AutoencoderConfig, [str(stage), *flags])
     assert stopped.value.code == 2
@@ -220,7 +221,7 @@ def test_a_wrong_value_is_said_to_come_from_where_it_does(stage, flags, where, c
 @pytest.mark.parametrize("given", STAGES)
 @pytest.mark.parametrize("asked", STAGES)
 def test_another_stages_file_is_recognised(given, asked, capsys):
-    """Whatever stage is given another's YAML, it names the script that the file is for."""
+    """A stage that gets the YAML file of another names the script of that file."""
     path = str(CONFIGS / "tiny" / f"{given}.yaml")
     if given == asked:
         assert isinstance(parse_config(STAGES[asked], [path]), STAGES[asked])
@@ -245,6 +246,21 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, text, sentence, ca
         parse_config(AutoencoderConfig, [str(path), "--run.steps", "5"])
     (line,) = capsys.readouterr().err.splitlines()
     assert stopped.value.code == 2 and line.startswith(f"error: {path}") and sentence in line
+
+
+@pytest.mark.parametrize(
+    "name", ["n" * 300, "loop", os.fsdecode(b"bytes\xff.yaml"), "esc\x1b[2Jx\ny.yaml", "file/x", "."]
+)
+def test_any_path_that_cannot_be_read_gives_one_printable_sentence(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    Path("file").touch()
+    for argument in (name, f"./{name}"):
+        with pytest.raises(SystemExit) as stopped:
+            parse_config(AutoencoderConfig, [argument])
+        message = capsys.readouterr().err
+        assert stopped.value.code == 2 and message.startswith("error: ") and message.count("\n") == 1
+        assert "\x1b" not in message
 
 
 @pytest.mark.parametrize("old", RENAMED)

@@ -1,4 +1,4 @@
-"""Whatever goes wrong while it is written, a file or folder is there as it was before or as it was meant to be."""
+"""Whatever fails during writing, a file or folder has its old or its new content, and nothing in between."""
 
 import os
 import signal
@@ -78,7 +78,7 @@ def test_an_error_at_any_step_leaves_the_old_or_the_new(
     assert fail_at > 2
 
 
-def test_what_is_renamed_is_on_the_disk_and_so_is_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_and_rename_are_synced_in_this_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = []
     fsync, replace = os.fsync, os.replace
 
@@ -113,7 +113,7 @@ def test_a_killed_writer_leaves_the_old_file_and_the_next_one_cleans_up(tmp_path
     assert files_in(tmp_path) == {"mesh.glb": b"new"}
 
 
-def test_a_folder_whose_replacement_was_killed_gets_its_name_back(tmp_path: Path) -> None:
+def test_a_folder_is_restored_after_a_kill_during_its_replacement(tmp_path: Path) -> None:
     prepare(tmp_path, {"model/part/weights": b"old"})
     program = (
         "import os, signal, sys\n"
@@ -133,7 +133,7 @@ def test_a_folder_whose_replacement_was_killed_gets_its_name_back(tmp_path: Path
     assert files_in(tmp_path) == {"model/part/weights": b"old"}
 
 
-def test_a_file_that_another_process_is_writing_is_no_leftover(tmp_path: Path) -> None:
+def test_a_temporary_file_in_use_is_not_removed(tmp_path: Path) -> None:
     with writing_file(tmp_path / "mesh.glb") as partial:
         partial.write_bytes(b"first")
         write_file(tmp_path / "mesh.glb", b"second")
@@ -151,7 +151,7 @@ def test_links_are_followed_and_permissions_kept(tmp_path: Path) -> None:
     assert link.is_symlink() and target.read_bytes() == b"new" and target.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_new_file_has_the_permissions_that_the_user_chose(tmp_path: Path) -> None:
+def test_a_new_file_has_the_permissions_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write_file(tmp_path / "mesh.glb", b"new")
@@ -165,18 +165,18 @@ def test_a_name_may_be_as_long_as_the_file_system_permits(tmp_path: Path) -> Non
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_links_that_lead_to_themselves_are_named(tmp_path: Path) -> None:
+def test_link_loops_are_named_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(OSError, match="loop"):
         write_file(tmp_path / "loop", b"new")
 
 
-def test_what_is_no_file_is_written_to_directly() -> None:
+def test_special_files_are_written_directly() -> None:
     write_file("/dev/null", b"new")
     assert Path("/dev/null").is_char_device()
 
 
-def test_a_folder_with_something_in_it_is_not_replaced_unasked(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     prepare(tmp_path, {"model/notes.txt": b"mine"})
     with pytest.raises(FileExistsError, match="not empty"), writing_folder(tmp_path / "model"):
         raise AssertionError("refused before the block runs")

@@ -1,5 +1,6 @@
-"""Commands end with one sentence and an exit code, whatever ends them: a mistake, a failure, a signal."""
+"""Commands end with one sentence and an exit code: after a wrong input, a failure, a signal."""
 
+import io
 import os
 import signal
 import subprocess
@@ -50,7 +51,7 @@ def test_a_fault_of_the_program_keeps_its_traceback_and_success_ends_nothing():
         pass
 
 
-def test_other_processes_leave_the_first_word_to_the_main_one(capsys, monkeypatch):
+def test_the_main_process_prints_the_error_first(capsys, monkeypatch):
     waited: list[float] = []
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr(errors.time, "sleep", waited.append)
@@ -72,7 +73,7 @@ def test_a_signal_ends_a_command_even_where_a_shell_ignores_it(signum, code):
         signal.signal(signum, before)
 
 
-def test_a_request_to_stop_is_kept_for_later(capfd):
+def test_the_first_signal_is_stored(capfd):
     request, before = StopRequest(), signal.getsignal(signal.SIGTERM)
     request.install()
     os.kill(os.getpid(), signal.SIGTERM)
@@ -83,7 +84,7 @@ def test_a_request_to_stop_is_kept_for_later(capfd):
 
 
 def program(code: str) -> list[str]:
-    """A command in which `code` has what signals.py has, without importing the package."""
+    """A command that runs `code` with the contents of signals.py, without importing the package."""
     begin = f"import runpy, subprocess, time; globals().update(runpy.run_path({str(SIGNALS)!r}))"
     return [sys.executable, "-c", f"{begin}\n{code}"]
 
@@ -124,23 +125,34 @@ def test_a_signal_that_torchrun_repeats_counts_once():
 
 
 def test_a_process_does_not_outlive_the_launcher_that_started_it(tmp_path):
-    """`accelerate launch` dies of SIGTERM without passing it on."""
-    told = tmp_path / "told"
+    """`accelerate launch` ends on SIGTERM without forwarding it."""
+    received = tmp_path / "received"
     child = f"""
 try:
     with stops_at_once():
         print("ready", flush=True)
         time.sleep(60)
 except Stopped as stopped:
-    with open({str(told)!r}, "w") as file:
+    with open({str(received)!r}, "w") as file:
         file.write(stopped.name)
 """
     with start(f"subprocess.run({program(child)!r})", ACCELERATE_MIXED_PRECISION="no") as launcher:
         launcher.terminate()
         deadline = time.monotonic() + 20
-        while not (told.exists() and told.read_text()) and time.monotonic() < deadline:
+        while not (received.exists() and received.read_text()) and time.monotonic() < deadline:
             time.sleep(0.05)
-    assert told.read_text() == "SIGTERM"
+    assert received.read_text() == "SIGTERM"
+
+
+def test_names_that_the_console_cannot_encode_or_that_control_it_are_escaped(monkeypatch):
+    streams = {name: io.TextIOWrapper(io.BytesIO(), encoding="ascii") for name in ("stdout", "stderr")}
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, stream)
+    with pytest.raises(SystemExit), errors_as_sentences():
+        print("runs/\udcff \u6905", flush=True)
+        raise ValueError("runs/\x1b[2J \u202e \udcff")
+    assert streams["stdout"].buffer.getvalue() == b"runs/\\udcff \\u6905\n"
+    assert streams["stderr"].buffer.getvalue() == b"error: runs/\\x1b[2J \\u202e \\udcff\n"
 
 
 def test_a_path_of_the_checkout_is_named_where_the_command_starts_elsewhere(tmp_path, monkeypatch):

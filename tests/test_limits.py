@@ -1,4 +1,4 @@
-"""One table of limits, and every row of it refused by whoever reads such a file, soon and in a sentence."""
+"""Every row of the table of limits: a file beyond it is refused quickly and with one sentence."""
 
 import io
 import json
@@ -56,7 +56,7 @@ def picture(kind: str, **options: Any) -> bytes:
 
 
 def scans(count: int, side: int) -> bytes:
-    """A progressive JPEG whose last scan comes again and again; `side` is what it says of its size."""
+    """A progressive JPEG with `count` copies of its last scan; `side` is the declared width and height."""
     content = picture("JPEG", progressive=True)
     frame = content.index(b"\xff\xc2") + 5
     content = content[:frame] + struct.pack(">HH", side, side) + content[frame + 4 :]
@@ -131,11 +131,11 @@ TOO_MUCH: dict[str, list[Callable[[Path], None]]] = {
     "segments": [photo(JPEG[:2] + b"\xff\xef\x00\x02" * 10_001 + JPEG[2:])],
     "chunks": [photo(PNG[:33] + CHUNK * 200_001 + PNG[33:])],
 }
-"""For each limit, files and calls that go beyond it."""
+"""For each limit, files and calls beyond it."""
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_what_goes_beyond_a_limit_is_refused_soon(name: str, tmp_path: Path, as_users_run_it: None) -> None:
+def test_a_file_beyond_a_limit_is_refused_quickly(name: str, tmp_path: Path, as_users_run_it: None) -> None:
     for number, attempt in enumerate(TOO_MUCH[name]):
         started = time.process_time()
         with pytest.raises(ValueError, match="at most") as caught:
@@ -144,7 +144,7 @@ def test_what_goes_beyond_a_limit_is_refused_soon(name: str, tmp_path: Path, as_
         assert LIMITS[name].unit in str(caught.value) and len(str(caught.value)) < 700
 
 
-def test_all_that_the_library_ships_is_within_the_limits() -> None:
+def test_all_shipped_files_are_within_the_limits() -> None:
     for path in [*ROOT.glob("pipelines/*/model_index.json"), *ROOT.glob("pipelines/*/*/*.json")]:
         check_config(read_json(path), str(path))
     for path in ROOT.glob("configs/**/*.yaml"):
@@ -154,7 +154,7 @@ def test_all_that_the_library_ships_is_within_the_limits() -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
-def test_numbers_that_are_none_are_refused(number: float) -> None:
+def test_infinite_numbers_and_nan_are_refused(number: float) -> None:
     with pytest.raises(ValueError, match="eps must be a finite number"):
         check_config({"eps": number}, "config.json")
     check_config({"lambda_min_clipped": -float("inf")}, "scheduler_config.json")
@@ -163,7 +163,7 @@ def test_numbers_that_are_none_are_refused(number: float) -> None:
 @pytest.mark.parametrize(("content", "words"), [
     ("a: &a [*a]", "contains itself"), ("a: 2001-99-99", "month"), ("? [a]\n: 1", "unhashable"), ("\x00", "accept"),
 ])  # fmt: skip
-def test_yaml_that_its_parser_stumbles_over_is_one_sentence(content: str, words: str, tmp_path: Path) -> None:
+def test_yaml_that_breaks_its_parser_gives_one_sentence(content: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(content)
     with pytest.raises(ValueError, match=f"no plain YAML.*{words}"):
         read_yaml(tmp_path / "a.yaml")

@@ -1,4 +1,4 @@
-"""The sdist and the wheel: the whole package with its model, nothing else, and a description that an index can show."""
+"""The sdist and the wheel: the complete package with its model, nothing else, and a description for an index."""
 
 import re
 import runpy
@@ -47,7 +47,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str],
 
 
 def build(source: Path, kind: str, output: Path) -> None:
-    """As `python -m build --no-isolation` does."""
+    """Build as `python -m build --no-isolation` does."""
     code = f"from setuptools import build_meta; build_meta.build_{kind}({str(output)!r})"
     subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True)
 
@@ -60,12 +60,12 @@ def model_files() -> set[str]:
     return {str(path.relative_to(ROOT)) for path in (ROOT / "pipelines" / "mini").rglob("*") if path.is_file()}
 
 
-def test_the_sdist_holds_what_the_wheel_is_built_from_and_no_stray_tests(built: tuple) -> None:
+def test_the_sdist_contains_the_sources_of_the_wheel_and_no_tests(built: tuple) -> None:
     files = {name for name in built[0] if not name.startswith("triplane3d.egg-info/")}
     assert files == {*DESCRIBED, *modules(), *model_files(), "triplane3d/py.typed", "PKG-INFO", "setup.cfg"}
 
 
-def test_the_wheel_holds_the_package_with_its_model_and_nothing_else(built: tuple) -> None:
+def test_the_wheel_contains_the_package_with_its_model_and_nothing_else(built: tuple) -> None:
     installed = {name for name in built[1] if ".dist-info/" not in name}
     assert installed == {*modules(), "triplane3d/py.typed", *(f"triplane3d/_{name}" for name in model_files())}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in built[1])
@@ -90,6 +90,6 @@ def test_with_the_repositorys_address_every_link_and_picture_stays(monkeypatch: 
     assert not RELATIVE_LINK.search(text)
     assert text.count("](") == readme.count("](")
     for path in re.findall(r"\]\((?!https?:)([^)#]+)", readme):
-        assert (ROOT / path).exists(), "README links to what is there"
+        assert (ROOT / path).exists(), "links of the README lead to existing files"
         assert f"](https://example.com/triplane3d/blob/v1/{path}" in text
     assert "(https://example.com/triplane3d/blob/v1/docs/images/public_photos.png?raw=true)" in text

@@ -9,6 +9,7 @@ stopped by SIGINT and SIGTERM. With `TRIPLANE3D_TRACEBACK=1` the traceback is pr
 """
 
 import errno
+import io
 import os
 import sys
 import time
@@ -58,6 +59,7 @@ def errors_as_sentences() -> Iterator[None]:
 
     Other exceptions (TypeError, KeyError, …) are faults of the program and keep their traceback.
     """
+    prepare_streams()
     try:
         with stops_at_once():
             yield
@@ -129,6 +131,13 @@ def sentence(error: BaseException) -> str:
     if "Original Traceback" in text:  # as torch's DataLoader writes it
         text = text.splitlines()[-1].partition(": ")[2] or text.splitlines()[-1]
     return " ".join(text.split()) or type(error).__name__
+
+
+def prepare_streams() -> None:
+    """Write characters that the encoding of the console lacks, such as those of a file name, as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def printable(text: str) -> str:

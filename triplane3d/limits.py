@@ -346,7 +346,7 @@ def read_weights_header(path: str | Path) -> dict[str, TensorHeader]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > size - 8:
-            raise ValueError(f"{path} is no whole safetensors file: its header is cut short; download it again")
+            raise ValueError(f"{path} is not a complete safetensors file: its header is cut short; download it again")
         check("header", length, str(path))
         content = file.read(length)
     try:
@@ -354,7 +354,7 @@ def read_weights_header(path: str | Path) -> dict[str, TensorHeader]:
     except RecursionError as error:
         raise ValueError(f"{path} has a header that is nested too deeply: download it again") from error
     except ValueError as error:
-        raise ValueError(f"{path} is no whole safetensors file ({error}): download it again") from error
+        raise ValueError(f"{path} is not a complete safetensors file ({error}): download it again") from error
     if not isinstance(header, dict):
         raise ValueError(f"{path} has a header that is no object of tensors: download it again")
     check("tensors", len(header), str(path))
@@ -370,7 +370,7 @@ def read_weights_header(path: str | Path) -> dict[str, TensorHeader]:
             raise ValueError(f"{where} begins at byte {start} of the data, not at {end}: the file is damaged")
         end = stop
     if end != size - 8 - length:
-        raise ValueError(f"{path} is no whole safetensors file: it holds {size - 8 - length} bytes of data, where "
+        raise ValueError(f"{path} is not a complete safetensors file: it contains {size - 8 - length} bytes of data, "
                          f"its header describes {end}; download it again")  # fmt: skip
     return tensors
 
@@ -384,7 +384,9 @@ def _tensor_header(entry: object, where: str) -> tuple[TensorHeader, tuple[int, 
     for numbers in (shape, offsets):
         whole = isinstance(numbers, list) and all(type(number) is int and 0 <= number < 2**63 for number in numbers)
         if not whole or len(numbers) > 64:
-            raise ValueError(f"{where} has a shape or place that is no list of whole numbers: the file is damaged")
+            raise ValueError(
+                f"{where} has a shape or data_offsets that is no list of whole numbers: the file is damaged"
+            )
     if len(offsets) != 2 or offsets[1] - offsets[0] != prod(shape) * SIZES[dtype]:
         raise ValueError(f"{where} of shape {tuple(shape)} and type {dtype} does not fit its bytes {offsets}: "
                          f"the file is damaged")  # fmt: skip

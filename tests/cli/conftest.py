@@ -1,4 +1,4 @@
-"""What the command's tests share: a tiny saved pipeline, a photo in an empty folder, and the command in process."""
+"""Fixtures of the command's tests: a tiny saved pipeline, a photo in an empty folder, the command in process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from triplane3d.cli import app
 
 @pytest.fixture(scope="session")
 def crossing() -> Triplane3DPipeline:
-    """The tiny pipeline, whose random field crosses zero."""
+    """The tiny pipeline with a random field that crosses zero."""
     pipe = build_tiny()
     middle = float(grids(pipe, num_inference_steps=2, resolution=12).median())
     with torch.no_grad():
@@ -31,7 +31,7 @@ def model(crossing: Triplane3DPipeline, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """block.png, alone in the folder in which the command is started."""
+    """block.png, the only file in the current folder."""
     monkeypatch.chdir(tmp_path)
     photo().save("block.png")
     return tmp_path / "block.png"

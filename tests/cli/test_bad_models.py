@@ -1,4 +1,4 @@
-"""A saved pipeline with a file that is missing or not whole is one sentence, from info and from generate."""
+"""A saved pipeline with a missing or damaged file gives one error sentence, in info and in generate."""
 
 import json
 import shutil
@@ -22,10 +22,10 @@ def copy(model: Path, tmp_path: Path) -> Path:
     [
         (TRANSFORMER, lambda content: POINTER, "is a Git LFS pointer, not the file itself: run `git lfs pull`"),
         (ENCODER, lambda content: POINTER, "is a Git LFS pointer"),
-        (TRANSFORMER, lambda content: content[: len(content) // 2], "is no whole safetensors file"),
-        (ENCODER, lambda content: content[: len(content) // 2], "is no whole safetensors file"),
-        (ENCODER, lambda content: content[:20], "is no whole safetensors file"),
-        (ENCODER, lambda content: b"", "is no whole safetensors file"),
+        (TRANSFORMER, lambda content: content[: len(content) // 2], "is not a complete safetensors file"),
+        (ENCODER, lambda content: content[: len(content) // 2], "is not a complete safetensors file"),
+        (ENCODER, lambda content: content[:20], "is not a complete safetensors file"),
+        (ENCODER, lambda content: b"", "is not a complete safetensors file"),
         ("model_index.json", lambda content: POINTER, "is a Git LFS pointer"),
         ("model_index.json", lambda content: b"", "is no JSON"),
         ("model_index.json", lambda content: b"[]", "should hold an object of keys and values, not list"),
@@ -33,7 +33,7 @@ def copy(model: Path, tmp_path: Path) -> Path:
         ("transformer/config.json", lambda content: b"\xff", "is no text in UTF-8"),
     ],
 )
-def test_a_file_that_is_not_whole_is_named(
+def test_a_damaged_file_is_named(
     copy: Path, image: Path, run: Callable, file: str, change: Callable, sentence: str
 ) -> None:
     (copy / file).write_bytes(change((copy / file).read_bytes()))
@@ -56,7 +56,7 @@ def test_a_missing_file_is_named(copy: Path, image: Path, run: Callable, file: s
     shutil.rmtree(copy / file) if (copy / file).is_dir() else (copy / file).unlink()
     result = run("generate", image, "--model", copy)
     assert result.exit_code == 2 and sentence in result.stderr and "Traceback" not in result.output
-    assert run("info", copy).exit_code == 0, "what is there is told"
+    assert run("info", copy).exit_code == 0, "info describes the other files"
 
 
 def test_a_missing_shard_is_named(crossing: object, image: Path, run: Callable, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_info_ends_without_a_traceback_whatever_a_value_is(copy: Path, run: Call
     assert result.exception is None or isinstance(result.exception, SystemExit)
 
 
-def test_a_card_cannot_drive_the_terminal(copy: Path, run: Callable) -> None:
+def test_control_characters_of_a_model_card_are_escaped(copy: Path, run: Callable) -> None:
     (copy / "README.md").write_text("---\nlicense: mit\n---\nRed \x1b[31mand \u202eback, 椅子 \N{CHAIR}\n")
     result = run("info", copy)
     assert "\x1b" not in result.output and "\u202e" not in result.output

@@ -1,4 +1,4 @@
-"""What fails for reasons outside the photo is a sentence and an exit code, and the next photo goes on."""
+"""Failures of the machine give a sentence and an exit code, and the next photo is processed."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ def raised_by(call: Callable, *arguments: object) -> BaseException:
 
 
 class Scripted:
-    """A pipeline that raises, photo by photo, what it is given, and makes a ball where that is None."""
+    """A pipeline that raises one of `errors` per photo, or returns a ball where it is None."""
 
     config = SimpleNamespace(presets={"balanced": {}})
     dtype = torch.float32
@@ -56,7 +56,7 @@ class Scripted:
 
 @pytest.fixture
 def script(image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """Runs generate on as many photos as there are errors."""
+    """Run generate on as many photos as there are errors."""
 
     def go(*errors: BaseException | None, device: str = "cpu", options: tuple[str, ...] = ()):
         monkeypatch.setattr(generate, "load", lambda *_, **__: Scripted(list(errors), device))
@@ -84,7 +84,7 @@ def script(image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> Calla
     ],
     ids=lambda error: f"{type(error).__name__} {error}"[:40],
 )
-def test_too_little_memory_is_told_with_what_helps_and_the_next_photo_goes_on(
+def test_out_of_memory_gives_advice_and_the_next_photo_is_processed(
     error: BaseException, script: Callable, tmp_path: Path
 ) -> None:
     assert is_out_of_memory(error)
@@ -98,7 +98,7 @@ def test_too_little_memory_is_told_with_what_helps_and_the_next_photo_goes_on(
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError("memory of a photo"), OSError(2, "gone")])
-def test_other_errors_are_not_taken_for_that(error: BaseException) -> None:
+def test_other_errors_are_not_out_of_memory(error: BaseException) -> None:
     assert not is_out_of_memory(error)
 
 
@@ -114,13 +114,13 @@ def test_other_errors_are_not_taken_for_that(error: BaseException) -> None:
         ([OSError(errno.EIO, "Input/output error", "0.png"), None], 1, ["error: 0.png: Input/output error"]),
     ],
 )
-def test_every_photo_has_its_turn_and_the_exit_code_tells_the_worst(
+def test_every_photo_is_processed_and_the_exit_code_is_that_of_the_worst_error(
     errors: list, code: int, sentences: list[str], script: Callable
 ) -> None:
     result = script(*errors)
-    told = result.stderr.splitlines()
+    lines = result.stderr.splitlines()
     assert result.exit_code == code
-    assert len(told) == len(sentences) and all(map(str.startswith, told, sentences)), result.stderr
+    assert len(lines) == len(sentences) and all(map(str.startswith, lines, sentences)), result.stderr
     assert result.stdout.count("faces") == errors.count(None)
 
 
@@ -142,13 +142,13 @@ def test_a_full_disk(script: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path
     assert [path.name for path in (tmp_path / "meshes").iterdir()] == ["1.glb"]
 
 
-def test_a_preview_that_fails_leaves_the_mesh(script: Callable, tmp_path: Path) -> None:
+def test_the_mesh_is_kept_where_its_preview_fails(script: Callable, tmp_path: Path) -> None:
     result = script(None, MemoryError(), options=("--preview", "turn.webp"))
     assert result.exit_code == 1 and "the mesh is written, but turn.webp cannot be: there is not" in result.stderr
     assert (tmp_path / "meshes" / "0.glb").is_file()
 
 
-def test_a_stop_ends_with_130_wherever_it_comes(
+def test_a_stop_ends_with_130_at_any_moment(
     script: Callable, image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = script(None, KeyboardInterrupt(), None)
@@ -181,13 +181,13 @@ def test_a_stop_that_a_library_turns_into_another_error(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_the_traceback_is_there_for_who_wants_it(script: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_traceback_is_printed_on_request(script: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIPLANE3D_TRACEBACK", "1")
     result = script(RuntimeError("shapes differ"), None)
     assert result.exit_code == 1 and "Traceback" in result.stderr and "error: 0.png: shapes differ" in result.stderr
 
 
-def test_memory_that_runs_out_while_a_photo_is_unpacked_is_not_damage(
+def test_out_of_memory_while_a_photo_is_decoded_is_not_reported_as_damage(
     image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -249,7 +249,7 @@ main()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space as Linux does")
-def test_memory_that_really_runs_out(model: Path, image: Path, tmp_path: Path) -> None:
+def test_a_process_with_an_address_space_limit(model: Path, image: Path, tmp_path: Path) -> None:
     photo(1).save("large.png")
     arguments = ["generate", "large.png", "block.png", "--model", str(model), "-o", "meshes/"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}

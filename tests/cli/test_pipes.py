@@ -1,4 +1,4 @@
-"""Standard input and output, names of any kind, and consoles that can show few of them."""
+"""Standard input and output, unusual file names, and consoles with a limited encoding."""
 
 import io
 import os
@@ -20,13 +20,13 @@ def encoded(name: str) -> bytes:
 
 
 @pytest.mark.parametrize(("options", "kind"), [([], "glb"), (["--format", "stl"], "stl"), (["--format", "obj"], "obj")])
-def test_a_photo_comes_in_and_its_mesh_goes_out(
+def test_a_photo_from_standard_input_to_a_mesh_on_standard_output(
     model: Path, image: Path, run: Callable, options: list[str], kind: str
 ) -> None:
     result = run("generate", "-", "-o", "-", "--model", model, *options, given=encoded("PNG"))
     assert result.exit_code == 0, result.stderr
     mesh = trimesh.load_mesh(io.BytesIO(result.stdout_bytes), file_type=kind)
-    assert len(mesh.faces) > 0, "standard output holds the mesh and nothing else"
+    assert len(mesh.faces) > 0, "standard output has the mesh and nothing else"
     assert "standard output  (" in result.stderr and "background: alpha" in result.stderr
     assert run("generate", "block.png", "-o", "stdin.glb", "--model", model).exit_code == 0
     if kind == "glb":
@@ -111,7 +111,7 @@ def test_photos_of_any_name(model: Path, run: Callable, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
-def test_a_name_that_the_console_cannot_show(
+def test_a_name_that_the_console_cannot_encode(
     encoding: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -124,14 +124,14 @@ def test_a_name_that_the_console_cannot_show(
     monkeypatch.setattr(sys, "argv", ["triplane3d", "generate", *names, "-o", "meshes", "--model", str(model)])
     with pytest.raises(SystemExit) as ended:
         main()
-    assert ended.value.code == 0, "both meshes were made and told of"
+    assert ended.value.code == 0, "both meshes were written and reported"
     lines = streams["stdout"].buffer.getvalue().decode("utf-8", errors="replace").splitlines()
     assert len(lines) == 2 and all("faces" in line for line in lines)
     assert len(list((tmp_path / "meshes").iterdir())) == 2
 
 
 class Broken(io.BytesIO):
-    """Standard output that its reader has closed, or on a device without space."""
+    """Standard output that the reader has closed, or on a full disk."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class Broken(io.BytesIO):
     ("error", "said"),
     [(BrokenPipeError(32, "Broken pipe"), ""), (OSError(28, "No space left"), "standard output: No space left")],
 )
-def test_standard_output_that_takes_nothing(
+def test_standard_output_that_cannot_be_written(
     output: str, error: OSError, said: str, model: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors = io.StringIO()

@@ -1,5 +1,6 @@
-"""Where meshes go: files, folders and their formats; looked at before anything is computed, and left as they were."""
+"""Paths of meshes: files, folders and formats. They are checked before anything is computed, and left unchanged."""
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,9 @@ def below(folder: Path) -> list[str]:
         (["-o", "x" * 251 + ".stl"], "x" * 251 + ".stl"),
     ],
 )
-def test_a_mesh_goes_where_it_is_sent(model: Path, image: Path, run: Callable, options: list[str], made: str) -> None:
+def test_a_mesh_is_written_to_the_given_path(
+    model: Path, image: Path, run: Callable, options: list[str], made: str
+) -> None:
     (image.parent / "there.glb").mkdir()
     result = run("generate", "block.png", "--model", model, *options)
     assert result.exit_code == 0, result.output
@@ -49,6 +52,14 @@ def test_a_mesh_goes_where_it_is_sent(model: Path, image: Path, run: Callable, o
         (["-o", "block.png/"], "block.png/ is a file: name a folder"),
         (["-o", "block.png/deep/block.glb"], "block.png is not a folder"),
         (["-o", f"{'x' * 300}.glb"], "File name too long"),
+        (["-o", f"{'x' * 300}/"], "File name too long"),
+        (["-o", "loop.glb"], "loop"),
+        (["-o", "loop.glb/"], "loop"),
+        (["--preview", "loop.glb/x.webp"], "loop"),
+        (["loop.glb"], "loop"),
+        (["x" * 300], "too long"),
+        ([os.fsdecode(b"bytes\xff.png")], "does not exist"),
+        (["esc\x1b[2Jx.png"], "esc\\x1b[2Jx.png does not exist"),
         (["-o", "/proc/block.glb"], "nothing can be written in /"),
         (["-o", "/proc/deep/"], "nothing can be written in /"),
         (["--preview", "/proc/block.webp"], "nothing can be written in /"),
@@ -57,19 +68,21 @@ def test_a_mesh_goes_where_it_is_sent(model: Path, image: Path, run: Callable, o
         ([""], "a photo's name is empty"),
     ],
 )
-def test_a_place_that_cannot_be_is_told_before_the_model_is_loaded(
+def test_a_path_that_cannot_be_written_is_refused_before_the_model_is_loaded(
     image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch, arguments: list[str], sentence: str
 ) -> None:
     monkeypatch.setattr(generate, "load", None)
     for folder in ("other", "folder.png"):
         (image.parent / folder).mkdir()
     photo(1).save("other/block.png")
+    Path("loop.glb").symlink_to("loop.glb")
     result = run("generate", "block.png", *arguments)
+    assert "\x1b" not in result.output
     assert result.exit_code == 2 and sentence in result.stderr and result.stderr.count("error:") == 1
     assert below(image.parent) == ["block.png", "other/block.png"]
 
 
-def test_a_folder_that_may_not_be_written_in(image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_write_permission(image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -84,7 +97,7 @@ def test_a_photo_named_twice_is_one_mesh(model: Path, image: Path, run: Callable
     assert result.stderr.count("is named twice; one mesh is made of it") == 2
 
 
-def test_names_that_some_file_systems_hold_for_one(model: Path, image: Path, run: Callable) -> None:
+def test_names_that_differ_only_in_case(model: Path, image: Path, run: Callable) -> None:
     photo(1).save("BLOCK.png")
     assert run("generate", "block.png", "BLOCK.png", "--model", model, "-o", "meshes/").exit_code == 0
     assert [name.casefold() for name in below(image.parent / "meshes")] == ["block-2.glb", "block.glb"]

@@ -1,4 +1,4 @@
-"""Weights saved only as a variant, such as fp16, are found: by the command, by our classes, on the Hub."""
+"""Weights that are saved only as a variant, such as fp16, are found: by the command, by our classes, on the Hub."""
 
 import os
 import shutil
@@ -39,11 +39,12 @@ def test_the_command_finds_the_variant(half: tuple, image: Path, run: Callable) 
     result = run("generate", image, "--model", folder, "-o", "out.glb")
     assert result.exit_code == 0, result.output
     assert f"variant {variant}" in result.stderr and (image.parent / "out.glb").is_file()
-    told = run("info", folder)
-    assert told.exit_code == 0 and f"variants: only {variant}" in told.stdout and "199,940" in told.stdout
+    described = run("info", folder)
+    assert described.exit_code == 0 and f"variants: only {variant}" in described.stdout
+    assert "199,940" in described.stdout
 
 
-def test_so_does_from_pretrained(half: tuple, crossing: Triplane3DPipeline) -> None:
+def test_from_pretrained_finds_the_variant(half: tuple, crossing: Triplane3DPipeline) -> None:
     folder, variant = half
     found, named = (Triplane3DPipeline.from_pretrained(folder, variant=which) for which in (None, variant))
     for pipe in (found, named):
@@ -51,7 +52,7 @@ def test_so_does_from_pretrained(half: tuple, crossing: Triplane3DPipeline) -> N
     assert torch.equal(grids(found), grids(named))
 
 
-def test_a_reconstruction_pipeline_is_found_too(tmp_path: Path) -> None:
+def test_the_variant_of_a_reconstruction_pipeline_is_found(tmp_path: Path) -> None:
     weights = load_file(FIXTURES / "triposr.safetensors")
     checkpoint = save_triposr(tmp_path / "c", TRIPOSR_FIXTURE["config"], TRIPOSR_FIXTURE["vit"], weights)
     folder = convert_triposr(checkpoint, tmp_path / "model", variant="fp16")
@@ -81,7 +82,7 @@ def test_the_variant_that_gives_every_component_weights(files: list[str], varian
     assert find_variant(variants(files, ["vae", "unet"]), "here") == variant
 
 
-def test_where_no_variant_does_a_sentence_says_so() -> None:
+def test_without_a_complete_variant_the_error_lists_what_exists() -> None:
     with pytest.raises(ValueError, match="unet only as bf16; vae only as fp16"):
         find_variant(variants(["vae/model.fp16.safetensors", "unet/model.bf16.safetensors"], ["vae", "unet"]), "here")
 
@@ -120,10 +121,10 @@ def test_the_variant_is_found_on_the_hub(crossing: Triplane3DPipeline, image: Pa
             [sys.executable, "-m", "triplane3d", *arguments], capture_output=True, text=True, env=environment
         )
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "loading somebody/chairs on cpu (float32, variant fp16)\n", "nothing else is said"
+    assert done.stderr == "loading somebody/chairs on cpu (float32, variant fp16)\n", "no other line is printed"
 
 
-def test_without_a_network_the_cache_is_the_hub(
+def test_without_a_network_the_cache_is_used(
     half: tuple, image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = run("generate", image, "--model", "nobody/nothing")
@@ -160,7 +161,7 @@ def test_a_download_that_breaks_off(model: Path, image: Path, run: Callable, mon
         (errors.HfHubHTTPError, "the Hub cannot be reached (HfHubHTTPError)"),
     ],
 )
-def test_what_the_hub_answers_is_one_sentence(
+def test_an_error_of_the_hub_is_one_sentence(
     image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch, error: type, sentence: str
 ) -> None:
     def refuse(*_: object, **__: object) -> None:

@@ -104,6 +104,31 @@ def test_hooks_on_the_point_mlp_run_for_grids() -> None:
         assert not torch.equal(field.grid(axis, axis, axis), plain)
 
 
+def test_every_evaluation_passes_through_forward() -> None:
+    """Hooks on the decoder's `forward`, such as those of offloading, must run before any of its weights is used."""
+    decoder = TriplaneFieldDecoder(4, hidden_dim=16, color_channels=3, num_freqs=2).requires_grad_(False)
+    field = TriplaneField(torch.randn(1, 3, 4, 8, 8), decoder, has_color=True)
+    points, axis = torch.rand(1, 5, 3), torch.linspace(-1, 1, 9)
+    numbers, nodes = torch.arange(9, dtype=torch.int32)[None], torch.arange(729, dtype=torch.int32)
+    lattice = field.lattice(axis)
+    evaluations = {
+        "occupancy": lambda: field.occupancy(points),
+        "color": lambda: field.color(points),
+        "occupancy_and_color": lambda: field.occupancy_and_color(points),
+        "grid": lambda: field.grid(axis, axis, axis),
+        "lattice": lambda: field.lattice(axis),
+        "nodes": lambda: lattice(numbers, numbers, numbers, nodes),
+    }
+    calls = []
+    decoder.register_forward_pre_hook(lambda *_: calls.append("forward"))
+    for layer in (decoder.proj_in, decoder.proj_out, decoder.color_in):
+        layer.register_forward_pre_hook(lambda *_: calls.append("layer"))
+    for name, evaluate in evaluations.items():
+        calls.clear()
+        evaluate()
+        assert calls[0] == "forward" and "layer" in calls, name
+
+
 def test_a_batch_of_fields_has_no_lattice() -> None:
     field = TriplaneField(torch.randn(2, 3, 4, 8, 8), TriplaneFieldDecoder(4))
     with pytest.raises(ValueError, match=r"batch of 2; pick one: field\[i\]"):

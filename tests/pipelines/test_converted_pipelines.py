@@ -1,4 +1,4 @@
-"""What was converted is a pipeline like ours: saved, moved, cast, offloaded, compiled, adapted and trained alike."""
+"""Converted pipelines are saved, loaded, moved, cast, offloaded, adapted and trained like other pipelines."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,7 +52,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-def opened(folder: Path, kind: type[DiffusionPipeline] = DiffusionPipeline, **options: Any) -> DiffusionPipeline:
+def load(folder: Path, kind: type[DiffusionPipeline] = DiffusionPipeline, **options: Any) -> DiffusionPipeline:
     pipe = kind.from_pretrained(folder, **options)
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -60,21 +60,21 @@ def opened(folder: Path, kind: type[DiffusionPipeline] = DiffusionPipeline, **op
 
 @pytest.fixture(params=CLASSES)
 def pipe(request: pytest.FixtureRequest, folders: dict[str, Path]) -> DiffusionPipeline:
-    return opened(folders[request.param])
+    return load(folders[request.param])
 
 
 @pytest.fixture
 def direct3d(folders: dict[str, Path]) -> Triplane3DPipeline:
-    return opened(folders["direct3d"])
+    return load(folders["direct3d"])
 
 
 @pytest.fixture
 def triposr(folders: dict[str, Path]) -> TriplaneReconstructionPipeline:
-    return opened(folders["triposr"])
+    return load(folders["triposr"])
 
 
-def answer(pipe: DiffusionPipeline, image: Any = None, **options: Any) -> Tensor:
-    """Latents or planes, or what `output_type` says."""
+def result_of(pipe: DiffusionPipeline, image: Any = None, **options: Any) -> Tensor:
+    """The pipeline's result for a photo: latents or planes, unless `output_type` is passed."""
     image = block() if image is None else image
     first_seed = options.pop("first_seed", 0)
     if isinstance(pipe, Triplane3DPipeline):
@@ -95,54 +95,54 @@ def alike(ours: Tensor, theirs: Tensor) -> float:
 
 
 def denoiser(pipe: DiffusionPipeline) -> nn.Module:
-    """The network that has the attention."""
+    """The network with the attention layers."""
     return pipe.transformer if isinstance(pipe, Triplane3DPipeline) else pipe.reconstructor
 
 
-# ---- saved, opened, cast, moved
+# ---- saving, loading, casting, moving
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_saved_and_opened_again_it_is_the_same(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
-    first = opened(folders[name])
+def test_saved_and_loaded_again_it_gives_the_same_result(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    first = load(folders[name])
     assert type(first) is CLASSES[name]
     first.save_pretrained(tmp_path)
-    again = opened(tmp_path, CLASSES[name])
+    again = load(tmp_path, CLASSES[name])
     assert {key: value for key, value in again.config.items() if key[0] != "_"} == {
         key: value for key, value in first.config.items() if key[0] != "_"
     }
     for options in ({}, {"output_type": "pt", "resolution": 6}):
-        assert same(answer(again, **options), answer(first, **options), 1e-5)
+        assert same(result_of(again, **options), result_of(first, **options), 1e-5)
     assert again.components.keys() == first.components.keys()
 
 
 def test_a_batch_equals_its_singles(pipe: DiffusionPipeline) -> None:
     photos = [block(0), block(1, 44, 44), block(2, 60, 31)]
-    together = answer(pipe, photos)
+    together = result_of(pipe, photos)
     for seed, one in enumerate(photos):
-        alone = answer(pipe, one, first_seed=seed)
+        alone = result_of(pipe, one, first_seed=seed)
         assert same(together[seed], alone[0])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_close(pipe: DiffusionPipeline, dtype: torch.dtype, folders: dict[str, Path]) -> None:
-    expected = answer(pipe)
-    grid = answer(pipe, output_type="pt", resolution=6)
+    expected = result_of(pipe)
+    grid = result_of(pipe, output_type="pt", resolution=6)
     pipe.to(dtype)
     assert {module.dtype for module in pipe.components.values() if isinstance(module, nn.Module)} == {dtype}
-    assert alike(answer(pipe), expected) > 0.99
-    density = answer(pipe, output_type="pt", resolution=6)
+    assert alike(result_of(pipe), expected) > 0.99
+    density = result_of(pipe, output_type="pt", resolution=6)
     assert density.isfinite().all() and alike(density, grid) > 0.97
     name = next(name for name, kind in CLASSES.items() if type(pipe) is kind)
-    assert torch.equal(answer(opened(folders[name], dtype=dtype)), answer(pipe))
+    assert torch.equal(result_of(load(folders[name], dtype=dtype)), result_of(pipe))
 
 
 def test_half_precision_renders(triposr: TriplaneReconstructionPipeline) -> None:
-    answer(triposr)
+    result_of(triposr)
     expected = triposr.render(2, size=8).color
-    triposr.to(torch.bfloat16)  # planes of before the cast, too
+    triposr.to(torch.bfloat16)  # with planes from before the cast
     assert (triposr.render(2, size=8).color - expected).abs().max() < 0.05
-    answer(triposr)
+    result_of(triposr)
     assert (triposr.render(2, size=8).color - expected).abs().max() < 0.05
 
 
@@ -158,15 +158,15 @@ def test_each_thread_renders_the_planes_of_its_own_last_call(triposr: TriplaneRe
             assert torch.equal(alone, together)
 
 
-def test_pictures_of_planes_without_gradient_have_none(triposr: TriplaneReconstructionPipeline) -> None:
-    """What the point MLP computed for eight million points would be kept for each of them."""
-    answer(triposr)
+def test_pictures_of_planes_without_a_gradient_have_no_gradient(triposr: TriplaneReconstructionPipeline) -> None:
+    """With a gradient, the activations of the point MLP at eight million points would be stored."""
+    result_of(triposr)
     assert not triposr.render(1, size=8).color.requires_grad
     planes = torch.randn_like(triposr._calls.current.planes).requires_grad_()
     assert triposr.render(1, planes, size=8).color.requires_grad
 
 
-# ---- offloaded
+# ---- offloading
 
 OFFLOADS = {
     "model": lambda pipe, folder: pipe.enable_model_cpu_offload(device="cpu"),
@@ -175,7 +175,7 @@ OFFLOADS = {
     "groups of blocks": lambda pipe, folder: pipe.enable_group_offload(
         CPU, CPU, offload_type="block_level", num_blocks_per_group=1
     ),
-    # What lies on disk is not there until somebody fetches it, which a CPU alone would not show.
+    # Weights on disk are not in memory until a hook loads them. Offloading from CPU to CPU hides a missing hook.
     "groups of layers on disk": lambda pipe, folder: in_groups(pipe, folder, offload_type="leaf_level"),
     "groups of blocks on disk": lambda pipe, folder: in_groups(
         pipe, folder, offload_type="block_level", num_blocks_per_group=1
@@ -185,28 +185,28 @@ CPU = torch.device("cpu")
 
 
 def layer_by_layer(pipe: DiffusionPipeline, folder: Path) -> None:
-    """The hooks of `enable_sequential_cpu_offload`, which wants an accelerator; the weights wait on disk instead."""
+    """The hooks of `enable_sequential_cpu_offload`, which needs an accelerator, with the weights on disk instead."""
     for name, component in pipe.components.items():
         if isinstance(component, nn.Module):
             disk_offload(component, str(folder / name), execution_device=CPU)
 
 
 def in_groups(pipe: DiffusionPipeline, folder: Path, **options: Any) -> None:
-    """A folder for each component: files are called after layers, and those of two encoders have the same names."""
+    """A folder for each component, because the files of two encoders have the same names."""
     for name, component in pipe.components.items():
         if isinstance(component, nn.Module):
             apply_group_offloading(component, CPU, CPU, offload_to_disk_path=str(folder / name), **options)
 
 
 @pytest.mark.parametrize("kind", OFFLOADS)
-def test_offloaded_it_answers_the_same(pipe: DiffusionPipeline, kind: str, tmp_path: Path) -> None:
-    expected, grid = answer(pipe), answer(pipe, output_type="pt", resolution=6)
+def test_offloading_gives_the_same_result(pipe: DiffusionPipeline, kind: str, tmp_path: Path) -> None:
+    expected, grid = result_of(pipe), result_of(pipe, output_type="pt", resolution=6)
     reconstructs = isinstance(pipe, TriplaneReconstructionPipeline)
     picture = pipe.render(2, expected, size=8).color if reconstructs else None
     OFFLOADS[kind](pipe, tmp_path)
     for _ in range(2):
-        assert same(answer(pipe), expected)
-        assert same(answer(pipe, output_type="pt", resolution=6), grid)
+        assert same(result_of(pipe), expected)
+        assert same(result_of(pipe, output_type="pt", resolution=6), grid)
         if reconstructs:
             assert same(pipe.render(2, size=8).color, picture)
             assert same(pipe.render(2, expected, size=8).color, picture)
@@ -214,38 +214,38 @@ def test_offloaded_it_answers_the_same(pipe: DiffusionPipeline, kind: str, tmp_p
 
 
 @pytest.mark.parametrize("kind", ["sequential", "groups of blocks on disk"])
-def test_offloaded_it_renders_before_anything_else(folders: dict[str, Path], kind: str, tmp_path: Path) -> None:
-    pipe = opened(folders["triposr"])
-    planes = answer(pipe)
+def test_an_offloaded_pipeline_renders_in_its_first_call(folders: dict[str, Path], kind: str, tmp_path: Path) -> None:
+    pipe = load(folders["triposr"])
+    planes = result_of(pipe)
     picture = pipe.render(1, planes, size=8).color
-    pipe = opened(folders["triposr"])
+    pipe = load(folders["triposr"])
     OFFLOADS[kind](pipe, tmp_path)
     assert same(pipe.render(1, planes, size=8).color, picture)
 
 
-# ---- faster, smaller
+# ---- attention, layerwise casting
 
 
-def test_attention_is_chosen_and_fused(pipe: DiffusionPipeline) -> None:
-    expected, model = answer(pipe), denoiser(pipe)
+def test_attention_backends_and_fused_projections_give_the_same_result(pipe: DiffusionPipeline) -> None:
+    expected, model = result_of(pipe), denoiser(pipe)
     model.set_attention_backend("_native_math")
-    assert same(answer(pipe), expected)
+    assert same(result_of(pipe), expected)
     model.reset_attention_backend()
     model.fuse_qkv_projections()
     assert any(name.endswith("to_qkv") for name, _ in model.named_modules())
-    assert same(answer(pipe), expected)
+    assert same(result_of(pipe), expected)
     model.unfuse_qkv_projections()
-    assert same(answer(pipe), expected)
+    assert same(result_of(pipe), expected)
 
 
 def test_layers_are_stored_in_bytes(pipe: DiffusionPipeline) -> None:
-    expected = answer(pipe)
+    expected = result_of(pipe)
     denoiser(pipe).enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
     assert torch.float8_e4m3fn in {parameter.dtype for parameter in denoiser(pipe).parameters()}
-    assert alike(answer(pipe), expected) > 0.97
+    assert alike(result_of(pipe), expected) > 0.97
 
 
-# ---- what cannot be meant
+# ---- wrong arguments
 
 
 PLANES = torch.zeros(1, 3, 6, 8, 8)
@@ -273,7 +273,7 @@ PLANES = torch.zeros(1, 3, 6, 8, 8)
     ],
 )
 @pytest.mark.usefixtures("as_users_run_it")
-def test_mistakes_are_named_before_work_is_done(
+def test_wrong_arguments_are_named_before_any_work(
     triposr: TriplaneReconstructionPipeline, options: dict, sentence: str
 ) -> None:
     triposr.reconstructor.forward = lambda *_, **__: pytest.fail("work was done")
@@ -297,7 +297,7 @@ def test_mistakes_are_named_before_work_is_done(
     ],
 )
 @pytest.mark.usefixtures("as_users_run_it")
-def test_pictures_that_cannot_be_meant(triposr: TriplaneReconstructionPipeline, options: dict, sentence: str) -> None:
+def test_wrong_arguments_of_render(triposr: TriplaneReconstructionPipeline, options: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         triposr.render(**options)
 
@@ -310,10 +310,10 @@ def test_a_missing_network_is_named(triposr: TriplaneReconstructionPipeline, dir
             ask()
     direct3d.pixel_encoder = None
     with pytest.raises(ValueError, match="no pixel_encoder is"):
-        answer(direct3d)
+        result_of(direct3d)
 
 
-# ---- trained
+# ---- training
 
 
 def test_gradient_checkpointing_changes_no_gradient(pipe: DiffusionPipeline) -> None:
@@ -338,14 +338,14 @@ ADAPTER = LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_k", "to_v", 
 
 
 def denoising_loss(pipe: Triplane3DPipeline) -> Tensor:
-    """How well the noise in two fixed latents is told, each at two fixed noise levels."""
+    """Mean square error of the predicted noise, for fixed latents at four fixed noise levels."""
     pipe.scheduler.set_timesteps(1000)
-    drawn = torch.Generator().manual_seed(3)
-    latents, noise = (torch.randn(4, 4, 4, 12, generator=drawn) for _ in range(2))
+    generator = torch.Generator().manual_seed(3)
+    latents, noise = (torch.randn(4, 4, 4, 12, generator=generator) for _ in range(2))
     times = torch.tensor([100, 400, 600, 900])
     noisy = pipe.scheduler.add_noise(latents, noise, times)
     sigma = pipe.scheduler.sigmas.flip(0)[1:][times].view(-1, 1, 1, 1)
-    tokens = [torch.randn(4, 5, width, generator=drawn) for width in (16, 24)]
+    tokens = [torch.randn(4, 5, width, generator=generator) for width in (16, 24)]
     return F.mse_loss(pipe.transformer(noisy / (sigma**2 + 1) ** 0.5, times, *tokens).sample, noise)
 
 
@@ -368,33 +368,33 @@ def test_direct3d_is_fine_tuned(direct3d: Triplane3DPipeline) -> None:
     assert all(parameter.grad is not None for parameter in direct3d.transformer.parameters())
 
 
-def test_direct3d_learns_an_adapter(direct3d: Triplane3DPipeline, folders: dict[str, Path], tmp_path: Path) -> None:
-    plain = answer(direct3d)
+def test_a_direct3d_adapter_is_trained(direct3d: Triplane3DPipeline, folders: dict[str, Path], tmp_path: Path) -> None:
+    plain = result_of(direct3d)
     model = direct3d.transformer.requires_grad_(False)
     model.add_adapter(ADAPTER)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     seen = losses(trained, lambda: denoising_loss(direct3d), rate=1e-2)
     assert seen[-1] < 0.98 * seen[0]
     assert all(parameter.grad is None for parameter in model.parameters() if not parameter.requires_grad)
-    changed = answer(direct3d)
+    changed = result_of(direct3d)
     assert not same(changed, plain, 1e-3)
     Triplane3DPipeline.save_lora_weights(tmp_path, transformer_lora_layers=get_peft_model_state_dict(model))
-    again = opened(folders["direct3d"])
+    again = load(folders["direct3d"])
     again.load_lora_weights(tmp_path)
-    assert same(answer(again), changed)
+    assert same(result_of(again), changed)
     again.unload_lora_weights()
-    assert same(answer(again), plain)
+    assert same(result_of(again), plain)
 
 
 def test_direct3ds_autoencoder_is_fine_tuned(direct3d: Triplane3DPipeline) -> None:
-    """From points on a sphere, through latents and planes, to what is inside of it."""
+    """Encode points on a sphere, decode the latents, and predict which points are inside."""
     vae = direct3d.vae.train()
     normals = F.normalize(torch.randn(2, 80, 3), dim=-1)
-    asked = torch.rand(2, 200, 3) * 2 - 1
-    inside = (asked.norm(dim=-1) < 0.7).float()
+    points = torch.rand(2, 200, 3) * 2 - 1
+    inside = (points.norm(dim=-1) < 0.7).float()
 
     def loss() -> Tensor:
-        out = vae(0.7 * normals, normals, query_points=asked)
+        out = vae(0.7 * normals, normals, query_points=points)
         return F.binary_cross_entropy_with_logits(out.occupancy_logits, inside) + 1e-4 * out.latent_dist.kl().mean()
 
     seen = losses(list(vae.parameters()), loss)
@@ -403,14 +403,14 @@ def test_direct3ds_autoencoder_is_fine_tuned(direct3d: Triplane3DPipeline) -> No
 
 
 def picture_loss(pipe: TriplaneReconstructionPipeline, recompute: bool = False) -> Tensor:
-    """Two views of what a fixed photo shows, against plain colours."""
+    """Mean square error of two rendered views of a fixed photo's object and a plain colour."""
     photos = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(5))
     rendering = pipe.render(2, pipe.reconstruct(photos), size=8, num_samples=16, recompute=recompute)
     return F.mse_loss(rendering.color, torch.tensor([0.9, 0.2, 0.1]).expand_as(rendering.color))
 
 
 @pytest.mark.parametrize("recompute", [False, True])
-def test_triposr_learns_from_pictures(triposr: TriplaneReconstructionPipeline, recompute: bool) -> None:
+def test_triposr_is_trained_from_pictures(triposr: TriplaneReconstructionPipeline, recompute: bool) -> None:
     triposr.reconstructor.train()
     seen = losses(list(triposr.reconstructor.parameters()), lambda: picture_loss(triposr, recompute))
     assert seen[-1] < 0.9 * seen[0]
@@ -418,45 +418,45 @@ def test_triposr_learns_from_pictures(triposr: TriplaneReconstructionPipeline, r
     assert all(reached.values()), [name for name, yes in reached.items() if not yes]
 
 
-def test_triposr_learns_an_adapter(
+def test_a_triposr_adapter_is_trained(
     triposr: TriplaneReconstructionPipeline, folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    plain = answer(triposr)
+    plain = result_of(triposr)
     model = triposr.reconstructor.requires_grad_(False)
     model.add_adapter(ADAPTER)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     seen = losses(trained, lambda: picture_loss(triposr), rate=1e-2)
     assert seen[-1] < 0.98 * seen[0]
-    changed = answer(triposr)
+    changed = result_of(triposr)
     assert not same(changed, plain, 1e-3)
     model.save_lora_adapter(tmp_path)
-    again = opened(folders["triposr"])
+    again = load(folders["triposr"])
     again.reconstructor.load_lora_adapter(tmp_path, prefix=None, weight_name="pytorch_lora_weights.safetensors")
-    assert same(answer(again), changed)
+    assert same(result_of(again), changed)
     again.reconstructor.unload_lora()
-    assert same(answer(again), plain)
+    assert same(result_of(again), plain)
 
 
-def test_a_mesh_comes_out(pipe: DiffusionPipeline) -> None:
-    grid = answer(pipe, output_type="pt", resolution=12)
+def test_the_result_is_a_closed_mesh(pipe: DiffusionPipeline) -> None:
+    grid = result_of(pipe, output_type="pt", resolution=12)
     level = float(grid[:, 2:-2, 2:-2, 2:-2].median())
-    (mesh,) = answer(pipe, output_type="mesh", resolution=12, level=level)
+    (mesh,) = result_of(pipe, output_type="mesh", resolution=12, level=level)
     assert mesh.check().watertight
     colored = isinstance(pipe, TriplaneReconstructionPipeline)
     assert (mesh.vertex_colors is not None) == colored
     assert np.abs(mesh.vertices).max() <= (0.87 if colored else 1) + 1e-6
 
 
-def test_an_adapter_is_not_saved_within(pipe: DiffusionPipeline, tmp_path: Path) -> None:
+def test_a_pipeline_with_an_attached_adapter_is_not_saved(pipe: DiffusionPipeline, tmp_path: Path) -> None:
     name = "reconstructor" if isinstance(pipe, TriplaneReconstructionPipeline) else "transformer"
     getattr(pipe, name).add_adapter(LoraConfig(r=2, target_modules=["to_q"]))
     with pytest.raises(ValueError, match=f"a LoRA is attached to the {name}"):
         pipe.save_pretrained(tmp_path)
 
 
-def test_an_adapter_switched_off_on_the_way_is_off(direct3d: Triplane3DPipeline) -> None:
-    """What it made of the photo's tokens is forgotten with it."""
-    without = answer(direct3d, output_type="latent")
+def test_an_adapter_disabled_by_a_callback_is_disabled(direct3d: Triplane3DPipeline) -> None:
+    """Cached values that depend on the adapter are removed."""
+    without = result_of(direct3d, output_type="latent")
     transformer = direct3d.transformer
     transformer.add_adapter(LoraConfig(r=4, target_modules=["to_k", "to_v"], init_lora_weights=False))
 
@@ -464,13 +464,13 @@ def test_an_adapter_switched_off_on_the_way_is_off(direct3d: Triplane3DPipeline)
         transformer.disable_adapters()
 
     transformer.enable_adapters()
-    late = answer(direct3d, output_type="latent", callback_on_step_end=switch_off)
+    late = result_of(direct3d, output_type="latent", callback_on_step_end=switch_off)
     transformer.enable_adapters()
-    throughout = answer(direct3d, output_type="latent")
+    throughout = result_of(direct3d, output_type="latent")
     listed = ("latents", "image_embeds")
     transformer.enable_adapters()
-    told = answer(
+    listed_tokens = result_of(
         direct3d, output_type="latent", callback_on_step_end=switch_off, callback_on_step_end_tensor_inputs=listed
     )
-    assert torch.equal(late, told)
+    assert torch.equal(late, listed_tokens)
     assert not torch.allclose(late, throughout, atol=1e-3) and not torch.allclose(late, without, atol=1e-3)

@@ -1,6 +1,5 @@
 """Output of the command: results on standard output, all else on standard error; photos and meshes as bytes."""
 
-import io
 import os
 import sys
 from pathlib import Path
@@ -9,13 +8,6 @@ from typing import Any, NoReturn
 import typer
 
 from triplane3d.errors import printable
-
-
-def prepare_streams() -> None:
-    """Write characters that the encoding of the console lacks as escapes, in place of an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def say(line: str) -> None:

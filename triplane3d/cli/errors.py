@@ -16,8 +16,8 @@ import typer
 from safetensors import SafetensorError
 from typer.core import TyperGroup
 
-from triplane3d.cli.console import prepare_streams, tell
-from triplane3d.errors import explain, shows_traceback
+from triplane3d.cli.console import tell
+from triplane3d.errors import explain, prepare_streams, shows_traceback
 
 FAILURE, MISTAKE, STOPPED = 1, 2, 130
 

@@ -85,7 +85,7 @@ def check_places(places: Sequence[Path], photos: Sequence[Path]) -> None:
     """Refuse files that cannot be written, and photos as outputs. Leaves no file behind."""
     given = {photo.resolve() for photo in photos}
     for place in places:
-        if place.resolve() in given:
+        if _resolve(place) in given:
             fail(f"{place} is one of the photos and would be overwritten: choose another name or folder")
         if place.is_dir():
             fail(f"{place} is a folder, where a file is to be written: choose another name")
@@ -97,6 +97,14 @@ def check_places(places: Sequence[Path], photos: Sequence[Path]) -> None:
             fail(f"{place} cannot be written: {error.strerror}")
     for folder in sorted({place.parent for place in places}):
         _check_folder(folder)
+
+
+def _resolve(path: Path) -> Path:
+    """The path with all links followed."""
+    try:
+        return path.resolve()
+    except RuntimeError:  # Python's error for a link loop
+        fail(f"{path} cannot be written: a link in this path leads to itself; remove it or choose another name")
 
 
 def _check_folder(folder: Path) -> None:

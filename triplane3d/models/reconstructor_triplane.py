@@ -30,7 +30,7 @@ from triplane3d.models.radiance import DENSITY_ACTIVATIONS, TriplaneRadianceFiel
 from triplane3d.models.triplane import PlaneAxes, TriplaneFieldDecoder
 from triplane3d.models.weights import StrictLoading
 
-PLANE_AXES: PlaneAxes = ((0, 1), (0, 2), (1, 2))
+TRIPOSR_PLANE_AXES: PlaneAxes = ((0, 1), (0, 2), (1, 2))
 """The axes along the width and the height of each plane. The third plane is the transpose of the library's YZ."""
 
 
@@ -201,7 +201,7 @@ class TriplaneReconstructor(StrictLoading, ModelMixin, AttentionMixin, ConfigMix
             color_hidden=False,
             bias=field_bias,
             padding_mode="zeros",
-            plane_axes=PLANE_AXES,
+            plane_axes=TRIPOSR_PLANE_AXES,
         )
         self.gradient_checkpointing = False
 

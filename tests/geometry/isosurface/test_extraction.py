@@ -1,4 +1,4 @@
-"""Surface extraction on solids whose surface is known."""
+"""Surface extraction on simple solids with an exact surface."""
 
 from math import pi
 
@@ -17,7 +17,7 @@ def sphere(points: torch.Tensor) -> torch.Tensor:
 
 
 class GridSphere:
-    """The same sphere as a field that knows grids and colours, as a TriplaneField does."""
+    """The same sphere as a field with `grid` and `color`, as a TriplaneField has them."""
 
     has_color = True
     slabs = 0
@@ -34,7 +34,7 @@ class GridSphere:
 
 
 @pytest.mark.parametrize("resolution", [16, 33, 64])
-def test_sphere_off_centre_lies_in_place(resolution):
+def test_a_sphere_off_centre_has_the_right_position(resolution):
     mesh = extract_surface(sphere, resolution)
     radii = np.linalg.norm(mesh.vertices - CENTER.numpy(), axis=1)
     assert abs(radii - 0.6).max() < 0.1 * (2 / resolution)
@@ -63,7 +63,7 @@ def test_torus_has_one_hole():
         pytest.param(lambda p: 0.6 - (p - 1).norm(dim=-1), id="ball in a corner"),
     ],
 )
-def test_solid_cut_by_the_box_is_closed_exactly_at_its_walls(solid, resolution):
+def test_a_solid_cut_by_the_box_is_closed_exactly_at_its_walls(solid, resolution):
     mesh = extract_surface(solid, resolution)
     assert mesh.check().ok, mesh.check()
     assert mesh.bounds.min() >= -1 and mesh.bounds.max() == 1
@@ -102,7 +102,7 @@ def test_grid_path_equals_point_path_and_chunks_change_nothing():
     assert field.slabs == 1 + 21
 
 
-def test_colours_are_the_fields_at_the_vertices():
+def test_vertex_colours_are_the_colours_of_the_field():
     mesh = extract_surface(GridSphere(), 12, chunk_size=100)
     np.testing.assert_allclose(mesh.vertex_colors, (mesh.vertices + 1) / 2, atol=1e-6)
     assert extract_surface(sphere, 12).vertex_colors is None
@@ -141,22 +141,22 @@ def test_the_error_for_a_field_without_a_surface_states_the_reason(field, level,
 
 
 @pytest.mark.parametrize("resolution", [1, 0, -3, True])
-def test_impossible_resolutions_are_refused(resolution):
+def test_invalid_resolutions_are_refused(resolution):
     with pytest.raises(ValueError, match="resolution counts the cells"):
         extract_surface(sphere, resolution)
 
 
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("peak", [5.0, 50.0, 200.0])
-def test_an_activated_field_is_placed_by_its_activation(peak: float, dense: bool) -> None:
-    """A ball whose density grows exponentially inwards, from mildly to beyond what float32 holds."""
+def test_vertices_are_interpolated_between_activated_values(peak: float, dense: bool) -> None:
+    """A ball whose density increases exponentially inwards, up to values beyond the range of float32."""
     resolution, level = 96, 3.0
 
     def field(points: torch.Tensor) -> torch.Tensor:
         return level + peak * (0.7 - points.norm(dim=-1))
 
     def density(points: torch.Tensor) -> torch.Tensor:
-        return (field(points) - level).clamp(max=10).exp()  # far from the surface its size means nothing
+        return (field(points) - level).clamp(max=10).exp()  # far from the surface the value has no effect
 
     found = extract_surface(field, resolution, level=level, activation=torch.exp, dense=dense)
     expected = extract_surface(density, resolution, level=1.0, dense=True)

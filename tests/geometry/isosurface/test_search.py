@@ -58,7 +58,7 @@ def random_planes(seed=0, dtype=torch.float32):
 
 
 def same_surface(a: Mesh, b: Mesh) -> bool:
-    """The same vertices and as many faces, in whatever order."""
+    """The same vertices and the same number of faces, in any order."""
     if len(a.vertices) != len(b.vertices) or len(a.faces) != len(b.faces):
         return False
     apart = max(cKDTree(one.vertices).query(other.vertices)[0].max() for one, other in ((a, b), (b, a)))
@@ -226,7 +226,7 @@ def test_the_error_for_a_field_without_a_surface_states_the_reason(field, level,
 
 
 @pytest.mark.parametrize("margin", [0, -1, float("nan"), float("inf")])
-def test_impossible_margins_are_refused(margin):
+def test_invalid_margins_are_refused(margin):
     with pytest.raises(ValueError, match="margin is the factor"):
         extract_surface(ball(), 96, margin=margin)
 
@@ -259,7 +259,7 @@ def test_refined_vertices_lie_on_the_surface(caplog):
     assert refined.check().ok and (refined.faces == plain.faces).all()
 
 
-def test_refinement_leaves_walls_alone():
+def test_refinement_does_not_move_vertices_on_the_walls():
     mesh = extract_surface(ball((1.0, 1.0, 1.0)), 96, refine=True)
     assert mesh.check().ok and mesh.bounds.max() == 1
     assert ((mesh.vertices == 1).any(axis=1)).sum() > 1000
@@ -304,7 +304,7 @@ def test_a_node_without_an_owner_is_sampled_once_for_all_bricks_that_store_it():
 
 
 @pytest.mark.parametrize("level", [float("nan"), float("inf")])
-def test_impossible_levels_are_refused(level):
+def test_invalid_levels_are_refused(level):
     with pytest.raises(ValueError, match="level is a value of the field"):
         extract_surface(ball(), 96, level=level)
 

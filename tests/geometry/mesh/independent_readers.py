@@ -1,4 +1,4 @@
-"""Mesh files read by their specifications alone, without the library that writes them."""
+"""Readers of mesh files, written from the formats' specifications, independent of the library that writes them."""
 
 import json
 import struct
@@ -15,7 +15,7 @@ PLY_TYPES = {"float": "<f4", "uchar": "u1", "int": "<i4"}
 
 @dataclass
 class FileContent:
-    """The numbers of a file as they stand in it; colours in the integers or floats of the format."""
+    """The values of a file without conversion; colours in the integers or floats of the format."""
 
     vertices: np.ndarray
     faces: np.ndarray

@@ -1,4 +1,4 @@
-"""The mesh: what it says about known solids, and files that are whole or absent (tests/geometry/test_mesh_files.py)."""
+"""Properties of meshes of simple solids, conversions to and from trimesh, atomic saving."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def joined(*meshes: Mesh) -> Mesh:
     )
 
 
-def test_a_box_is_a_box():
+def test_properties_of_a_box():
     mesh = box(2.0, center=(5, 0, 0))
     report = mesh.check()
     assert report.ok and report.components == 1 and report.euler_number == 2
@@ -66,14 +66,14 @@ def test_report_names_each_fault():
     assert flat.check().degenerate_faces == 1 and "without area" in str(flat.check())
 
 
-def test_facts_agree_with_trimesh():
+def test_properties_agree_with_trimesh():
     mesh = joined(box(), box(0.5, (2, 0, 0)))
     other = mesh.to_trimesh()
     assert mesh.volume == pytest.approx(other.volume) and mesh.euler_number == other.euler_number == 4
     assert mesh.check().components == other.body_count == 2
 
 
-def test_floaters_go_and_the_rest_stays_as_it_was():
+def test_only_small_components_are_removed():
     mesh = joined(box(0.1, (3, 0, 0)), box(1.0), box(0.5, (2, 0, 0)))
     kept = mesh.remove_floaters(0.01)
     assert kept.volume == pytest.approx(1.125) and len(kept.vertices) == 16 and kept.check().components == 2
@@ -81,13 +81,13 @@ def test_floaters_go_and_the_rest_stays_as_it_was():
     assert mesh.remove_floaters(1.0).volume == pytest.approx(1)
 
 
-def test_components_of_an_open_mesh_are_weighed_by_area():
+def test_components_of_an_open_mesh_are_compared_by_area():
     solid = box(0.1, (3, 0, 0))
     mesh = joined(Mesh(solid.vertices, solid.faces[1:]), box(1.0))
     assert mesh.remove_floaters(0.02).volume == pytest.approx(1)
 
 
-def test_unknown_suffix_names_the_known_ones(tmp_path):
+def test_the_error_for_an_unknown_suffix_lists_the_supported_ones(tmp_path):
     with pytest.raises(ValueError, match=r"'box.fbx'.*\.glb, \.obj, \.ply, \.stl"):
         box().save(tmp_path / "box.fbx")
     assert not list(tmp_path.iterdir())
@@ -102,7 +102,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
-def test_diffusers_exporters_take_it(tmp_path):
+def test_diffusers_exporters_accept_a_mesh(tmp_path):
     mesh = box(colored=True)
     for export, name in ((export_to_ply, "box.ply"), (export_to_obj, "box.obj")):
         export(mesh, str(tmp_path / name))
@@ -114,7 +114,7 @@ def test_diffusers_exporters_take_it(tmp_path):
     export_to_ply(box(), str(tmp_path / "plain.ply"))
 
 
-def test_a_scene_comes_in_whole_and_in_place():
+def test_all_parts_of_a_scene_are_loaded_in_place():
     part = box().to_trimesh()
     scene = trimesh.Scene()
     scene.add_geometry(part)
@@ -124,15 +124,15 @@ def test_a_scene_comes_in_whole_and_in_place():
     np.testing.assert_allclose(mesh.bounds, [[-0.5, -0.5, -0.5], [3.5, 0.5, 0.5]])
 
 
-def test_a_texture_is_read_at_the_vertices_in_linear_light():
+def test_a_texture_becomes_linear_vertex_colours():
     square = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]], process=False)
-    grey = Image.new("RGB", (4, 4), (188, 188, 188))  # half of the light
+    grey = Image.new("RGB", (4, 4), (188, 188, 188))  # half the linear intensity
     square.visual = trimesh.visual.TextureVisuals(uv=square.vertices[:, :2], image=grey)
     np.testing.assert_allclose(Mesh.from_trimesh(square).vertex_colors, 0.5, atol=5e-3)
 
 
-def test_what_is_no_mesh_is_refused():
-    with pytest.raises((ValueError, TypeError)):  # the test run's shape checks are faster than ours
+def test_invalid_arrays_are_refused():
+    with pytest.raises((ValueError, TypeError)):  # TypeError comes from the shape checks of the test run
         Mesh(np.zeros((4, 2)), np.array([[0, 1, 2]]))
     with pytest.raises((ValueError, TypeError)):
         Mesh(np.zeros((3, 3)), np.array([[0, 1, 2]]), np.zeros((2, 3)))
@@ -142,7 +142,7 @@ def test_what_is_no_mesh_is_refused():
         Mesh(np.zeros((3, 3)), np.array([[0, 1, 2]]), np.full((3, 3), 255.0))
 
 
-def test_srgb_curves_undo_one_another():
+def test_srgb_curves_are_inverse():
     values = torch.linspace(0, 1, 257)
     torch.testing.assert_close(linear_from_srgb(srgb_from_linear(values)), values, atol=1e-6, rtol=0)
     assert srgb_from_linear(torch.tensor(0.2140)).item() == pytest.approx(0.5, abs=1e-3)

@@ -1,4 +1,4 @@
-"""What each file format holds, as a reader sees it that knows only the format; and what comes back from it."""
+"""The content of mesh files, read by independent readers of each format, and round trips."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ COLORED = (".glb", ".obj", ".ply")
 
 
 def wedge(colored: bool = True) -> Mesh:
-    """No symmetry: 0.4 wide, 1.6 high, 0.8 deep and off centre, so that no axis can be mistaken for another."""
+    """A solid without symmetry: 0.4 wide, 1.6 high, 0.8 deep and off centre, so that exchanged axes are detected."""
     solid = trimesh.creation.icosphere(2)
     vertices = solid.vertices * [0.2, 0.8, 0.4] * (1 + 0.3 * solid.vertices[:, [1]]) + [0.1, 0.2, 0.3]
     colors = np.random.default_rng(0).random((len(vertices), 3)) ** 2 if colored else None
@@ -28,14 +28,14 @@ def to_display(linear: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("suffix", [".obj", ".ply"])
-def test_obj_and_ply_hold_display_values(tmp_path: Path, suffix: str) -> None:
+def test_obj_and_ply_contain_display_values(tmp_path: Path, suffix: str) -> None:
     mesh = wedge()
     colors = read_file(mesh.save(tmp_path / f"wedge{suffix}")).colors
     values = colors / 255 if colors.dtype == np.uint8 else colors
     np.testing.assert_allclose(values, to_display(mesh.vertex_colors), atol=0.51 / 255)
 
 
-def test_glb_holds_linear_colors_in_16_bits(tmp_path: Path) -> None:
+def test_glb_contains_linear_colors_in_16_bits(tmp_path: Path) -> None:
     mesh = wedge()
     content = read_glb(mesh.save(tmp_path / "wedge.glb"))
     attributes = content.header["meshes"][0]["primitives"][0]["attributes"]
@@ -46,7 +46,7 @@ def test_glb_holds_linear_colors_in_16_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", COLORED)
-def test_every_dark_display_value_has_a_level_of_its_own(tmp_path: Path, suffix: str) -> None:
+def test_all_256_display_values_stay_distinct(tmp_path: Path, suffix: str) -> None:
     levels = np.arange(256) / 255
     linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
     strip = np.stack([np.arange(256), np.arange(256) % 2, np.zeros(256)], axis=1)
@@ -95,10 +95,10 @@ def test_axes_unit_and_normals(tmp_path: Path, suffix: str, options: dict, axes:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("up", [None, "y", "z"])
-def test_load_undoes_save_but_for_the_size(tmp_path: Path, suffix: str, up: str | None) -> None:
+def test_load_inverts_save_except_for_the_size(tmp_path: Path, suffix: str, up: str | None) -> None:
     mesh = normalize_mesh(wedge())
     path = mesh.save(tmp_path / "new folder" / f"wedge{suffix}", up=up, size=30)
-    assert [entry.name for entry in path.parent.iterdir()] == [path.name], "nothing half-written stays"
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name], "no temporary file stays"
     loaded = Mesh.load(path, up=up)
     assert np.ptp(loaded.vertices, axis=0).max() == pytest.approx(0.03 if suffix == ".glb" else 30, rel=1e-5)
     assert loaded.check().ok and len(loaded.vertices) == len(mesh.vertices)
@@ -110,7 +110,7 @@ def test_load_undoes_save_but_for_the_size(tmp_path: Path, suffix: str, up: str 
         np.testing.assert_allclose(to_display(loaded.vertex_colors), to_display(mesh.vertex_colors), atol=0.51 / 255)
 
 
-def test_numbers_of_the_frame_come_back_where_a_format_keeps_them(tmp_path: Path) -> None:
+def test_glb_and_obj_keep_the_coordinates(tmp_path: Path) -> None:
     mesh = wedge()
     for name in ("wedge.glb", "wedge.obj"):
         loaded = Mesh.load(mesh.save(tmp_path / name))
@@ -118,8 +118,8 @@ def test_numbers_of_the_frame_come_back_where_a_format_keeps_them(tmp_path: Path
         np.testing.assert_array_equal(loaded.faces, mesh.faces)
 
 
-def test_trimesh_carries_display_values() -> None:
-    """As its own readers of PLY and OBJ, and its viewer, take them."""
+def test_trimesh_has_display_values() -> None:
+    """trimesh's readers of PLY and OBJ and its viewer use sRGB."""
     mesh = wedge()
     solid = mesh.to_trimesh()
     np.testing.assert_allclose(solid.visual.vertex_colors[:, :3] / 255, to_display(mesh.vertex_colors), atol=0.51 / 255)
@@ -159,13 +159,13 @@ def test_a_vertex_without_faces_has_a_unit_normal_in_the_file(tmp_path: Path) ->
         ({"size": -3}, "got -3"),
     ],
 )
-def test_what_cannot_be_written_is_refused(tmp_path: Path, options: dict, reason: str) -> None:
+def test_invalid_axes_and_sizes_are_refused(tmp_path: Path, options: dict, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         wedge().save(tmp_path / "wedge.stl", **options)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_read_or_has_no_faces_is_refused(tmp_path: Path) -> None:
+def test_missing_files_other_suffixes_and_empty_meshes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no mesh file .*nowhere.ply"):
         Mesh.load(tmp_path / "nowhere.ply")
     with pytest.raises(ValueError, match=r"'chair.fbx'.*\.glb, \.obj, \.ply, \.stl"):

@@ -1,4 +1,4 @@
-"""Fewer faces: the same solid, closed, in as many pieces, with its colours in their places."""
+"""A simplified mesh is the same closed solid, with as many components and the same colours."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from triplane3d.geometry.mesh.simplification import simplify
 
 @pytest.fixture(scope="module")
 def ring_and_ball() -> Mesh:
-    """A torus and, apart from it, a ball; red where x is positive, blue elsewhere."""
+    """A torus and a separate ball; red where x is positive, blue elsewhere."""
 
     def inside(points: torch.Tensor) -> torch.Tensor:
         ring = 0.15 - torch.hypot(points[:, :2].norm(dim=1) - 0.6, points[:, 2])
@@ -38,16 +38,16 @@ def test_the_solid_stays_the_same(ring_and_ball: Mesh, faces: int) -> None:
     np.testing.assert_allclose(few.vertex_colors[sure, 0], np.where(few.vertices[sure, 0] > 0, 0.8, 0), atol=1e-6)
 
 
-def test_every_piece_keeps_what_it_needs_to_be_closed(ring_and_ball: Mesh) -> None:
+def test_every_component_stays_closed(ring_and_ball: Mesh) -> None:
     few = simplify(Mesh(ring_and_ball.vertices, ring_and_ball.faces), 4)
     assert few.is_watertight and few.check().components == 2 and len(few.faces) < 40 and few.vertex_colors is None
 
 
-def test_a_mesh_of_few_faces_is_left_alone(ring_and_ball: Mesh) -> None:
+def test_a_mesh_of_few_faces_is_unchanged(ring_and_ball: Mesh) -> None:
     assert simplify(ring_and_ball, len(ring_and_ball.faces)) is ring_and_ball
 
 
-def test_what_cannot_be_simplified_is_refused(ring_and_ball: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_simplifications_are_refused(ring_and_ball: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
     solid = trimesh.creation.icosphere(3)
     twisted = np.vstack([solid.faces[:1, ::-1], solid.faces[1:]])
     for mesh in (Mesh(solid.vertices, solid.faces[20:]), Mesh(solid.vertices, twisted)):

@@ -1,4 +1,4 @@
-"""The rasteriser against what perspective says a sphere, a wall and a turn must look like."""
+"""The rasteriser: perspective of spheres and walls, visibility, shading, turntables."""
 
 from math import pi, radians, sin, sqrt, tan
 
@@ -33,12 +33,12 @@ def joined(first: Mesh, second: Mesh) -> Mesh:
 
 @pytest.fixture(scope="module")
 def tilted() -> Mesh:
-    """Something that looks different from everywhere."""
+    """Two balls without symmetry: every view is different."""
     return normalize_mesh(joined(ball(0.5, (0.3, 0.1, 0.2), (1, 0, 0), 4), ball(0.3, (-0.4, 0.5, -0.3), (0, 0, 1), 4)))
 
 
 @pytest.mark.parametrize("fov", [20.0, 60.0])
-def test_sphere_fills_the_area_perspective_gives_it(fov):
+def test_the_area_of_a_sphere_follows_perspective(fov):
     radius, distance, size = 0.8, 6.0, 200
     picture = render(ball(radius), Camera.orbit(35, 20, field_of_view=fov, distance=distance), size)
     apparent = radius / sqrt(distance**2 - radius**2) / tan(radians(fov) / 2) * size / 2
@@ -52,7 +52,7 @@ def test_depth_is_exact_at_the_centre_and_infinite_outside():
     assert picture.depth[0, 0].isinf() and (picture.normal[0, 0] == 0).all() and picture.color[0, 0, 3] == 0
 
 
-def test_a_slanted_walls_depth_is_linear_in_space_not_in_the_picture():
+def test_the_depth_of_a_slanted_wall_is_exact():
     wall = Mesh(np.array([[-1, -1, 1.0], [1, -1, -1], [1, 1, -1], [-1, 1, 1]]), np.array([[0, 1, 2], [0, 2, 3]]))
     camera = Camera.orbit(0, 0, field_of_view=40, distance=4.0)
     picture = render(wall, camera, 64)
@@ -81,7 +81,7 @@ def test_depth_and_projection_agree():
 @pytest.mark.parametrize("smooth", [True, False])
 def test_normals_are_unit_and_face_the_camera(smooth):
     mesh = ball(0.9, subdivisions=2)
-    for faces in (mesh.faces, mesh.faces[:, ::-1]):  # inside-out meshes are drawn as well
+    for faces in (mesh.faces, mesh.faces[:, ::-1]):  # also for faces that are wound inwards
         camera = Camera.orbit(40, 25)
         picture = render(Mesh(mesh.vertices, faces), camera, 64, smooth=smooth)
         seen = picture.depth.isfinite()
@@ -93,7 +93,7 @@ def test_normals_are_unit_and_face_the_camera(smooth):
         ) > 0.8
 
 
-def test_the_nearest_surface_wins_whatever_the_order():
+def test_the_nearest_surface_is_visible_in_any_order_of_faces():
     red, blue = ball(0.5, (0, 0, 0.5), (1, 0, 0)), ball(0.8, (0, 0, -0.6), (0, 0, 1))
     for mesh in (joined(red, blue), joined(blue, red)):
         front, back = render(mesh, Camera.orbit(0), 33).color[16, 16], render(mesh, Camera.orbit(180), 33).color[16, 16]
@@ -101,31 +101,31 @@ def test_the_nearest_surface_wins_whatever_the_order():
 
 
 @pytest.mark.parametrize("azimuth", [30.0, 135.0])
-def test_turning_the_object_back_is_turning_the_camera_on(tilted, azimuth):
+def test_turning_the_object_equals_turning_the_camera_the_other_way(tilted, azimuth):
     angle = radians(-azimuth)
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
     turned = Mesh(tilted.vertices @ turn.T, tilted.faces, tilted.vertex_colors)
-    walked, stayed = render(tilted, Camera.orbit(azimuth, 20), 96), render(turned, Camera.orbit(0, 20), 96)
-    different = (walked.color - stayed.color).abs().amax(-1) > 0.02
+    orbited, fixed = render(tilted, Camera.orbit(azimuth, 20), 96), render(turned, Camera.orbit(0, 20), 96)
+    different = (orbited.color - fixed.color).abs().amax(-1) > 0.02
     assert different.float().mean() < 2e-3
-    assert (render(tilted, Camera.orbit(0, 20), 96).color - stayed.color).abs().mean() > 0.01
+    assert (render(tilted, Camera.orbit(0, 20), 96).color - fixed.color).abs().mean() > 0.01
 
 
-def test_supersampling_softens_the_edge_only():
+def test_supersampling_changes_only_the_edge():
     hard, soft = (render(ball(), Camera.orbit(), 48, supersample=samples).color[..., 3] for samples in (1, 3))
     assert hard.unique().tolist() == [0, 1]
     between = (soft > 0) & (soft < 1)
     assert 40 < between.sum() < 250 and abs(hard.sum() - soft.sum()) < 0.01 * soft.sum()
 
 
-def test_background_shows_through_and_is_left_clear_by_default():
+def test_the_background_is_transparent_by_default():
     clear, blue = render(ball(), Camera.orbit(), 32), render(ball(), Camera.orbit(), 32, background=(0.1, 0.2, 0.9))
     torch.testing.assert_close(blue.color[0, 0], torch.tensor([0.1, 0.2, 0.9, 1.0]), atol=1e-5, rtol=0)
     torch.testing.assert_close(blue.color[16, 16], clear.color[16, 16])
     assert clear.color[0, 0, 3] == 0
 
 
-def test_colours_come_through_in_proportion_to_the_light():
+def test_rendered_colours_are_proportional_to_the_albedo():
     """Two albedos under the same light: the ratio of the linear pictures is the ratio of the albedos."""
     bright, dim = (
         linear_from_srgb(render(ball(color=[value] * 3), Camera.orbit(), 24).color[12, 12, :3]) for value in (0.6, 0.3)
@@ -134,12 +134,12 @@ def test_colours_come_through_in_proportion_to_the_light():
 
 
 def test_no_crack_opens_between_neighbours():
-    """A dense closed surface seen up close hides the background everywhere inside its outline."""
+    """A dense closed surface seen from nearby hides the background everywhere inside its outline."""
     mesh = Mesh.from_trimesh(trimesh.creation.icosphere(6))
     assert render(mesh, Camera.orbit(13, 7, field_of_view=30, distance=2.0), 300, supersample=1).depth.isfinite().all()
 
 
-def test_what_crosses_the_near_plane_is_cut_not_dropped():
+def test_triangles_are_cut_at_the_near_plane():
     floor = Mesh(
         np.array([[-50, -1, 60.0], [50, -1, 60], [50, -1, -60], [-50, -1, -60]]), np.array([[0, 1, 2], [0, 2, 3]])
     )
@@ -160,7 +160,7 @@ def test_an_empty_or_edge_on_mesh_gives_an_empty_picture():
         picture.image(), picture.depth_image(), picture.normal_image()
 
 
-def test_pictures_are_rgba_of_the_size_asked_for(tilted):
+def test_pictures_are_rgba_of_the_requested_size(tilted):
     picture = render(tilted, Camera.orbit(), 40)
     for image in (picture.image(), picture.depth_image(), picture.normal_image()):
         assert image.size == (40, 40) and image.mode == "RGBA" and 0 < np.asarray(image)[..., 3].mean() < 255
@@ -169,7 +169,7 @@ def test_pictures_are_rgba_of_the_size_asked_for(tilted):
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".gif"])
-def test_turntable_files_play_all_their_frames(tmp_path, tilted, suffix):
+def test_turntable_files_contain_all_frames(tmp_path, tilted, suffix):
     images = turntable(tilted, frames=5, size=48)
     path = save_turntable(images, tmp_path / "new" / f"turn{suffix}", seconds=1.0)
     with Image.open(path) as film:
@@ -183,7 +183,7 @@ def test_turntable_files_play_all_their_frames(tmp_path, tilted, suffix):
     assert abs(shown - np.asarray(page.convert("RGB"), dtype=float))[inside].mean() < 12
 
 
-def test_a_turntable_starts_at_the_photo_and_can_be_a_still(tmp_path, tilted):
+def test_a_turntable_starts_at_the_photo_and_can_be_one_picture(tmp_path, tilted):
     images = turntable(tilted, frames=3, size=32, elevation=10)
     camera = Camera.orbit(0, 10, distance=framing_distance(tilted))
     assert images[0].tobytes() == render(tilted, camera, 32).image().tobytes()
@@ -192,14 +192,14 @@ def test_a_turntable_starts_at_the_photo_and_can_be_a_still(tmp_path, tilted):
         save_turntable(images, tmp_path / "turn.mp4")
 
 
-def test_a_turntable_never_cuts_the_object_and_uses_the_picture():
+def test_a_turntable_never_cuts_the_object_and_fills_the_picture():
     for mesh in (normalize_mesh(Mesh.from_trimesh(trimesh.creation.box([2, 0.1, 2]))), ball(0.1)):
         coverage = np.stack([np.asarray(image)[..., 3] for image in turntable(mesh, frames=8, size=64)])
         assert not coverage[:, [0, -1]].any() and not coverage[:, :, [0, -1]].any()
         assert coverage.any(axis=(0, 1)).sum() > 0.9 * 64
 
 
-def test_image_grid_holds_every_picture_whatever_its_size():
+def test_an_image_grid_contains_pictures_of_all_sizes():
     sheet = image_grid(
         [Image.new("RGBA", (30, 30), color) for color in ("red", "lime")] + [Image.new("L", (60, 20), 0)],
         columns=2,

@@ -1,4 +1,4 @@
-"""Volume rendering against what can be integrated by hand, and against a picture by TripoSR's own renderer.
+"""Volume rendering: integrals with exact solutions, and a picture by TripoSR's own renderer.
 
 `fixtures/triposr_render.safetensors` holds random weights and scene codes, and the picture that TripoSR's published
 code made of them (numbers only).
@@ -23,14 +23,14 @@ RED, BLUE = (1.0, 0.2, 0.0), (0.0, 0.1, 1.0)
 
 
 class Solid:
-    """Of even density where `inside` says so; of one colour, or of what `paint` gives a point."""
+    """Of constant density where `inside` is true; of one colour, or of the colour `paint` at each point."""
 
     def __init__(self, inside: Callable[[Tensor], Tensor], density: float | Tensor, paint=RED):
         self.inside, self.density, self.paint = inside, density, paint
-        self.asked: list[int] = []
+        self.counts: list[int] = []
 
     def density_and_color(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        self.asked.append(len(points))
+        self.counts.append(len(points))
         color = self.paint(points) if callable(self.paint) else points.new_tensor(self.paint).expand(len(points), 3)
         return self.inside(points).to(points.dtype) * self.density, color
 
@@ -61,7 +61,7 @@ def assert_same(one: VolumeRendering, other: VolumeRendering, atol: float = 1e-6
         torch.testing.assert_close(getattr(one, name), getattr(other, name), atol=atol, rtol=1e-5)
 
 
-def test_rays_cross_the_cube_where_geometry_says():
+def test_where_rays_cross_the_cube():
     origins = torch.tensor([[0, 0, 3.0], [0, 0, 3], [0, 0, 0.5], [3, 3, 3], [0, 0, 3], [3, 0, 3]])
     directions = torch.tensor([[0, 0, -1.0], [0, 0, -2], [0, 0, -1], [-1, -1, -1], [0, 0, 1], [0, 0, -1]])
     near, far = box_interval(origins, directions, 1.0)
@@ -77,7 +77,7 @@ def test_rays_cross_the_cube_where_geometry_says():
 
 
 @pytest.mark.parametrize("density", [0.3, 2.0, 50.0])
-def test_a_full_cube_hides_as_beer_and_lambert_say(density):
+def test_a_full_cube_follows_the_law_of_beer_and_lambert(density):
     """Exact with any number of samples: nothing changes along the ray."""
     origins, directions = random_rays(300)
     near, far = box_interval(origins, functional.normalize(directions, dim=-1), 0.8)
@@ -111,14 +111,14 @@ def test_a_smooth_cloud_is_exact_with_few_samples():
 
 
 def test_mean_depth_of_a_thin_fog_is_that_of_the_exponential_law():
-    """Light leaves an even fog at depths that fall off as exp(-density t), cut off at the far face."""
+    """In constant fog the density of the depth is proportional to exp(-density t), up to the far face."""
     density, chord = 1.7, 2.0
     found = march_rays(cube(1.0, density), *straight_rays([0.0]), num_samples=2000)
     expected = 2 + 1 / density - chord * exp(-density * chord) / (1 - exp(-density * chord))
     assert found.depth.item() == pytest.approx(expected, abs=1e-4)
 
 
-def test_an_opaque_cube_is_seen_where_its_face_is_in_its_colour():
+def test_an_opaque_cube_has_the_depth_and_colour_of_its_face():
     found = march_rays(cube(0.3, 1e4), *straight_rays([0.0, 0.25, 0.35]), num_samples=1024)
     assert found.depth[:2].tolist() == pytest.approx([2.7, 2.7], abs=2 / 1024)
     assert found.opacity.tolist() == [1, 1, 0]
@@ -127,7 +127,7 @@ def test_an_opaque_cube_is_seen_where_its_face_is_in_its_colour():
     half = Camera.orbit(0, 0, field_of_view=40, distance=3.0)
     picture = render_volume(cube(0.3, 1e4), half, 33, num_samples=1024)
     front = picture.depth[picture.opacity > 0.5]
-    # A face across the camera's axis is equally deep all over, though not equally far along each ray.
+    # The depth along the axis is constant on a face perpendicular to it; the distance along the rays is not.
     torch.testing.assert_close(front, torch.full_like(front, 2.7), atol=4 / 1024, rtol=0)
     assert picture.color.shape == (33, 33, 3) and picture.opacity[0, 0] == 0
 
@@ -139,7 +139,7 @@ def test_rays_that_meet_nothing_are_background_with_zero_gradients():
     origins = origins.requires_grad_()
     away = march_rays(field, origins, -directions, background=(0.1, 0.5, 0.9))
     torch.testing.assert_close(away.color, torch.tensor([[0.1, 0.5, 0.9]]).expand(64, 3), atol=0, rtol=0)
-    assert (away.opacity == 0).all() and away.depth.isposinf().all() and sum(field.asked) == 0
+    assert (away.opacity == 0).all() and away.depth.isposinf().all() and sum(field.counts) == 0
 
     around = march_rays(field, origins, directions)  # some through the ball, some through the empty cube only
     assert 0 < (around.opacity == 0).sum() < 64
@@ -152,7 +152,7 @@ def test_rays_that_meet_nothing_are_background_with_zero_gradients():
     assert density.grad != 0
 
 
-def test_a_clear_background_leaves_the_objects_own_colour():
+def test_without_a_background_the_colour_is_the_objects_own():
     origins, directions = straight_rays([0.0, 0.45, 0.9, 5.0])
     clear = march_rays(ball(0.5, 0.4), origins, directions, background=None)
     torch.testing.assert_close(clear.color, torch.tensor([RED, RED, (0, 0, 0), (0, 0, 0)]))
@@ -180,7 +180,7 @@ def test_random_samples_are_right_on_average_and_the_same_for_the_same_seed():
     assert torch.equal(draws, thickness(0)) and not torch.equal(draws, thickness(1))
 
 
-def test_a_rays_random_samples_do_not_hang_on_what_other_rays_hit():
+def test_a_rays_random_samples_do_not_depend_on_other_rays():
     origins, directions = random_rays(40)
     one = march_rays(ball(0.7), origins, directions, stratified=True, generator=torch.Generator().manual_seed(0))
     turned = torch.where(torch.arange(40)[:, None] < 20, -directions, directions)
@@ -191,7 +191,7 @@ def test_a_rays_random_samples_do_not_hang_on_what_other_rays_hit():
 @pytest.mark.parametrize("step", ["metric", "normalized"])
 @pytest.mark.parametrize("stratified", [False, True])
 def test_gradients_are_those_of_finite_differences(step, stratified):
-    """Through densities, colours and where the rays are, in a smooth field."""
+    """With respect to the field's weights and the rays, in a smooth field."""
 
     class Waves:
         def __init__(self, weights: Tensor):
@@ -235,9 +235,9 @@ def test_chunks_and_recomputing_change_neither_pictures_nor_gradients():
             generator=torch.Generator().manual_seed(0),
             **options,
         )
-        assert max(field.asked) <= max(options.get("chunk_size", 1 << 18), 32)
+        assert max(field.counts) <= max(options.get("chunk_size", 1 << 18), 32)
         (found.color.sum() + found.depth[found.depth.isfinite()].sum()).backward()
-        assert sum(field.asked) == (3200 if options.get("recompute") else 1600)
+        assert sum(field.counts) == (3200 if options.get("recompute") else 1600)
         results.append(found)
         gradients.append(density.grad)
     for found, gradient in zip(results[1:], gradients[1:]):
@@ -265,8 +265,8 @@ def test_a_camera_inside_sees_only_what_is_ahead():
     assert found.color[:, 0].tolist() == pytest.approx([1 - 0.5 * exp(-0.8 * 1.5), 0.5 * exp(-0.8 * 0.5)], abs=1e-5)
 
 
-def test_a_quarter_turn_sees_another_side():
-    """Half red, half blue: red is towards +x, so a camera there sees red, and one opposite blue."""
+def test_views_from_four_sides_have_the_right_colours():
+    """The half towards +x is red, the other blue: a camera at +x sees red, one opposite sees blue."""
     field = ball(
         0.6, 1e3, paint=lambda points: torch.where(points[:, :1] > 0, points.new_tensor(RED), points.new_tensor(BLUE))
     )
@@ -287,7 +287,7 @@ def test_a_quarter_turn_sees_another_side():
 
 @dataclass(frozen=True)
 class TripoSR:
-    """The published query, restated: planes xy, xz, yz; an MLP with SiLU; density exp(raw - 1), colour sigmoid."""
+    """The published query: planes xy, xz, yz; an MLP with SiLU; density exp(raw - 1), colour sigmoid."""
 
     tensors: dict[str, Tensor]
 
@@ -306,7 +306,7 @@ class TripoSR:
 
 @dataclass(frozen=True)
 class Turned:
-    """A field of TripoSR's frame (z up, photo from +x) in the library's (y up, photo from +z)."""
+    """A field of TripoSR's frame (z up, photo from +x) converted to the library's (y up, photo from +z)."""
 
     field: RadianceField
 
@@ -314,7 +314,7 @@ class Turned:
         return self.field.density_and_color(points[:, [2, 0, 1]])
 
 
-def test_triposrs_own_picture_comes_out():
+def test_the_picture_equals_triposrs_own():
     tensors = load_file(FIXTURE)
     pose = {"azimuth": 0.0, "elevation": 0.0, "field_of_view": 40.0, "distance": 1.9}
     field, camera = Turned(TripoSR(tensors)), Camera.orbit(**pose)
@@ -322,7 +322,7 @@ def test_triposrs_own_picture_comes_out():
         found = render_volume(field, camera, 16, radius=0.87, step="normalized")
         torch.testing.assert_close(found.color, tensors["render"], atol=1e-5, rtol=0)
 
-        # The field has no symmetry: any other reading of the conventions shows.
+        # The field has no symmetry, so any other convention gives another picture.
         for wrong in ({"azimuth": 90.0}, {"elevation": 5.0}, {"distance": 2.0}, {"field_of_view": 39.0}):
             other = render_volume(field, Camera.orbit(**{**pose, **wrong}), 16, radius=0.87, step="normalized")
             assert (other.color - tensors["render"]).abs().max() > 1e-2
@@ -332,7 +332,7 @@ def test_triposrs_own_picture_comes_out():
 
 
 def test_a_normalized_crossing_counts_one_unit_or_nothing():
-    """Rays that cut a corner of the cube, 5 and 20 thousandths of a unit long within TripoSR's tightened one."""
+    """Rays that cut an edge of the cube, for 5 and 20 thousandths of a unit within TripoSR's slightly smaller cube."""
     chord = torch.tensor([0.005, 0.02])
     reach = 2 * 0.999 - chord / sqrt(2)  # the rays lie in x + y = reach
     origins = torch.stack([reach / 2 - 2, reach / 2 + 2, torch.zeros(2)], dim=-1)
@@ -344,17 +344,17 @@ def test_a_normalized_crossing_counts_one_unit_or_nothing():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"num_samples": 0}, "num_samples counts"),
         ({"radius": 0.0}, "half the edge"),
         ({"chunk_size": 0}, "chunk_size"),
     ],
 )
-def test_impossible_arguments_are_refused_in_a_sentence(options, said):
-    with pytest.raises(ValueError, match=said):
+def test_invalid_arguments_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
         march_rays(ball(0.5), *straight_rays([0.0]), **options)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         render_volume(ball(0.5), Camera.orbit(), 8, **options)
 
 
