@@ -159,6 +159,13 @@ def test_parameter_counts_of_mini_and_direct3d() -> None:
     assert direct3d.num_parameters() == 609_987_008
 
 
+def test_image_tokens_may_have_another_width_than_the_blocks() -> None:
+    """Without a projection, cross-attention and the plane tokens take tokens of the encoder's width."""
+    model = tiny_transformer(cross_attention_dim=20)
+    inputs = denoiser_inputs() | {"encoder_hidden_states": torch.randn(2, 17, 20)}
+    assert model(**inputs).sample.shape == inputs["hidden_states"].shape
+
+
 def test_wrong_inputs_raise_errors() -> None:
     model, inputs = tiny_transformer(), denoiser_inputs()
     wrong = (

@@ -52,8 +52,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-def load(folder: Path, kind: type[DiffusionPipeline] = DiffusionPipeline, **options: Any) -> DiffusionPipeline:
-    pipe = kind.from_pretrained(folder, **options)
+def load(folder: Path, loader: type[DiffusionPipeline] = DiffusionPipeline, **options: Any) -> DiffusionPipeline:
+    pipe = loader.from_pretrained(folder, **options)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -133,7 +133,7 @@ def test_half_precision_is_close(pipe: DiffusionPipeline, dtype: torch.dtype, fo
     assert alike(result_of(pipe), expected) > 0.99
     density = result_of(pipe, output_type="pt", resolution=6)
     assert density.isfinite().all() and alike(density, grid) > 0.97
-    name = next(name for name, kind in CLASSES.items() if type(pipe) is kind)
+    name = next(name for name, pipeline_class in CLASSES.items() if type(pipe) is pipeline_class)
     assert torch.equal(result_of(load(folders[name], dtype=dtype)), result_of(pipe))
 
 
@@ -198,12 +198,12 @@ def in_groups(pipe: DiffusionPipeline, folder: Path, **options: Any) -> None:
             apply_group_offloading(component, CPU, CPU, offload_to_disk_path=str(folder / name), **options)
 
 
-@pytest.mark.parametrize("kind", OFFLOADS)
-def test_offloading_gives_the_same_result(pipe: DiffusionPipeline, kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("offload", OFFLOADS)
+def test_offloading_gives_the_same_result(pipe: DiffusionPipeline, offload: str, tmp_path: Path) -> None:
     expected, grid = result_of(pipe), result_of(pipe, output_type="pt", resolution=6)
     reconstructs = isinstance(pipe, TriplaneReconstructionPipeline)
     picture = pipe.render(2, expected, size=8).color if reconstructs else None
-    OFFLOADS[kind](pipe, tmp_path)
+    OFFLOADS[offload](pipe, tmp_path)
     for _ in range(2):
         assert same(result_of(pipe), expected)
         assert same(result_of(pipe, output_type="pt", resolution=6), grid)
@@ -213,13 +213,13 @@ def test_offloading_gives_the_same_result(pipe: DiffusionPipeline, kind: str, tm
             assert same(pipe(planes=expected, output_type="pt", resolution=6).meshes, grid)
 
 
-@pytest.mark.parametrize("kind", ["sequential", "groups of blocks on disk"])
-def test_an_offloaded_pipeline_renders_in_its_first_call(folders: dict[str, Path], kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("offload", ["sequential", "groups of blocks on disk"])
+def test_an_offloaded_pipeline_renders_at_once(folders: dict[str, Path], offload: str, tmp_path: Path) -> None:
     pipe = load(folders["triposr"])
     planes = result_of(pipe)
     picture = pipe.render(1, planes, size=8).color
     pipe = load(folders["triposr"])
-    OFFLOADS[kind](pipe, tmp_path)
+    OFFLOADS[offload](pipe, tmp_path)
     assert same(pipe.render(1, planes, size=8).color, picture)
 
 
@@ -305,9 +305,9 @@ def test_wrong_arguments_of_render(triposr: TriplaneReconstructionPipeline, opti
 def test_a_missing_network_is_named(triposr: TriplaneReconstructionPipeline, direct3d: Triplane3DPipeline) -> None:
     empty = TriplaneReconstructionPipeline(None)
     photo = torch.zeros(1, 3, 4, 4)
-    for ask in (lambda: empty(block()), lambda: empty.render(1, PLANES), lambda: empty.reconstruct(photo)):
+    for call in (lambda: empty(block()), lambda: empty.render(1, PLANES), lambda: empty.reconstruct(photo)):
         with pytest.raises(ValueError, match="without its reconstructor"):
-            ask()
+            call()
     direct3d.pixel_encoder = None
     with pytest.raises(ValueError, match="no pixel_encoder is"):
         result_of(direct3d)

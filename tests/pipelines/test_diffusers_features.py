@@ -223,10 +223,10 @@ def test_guidance_may_cover_some_steps_or_skip_layers(pipe: Triplane3DPipeline, 
 
 def test_components_load_by_themselves(tiny_folder: Path) -> None:
     folder = str(tiny_folder)
-    for subfolder, kind in (("transformer", TriplaneTransformer), ("vae", AutoencoderKLTriplane)):
-        assert type(AutoModel.from_pretrained(folder, subfolder=subfolder)) is kind
-        assert type(AutoModel.from_pretrained(folder, subfolder=subfolder, device_map="auto")) is kind
-        assert type(kind.from_pretrained(folder, subfolder=subfolder)) is kind
+    for subfolder, model in (("transformer", TriplaneTransformer), ("vae", AutoencoderKLTriplane)):
+        assert type(AutoModel.from_pretrained(folder, subfolder=subfolder)) is model
+        assert type(AutoModel.from_pretrained(folder, subfolder=subfolder, device_map="auto")) is model
+        assert type(model.from_pretrained(folder, subfolder=subfolder)) is model
 
 
 def test_weights_may_be_sharded(pipe: Triplane3DPipeline, tmp_path: Path) -> None:
@@ -281,5 +281,5 @@ def test_quantized_to_bytes_saved_and_loaded(tiny_folder: Path, config: object, 
 
 def test_json_alone_builds_every_component() -> None:
     """Test suites outside of this repository use it: each folder of `pipelines/tiny` is enough for `from_config`."""
-    for subfolder, kind in (("transformer", TriplaneTransformer), ("vae", AutoencoderKLTriplane)):
-        assert isinstance(kind.from_config(kind.load_config(TINY, subfolder=subfolder)), kind)
+    for subfolder, model in (("transformer", TriplaneTransformer), ("vae", AutoencoderKLTriplane)):
+        assert isinstance(model.from_config(model.load_config(TINY, subfolder=subfolder)), model)

@@ -61,9 +61,9 @@ def with_guider(pipe: Triplane3DPipeline) -> None:
     pipe.guider = ClassifierFreeGuidance(guidance_scale=3.0)
 
 
-def with_scheduler(kind: type) -> Callable[[Triplane3DPipeline], None]:
+def with_scheduler(scheduler: type) -> Callable[[Triplane3DPipeline], None]:
     def change(pipe: Triplane3DPipeline) -> None:
-        pipe.scheduler = kind(prediction_type="v_prediction")
+        pipe.scheduler = scheduler(prediction_type="v_prediction")
 
     return change
 

@@ -14,6 +14,7 @@ from tiny_stages import latents_config
 from triplane3d import Triplane3DPipeline
 from triplane3d.config import DenoiserConfig, parse_config
 from triplane3d.training.denoiser import train
+from triplane3d.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "encoders.md").read_text()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from triplane3d.cli import convert, generate, info
-from triplane3d.cli.console import say
+from triplane3d.cli.console import print_result
 from triplane3d.cli.errors import Verbs, stops_are_noted
 from triplane3d.cli.photos import PhotosCommand
 
@@ -33,9 +33,9 @@ def _options(
 ) -> None:
     if show_version:
         try:
-            say(version("triplane3d"))
+            print_result(version("triplane3d"))
         except PackageNotFoundError:
-            say("not installed (run from a checkout)")
+            print_result("not installed (run from a checkout)")
         raise typer.Exit
 
 

@@ -10,7 +10,7 @@ import typer
 from triplane3d.errors import printable
 
 
-def say(line: str) -> None:
+def print_result(line: str) -> None:
     """Print a result on standard output."""
     try:
         typer.echo(printable(line))
@@ -20,7 +20,7 @@ def say(line: str) -> None:
         _give_up_output(sys.stdout, error)
 
 
-def tell(line: str) -> None:
+def print_message(line: str) -> None:
     """Print a message on standard error."""
     typer.echo(printable(line), err=True)
 

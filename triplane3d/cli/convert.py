@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from triplane3d.cli.console import say
+from triplane3d.cli.console import print_result
 from triplane3d.cli.errors import errors_are_sentences
 
 
@@ -69,7 +69,7 @@ def convert_direct3d(
             variant=None if variant is None else variant.value,
             max_shard_size=max_shard_size,
         )
-    say(f"{output}: a pipeline; see: triplane3d info {output}")
+    print_result(f"{output}: a pipeline; see: triplane3d info {output}")
 
 
 @app.command("triposr", no_args_is_help=True)
@@ -96,4 +96,4 @@ def convert_triposr(
             variant=None if variant is None else variant.value,
             max_shard_size=max_shard_size,
         )
-    say(f"{output}: a pipeline; see: triplane3d info {output}")
+    print_result(f"{output}: a pipeline; see: triplane3d info {output}")

@@ -16,7 +16,7 @@ import typer
 from safetensors import SafetensorError
 from typer.core import TyperGroup
 
-from triplane3d.cli.console import tell
+from triplane3d.cli.console import print_message
 from triplane3d.errors import explain, prepare_streams, shows_traceback
 
 FAILURE, MISTAKE, STOPPED = 1, 2, 130
@@ -58,7 +58,7 @@ def stops_are_noted() -> Iterator[None]:
 
 def fail(message: str, code: int = MISTAKE) -> NoReturn:
     """Print an error message and end the command."""
-    tell(f"error: {message}")
+    print_message(f"error: {message}")
     raise typer.Exit(code)
 
 
@@ -106,7 +106,7 @@ class Verbs(TyperGroup):
         except USAGE_ERROR as error:
             _refuse(error)
         except KeyboardInterrupt:
-            tell("stopped")
+            print_message("stopped")
             raise typer.Exit(STOPPED) from None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from triplane3d.cli.console import say, tell, write_output
+from triplane3d.cli.console import print_message, print_result, write_output
 from triplane3d.cli.errors import ERRORS, PASSED_ON, STOPPED, errors_are_sentences, sentence
 from triplane3d.cli.mesh_options import Faces, KeepLargest, Size, Up, describe_mesh
 from triplane3d.cli.models import load, memory_advice
@@ -137,7 +137,7 @@ def generate(
         check_places([*targets, *filter(None, previews)], images)
         files = fetch_photos(images, scratch)
         piped = output == STANDARD_OUTPUT
-        report = tell if piped else say
+        report = print_message if piped else print_result
         if piped:  # messages that a library prints must not become part of the mesh
             standard_output = sys.stdout
             resources.enter_context(redirect_stdout(sys.stderr))
@@ -187,9 +187,9 @@ def generate(
                 # The other photos are still processed.
                 text, code = sentence(error, advice)
                 codes.add(code)
-                tell(f"error: {job.describe_error(text)}")
+                print_message(f"error: {job.describe_error(text)}")
             except KeyboardInterrupt:
-                tell(f"stopped at {photo_names[0]}; files that were written before are complete")
+                print_message(f"stopped at {photo_names[0]}; files that were written before are complete")
                 raise typer.Exit(STOPPED) from None
             else:
                 job.report(result, report)
@@ -227,7 +227,7 @@ class _Job:
         """Print the warnings, and one line about the mesh."""
         for name, mask in zip(self.names, result.mask_reports, strict=False):
             if mask.warning is not None:
-                tell(f"warning: {name}: {mask.warning}")
+                print_message(f"warning: {name}: {mask.warning}")
         facts = [describe_mesh(result.mesh), f"{result.seconds['total']:.1f} s"]
         facts += [f"background: {mask.method}, confidence {mask.confidence:.2f}" for mask in result.mask_reports]
         report(f"{self.place}  ({', '.join(facts)})" + (f"  {result.preview_path}" if result.preview_path else ""))

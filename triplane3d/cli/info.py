@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from triplane3d.cli.console import say
+from triplane3d.cli.console import print_result
 from triplane3d.cli.errors import errors_are_sentences, fail
 from triplane3d.limits import parse_yaml, read_text
 from triplane3d.model_loading import OPTIONS, find_local, takes_views
@@ -43,7 +43,7 @@ def info(
     with errors_are_sentences():
         lines = _describe(model, folder)
     for line in lines:
-        say(line)
+        print_result(line)
 
 
 def _describe(model: str, folder: Path) -> list[str]:

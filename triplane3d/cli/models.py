@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from triplane3d.cli.console import tell
+from triplane3d.cli.console import print_message
 from triplane3d.cli.errors import errors_are_sentences
 from triplane3d.model_loading import Dtype, ModelRequest, find_model, load_model
 
@@ -24,7 +24,7 @@ def load(request: ModelRequest) -> "DiffusionPipeline":
     transformers_logging.disable_progress_bar()
     full_precision = request.resolved_dtype(device) is Dtype.float32
     with errors_are_sentences(request.model, memory_advice(device, full_precision=full_precision, loading=True)):
-        return load_model(request, report=tell)
+        return load_model(request, report=print_message)
 
 
 def memory_advice(device: "torch.device", *, full_precision: bool, loading: bool = False) -> str:

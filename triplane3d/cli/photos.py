@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from triplane3d.cli.console import read_input, tell
+from triplane3d.cli.console import print_message, read_input
 from triplane3d.cli.errors import errors_are_sentences, fail
 
 STANDARD_INPUT = Path("-")
@@ -48,7 +48,7 @@ def without_repeats(photos: Sequence[Path]) -> list[Path]:
     once: dict[str, Path] = {}
     for photo in photos:
         if (place := os.path.abspath(photo)) in once:
-            tell(f"warning: {photo} is named twice; one mesh is made of it")
+            print_message(f"warning: {photo} is named twice; one mesh is made of it")
         once.setdefault(place, photo)
     return list(once.values())
 

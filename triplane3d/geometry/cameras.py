@@ -129,6 +129,7 @@ class CameraBatch:
         size = (len(self.axes), height, width)
         x = (self.center[:, :1] + self.half_extent[:, :1] * across)[:, None, :].expand(size)
         y = (self.center[:, 1:] - self.half_extent[:, 1:] * down)[:, :, None].expand(size)
+        # The point of the window behind each pixel, at depth 1 in the camera's frame, turned into the world.
         own = torch.stack([x, y, -torch.ones_like(x)], dim=-1)
         return einsum(own, self.axes, "batch row column own, batch own world -> batch row column world")
 
@@ -383,6 +384,7 @@ def orbit_cameras(
 def _orbit_batch(orbit: _Orbit, width: int, height: int, device: torch.device, dtype: torch.dtype) -> CameraBatch:
     """A batch of one from angles, computed in `dtype`."""
     azimuth, elevation, field_of_view, distance = torch.tensor(orbit, device=device, dtype=dtype)[:, None].unbind()
+    # The field of view spans the shorter side; pixels are square.
     shorter = min(width, height)
     sides = torch.tensor([width / shorter, height / shorter], device=device, dtype=dtype)
     half_extent = torch.tan(torch.deg2rad(field_of_view) / 2)[:, None] * sides

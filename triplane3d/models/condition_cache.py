@@ -17,10 +17,13 @@ from triplane3d.models.attention import KeyValueCache
 class PreparedConditions:
     """The conditions in the form in which the transformer's blocks use them."""
 
-    tokens: Float[Tensor, "photos context dim"]
-    """Image tokens with their camera embedding, projected; cross-attention attends to them."""
+    tokens: Float[Tensor, "photos context width"]
+    """Image tokens with their camera embedding, projected; cross-attention attends to them.
 
-    null_token: Float[Tensor, "1 1 dim"]
+    Their width is `cross_attention_dim` without a `condition_projection`, and otherwise that of the blocks.
+    """
+
+    null_token: Float[Tensor, "1 1 width"]
     """The projection of a token of zeros, which stands for "no photo"."""
 
     pixels: Float[Tensor, "photos pixels dim"] | None = None

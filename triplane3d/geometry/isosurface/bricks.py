@@ -99,6 +99,7 @@ def all_bricks(lattice: Lattice, samples: Float[Tensor, "x y z"]) -> Bricks:
     """The whole lattice as bricks, from the values at its samples. Predictions come from every second node."""
     _, place = lattice.samples(samples.device)
     nodes = samples[place][:, place][:, :, place]
+    # Windows of 9 nodes in steps of 8: neighbouring bricks share one layer of nodes.
     values = nodes.unfold(0, 9, 8).unfold(1, 9, 8).unfold(2, 9, 8).reshape(-1, 9, 9, 9)
     side = torch.arange(lattice.side, dtype=torch.int32, device=samples.device)
     cells = torch.ones(len(values), 8, 8, 8, dtype=torch.bool, device=samples.device)
@@ -124,6 +125,7 @@ def sampled_values(bricks: Bricks) -> tuple[Float[Tensor, "x y z"], Bool[Tensor,
 
 def interpolate_nodes(values: Float[Tensor, "bricks 5 5 5"]) -> Float[Tensor, "bricks 9 9 9"]:
     """Trilinear values at the nodes of cells that are half as wide."""
+    # One axis after the other: the trilinear interpolation is separable. Even nodes are copied, odd ones are means.
     for dim in (1, 2, 3):
         finer = values.new_empty(*values.shape[:dim], 9, *values.shape[dim + 1 :])
         even, odd = (finer[(slice(None),) * dim + (slice(start, None, 2),)] for start in (0, 1))
@@ -136,6 +138,7 @@ def interpolate_nodes(values: Float[Tensor, "bricks 5 5 5"]) -> Float[Tensor, "b
 def crossed(values: Float[Tensor, "bricks x y z"]) -> Bool[Tensor, "bricks _ _ _"]:
     """Cells whose corners lie on both sides of the surface; along a side with one node, squares instead of cells."""
     inside = values > 0
+    # For each cell: whether some corner is inside, and whether all are. Corners are combined one axis after the other.
     some, all_ = inside, inside
     for dim in (1, 2, 3):
         if values.shape[dim] > 1:
@@ -147,6 +150,7 @@ def crossed(values: Float[Tensor, "bricks x y z"]) -> Bool[Tensor, "bricks _ _ _
 
 def corners(cells: Bool[Tensor, "bricks 8 8 8"]) -> Bool[Tensor, "bricks 9 9 9"]:
     """The nodes that are corners of the cells."""
+    # A node is a corner if the cell before or after it, along every axis, is marked.
     nodes = cells
     for dim in (1, 2, 3):
         wider = nodes.new_zeros(*nodes.shape[:dim], 9, *nodes.shape[dim + 1 :])

@@ -77,6 +77,7 @@ class FieldSampler:
         if isinstance(found, Tensor):
             logger.info("the surface may pass nearly everywhere: every sample of the grid was computed")
             return SampledSurface(self._activated_difference(found, activation).cpu().numpy(), None)
+        # Only bricks with a crossed cell have triangles.
         keep = torch.cat([crossed(some).flatten(1).any(1) for some in found.values.split(1024)])
         values = self._activated_difference(found.values[keep], activation)
         return SampledSurface(values.cpu().numpy(), found.origins[keep].cpu().numpy())
@@ -145,6 +146,7 @@ class FieldSampler:
 
     def _values_at_nodes(self, x: Tensor, y: Tensor, z: Tensor, nodes: Tensor) -> Tensor:
         """`BrickValues` of a field that has no `lattice`."""
+        # A brick has 9³ = 729 nodes; the local index along an axis selects one of its nine samples there.
         brick, place = nodes // 729 * 9, nodes % 729
         points = [
             self.axis[indices.flatten()[brick + place // stride % 9]] for indices, stride in ((x, 81), (y, 9), (z, 1))

@@ -57,6 +57,8 @@ def sample_nodes(bricks: Bricks, needed: Bool[Tensor, "bricks 9 9 9"], sampler: 
 
     `needed` is changed: afterwards it marks the nodes that were sampled, each in one brick.
     """
+    # Requests for nodes on upper sides move to the neighbour that owns them. Each direction concerns other nodes: a
+    # side without its edges, an edge without its ends, or a corner.
     indices = brick_indices(bricks)
     neighbors = []
     for direction in UPPER_NEIGHBORS:
@@ -77,6 +79,7 @@ def sample_nodes(bricks: Bricks, needed: Bool[Tensor, "bricks 9 9 9"], sampler: 
             x, y, z = (_sample_indices(bricks.lattice, bricks.origins[some, axis]) for axis in range(3))
             bricks.values[some].view(-1)[nodes] = sampler.sample_nodes(x, y, z, nodes.int())
 
+    # Copy the values back from the owners, then those of nodes without an owner to all bricks that store them.
     for here, there, far, near in neighbors:
         bricks.values[here, *far] = bricks.values[there, *near]
     sampled = bricks.values.view(-1)[samplers]
@@ -99,6 +102,7 @@ def _unowned_nodes(
     """
     unowned = needed.clone()
     unowned[:, :8, :8, :8] = False
+    # Requests that are still on an upper side found no owner. Several bricks may request the same node.
     places = unowned.flatten().nonzero()[:, 0]
     brick, local = places // 729, places % 729
     node = [bricks.origins[brick, axis].long() * 8 + local // 9 ** (2 - axis) % 9 for axis in range(3)]

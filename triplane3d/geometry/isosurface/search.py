@@ -107,6 +107,7 @@ def _error_bound(bricks: Bricks, margin: float) -> Float[Tensor, "bricks 8 8 8"]
     The measured error of a cell is the largest error in its block of 2 × 2 × 2 cells, which is one cell of the coarser
     level, and at least the typical error of the blocks that the surface passes through.
     """
+    # A window of 3 nodes in steps of 2 covers one cell of the coarser level.
     error = F.max_pool3d((bricks.values - bricks.predicted).abs_()[:, None], 3, stride=2)[:, 0]
     on_surface = error[blocks(crossed(bricks.values), 4).any(6).any(4).any(2)]
     rank = max(1, round(TYPICAL_QUANTILE * len(on_surface)))
@@ -116,6 +117,7 @@ def _error_bound(bricks: Bricks, margin: float) -> Float[Tensor, "bricks 8 8 8"]
 
 def _may_contain_surface(bricks: Bricks, bound: Float[Tensor, "bricks 8 8 8"]) -> Bool[Tensor, "bricks 8 8 8"]:
     """Cells that the surface passes through, or would if their values changed by up to `bound`."""
+    # Smallest and largest corner of every cell, one axis after the other.
     low, high = bricks.values, bricks.values
     for dim in (1, 2, 3):
         low = torch.minimum(low.narrow(dim, 0, 8), low.narrow(dim, 1, 8))
@@ -135,6 +137,7 @@ def _refine(coarse: Bricks, selection: Selection, sampler: LatticeSampler) -> Br
     chosen, bound = blocks(selection.cells, 2), blocks(selection.error_bound, 2)
     brick, *octant = chosen.any(6).any(4).any(2).nonzero(as_tuple=True)
     origins = (2 * coarse.origins[brick] + torch.stack(octant, dim=1)).int()
+    # Five coarse nodes along an edge of an octant become the nine nodes of a brick.
     octants = coarse.values.unfold(1, 5, 4).unfold(2, 5, 4).unfold(3, 5, 4)
 
     sampler.check_memory(BYTES_PER_BRICK * len(origins))
@@ -172,6 +175,7 @@ def _follow_surface(bricks: Bricks, sampler: LatticeSampler) -> None:
         if len(found) + len(added) == 0:
             return
 
+        # An added brick is sampled whole: nothing was predicted there.
         needed = torch.zeros(bricks.values.shape, dtype=torch.bool, device=examined.device)
         needed[found] = corners(unsampled) & ~corners(bricks.cells[found])
         needed[added] = True
@@ -181,6 +185,7 @@ def _follow_surface(bricks: Bricks, sampler: LatticeSampler) -> None:
         part = bricks[examined]
         sample_nodes(part, needed[examined], sampler)
         bricks.values[examined] = part.values
+        # Added bricks have no predictions, so no error is measured there.
         if bricks.predicted is not None:
             bricks.predicted[added] = bricks.values[added]
 

@@ -70,6 +70,7 @@ def box_interval(
     """
     tiny = 1e-6 * directions.norm(dim=-1, keepdim=True)
     directions = torch.where(directions.abs() < tiny, tiny, directions)  # avoids 0 / 0 for rays along a face
+    # The ray is between the two planes of an axis within one interval; the cube is the intersection of three.
     one, other = (-radius - origins) / directions, (radius - origins) / directions
     return torch.minimum(one, other).amax(-1).clamp(min=0), torch.maximum(one, other).amin(-1)
 
@@ -194,6 +195,7 @@ def _gather(
     density = rearrange(density.to(near.dtype), "(rays samples) -> rays samples", samples=num_samples)
     color = rearrange(color.to(near.dtype), "(rays samples) rgb -> rays samples rgb", samples=num_samples)
 
+    # σᵢ δᵢ, and its sum over the intervals before: the exponent of Tᵢ. expm1 keeps small opacities exact.
     thickness = density * (length if step == "metric" else 1 / num_samples)
     before = functional.pad(thickness.cumsum(-1)[:, :-1], (1, 0))
     weights = torch.exp(-before) * -torch.expm1(-thickness)

@@ -1,8 +1,8 @@
 """The families of shapes, by name: each is a function from a random generator to a list of parts.
 
 To add a family, write the function in the module of its subject and add it to one of the tables below. The name of the
-function is the name of the family. A new name in `FAMILIES` changes the shape of every seed of the default draw:
-`generate_shapes` chooses among the sorted names.
+function is the name of the family. A new name in `FAMILIES` changes the shapes of all seeds for which
+`generate_shapes` gets no `families`: it chooses among the sorted names.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ FAMILIES: dict[str, Family] = _by_name(
     *(airplane, helicopter, boat, rocket),
     *(mug, bowl_or_plate, bottle, vase, kettle, jug, goblet, bucket_or_basket),
 )
-"""Families for training and for evaluation on known families."""
+"""Families for training, and for evaluation on the families of training."""
 
 HOLDOUT_FAMILIES: dict[str, Family] = _by_name(
     *(teapot, scissors, giraffe_like_animal, bicycle_or_scooter),
