@@ -1,4 +1,4 @@
-"""How well is the background removed, and do the warnings tell the truth? Photos whose object is known answer both.
+"""Quality of background removal and of its warnings, measured on photos whose object is known.
 
     python benchmarks/background.py
     python benchmarks/background.py --method border --sheet masks.png
@@ -32,7 +32,7 @@ from triplane3d.images.background import MaskReport, remove_background
 
 WRONG = 0.85
 SEE_THROUGH = "show through"
-"""Part of the warning that glass is given, which is true whatever the mask."""
+"""Part of the warning for glass, which is correct whatever the mask."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Result:
         return self.overlap < WRONG
 
     @property
-    def doubted(self) -> bool:
-        """Warned of anything but that glass is clear."""
+    def warned(self) -> bool:
+        """Whether there is a warning other than the one that the background shows through glass."""
         warning = self.report.warning or ""
         only_clear = self.scene.kind == "glass" and SEE_THROUGH in warning and "Also" not in warning
         return bool(warning) and not only_clear
@@ -82,7 +82,7 @@ def main(
     print()
     print_table(results, tuple(KINDS) if photos is None else ("photo",), lambda result: result.scene.kind)
     for result in results:
-        if result.wrong or result.doubted:
+        if result.wrong or result.warned:
             print(
                 f"{result.scene.name}: {result.overlap:.2f}, confidence {result.report.confidence:.2f}, "
                 f"{result.report.warning}"
@@ -99,14 +99,14 @@ def remove(scene: Scene, method: str) -> Result:
 
 
 def print_table(results: Sequence[Result], groups: Sequence[str], group_of: Callable[[Result], str]) -> None:
-    """A table in Markdown; a mask is warned about where anything but the clearness of glass is said."""
+    """A table in Markdown; see `Result.warned`."""
     print("| group | photos | IoU mean | worst | wrong, warned | right, warned | seconds of one core |")
     print("|---|---|---|---|---|---|---|")
     for group in (*groups, "all"):
         chosen = [result for result in results if group in (group_of(result), "all")]
         overlaps = [result.overlap for result in chosen]
-        wrong = [result.doubted for result in chosen if result.wrong]
-        right = [result.doubted for result in chosen if not result.wrong]
+        wrong = [result.warned for result in chosen if result.wrong]
+        right = [result.warned for result in chosen if not result.wrong]
         print(
             f"| {group} | {len(chosen)} | {np.mean(overlaps):.3f} | {min(overlaps):.3f} "
             f"| {sum(wrong)} of {len(wrong)} | {sum(right)} of {len(right)} "
@@ -124,7 +124,7 @@ def picture(result: Result, side: int = 220) -> Image.Image:
     square = Image.new("RGB", (side, side), "white")
     square.paste(page, ((side - page.width) // 2, (side - page.height) // 2))
     draw = ImageDraw.Draw(square)
-    if result.doubted:
+    if result.warned:
         draw.polygon([(0, 0), (24, 0), (0, 24)], fill="gold")
     draw.text((28, 2), f"{result.overlap:.2f}", fill="black")
     return square

@@ -26,8 +26,10 @@ from triplane3d.data.procedural import (
 from triplane3d.geometry.color import lab_from_srgb
 
 BACKDROPS = ("plain", "gradient", "shadow", "grain", "texture")
+ABSTRACT = {"blobs", "carved", "primitives", "revolutions", "superquadrics", "wires"}
+"""Families that resemble nothing in particular."""
 KINDS = {
-    "coloured": sorted(name for name, family in FAMILIES.items() if not family.__module__.endswith(".free")),
+    "coloured": sorted(set(FAMILIES) - ABSTRACT),
     "white": ["vase", "jug", "mug", "head_or_bust", "kettle", "lamp", "bottle"],
     "dark": ["camera_or_gadget", "armchair", "kettle", "hat", "shoe", "car", "power_drill_like"],
     "thin": ["stool", "chair", "table", "desk", "sign_or_post", "airplane"],

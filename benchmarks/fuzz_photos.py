@@ -1,4 +1,4 @@
-"""Broken photos: whatever is in a file, reading it ends in pixels or in one sentence, soon and within a gigabyte.
+"""Damaged photos: reading any file ends in pixels or in an error of one sentence, within 10 s and a gigabyte.
 
     python benchmarks/fuzz_photos.py --count 2000
 
@@ -32,7 +32,7 @@ from PIL import Image, ImageCms
 from triplane3d.images.image_processor import Triplane3DImageProcessor
 from triplane3d.images.reading import DAMAGE
 
-# Seconds of processor time, which another program on the machine does not stretch; and a limit on the clock's.
+# Limits in seconds: of processor time, which other programs do not change, and of wall-clock time.
 SECONDS, PATIENCE = 10.0, 60.0
 MEGABYTES = 1024
 SUFFIXES = (".png", ".jpg", ".webp", ".gif", ".tif", ".bmp", ".ppm", ".tga", ".ico", ".jp2", ".avif", ".txt", "")
@@ -41,7 +41,7 @@ EXTREMES = (0, 1, 0xFF, 0x7FFF, 0xFFFF, 30_000, 11_000, 0x7FFFFFFF, 0x80000000, 
 
 @dataclass(frozen=True)
 class Ending:
-    """How one file ended ("tensor", "sentence" or a fault), what was said, and the time and memory it took."""
+    """How reading a file ended ("tensor", "sentence" or a fault), the message, and the time and memory it took."""
 
     kind: str
     words: str
@@ -52,7 +52,7 @@ class Ending:
 def main(
     count: Annotated[int, typer.Option(help="Files to read.")] = 2000,
     seed: Annotated[int, typer.Option(help="Another seed, other damage.")] = 0,
-    only: Annotated[int | None, typer.Option(help="Read this one alone and show what it says.")] = None,
+    only: Annotated[int | None, typer.Option(help="Read this one alone and show its message.")] = None,
 ) -> None:
     seeds = valid_files()
     endings: dict[int, Ending] = {}

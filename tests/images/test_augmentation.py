@@ -15,7 +15,7 @@ def disc(batch: int = 6, size: int = 32) -> torch.Tensor:
     return torch.cat([alpha * torch.tensor([0.6, 0.4, 0.2]).view(3, 1, 1), alpha], dim=1)
 
 
-def test_nothing_asked_is_nothing_done():
+def test_without_changes_the_views_are_only_premultiplied():
     views = torch.rand(4, 4, 16, 16)
     assert torch.allclose(augment_views(views, NONE), premultiply(views), atol=1e-5)
 

@@ -1,10 +1,13 @@
-"""The object is found by the way asked for or the best at hand; how surely, and any doubt, are said."""
+"""The object is found by the chosen method or the best one available, with a confidence and warnings."""
 
+import hashlib
+import importlib
 import logging
 import os
+import re
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,7 +29,7 @@ from transformers.models.vitmatte.image_processing_pil_vitmatte import VitMatteI
 from triplane3d.images.background import (
     MATTING_VARIABLE,
     check_background_removal,
-    networks,
+    rembg_model,
     removal,
     remove_background,
 )
@@ -57,8 +60,8 @@ def overlap(rgba: Tensor, truth: Tensor) -> float:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_at_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whatever models lie on the machine that runs the tests."""
+def _no_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hides the models that are on the machine that runs the tests."""
     monkeypatch.setenv("U2NET_HOME", str(tmp_path / "no-models"))
     monkeypatch.delenv(MATTING_VARIABLE, raising=False)
 
@@ -83,8 +86,16 @@ def test_the_object_is_found_on_plain_backdrops(backdrop: str, method: str) -> N
 
 
 def test_the_same_photo_gets_the_same_mask(method: str) -> None:
+    """Whatever the state of the random generators: GrabCut starts from OpenCV's."""
     photo = photographed(disc(), backdrops()["grain"])
-    assert torch.equal(remove_background(photo)[0], remove_background(photo)[0])
+    masks = []
+    for seed in (1, 2):
+        if method == "grabcut":
+            importlib.import_module("cv2").setRNGSeed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        torch.manual_seed(seed)
+        masks.append(remove_background(photo)[0])
+    assert torch.equal(*masks)
 
 
 def test_confidence_falls_with_the_quality_of_the_mask(method: str) -> None:
@@ -99,7 +110,7 @@ def test_confidence_falls_with_the_quality_of_the_mask(method: str) -> None:
     assert busy[1].warning is not None
 
 
-def test_alpha_is_believed() -> None:
+def test_the_alpha_of_a_photo_is_its_mask() -> None:
     photo = torch.cat([torch.rand(3, 160, 160), disc()[None]])
     rgba, report = remove_background(photo)
     assert torch.equal(rgba, photo)
@@ -123,14 +134,14 @@ def test_none_takes_the_photo_as_it_is() -> None:
         assert report.coverage == pytest.approx(float(photo[3].mean()))
 
 
-def test_a_way_asked_for_is_taken_even_where_there_is_alpha() -> None:
+def test_a_named_method_replaces_the_alpha() -> None:
     half = torch.ones(1, 160, 160)
     half[:, :, :4] = 0
     photo = torch.cat([photographed(disc(), backdrops()["white"])[:3], half])
     rgba, report = remove_background(photo, method="border")
     assert report.method == "border"
     assert overlap(rgba, disc()) > 0.9
-    assert bool((rgba[3] <= half[0]).all()), "what was transparent stays so"
+    assert bool((rgba[3] <= half[0]).all()), "transparent pixels stay transparent"
 
 
 @pytest.mark.parametrize("photo", [torch.zeros(4, 32, 32), torch.ones(4, 32, 32)], ids=["transparent", "blank"])
@@ -174,38 +185,85 @@ def test_a_picture_trimmed_to_its_object_is_not_cut_off() -> None:
     assert remove_background(trimmed)[1].warning is None
 
 
-def test_rembg_runs_where_its_model_lies_in_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    truth, asked = disc(), []
+def install_rembg(monkeypatch: pytest.MonkeyPatch, mask: Tensor) -> list[str]:
+    """Stand-ins for rembg and onnxruntime. Returns the list to which a session adds the file that it loads."""
+    loaded: list[str] = []
 
-    def new_session(model: str) -> str:
-        asked.append(model)
-        assert os.environ["MODEL_CHECKSUM_DISABLED"], "a doubtful checksum must not lead to a download"
-        return "session"
+    class Session:
+        """As rembg's sessions: a class method finds the file, or downloads it."""
 
-    def remove(picture: Image.Image, *, session: str, only_mask: bool) -> Image.Image:
-        assert session == "session" and only_mask and picture.mode == "RGB"
-        return Image.fromarray((truth.numpy() * 255).astype(np.uint8)).resize(picture.size)
+        def __init__(self, model_name: str, options: object) -> None:
+            loaded.append(self.download_models())
 
-    fake: Any = ModuleType("rembg")
-    fake.new_session, fake.remove = new_session, remove
-    monkeypatch.setitem(sys.modules, "rembg", fake)
-    monkeypatch.setattr(networks, "find_spec", lambda name: name == "rembg" or None)
-    networks._session.cache_clear()
+        @classmethod
+        def download_models(cls) -> str:
+            pytest.fail("rembg would download a model")
+
+        @classmethod
+        def name(cls) -> str:
+            return "u2net"
+
+    def remove(picture: Image.Image, *, session: Session, only_mask: bool) -> Image.Image:
+        assert isinstance(session, Session) and only_mask and picture.mode == "RGB"
+        return Image.fromarray((mask.numpy() * 255).astype(np.uint8)).resize(picture.size)
+
+    modules: dict[str, Any] = {name: ModuleType(name) for name in ("rembg", "rembg.sessions", "onnxruntime")}
+    modules["rembg"].remove = remove
+    modules["rembg.sessions"].sessions_class = [Session]
+    modules["onnxruntime"].SessionOptions = SimpleNamespace
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(rembg_model, "find_spec", lambda name: name == "rembg" or None)
+    rembg_model._session.cache_clear()
+    return loaded
+
+
+@pytest.mark.parametrize("place", ["u2net.onnx", "models/u2net/u2net.onnx"])
+def test_rembg_runs_a_model_file_with_the_published_checksum(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = disc()
+    loaded = install_rembg(monkeypatch, truth)
     photo = photographed(truth, torch.rand(3, 160, 160))
-    assert remove_background(photo)[1].method != "rembg", "its model is not there"
+    assert remove_background(photo)[1].method != "rembg", "there is no model file"
+    with pytest.raises(ValueError, match="nothing is downloaded from here; run .*`rembg d isnet-general-use`"):
+        remove_background(photo, method="rembg")
 
     monkeypatch.setenv("U2NET_HOME", str(tmp_path))
-    (tmp_path / "u2net.onnx").touch()
+    file = tmp_path / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"weights")
+    monkeypatch.setitem(rembg_model.REMBG_MODELS, "u2net", hashlib.md5(b"weights").hexdigest())
     rgba, report = remove_background(photo)
-    assert report.method == "rembg" and asked == ["u2net"]
+    assert report.method == "rembg" and loaded == [str(file)]
     assert overlap(rgba, truth) > 0.99
     assert "MODEL_CHECKSUM_DISABLED" not in os.environ
-    networks._session.cache_clear()
+
+
+def test_a_model_of_rembg_with_another_checksum_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = install_rembg(monkeypatch, disc())
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+    monkeypatch.setenv("MODEL_CHECKSUM_DISABLED", "1")  # rembg's own switch has no effect
+    monkeypatch.setitem(rembg_model.REMBG_MODELS, "u2net", hashlib.md5(b"weights").hexdigest())
+    file = tmp_path / "u2net.onnx"
+    file.write_bytes(b"weights")
+    check_background_removal("rembg")
+    file.write_bytes(b"something else")
+    sentence = "u2net.onnx is not the file that rembg publishes .*; delete it and run `rembg d u2net`"
+    photo = photographed(disc(), backdrops()["white"])
+    for refused in (check_background_removal, lambda method: remove_background(photo, method=method)):
+        with pytest.raises(ValueError, match=sentence):
+            refused("rembg")
+    with caplog.at_level(logging.WARNING):
+        assert remove_background(photo)[1].method in ("grabcut", "border")
+    assert re.search(sentence, caplog.text) and not loaded
 
 
 @pytest.fixture
 def segmenter(tmp_path: Path) -> Path:
-    """A tiny Segformer of random weights that takes half of `photographed(disc(), grain)` for its object."""
+    """A tiny Segformer of random weights, biased so that half of the photo of the disc is object."""
     torch.manual_seed(0)
     config = SegformerConfig(
         num_labels=2,
@@ -218,7 +276,7 @@ def segmenter(tmp_path: Path) -> Path:
     model = SegformerForSemanticSegmentation(config).eval()
     processor = SegformerImageProcessorPil(size={"height": 64, "width": 64})
     with torch.no_grad():
-        model.decode_head.classifier.weight *= 3000  # or every probability would be next to a half
+        model.decode_head.classifier.weight *= 3000  # so that probabilities are not all near 0.5
         logits = model(**processor(images=picture_of_the_disc(), return_tensors="pt")).logits[0]
         model.decode_head.classifier.bias[1] -= (logits[1] - logits[0]).median()
     model.save_pretrained(tmp_path / "segmenter")
@@ -231,7 +289,7 @@ def picture_of_the_disc() -> Image.Image:
     return Image.fromarray((rgb * 255).round().byte().permute(1, 2, 0).numpy())
 
 
-def test_a_segmentation_model_on_disk_says_what_is_background(segmenter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_opacity_is_that_of_a_segmentation_model_on_disk(segmenter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = photographed(disc(), backdrops()["grain"])
     rgba, report = remove_background(photo, method=str(segmenter))
     assert report.method == str(segmenter)
@@ -243,8 +301,10 @@ def test_a_segmentation_model_on_disk_says_what_is_background(segmenter: Path, m
     expected = torch.nn.functional.interpolate(logits, size=(160, 160), mode="bilinear").softmax(dim=1)[0, 1]
     assert float(expected.std()) > 0.05
     assert torch.allclose(rgba[3], expected, atol=1e-3)
-    assert report.confidence < 0.95 and "hard to tell apart" in report.warning, "an undecided model is not trusted"
-    # Named in the environment it is part of "auto", and the one that "matting" means.
+    assert report.confidence < 0.95 and "hard to tell apart" in report.warning, (
+        "an uncertain model gets a low confidence"
+    )
+    # A model named in the environment is part of "auto", and is the model of "matting".
     monkeypatch.setenv(MATTING_VARIABLE, str(segmenter))
     for method in ("auto", "matting"):
         again, report = remove_background(photo, method=method)
@@ -289,7 +349,7 @@ def test_vitmatte_decides_the_edge_of_a_mask_and_nothing_else(tmp_path: Path) ->
         ("../a b/c*", "not on this machine"),
     ],
 )
-def test_a_way_that_cannot_run_is_refused_with_what_to_do(
+def test_a_method_that_cannot_run_is_refused_with_what_to_do(
     method: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(removal, "find_spec", lambda name: None)
@@ -299,7 +359,7 @@ def test_a_way_that_cannot_run_is_refused_with_what_to_do(
         remove_background(photographed(disc(), backdrops()["white"]), method=method)
 
 
-def test_models_that_are_no_foreground_models_are_refused(tmp_path: Path) -> None:
+def test_models_for_other_tasks_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
     for config, sentence in (
         ('{"model_type": "BiRefNet"}', "neither a VitMatte nor"),
@@ -310,8 +370,8 @@ def test_models_that_are_no_foreground_models_are_refused(tmp_path: Path) -> Non
             check_background_removal(str(tmp_path))
 
 
-def test_twelve_rows_of_background_below_an_object_are_no_cut(method: str) -> None:
-    """The frame in which GrabCut may find no object is wider than these rows."""
+def test_an_object_twelve_rows_above_the_edge_is_not_cut_off(method: str) -> None:
+    """The frame that GrabCut keeps as background is wider than these rows."""
     tall = torch.zeros(512, 384)
     tall[150:500, 110:270] = 1
     wall = torch.linspace(0.5, 0.8, 512)[:, None].expand(3, 512, 384)
@@ -322,7 +382,7 @@ def test_twelve_rows_of_background_below_an_object_are_no_cut(method: str) -> No
 
 
 @pytest.mark.parametrize("contrast", [0.08, 0.15, 0.3])
-def test_half_an_object_in_nearly_the_backdrops_colour_is_found_or_warned_about(contrast: float) -> None:
+def test_an_object_half_in_the_backdrops_colour_is_found_or_has_a_warning(contrast: float) -> None:
     pytest.importorskip("cv2")
     truth, noise = disc(256), torch.randn(3, 256, 256, generator=torch.Generator().manual_seed(2))
     wall = torch.tensor([0.55, 0.6, 0.7])[:, None, None] + 0.01 * noise
@@ -335,7 +395,7 @@ def test_half_an_object_in_nearly_the_backdrops_colour_is_found_or_warned_about(
     assert overlap(rgba, truth) > 0.85 or report.warning is not None
 
 
-def test_what_reaches_into_the_photo_is_no_part_of_the_object(method: str) -> None:
+def test_things_that_reach_into_the_photo_are_not_part_of_the_object(method: str) -> None:
     wall = backdrops()["grain"].clone()
     wall[:, :30, 100:150] = torch.tensor([0.1, 0.5, 0.2])[:, None, None]
     rgba, report = remove_background(photographed(disc(), wall))
@@ -363,7 +423,7 @@ def test_the_edge_of_the_mask_is_as_soft_as_the_objects(method: str) -> None:
 
 def test_masks_of_rendered_objects_are_as_good_as_docs_photos_md_says() -> None:
     pytest.importorskip("cv2")
-    for backdrop, bar in (("plain", 0.95), ("gradient", 0.9), ("shadow", 0.9)):
+    for backdrop, least in (("plain", 0.95), ("gradient", 0.9), ("shadow", 0.9)):
         scenes = [draw_scene(11, backdrop, kind, scale=0.6) for kind in ("white", "handle")]
         overlaps, warned = [], []
         for scene in scenes:
@@ -371,5 +431,5 @@ def test_masks_of_rendered_objects_are_as_good_as_docs_photos_md_says() -> None:
             rgba, report = remove_background(torch.cat([photo, torch.ones_like(photo[:1])]))
             overlaps.append(overlap(rgba, torch.from_numpy(scene.coverage > 0.5)))
             warned.append(report.warning is not None)
-        assert np.mean(overlaps) > bar
+        assert np.mean(overlaps) > least
         assert all(warned[place] for place in range(len(scenes)) if overlaps[place] < 0.85)

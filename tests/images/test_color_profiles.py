@@ -1,4 +1,4 @@
-"""A photo with a colour profile has the colours that a screen shows; a bad profile does no harm."""
+"""A photo with a colour profile is converted to sRGB; a profile that cannot be used is ignored with a warning."""
 
 import io
 import logging
@@ -104,7 +104,7 @@ def save(folder: Path, mode: str, content: bytes, suffix: str = "tif") -> Path:
         ("L", press({}), "it is for CMYK, the picture is L"),
     ],
 )
-def test_a_profile_that_cannot_be_used_is_told_and_colors_are_srgb(
+def test_a_profile_that_cannot_be_used_is_logged_and_ignored(
     mode: str, content: bytes, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "triplane3d"):
@@ -132,5 +132,5 @@ def test_a_picture_converted_before_is_not_converted_again(tmp_path: Path) -> No
     np.testing.assert_allclose(decode_photo(converted), decode_photo(path), atol=1.01 / 255)
 
 
-def test_the_curves_of_this_page_undo_one_another() -> None:
+def test_the_curves_of_this_file_are_inverse() -> None:
     np.testing.assert_allclose(encode(decode(np.linspace(0, 1, 256))), np.linspace(0, 1, 256), atol=1e-6)

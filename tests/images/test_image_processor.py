@@ -79,7 +79,7 @@ def test_the_backdrop_is_grey_and_the_mask_stays_in_zero_to_one() -> None:
     assert prepare_rgba(block(10, 20, 30, 40), 64, mask_channel=False).shape == (1, 3, 64, 64)
 
 
-def test_a_photo_and_a_rendered_tensor_meet_in_the_same_pixels(tmp_path: Path) -> None:
+def test_a_photo_and_a_rendered_tensor_give_the_same_pixels(tmp_path: Path) -> None:
     """What training prepares from tensors is what inference prepares from files."""
     rgba = torch.rand(1, 4, 80, 100)
     rgba[:, 3, :20] = 0

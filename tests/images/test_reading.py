@@ -1,4 +1,4 @@
-"""Every kind of picture file opens to the same upright RGBA; a bad file is one sentence that names it."""
+"""Picture files of every type are read as the same upright RGBA; a bad file is an error that names it."""
 
 import struct
 import zlib
@@ -94,7 +94,7 @@ def test_rare_modes_are_read(mode: str) -> None:
     ("values", "white"), [((0.0, 0.25, 1.0), 1), ((0.0, 51.0, 255.0), 255), ((0.5, 1.5, 6.0), 6), ((0, 4, 900), 900)]
 )
 @pytest.mark.parametrize("suffix", ["tif", "pfm"])
-def test_float_grey_has_the_white_that_its_values_tell(
+def test_the_white_of_float_grey_depends_on_its_values(
     values: tuple[float, ...], white: float, suffix: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"photo.{suffix}"
@@ -102,7 +102,7 @@ def test_float_grey_has_the_white_that_its_values_tell(
     assert torch.allclose(decode_photo(path)[1, 0], torch.tensor(values) / white)
 
 
-def test_what_is_no_number_becomes_black() -> None:
+def test_nan_and_infinity_become_black() -> None:
     picture = Image.fromarray(np.array([[np.nan, np.inf, -np.inf, -3, 1]], np.float32))
     assert decode_photo(picture)[0].tolist() == [[0, 0, 0, 0, 1]]
 
@@ -185,7 +185,7 @@ def test_the_content_decides_not_the_extension(tmp_path: Path) -> None:
         assert torch.equal(decode_photo(tmp_path / name), decode_photo(two_tone()))
 
 
-def test_broken_notes_about_a_photo_are_no_reason_to_refuse_it(tmp_path: Path) -> None:
+def test_a_photo_with_broken_exif_data_is_read(tmp_path: Path) -> None:
     two_tone().save(tmp_path / "photo.jpg", quality=95, exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff garbage")
     assert decode_photo(tmp_path / "photo.jpg").shape == (4, 16, 24)
 
@@ -220,7 +220,7 @@ def broken_files() -> dict[str, tuple[bytes, str]]:
         "sky.exr": (b"v/1\x01\x02\x00\x00\x00", "high-dynamic-range.*tone-map"),
         "sky.pfm": (b"PF\n1 1\n-1.0\n" + bytes(12), "high-dynamic-range.*tone-map"),
         "phone.jpg": (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", "HEIF photo.*export it as JPEG"),
-        "film.png": (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00", "film.*one frame"),
+        "film.png": (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00", "video.*one frame"),
         "layers.png": (b"8BPS\x00\x01", "Photoshop"),
         "text.png": (b"I am not a picture", "not a picture"),
         "empty.png": (b"", "not a picture"),

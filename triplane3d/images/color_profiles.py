@@ -1,4 +1,4 @@
-"""Embedded colour profiles (ICC): the numbers of a photo become sRGB, which networks were trained on."""
+"""Embedded colour profiles (ICC): a photo's values are converted to sRGB, on which the networks were trained."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 logger = logging.getLogger(__name__)
 
-# The largest profiles, of printing presses, take about 3 MB. Anything above is not read.
+# The largest common profiles, those of printing presses, have about 3 MB. Larger ones are not read.
 MAX_BYTES = 4_000_000
 # PIL's mode for the colours that a profile describes.
 PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
@@ -21,9 +21,10 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
 def transform_to_srgb(picture: Image.Image, name: str) -> ImageCms.ImageCmsTransform | None:
-    """From the picture's embedded profile to sRGB; None without a profile.
+    """The transform from the picture's embedded profile to sRGB; None without a profile.
 
-    A profile that cannot be used is reported in the log, and None is returned: the colours are then taken as sRGB.
+    A profile that cannot be used is reported in the log under `name`. The result is then None, and the colours are
+    taken as sRGB.
     """
     content = picture.info.get("icc_profile")
     if not content or picture.mode == "LAB":  # PIL converts LAB by itself
@@ -40,7 +41,7 @@ def transform_to_srgb(picture: Image.Image, name: str) -> ImageCms.ImageCmsTrans
 def convert_strip(
     strip: Image.Image, rgba: Image.Image, factor: int, transform: ImageCms.ImageCmsTransform | None
 ) -> Image.Image:
-    """`rgba`, which PIL made of `strip` and made `factor` times smaller, in the colours of the profile; alpha stays."""
+    """`rgba` with its colours converted by the profile; PIL made it of `strip`, `factor` times smaller."""
     if transform is None:
         return rgba
     if transform.input_mode == "L":
@@ -55,7 +56,7 @@ def convert_strip(
 def convert_grey(
     grey: Float[np.ndarray, "height width"], transform: ImageCms.ImageCmsTransform | None
 ) -> Float[np.ndarray, "3 height width"]:
-    """RGB of a grey in 0..1 of any depth: the profile's curve, known at 256 values, is interpolated."""
+    """sRGB of a grey in 0..1 of any depth; the profile's curve is interpolated between 256 values."""
     if transform is None:
         return np.stack([grey] * 3)
     levels = np.linspace(0, 1, 256)
@@ -63,14 +64,14 @@ def convert_grey(
 
 
 def without_png_profile(content: bytes) -> bytes:
-    """A PNG file without its colour profile, which PIL refuses together with the picture if it is large."""
+    """A PNG file without its colour profile. PIL refuses the whole picture where the profile is large."""
     if not content.startswith(PNG_START):
         return content
     kept, position = [PNG_START], len(PNG_START)
     while position + 8 <= len(content):
-        length, kind = struct.unpack_from(">I4s", content, position)
+        length, chunk_type = struct.unpack_from(">I4s", content, position)
         end = position + 12 + length
-        if kind != b"iCCP":
+        if chunk_type != b"iCCP":
             kept.append(content[position:end])
         position = end
     return b"".join(kept)
@@ -88,12 +89,12 @@ def _transform(content: bytes, picture_mode: str) -> ImageCms.ImageCmsTransform:
         fits = mode == "RGB" or (mode == "L" and picture_mode in GREY_MODES)
     if mode is None or not fits:
         raise ValueError(f"it is for {space}, the picture is {picture_mode}")
-    # Precalculated, a curve has 33 points: too few for dark greys.
+    # An optimised curve has 33 points, which are too few for dark greys.
     flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
     return ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
 
 
 def _curves(transform: ImageCms.ImageCmsTransform) -> UInt8[np.ndarray, "3 256"]:
-    """Red, green and blue in sRGB of the 256 greys."""
+    """Red, green and blue of the 256 greys, in sRGB."""
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None]).convert(transform.input_mode)
     return np.asarray(transform.apply(ramp))[0].T

@@ -1,6 +1,7 @@
-"""How the public checkpoints' own code turns a cut-out photo into the square that their image encoders see.
+"""The framing of public checkpoints: how their own code makes the encoder's square of a cut-out photo.
 
-In 8 bits and without rounding where they do so: a level of grey more or less is seen by the encoders.
+Values have 8 bits, and are truncated instead of rounded, exactly where the original code does so: the encoders react to
+a difference of one level.
 """
 
 import numpy as np
@@ -9,17 +10,22 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 DIRECT3D_SOLID = 100
-"""Alpha, of 255, above which Direct3D takes a pixel for the object's."""
+"""Alpha (0 to 255) above which Direct3D counts a pixel as object."""
 
 DIRECT3D_LEAST = 0.001
-"""Share of the pixels that must be solid for Direct3D to crop to them."""
+"""Direct3D crops to the object where at least this share of the pixels is object."""
 
 DIRECT3D_MARGIN = 0.04
-"""Border that Direct3D leaves on each side, as a share of the square within."""
+"""Width of the border that Direct3D adds on each side, as a share of the inner square."""
 
 
 def frame_direct3d(rgba: Float[Tensor, "4 height width"], *, background: float = 1.0) -> Float[Tensor, "3 side side"]:
-    """Cropped to what is solid, padded to a square, over `background` (Direct3D's is white), with a margin."""
+    """Direct3D's square: cropped to the object, padded to a square, composited over `background`, with a margin.
+
+    Args:
+        rgba: straight RGBA in 0..1.
+        background: a grey in 0..1; Direct3D's is white.
+    """
     pixels = _to_bytes(rgba)
     solid = pixels[..., 3] > DIRECT3D_SOLID
     if solid.sum() >= solid.size * DIRECT3D_LEAST:
@@ -35,14 +41,20 @@ def frame_direct3d(rgba: Float[Tensor, "4 height width"], *, background: float =
 def frame_triposr(
     rgba: Float[Tensor, "4 height width"], *, foreground_ratio: float = 0.85, background: float = 0.5
 ) -> Float[Tensor, "3 side side"]:
-    """Cropped to whatever is not clear, less the last row and column, so that it fills `foreground_ratio` of a square.
+    """TripoSR's square: cropped to all pixels with alpha above 0, padded to a square and composited.
 
-    The crop that its authors trained behind leaves those two lines out, and so does this one.
+    The original crop omits the last row and column of the object; the network was trained with that, so this one does
+    the same.
+
+    Args:
+        rgba: straight RGBA in 0..1.
+        foreground_ratio: share of the square's side that the crop fills.
+        background: a grey in 0..1.
     """
     pixels = _to_bytes(rgba)
-    seen = pixels[..., 3] > 0
-    if seen.any():
-        rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    visible = pixels[..., 3] > 0
+    if visible.any():
+        rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
         # An object one pixel wide keeps that pixel.
         bottom, right = max(rows[-1], rows[0] + 1), max(columns[-1], columns[0] + 1)
         pixels = pixels[rows[0] : bottom, columns[0] : right]
@@ -60,12 +72,12 @@ def _to_tensor(picture: UInt8[np.ndarray, "height width 3"]) -> Float[Tensor, "3
 
 
 def _pad_to(pixels: UInt8[np.ndarray, "height width 4"], side: int) -> UInt8[np.ndarray, "side side 4"]:
-    """In the middle of a clear square; where that is half a pixel off, nearer to the top and the left."""
+    """The picture in the middle of a transparent square; an odd pixel of padding is at the bottom or right."""
     missing = [side - length for length in pixels.shape[:2]]
     return np.pad(pixels, [(less // 2, less - less // 2) for less in missing] + [(0, 0)])
 
 
 def _composite(rgba: Float[np.ndarray, "height width 4"], background: float) -> UInt8[np.ndarray, "height width 3"]:
-    """Over a grey; what is left of a level is dropped."""
+    """The picture over a grey in 0..1, truncated to 8 bits."""
     alpha = rgba[..., 3:]
     return ((rgba[..., :3] * alpha + (1 - alpha) * background) * 255).astype(np.uint8)

@@ -1,6 +1,6 @@
-"""A photo becomes what the image encoder sees: background removed, object centred in a square, resized, normalised.
+"""Photos as an image encoder takes them: background removed, object centred in a square, resized, normalised.
 
-`prepare_rgba` is the one implementation; the pipeline sends decoded photos through it and the trainer rendered views.
+`frame_foreground` and `normalize_framed` are used by the pipelines for photos and by training for rendered views.
 """
 
 from __future__ import annotations
@@ -22,16 +22,22 @@ from triplane3d.images.reading import Photo
 from triplane3d.models.pixels import FOREGROUND_RATIO, IMAGE_STATISTICS, resize_square
 
 FRAMINGS = ("centered", "direct3d", "triposr")
-"""Ways to make a square of a cut-out photo: `frame_foreground`, or exactly as a public checkpoint was trained."""
+"""How a square is made of a cut-out photo: by `frame_foreground`, or exactly as for a public checkpoint."""
 
 
 def frame_foreground(
     rgba: Float[Tensor, "batch 4 height width"], size: int, *, foreground_ratio: float = FOREGROUND_RATIO
 ) -> Float[Tensor, "batch 4 size size"]:
-    """A square crop of `size` pixels about each object, premultiplied by alpha.
+    """A square crop around each object, as premultiplied RGBA.
 
-    The longer side of the alpha's bounding box fills `foreground_ratio` of the square, its centre is the square's.
-    Whatever the square takes from beyond the photo is transparent. An alpha of zeros keeps the whole photo.
+    The bounding box of alpha above half of its maximum is centred in the square, and its longer side fills
+    `foreground_ratio` of it. Pixels beyond the photo are transparent. Where alpha is zero everywhere, the whole photo
+    is kept.
+
+    Args:
+        rgba: straight RGBA in 0..1.
+        size: side of the square in pixels.
+        foreground_ratio: in (0, 1].
     """
     if not 0 < foreground_ratio <= 1:
         raise ValueError(f"foreground_ratio is a share of the square in (0, 1], got {foreground_ratio}")
@@ -57,7 +63,7 @@ def prepare_rgba(
     statistics: str = "imagenet",
     mask_channel: bool = True,
 ) -> Float[Tensor, "batch channels image_size image_size"]:
-    """`pixel_values` for the image encoder from straight RGBA in 0..1: normalised RGB and, if asked for, the mask."""
+    """`pixel_values` from straight RGBA in 0..1: framed, composited over grey, normalised; see `normalize_framed`."""
     framed = frame_foreground(rgba, image_size, foreground_ratio=foreground_ratio)
     return normalize_framed(framed, background=background, statistics=statistics, mask_channel=mask_channel)
 
@@ -69,7 +75,14 @@ def normalize_framed(
     statistics: str = "imagenet",
     mask_channel: bool = True,
 ) -> Float[Tensor, "batch channels size size"]:
-    """Premultiplied RGBA over a grey `background`, normalised; the mask, in 0..1, is the fourth channel."""
+    """Premultiplied RGBA composited over grey and normalised by mean and standard deviation.
+
+    Args:
+        framed: premultiplied RGBA in 0..1.
+        background: the grey, in 0..1.
+        statistics: a name of `IMAGE_STATISTICS`.
+        mask_channel: whether the mask, in 0..1, is added as fourth channel.
+    """
     if statistics not in IMAGE_STATISTICS:
         raise ValueError(f"statistics must be one of {sorted(IMAGE_STATISTICS)}, got {statistics!r}")
     mean, std = (framed.new_tensor(values).view(3, 1, 1) for values in IMAGE_STATISTICS[statistics])
@@ -91,7 +104,16 @@ class PreparedPhotos:
 
 
 class Triplane3DImageProcessor:
-    """Photos of any kind in, `pixel_values` out. Holds settings only, so it is rebuilt rather than saved."""
+    """Makes `pixel_values` of photos of any type. It has settings only, so that it is rebuilt instead of saved.
+
+    Args:
+        image_size: side of the square in pixels.
+        foreground_ratio: share of the square that the object's longer side fills, in (0, 1].
+        background: the grey behind the object, in 0..1.
+        statistics: a name of `IMAGE_STATISTICS`.
+        mask_channel: whether the encoder takes the mask as fourth channel.
+        framing: one of `FRAMINGS`.
+    """
 
     def __init__(
         self,
@@ -135,7 +157,7 @@ class Triplane3DImageProcessor:
         return prepare_photos(PhotoBatch.of_single_photos(image), [self], background_removal)[0]
 
     def frame(self, rgba: Float[Tensor, "4 height width"]) -> Float[Tensor, "1 4 size size"]:
-        """The square, premultiplied; ways that lay the object over a background leave nothing clear."""
+        """The square as premultiplied RGBA. Framings that composite the object give an opaque square."""
         if self.framing == "centered":
             return frame_foreground(rgba[None], self.image_size, foreground_ratio=self.foreground_ratio)
         if self.framing == "direct3d":
@@ -174,7 +196,7 @@ def prepare_photos(
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
-    """First and one past the last true entry of each row, as (batch, 1) floats."""
+    """Index of the first true entry of each row, and of the last one plus 1, as (batch, 1) floats."""
     positions = torch.arange(occupied.shape[1], device=occupied.device)
     first = torch.where(occupied, positions, occupied.shape[1]).amin(dim=1, keepdim=True)
     last = torch.where(occupied, positions, -1).amax(dim=1, keepdim=True)
@@ -182,10 +204,11 @@ def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _resampling_weights(start: Tensor, side: Tensor, source: int, size: int, dtype: torch.dtype) -> Tensor:
-    """(batch, size, source) weights that resample [start, start + side] of `source` pixels to `size` pixels.
+    """Weights (batch, size, source) that resample [start, start + side] of `source` pixels to `size` pixels.
 
-    Each output pixel averages a window as wide as itself, but at least one source pixel: the area average when
-    shrinking (so nothing aliases), linear interpolation when growing. Pixels beyond the photo count as zero.
+    Each output pixel is the mean of a window of its own width, and of one source pixel at least. This is the area
+    average where the picture shrinks, which prevents aliasing, and linear interpolation where it grows. Pixels beyond
+    the photo count as zero.
     """
     step = side / size
     center = start + (torch.arange(size, device=start.device) + 0.5) * step
@@ -197,7 +220,7 @@ def _resampling_weights(start: Tensor, side: Tensor, source: int, size: int, dty
 
 
 def _to_picture(square: Float[Tensor, "4 size size"]) -> Image.Image:
-    """A premultiplied square as an ordinary straight-alpha RGBA picture."""
+    """A premultiplied square as a picture with straight alpha."""
     alpha = square[3:]
     straight = torch.cat([square[:3] / alpha.clamp_min(1e-4), alpha]).clamp(0, 1)
     return Image.fromarray((straight * 255).round().byte().permute(1, 2, 0).cpu().numpy(), mode="RGBA")

@@ -1,4 +1,4 @@
-"""Reading photos: whatever a user calls an image becomes an upright RGBA tensor, or one sentence says why not."""
+"""Reading photos: files, PIL pictures, arrays and tensors as upright RGBA tensors, or an error of one sentence."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from triplane3d.errors import is_out_of_memory
 from triplane3d.images.color_profiles import convert_grey, convert_strip, transform_to_srgb, without_png_profile
 from triplane3d.images.structure import check_structure
 
-# A file that unpacks to more than any phone's photo is taken for a decompression bomb.
+# A file with more pixels than any phone's photo is refused as a decompression bomb.
 MAX_PIXELS = 128_000_000
-# Decoders that hold the picture several times over get fewer, so that no photo takes a gigabyte.
+# Decoders that keep several copies of the picture have a lower limit, so that no photo takes a gigabyte.
 MAX_PIXELS_OF = {
     "TIFF": 100_000_000,
     "AVIF": 64_000_000,
@@ -35,30 +35,30 @@ MAX_PIXELS_OF = {
     "HEIF": 40_000_000,
     "JXL": 40_000_000,
 }
-# Photos are shrunk to this side on reading: no encoder looks closer, and memory stays small.
+# The longer side after reading. No encoder takes larger photos, and memory stays small.
 MAX_SIDE = 2048
-# Large pictures are converted in strips of about this many pixels: a second whole copy would not fit.
+# Large pictures are converted in strips of about this many pixels, since a second whole copy takes too much memory.
 STRIP_PIXELS = 1_000_000
-# Only plain picture formats: PIL would hand others (EPS, PDF) to outside programs.
+# Only raster formats: PIL runs other programs for some others (EPS, PDF).
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "AVIF", "HEIF", "JXL")
-# JPEG can be decoded at a fraction of its size, which keeps a large photo small in memory.
+# Formats that can be decoded at a fraction of their size, which saves memory.
 DRAFTABLE = ("JPEG", "MPO")
-# Modes that PIL converts to RGBA in two steps only.
+# Modes that PIL converts to RGBA only by way of another mode.
 BY_WAY_OF = {"CMYK": "RGB", "LAB": "RGB", "La": "LA"}
-# What people take for photos, by how the file begins: what it is, and what to do.
+# Files that are often passed as photos, by their first bytes: what they are, and what to do.
 OTHER_FILES = {
     rb"#\?(RADIANCE|RGBE)|v/1\x01|PF\s": ("a high-dynamic-range picture", "tone-map it and save it as PNG or JPEG"),
     rb"....ftyp(heic|heix|heif|hevc|mif1|msf1|avif)": ("a HEIF photo", "export it as JPEG"),
-    rb"....ftyp": ("a film", "save one frame of it as PNG"),
+    rb"....ftyp": ("a video", "save one frame of it as PNG"),
     rb"%PDF|%!PS": ("a document", "export the picture as PNG"),
     rb"8BPS": ("a Photoshop file", "export it as PNG"),
     rb"\s*(<!doctype html|<html)": ("a web page", "open it in a browser and save the picture itself"),
     rb"\s*(<\?xml|<svg)": ("a drawing", "export it as PNG"),
     rb"\Z": ("empty", "save or download it again"),
 }
-# What is asked for by a URL stays where it is: nothing is downloaded here.
+# URLs are refused: nothing is downloaded here.
 URL = re.compile(r"(https?|ftps?|s3|gs|file|data):", re.IGNORECASE)
-# How to undo an EXIF orientation: transpose first?, then flip rows?, columns?
+# How to undo each EXIF orientation: whether to transpose first, then to flip rows, then columns.
 UPRIGHT = {
     2: (False, False, True),
     3: (False, True, True),
@@ -68,7 +68,7 @@ UPRIGHT = {
     7: (True, True, True),
     8: (True, True, False),
 }
-# What Pillow's decoders raise on broken data; it is long because each format has its own way to fail.
+# What Pillow's decoders raise on broken data; the errors differ from format to format.
 DAMAGE = (
     ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, MemoryError, OSError,
     RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error,
@@ -79,7 +79,7 @@ Photo = str | PathLike | Image.Image | np.ndarray | Tensor
 
 
 def split_batch(image: object) -> list:
-    """One photo, a list of photos or a batched array as a flat list of single photos."""
+    """One photo, a nested list of photos or a batched array or tensor as a flat list of single photos."""
     if isinstance(image, np.ndarray | Tensor) and image.ndim == 4:
         if len(image) == 0:
             raise ValueError(f"image is an empty batch of shape {tuple(image.shape)}: pass at least one photo")
@@ -93,10 +93,14 @@ def split_batch(image: object) -> list:
 
 
 def decode_photo(photo: object) -> Float[Tensor, "4 height width"]:
-    """Straight sRGB and alpha in 0..1.
+    """A `Photo` as straight sRGB and alpha in 0..1, upright, with at most `MAX_SIDE` pixels a side for files.
 
-    `photo` is a path, a PIL image, an array (height, width[, channels]) or a tensor ([channels, ]height, width).
     Files and PIL images are converted by their embedded colour profile; arrays and tensors are taken as sRGB.
+
+    Raises:
+        TypeError: `photo` has no known type.
+        ValueError: the file or its values cannot be read; the message has what to do.
+        OSError: the file does not exist.
     """
     if isinstance(photo, str | PathLike):
         return _open(find_photo(photo))
@@ -128,7 +132,7 @@ def decode_photo(photo: object) -> Float[Tensor, "4 height width"]:
 
 
 def find_photo(photo: str | PathLike) -> Path:
-    """The file that `photo` names; where there is none, one sentence says what is there instead."""
+    """The file that `photo` names. A folder, a URL or a missing file is an error of one sentence with what to do."""
     if URL.match(str(photo)):
         shown = str(photo) if len(str(photo)) <= 80 else f"{str(photo)[:77]}..."
         raise ValueError(f"{shown} is a URL: download the picture first and name the file")
@@ -175,7 +179,7 @@ def _identify(file: BinaryIO) -> Image.Image:
 
 
 def _decode(picture: Image.Image, name: str) -> Float[Tensor, "4 height width"]:
-    """Any PIL mode, turned upright as its EXIF tag says, at most `MAX_SIDE` pixels a side."""
+    """A PIL picture of any mode, turned upright by its EXIF tag, with at most `MAX_SIDE` pixels a side."""
     limit = MAX_PIXELS_OF.get(picture.format or "", MAX_PIXELS)
     if picture.width * picture.height > limit:
         raise ValueError(_too_large(name, limit))
@@ -200,9 +204,9 @@ def _decode(picture: Image.Image, name: str) -> Float[Tensor, "4 height width"]:
 def _not_a_picture(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(256)
-    for pattern, (kind, remedy) in OTHER_FILES.items():
+    for pattern, (description, remedy) in OTHER_FILES.items():
         if re.match(pattern, start, re.IGNORECASE | re.DOTALL):
-            return f"{path} is {kind}, not a picture that can be read: {remedy}"
+            return f"{path} is {description}, not a picture that can be read: {remedy}"
     return f"{path} is not a picture that can be read: save it as PNG or JPEG"
 
 
@@ -211,14 +215,14 @@ def _too_large(name: str, limit: int) -> str:
 
 
 def _damaged(name: str, error: Exception) -> str:
-    if is_out_of_memory(error):  # of a broken file, too, a decoder may demand more than there is
+    if is_out_of_memory(error):  # a broken file may also claim sizes that do not fit
         return f"{name} cannot be unpacked in the memory that is free: shrink it, or save it again if it is small"
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return f"{name} is damaged or cut short ({reason}): save or download it again"
 
 
 def _strips(picture: Image.Image) -> Iterator[tuple[Image.Image, int]]:
-    """The picture from top to bottom in strips, and by which whole number each should be shrunk."""
+    """Strips of the picture from top to bottom, each with the integer factor by which it is to be shrunk."""
     width, height = picture.size
     factor = max(1, max(width, height) // MAX_SIDE)
     rows = factor * max(1, STRIP_PIXELS // (width * factor))
@@ -246,10 +250,10 @@ def _bytes_to_rgba(
 def _deep_grey_to_rgba(
     picture: Image.Image, transform: ImageCms.ImageCmsTransform | None
 ) -> Float[Tensor, "4 height width"]:
-    """16- and 32-bit grey, which PIL's own conversion would clip at 255, scaled to 0..1.
+    """16- and 32-bit grey scaled to 0..1; PIL's own conversion clips it at 255.
 
-    Integers have their type's range. Floats go up to 1, or up to 255 where all are whole numbers, or else to their
-    highest value: a picture of radiances has no white.
+    White is the largest value of the type for integers. For floats it is 1 where no value is higher, 255 where all
+    values are whole numbers up to 255, and else the highest value.
     """
     clear = picture.info.get("transparency")
     strips, highest, whole_numbers = [], 0.0, True
@@ -270,14 +274,16 @@ def _deep_grey_to_rgba(
         size = [max(1, round(side * scale)) for side in channels.shape[2:]]
         channels = functional.interpolate(channels, size=size, mode="bilinear", antialias=True, align_corners=False)
     grey, alpha = (channels[0] / channels.new_tensor([white, 1.0])[:, None, None]).clamp(0, 1)
-    rgb = convert_grey(grey.numpy(), transform if picture.mode != "F" else None)  # floats have a white of their own
+    rgb = convert_grey(
+        grey.numpy(), transform if picture.mode != "F" else None
+    )  # white of floats is none of the profile
     return torch.cat([torch.from_numpy(rgb), alpha[None]])
 
 
 def _turn_upright(rgba: Float[Tensor, "4 height width"], picture: Image.Image) -> Float[Tensor, "4 rows columns"]:
     try:
         orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except DAMAGE:  # unreadable notes about a picture are no reason to refuse the picture
+    except DAMAGE:  # a picture with unreadable EXIF data is still a picture
         orientation = 1
     transpose, *flips = UPRIGHT.get(orientation, (False, False, False))
     rgba = rgba.mT if transpose else rgba
@@ -285,7 +291,7 @@ def _turn_upright(rgba: Float[Tensor, "4 height width"], picture: Image.Image) -
 
 
 def _channels_to_rgba(channels: Tensor) -> Float[Tensor, "4 height width"]:
-    """1-4 channels (grey, grey + alpha, RGB, RGBA) of bytes, booleans or floats in 0..1."""
+    """1 to 4 channels (grey, grey + alpha, RGB, RGBA) of bytes, booleans or floats in 0..1 as RGBA in 0..1."""
     if channels.numel() == 0:
         raise ValueError(f"a photo has at least one pixel, got {channels.shape[1]} rows of {channels.shape[2]}")
     if not channels.is_floating_point():
@@ -294,7 +300,7 @@ def _channels_to_rgba(channels: Tensor) -> Float[Tensor, "4 height width"]:
     low, high = (float(bound) for bound in channels.aminmax())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("a photo has finite values, this one holds NaN or infinity")
-    # Resampling may overshoot a little; anything beyond that is another convention, not a photo in 0..1.
+    # Resampling may overshoot a little. Values further outside are in another range, such as [-1, 1].
     if not (low >= -0.01 and high <= 1.01):
         raise ValueError(
             f"a float photo has values in 0..1, this one spans [{low:.3g}, {high:.3g}]: "

@@ -1,6 +1,6 @@
-"""What a photo's file says of its parts, counted before it is decoded: scans, segments, chunks, notes.
+"""Limits on the parts of a photo's file (scans, segments, chunks, comments), checked before it is decoded.
 
-Decoders bound neither: a JPEG of 11 kB with 1,000 scans takes 17 s, a text PPM of 96 MB minutes.
+Decoders have no such limits: a JPEG of 11 kB with 1,000 scans takes 17 s, a text PPM of 96 MB takes minutes.
 """
 
 import io
@@ -13,20 +13,20 @@ from typing import BinaryIO
 from triplane3d.limits import check
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-# Between scans 0xFF is data where a zero or a restart marker (D0 to D7) follows.
+# In a JPEG 0xFF starts a marker, unless a zero or a restart marker (D0 to D7) follows: then it is data of a scan.
 MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
 WITHOUT_LENGTH = (0x01, 0xD8)
 END, SCAN, FRAMES = 0xD9, 0xDA, {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-# A portable anymap: P1 to P3 hold their numbers as text. Its header ends after three or four words.
+# Portable anymaps: P1 to P3 have their values as text. The header has three or four words.
 ANYMAP, TEXT_ANYMAP = re.compile(rb"P[1-7fF]\s"), re.compile(rb"P[123]\s")
 ANYMAP_HEADER = 64 << 10
 
 
 def check_structure(file: BinaryIO, name: str) -> None:
-    """Refuse a photo whose parts are too many for its decoder; `file` is left where it was.
+    """Refuse a photo with more parts than `limits` allows. The position in `file` does not change.
 
     Raises:
-        ValueError: it names the photo, what was counted and what is accepted.
+        ValueError: the message has the photo's `name`, the number of parts and the limit.
     """
     with _mapped(file, name) as content:
         head = bytes(content[:8])
@@ -46,7 +46,7 @@ def check_structure(file: BinaryIO, name: str) -> None:
 def _mapped(file: BinaryIO, name: str) -> Iterator[mmap.mmap | bytes]:
     try:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError):  # a file in memory has no number, an empty one cannot be mapped
+    except (OSError, ValueError):  # a file in memory has no descriptor, an empty file cannot be mapped
         place = file.tell()
         file.seek(0, io.SEEK_END)
         check("photo", file.tell(), name)
@@ -63,17 +63,17 @@ def _check_jpeg(content: mmap.mmap | bytes, name: str) -> None:
     place = 2
     segments = scans = pixels = 0
     while (marker := MARKER.search(content, place)) is not None:
-        kind, place = marker[1][0], marker.end()
-        if kind == END:
+        marker_type, place = marker[1][0], marker.end()
+        if marker_type == END:
             break
-        if kind in WITHOUT_LENGTH:
+        if marker_type in WITHOUT_LENGTH:
             continue
         segments += 1
         check("segments", segments, name)
-        if kind in FRAMES:
+        if marker_type in FRAMES:
             height, width = (int.from_bytes(content[place + at : place + at + 2]) for at in (3, 5))
             pixels = max(pixels, height * width)
-        if kind == SCAN:
+        if marker_type == SCAN:
             scans += 1
             check("scans", scans, name)
             check("scan_pixels", scans * pixels, name)

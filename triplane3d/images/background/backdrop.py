@@ -1,6 +1,6 @@
-"""What a photo's backdrop looks like, judged from the photo's border, and how far each pixel departs from it.
+"""A model of the backdrop, estimated from the photo's border, and how far each pixel differs from it.
 
-All colours are CIE L*a*b*, so that departures are colour differences (CIE76): 1 is hardly visible, 10 is plain to see.
+All colours are CIE L*a*b*; see `arrays`.
 """
 
 from __future__ import annotations
@@ -9,31 +9,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy import ndimage
 from scipy.cluster.vq import kmeans2
 
+from triplane3d.images.background.arrays import Difference, Lab, Mask
 from triplane3d.images.background.resampling import resampled
 
-Lab = Float[np.ndarray, "height width 3"]
-Departure = Float[np.ndarray, "height width"]
-Mask = Bool[np.ndarray, "height width"]
-
-# A shadow keeps a surface's hue and at most this much of its light is lost.
+# A surface in shadow keeps its hue and at least this share of its light.
 DARKEST_SHADOW = 0.45
 # Pixels along the photo's edge that are averaged for the colour there.
 EDGE = 6
+# Colours of the palette at most.
 PALETTE = 8
 
 
 @dataclass(frozen=True)
 class Backdrop:
-    """Descriptions of a backdrop, read off the border of a photo.
+    """Models of a backdrop, each of which gives the expected colour of every pixel.
 
-    `surface` suits slow changes of light: a cubic polynomial of the place, fitted so that objects at the border count
-    little. `edges` suits a horizon: the colours of the four edges, blended across the photo (a Coons patch). `palette`
-    suits textures and several colours: whatever has a colour of the border is backdrop, wherever it is.
-    `surroundings` is a polynomial of degree 4, fitted to all that lies around the object, once that is known.
+    No model fits all photos, so that several are kept:
+
+    - `surface`: a cubic polynomial of the place, for slow changes of light. Its fit is robust against objects at the
+      border.
+    - `edges`: the colours of the photo's four edges, blended across the photo (a Coons patch), for a horizon.
+    - `palette`: colours of the border, for textures and patterns. A pixel near any of them is backdrop, wherever it is.
+    - `surroundings`: a polynomial of degree 4, fitted to everything around the object once its place is estimated.
     """
 
     surface: Lab
@@ -43,78 +44,95 @@ class Backdrop:
 
     @classmethod
     def of(cls, lab: Lab) -> Backdrop:
-        soft = softened(lab)
-        frame = ring(lab.shape)
-        surface = _polynomial(soft, frame, 3)
-        # Where the surface fits most of the border, what it does not fit there belongs to something else.
-        distance = np.linalg.norm(soft - surface, axis=-1)[frame]
-        usual = distance < max(6 * np.median(distance), 6.0)
-        colors = soft[frame][usual] if usual.mean() > 0.7 else soft[frame]
-        return cls(surface, _edges(soft), _palette(colors))
+        """The models that the photo's border alone gives."""
+        blurred = blur(lab)
+        frame = frame_mask(lab.shape)
+        surface = _polynomial(blurred, frame, 3)
+        # Where the surface fits most of the border, the rest of the border belongs to other things.
+        distance = np.linalg.norm(blurred - surface, axis=-1)[frame]
+        fits = distance < max(6 * np.median(distance), 6.0)
+        colors = blurred[frame][fits] if fits.mean() > 0.7 else blurred[frame]
+        return cls(surface, _coons_patch(blurred), _palette(colors))
 
     def with_surroundings(self, lab: Lab, outside: Mask) -> Backdrop:
-        return replace(self, surroundings=_polynomial(softened(lab), outside, 4))
+        """The same with `surroundings`, fitted to the pixels `outside` of the object."""
+        return replace(self, surroundings=_polynomial(blur(lab), outside, 4))
 
-    def departures(self, lab: Lab, names: Sequence[str] | None = None) -> dict[str, Departure]:
-        """How far each pixel of the photo, at any size, is from each description: as it is, and "in shadow"."""
-        soft = softened(lab)
+    def differences(self, lab: Lab, names: Sequence[str] | None = None) -> dict[str, Difference]:
+        """The difference of each pixel to the colours that the models expect.
+
+        For each model of `names` (all by default) there are two entries: "name", and "name in shadow", where the
+        expected colour may also be darker.
+
+        Args:
+            lab: the photo, of any size.
+            names: fields of this class.
+        """
+        blurred = blur(lab)
         if names is None:
             names = [field.name for field in fields(self) if getattr(self, field.name) is not None]
         found = {}
         for name in names:
             expected = self.palette if name == "palette" else [resampled(getattr(self, name), lab.shape[:2])]
-            found[name] = np.min([np.linalg.norm(soft - color, axis=-1) for color in expected], axis=0)
-            found[f"{name} in shadow"] = np.min([_departure_in_shadow(soft, color) for color in expected], axis=0)
+            found[name] = np.min([np.linalg.norm(blurred - color, axis=-1) for color in expected], axis=0)
+            found[f"{name} in shadow"] = np.min([_shadow_difference(blurred, color) for color in expected], axis=0)
         return found
 
-    def flattened(self, lab: Lab, departure: str) -> Lab:
-        """The photo's colours less those that the description behind a departure expects: the backdrop is grey."""
-        name = departure.removesuffix(" in shadow")
+    def flattened(self, lab: Lab, difference: str) -> Lab:
+        """The photo minus the colours that the model behind `difference` expects: the backdrop becomes grey."""
+        name = difference.removesuffix(" in shadow")
         return lab - (np.array([50, 0, 0]) if name == "palette" else resampled(getattr(self, name), lab.shape[:2]))
 
 
-def ring(shape: tuple[int, ...], share: float = 0.02) -> Mask:
-    """The photo's outermost frame, `share` of its shorter side wide."""
+def frame_mask(shape: tuple[int, ...], share: float = 0.02) -> Mask:
+    """True in the photo's outermost frame, whose width is `share` of the shorter side and at least one pixel."""
     width = max(1, round(share * min(shape[:2])))
     frame = np.ones(shape[:2], dtype=bool)
     frame[width:-width, width:-width] = False
     return frame
 
 
-def softened(picture: Lab, sigma: float = 0.7) -> Lab:
+def blur(picture: Lab, sigma: float = 0.7) -> Lab:
+    """A Gaussian blur of `sigma` pixels in each channel."""
     return np.stack([ndimage.gaussian_filter(channel, sigma) for channel in np.moveaxis(picture, -1, 0)], axis=-1)
 
 
-def _departure_in_shadow(lab: Lab, expected: Float[np.ndarray, "*photo 3"]) -> Departure:
-    """The distance to the nearest shade of the expected colour.
+def _shadow_difference(lab: Lab, expected: Float[np.ndarray, "*photo 3"]) -> Difference:
+    """The difference to the nearest darker shade of the expected colour.
 
-    A shadow scales L*, a* and b* alike, about: all three are cube roots of light, up to a constant in L*.
+    A shadow scales L*, a* and b* by about the same factor, since all three are cube roots of light, up to a constant in
+    L*. The factor of least squares is <lab, expected> / <expected, expected>.
     """
-    light = (lab * expected).sum(axis=-1) / np.maximum((expected * expected).sum(axis=-1), 1)
-    return np.linalg.norm(lab - np.clip(light, DARKEST_SHADOW, 1)[..., None] * expected, axis=-1)
+    factor = (lab * expected).sum(axis=-1) / np.maximum((expected * expected).sum(axis=-1), 1)
+    return np.linalg.norm(lab - np.clip(factor, DARKEST_SHADOW, 1)[..., None] * expected, axis=-1)
 
 
-def _polynomial(lab: Lab, known: Mask, degree: int) -> Lab:
-    """A polynomial in x and y, fitted to the `known` pixels by iteratively reweighted least squares.
+def _polynomial(lab: Lab, fitted_to: Mask, degree: int) -> Lab:
+    """A polynomial in x and y over the whole photo, fitted by iteratively reweighted least squares.
 
-    An object that meets the border is an outlier: the weights are Cauchy's, first about the median colour, then about
-    polynomials of rising degree, so that none bends towards it.
+    Pixels of an object at the border are outliers. Cauchy weights, 1 / (1 + (distance / scale)²), reduce their effect.
+    The first distances are those to the median colour; the degree then rises one by one, so that the polynomial has no
+    freedom to follow the outliers before they are recognised.
     """
     y, x = np.mgrid[-1 : 1 : lab.shape[0] * 1j, -1 : 1 : lab.shape[1] * 1j]
-    colors = lab[known]
+    colors = lab[fitted_to]
     expected = np.median(colors, axis=0)
     for order in range(1, degree + 1):
         basis = np.stack([x**i * y**j for i in range(order + 1) for j in range(order + 1 - i)], axis=-1)
         for _ in range(3):
             distance = np.linalg.norm(colors - expected, axis=-1, keepdims=True)
             weights = 1 / (1 + (distance / (2 * max(np.median(distance), 0.3))) ** 2)
-            coefficients = np.linalg.lstsq(basis[known] * weights, colors * weights, rcond=None)[0]
-            expected = basis[known] @ coefficients
+            coefficients = np.linalg.lstsq(basis[fitted_to] * weights, colors * weights, rcond=None)[0]
+            expected = basis[fitted_to] @ coefficients
     return basis @ coefficients
 
 
-def _edges(lab: Lab) -> Lab:
-    """The Coons patch of the four edges: exact for a sum of one function of the row and one of the column."""
+def _coons_patch(lab: Lab) -> Lab:
+    """The four edges blended across the photo (Coons 1967).
+
+    With edge curves c and corner values P, S(u, v) = (1-u) left(v) + u right(v) + (1-v) top(u) + v bottom(u) minus the
+    bilinear blend of the four P. It is exact for the sum of a function of the row and a function of the column.
+    """
     strips = (
         lab[:, :EDGE].mean(axis=1),
         lab[:, -EDGE:].mean(axis=1),
@@ -134,9 +152,9 @@ def _edges(lab: Lab) -> Lab:
 
 
 def _palette(colors: Float[np.ndarray, "pixels 3"]) -> Float[np.ndarray, "colors 3"]:
-    """The centres of at most `PALETTE` clusters."""
-    spread = np.unique(colors[::3].round(1), axis=0)
-    if len(spread) <= PALETTE:
-        return spread
+    """The centres of at most `PALETTE` clusters (k-means++, with a fixed seed)."""
+    distinct = np.unique(colors[::3].round(1), axis=0)
+    if len(distinct) <= PALETTE:
+        return distinct
     centers, labels = kmeans2(colors[::3], PALETTE, rng=np.random.default_rng(0), minit="++")
     return centers[np.unique(labels)]

@@ -1,26 +1,37 @@
-"""Masks redrawn by GrabCut (Rother, Kolmogorov, Blake 2004), from the optional extra `cv`."""
+"""Refinement of a mask by GrabCut (Rother, Kolmogorov, Blake 2004); needs OpenCV, the optional extra `cv`."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
 
-from triplane3d.images.background.backdrop import Lab, Mask, ring
+from triplane3d.images.background.arrays import Lab, Mask
+from triplane3d.images.background.backdrop import frame_mask
 
-# A pixel of L*, a* or b* in steps of an 8-bit channel.
+# Steps of an 8-bit channel for one unit of L*, a* and b*.
 STEPS = np.array([2.55, 2.0, 2.0])
 
 
 def grabcut(colors: Lab, mask: Mask, *, reach: int, iterations: int = 3) -> Mask:
-    """The mask redrawn where the colours inside and outside of it part, no more than `reach` pixels further out."""
+    """The mask moved to where the colours inside and outside of it are separated best.
+
+    GrabCut alternates between two colour models (Gaussian mixtures, one inside and one outside) and a minimum cut. Its
+    k-means starts from OpenCV's random generator, which is seeded: the same input gives the same mask.
+
+    Args:
+        colors: L*a*b* around the middle of the range, such as `Backdrop.flattened` gives.
+        mask: the start.
+        reach: the mask grows by at most this number of pixels.
+        iterations: of GrabCut.
+    """
     import cv2
 
-    # The photo's frame is backdrop, but for an object that reaches it.
-    allowed = mask | (ndimage.binary_dilation(mask, iterations=reach) & ~ring(mask.shape))
+    # The photo's frame is backdrop, except where the start covers it.
+    allowed = mask | (ndimage.binary_dilation(mask, iterations=reach) & ~frame_mask(mask.shape))
     rows, columns = (np.flatnonzero(allowed.any(axis=axis)) for axis in (1, 0))
     if len(rows) == 0 or min(mask.shape) < 8:
         return mask
-    # What is far from the mask is backdrop beyond doubt. A wide margin of it shows its colours.
+    # The window has a wide margin of certain backdrop, so that the outer colour model sees its colours.
     margin = 2 * reach
     window = (
         slice(max(rows[0] - margin, 0), rows[-1] + 1 + margin),
@@ -35,6 +46,6 @@ def grabcut(colors: Lab, mask: Mask, *, reach: int, iterations: int = 3) -> Mask
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(0)
     cv2.grabCut(np.ascontiguousarray(pixels), state, (0, 0, 1, 1), *models, iterations, cv2.GC_INIT_WITH_MASK)
-    redrawn = np.zeros_like(mask)
-    redrawn[window] = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
-    return redrawn
+    refined = np.zeros_like(mask)
+    refined[window] = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
+    return refined

@@ -1,7 +1,8 @@
-"""Finding the object of a photo: its alpha, else the best way that is at hand. Nothing is ever downloaded.
+"""The object's mask of a photo: its alpha channel, or else the best method that can run. Nothing is downloaded.
 
-In order of preference: `rembg` where it is installed and its model lies in its cache, a `matting` model of transformers
-where one is named (a folder, or what the Hugging Face cache holds), `grabcut` where OpenCV is installed, `border`.
+In order of preference: `rembg` where it is installed and its model is in its cache, a `matting` model of transformers
+where one is named (a folder, or a name whose files are in the Hugging Face cache), `grabcut` where OpenCV is installed,
+and `border`, which needs nothing.
 """
 
 from __future__ import annotations
@@ -19,32 +20,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from triplane3d.images.background.doubts import Mask, outline_contrast, shape_doubts
-from triplane3d.images.background.edges import guided_alpha
-from triplane3d.images.background.networks import (
-    MATTING_VARIABLE,
-    Photo,
-    matting,
-    matting_missing,
-    rembg,
-    rembg_missing,
-)
-from triplane3d.images.background.resampling import fitted, resampled
+from triplane3d.images.background.arrays import Mask, Opacity, Rgb
+from triplane3d.images.background.edges import guided_opacity
+from triplane3d.images.background.mask_warnings import outline_contrast, shape_warnings
+from triplane3d.images.background.matting_model import MATTING_VARIABLE, matting_missing, matting_opacity
+from triplane3d.images.background.rembg_model import rembg_checksum_error, rembg_missing, rembg_opacity
+from triplane3d.images.background.resampling import resampled, shrunk_shape
 from triplane3d.images.background.segmentation import segment
 
 logger = logging.getLogger(__name__)
 
 METHODS = ("auto", "none", "alpha", "rembg", "matting", "grabcut", "border")
 
-# Masks are found on a copy of this size.
+# Masks are found on a copy of this size, in pixels of the longer side.
 WORKING_SIDE = 384
-# Networks see finer edges.
+# Networks get a larger copy, in which they see finer edges.
 NETWORK_SIDE = 1024
-# Shares of the photo outside of which a mask is not believed to be the photo's object.
-EMPTY, FULL = 0.002, 0.97
-# Below this a network's outline is hardly steeper than the background's own texture.
-DOUBTFUL_OUTLINE = 0.95
-HARD_TO_TELL = (
+# A mask that covers a share of the photo outside of this range is discarded.
+MIN_COVERAGE, MAX_COVERAGE = 0.002, 0.97
+# Below this the outline of a network's mask is hardly steeper than the background's own texture.
+MIN_OUTLINE_CONFIDENCE = 0.95
+HARD_TO_SEPARATE = (
     "object and background are hard to tell apart (confidence {:.2f}); "
     "take the photo before a plain background, or cut the object out (a PNG with transparency)"
 )
@@ -52,36 +48,38 @@ HARD_TO_TELL = (
 
 @dataclass(frozen=True)
 class MaskReport:
-    """How an object was told from its background.
-
-    `method` is what ran. `coverage` is the object's share of the photo. `confidence`, in 0..1, is 1 for an alpha that
-    came with the photo or a photo taken whole on request, and 0 where no mask was believable. For "grabcut" and
-    "border" it estimates the probability that the mask is right (an intersection over union of 0.85 or more with the
-    object), fitted on rendered objects before rendered backdrops (docs/photos.md). For networks it says how far the
-    mask's outline stands out (1 where one background pixel in a thousand is as steep, 2/3 for one in a hundred), times
-    how decided the network was. `warning` is None, or what may be wrong and what to do about it.
-    """
+    """How the mask of a photo was found."""
 
     method: str
+    """The method that ran, see `METHODS`."""
     coverage: float
+    """The object's share of the photo, in 0..1."""
     confidence: float
+    """In 0..1: 1 for the photo's own alpha or a whole photo on request, 0 where no believable mask was found.
+
+    For "grabcut" and "border" it is the estimated probability that the mask is right: that its intersection over union
+    with the object is 0.85 or more. The estimate was fitted on rendered objects before rendered backdrops
+    (docs/photos.md). For networks it is the contrast of the mask's outline (1 where one background pixel in a thousand
+    is as steep, 2/3 for one in a hundred), times the mean certainty of the opacities.
+    """
     warning: str | None = None
+    """What may be wrong with the mask and what to do about it; None where nothing is suspicious."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """An object's opacity (0..1, at any size), how surely it is right, and what may be wrong with it."""
+class _ObjectMask:
+    """An object's opacity, at any size, the confidence in it, and warnings."""
 
-    opacity: Float[np.ndarray, "height width"]
+    opacity: Opacity
     confidence: float
-    doubts: list[str]
+    warnings: list[str]
 
 
 def check_background_removal(method: str) -> None:
-    """Refuse what `remove_background` does not know or what cannot run here, before any work is done."""
+    """Raise a ValueError for an unknown method, or one that cannot run here; the message has what to do."""
     if method in ("auto", "none", "alpha"):
         return
-    missing = _missing(method) if isinstance(method, str) else {}
+    missing = _missing_by_method(method) if isinstance(method, str) else {}
     if method not in missing:
         raise ValueError(
             f"background_removal is one of {', '.join(METHODS)}, or the folder or Hub name of a matting model, "
@@ -94,13 +92,19 @@ def check_background_removal(method: str) -> None:
 def remove_background(
     rgba: Float[Tensor, "4 height width"], *, method: str = "auto", name: str = "the photo"
 ) -> tuple[Float[Tensor, "4 height width"], MaskReport]:
-    """The photo (straight RGBA in 0..1) with the object's mask as its alpha, and how it was found.
+    """The photo with the object's mask as its alpha, and how the mask was found.
 
-    `method` is "auto": the photo's alpha, or else the best way at hand. "none" takes the photo as it is, whole or with
-    its alpha. Every other name runs that way and no other; a folder or Hub name is a model for "matting".
+    A suspicious mask is returned with a warning, which is also logged.
 
-    Raises ValueError where there is no object (a clear or one-coloured photo) and where the way cannot run here. A
-    doubtful mask is returned with a warning, which is logged under `name`.
+    Args:
+        rgba: straight RGBA in 0..1.
+        method: "auto" takes the photo's alpha, or else the best method that can run. "none" takes the photo as it is,
+            whole or with its alpha. Another name of `METHODS` runs that method only. A folder or Hub name is a model
+            for "matting".
+        name: the photo's name in messages.
+
+    Raises:
+        ValueError: the photo has no object (it is transparent or has one colour), or the method cannot run here.
     """
     check_background_removal(method)
     alpha = rgba[3]
@@ -113,84 +117,94 @@ def remove_background(
         solid = (alpha > 0.5 * alpha.max()).cpu().numpy()
         if method == "none":
             return rgba, MaskReport("none", float(solid.mean()), 1.0)
-        doubts = shape_doubts(resampled(solid, fitted(solid.shape, WORKING_SIDE)) > 0.5, trimmed=True)
-        return rgba, _told(name, MaskReport("alpha", float(solid.mean()), 1.0, _warning(doubts)))
+        warnings = shape_warnings(resampled(solid, shrunk_shape(solid.shape, WORKING_SIDE)) > 0.5, trimmed=True)
+        return rgba, _logged(name, MaskReport("alpha", float(solid.mean()), 1.0, _joined(warnings)))
 
-    # The colours of clear pixels are arbitrary.
+    # The colours of transparent pixels are arbitrary: grey replaces them.
     rgb = rgba[:3] * alpha + 0.5 * (1 - alpha) if transparent else rgba[:3]
     photo = rgb.permute(1, 2, 0).float().cpu().numpy()
-    if float(np.ptp(resampled(photo, fitted(photo.shape, WORKING_SIDE)), axis=(0, 1)).max()) < 0.02:
+    if float(np.ptp(resampled(photo, shrunk_shape(photo.shape, WORKING_SIDE)), axis=(0, 1)).max()) < 0.02:
         raise ValueError(f"{name} is one flat colour: there is no object to see")
-    ways = [way for way, missing in _missing(method).items() if missing() is None] if method == "auto" else [method]
-    for way in ways:
-        found = _find(way, photo)
+    for chosen in _usable_methods() if method == "auto" else [method]:
+        found = _find_object(chosen, photo)
         mask = found.opacity > 0.5
-        if EMPTY < mask.mean() < FULL:
+        if MIN_COVERAGE < mask.mean() < MAX_COVERAGE:
             opacity = torch.from_numpy(resampled(found.opacity, photo.shape[:2]))[None].to(rgba)
-            report = MaskReport(way, float(mask.mean()), found.confidence, _warning(found.doubts))
+            report = MaskReport(chosen, float(mask.mean()), found.confidence, _joined(found.warnings))
             opacity = torch.minimum(opacity, alpha) if transparent else opacity
-            return torch.cat([rgba[:3], opacity]), _told(name, report)
+            return torch.cat([rgba[:3], opacity]), _logged(name, report)
     warning = (
         "no object stands out from the background, so the whole photo is taken for the object; "
         "cut it out first (a PNG with transparency)"
     )
-    return rgba, _told(name, MaskReport("none", 1.0, 0.0, warning))
+    return rgba, _logged(name, MaskReport("none", 1.0, 0.0, warning))
 
 
-def _missing(method: str) -> dict[str, Callable[[], str | None]]:
-    """For every way to find an object, the best first, what has to be done before it can run (None where it can).
+def _usable_methods() -> list[str]:
+    """The methods of "auto" that can run, best first. A model of rembg with a wrong checksum is reported in the log."""
+    usable = [method for method, missing in _missing_by_method("auto").items() if missing() is None]
+    if "rembg" not in usable and (error := rembg_checksum_error()) is not None:
+        logger.warning("rembg is not used: %s", error)
+    return usable
 
-    `method` is one of them where it is a folder or a name on the Hub.
+
+def _missing_by_method(method: str) -> dict[str, Callable[[], str | None]]:
+    """For every method, best first, a function that returns what has to be done before it can run, or None.
+
+    `method` is one of the keys too where it is a folder or a name on the Hub.
     """
-    ways: dict[str, Callable[[], str | None]] = {
+    checks: dict[str, Callable[[], str | None]] = {
         "rembg": rembg_missing,
         "matting": partial(matting_missing, os.environ.get(MATTING_VARIABLE)),
-        "grabcut": lambda: None if _opencv() else "pip install 'triplane3d[cv]'",
+        "grabcut": lambda: None if _has_opencv() else "pip install 'triplane3d[cv]'",
         "border": lambda: None,
     }
     if method not in METHODS and ("/" in method or Path(method).is_dir()):
-        ways[method] = partial(matting_missing, method)
-    return ways
+        checks[method] = partial(matting_missing, method)
+    return checks
 
 
-def _find(way: str, photo: Photo) -> Found:
-    """The object by this way, which can run."""
-    small = resampled(photo, fitted(photo.shape, WORKING_SIDE))
-    if way in ("grabcut", "border"):
-        segmentation = segment(small, redraw=way == "grabcut")
+def _find_object(method: str, photo: Rgb) -> _ObjectMask:
+    """The object by a method that can run; the opacity is zero everywhere where nothing stands out."""
+    small = resampled(photo, shrunk_shape(photo.shape, WORKING_SIDE))
+    if method in ("grabcut", "border"):
+        segmentation = segment(small, refine=method == "grabcut")
         if segmentation is None:
-            return Found(np.zeros(photo.shape[:2], dtype=np.float32), 0.0, [])
-        doubts = shape_doubts(segmentation.mask) + segmentation.doubts()
-        return Found(guided_alpha(photo, small, segmentation.mask), segmentation.confidence, doubts)
+            return _ObjectMask(np.zeros(photo.shape[:2], dtype=np.float32), 0.0, [])
+        warnings = shape_warnings(segmentation.mask) + segmentation.warnings()
+        return _ObjectMask(guided_opacity(photo, small, segmentation.mask), segmentation.confidence, warnings)
 
-    seen = resampled(photo, fitted(photo.shape, NETWORK_SIDE))
-    model = os.environ.get(MATTING_VARIABLE, "") if way == "matting" else way
-    opacity = rembg(seen) if way == "rembg" else matting(model, _coarse_mask, seen)
+    large = resampled(photo, shrunk_shape(photo.shape, NETWORK_SIDE))
+    if method == "rembg":
+        opacity = rembg_opacity(large)
+    else:
+        model = os.environ.get(MATTING_VARIABLE, "") if method == "matting" else method
+        opacity = matting_opacity(model, _coarse_mask, large)
     mask = resampled(opacity, small.shape[:2]) > 0.5
-    decided = float((np.abs(2 * opacity - 1) * opacity).sum() / max(opacity.sum(), 1e-6))
-    confidence = outline_contrast(small, mask) * decided
-    doubts = shape_doubts(mask) if mask.any() else []
-    if confidence < DOUBTFUL_OUTLINE and mask.mean() <= 0.9:
-        doubts.append(HARD_TO_TELL.format(confidence))
-    return Found(opacity, confidence, doubts)
+    certainty = float((np.abs(2 * opacity - 1) * opacity).sum() / max(opacity.sum(), 1e-6))
+    confidence = outline_contrast(small, mask) * certainty
+    warnings = shape_warnings(mask) if mask.any() else []
+    if confidence < MIN_OUTLINE_CONFIDENCE and mask.mean() <= 0.9:
+        warnings.append(HARD_TO_SEPARATE.format(confidence))
+    return _ObjectMask(opacity, confidence, warnings)
 
 
-def _coarse_mask(photo: Photo) -> Mask:
+def _coarse_mask(photo: Rgb) -> Mask:
     """A mask found without a network, at the working size; empty where nothing stands out."""
-    small = resampled(photo, fitted(photo.shape, WORKING_SIDE))
-    segmentation = segment(small, redraw=_opencv())
+    small = resampled(photo, shrunk_shape(photo.shape, WORKING_SIDE))
+    segmentation = segment(small, refine=_has_opencv())
     return np.zeros(small.shape[:2], dtype=bool) if segmentation is None else segmentation.mask
 
 
-def _opencv() -> bool:
+def _has_opencv() -> bool:
     return find_spec("cv2") is not None
 
 
-def _warning(doubts: list[str]) -> str | None:
-    return ". Also, ".join(doubts) or None
+def _joined(warnings: list[str]) -> str | None:
+    return ". Also, ".join(warnings) or None
 
 
-def _told(name: str, report: MaskReport) -> MaskReport:
+def _logged(name: str, report: MaskReport) -> MaskReport:
     if report.warning is not None:
         logger.warning("%s: %s", name, report.warning)
     return report

@@ -1,8 +1,12 @@
-"""The object of a photo without a network: many masks are drawn, the best are redrawn, the best of those is taken."""
+"""The object of a photo without a network.
+
+Many candidate masks are made at a small size. The best of them are refined at the working size, and the best refined
+mask is returned with the estimated probability that it is right.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,213 +15,195 @@ from jaxtyping import Float
 from scipy import ndimage
 
 from triplane3d.geometry.color import lab_from_srgb
-from triplane3d.images.background.backdrop import Backdrop, Departure, Lab, Mask, ring
+from triplane3d.images.background.arrays import Difference, Lab, Mask, Opacity, Rgb
+from triplane3d.images.background.backdrop import Backdrop, frame_mask
 from triplane3d.images.background.candidates import (
-    EMPTY,
-    FULL,
+    MAX_COVERAGE,
+    MIN_COVERAGE,
     Candidate,
-    Judge,
-    agreement,
     find_candidates,
-    judged,
-    main_part,
-    overlap,
+    main_parts,
+    with_features,
 )
+from triplane3d.images.background.features import FeatureExtractor, agreement, overlap
 from triplane3d.images.background.grabcut import grabcut
-from triplane3d.images.background.resampling import fitted, resampled
+from triplane3d.images.background.resampling import resampled, shrunk_shape
+from triplane3d.images.background.scoring import CANDIDATE_SCORE, CONFIDENCE, REFINED_SCORE, probability, weighted
 
-# Candidates are drawn on a copy of this size.
+# Candidates are made on a copy of this size, in pixels of the longer side.
 SEARCH_SIDE = 192
-# So many candidates, no two of them nearly the same, are drawn again at the working size.
+# So many candidates are refined at the working size; two of them overlap by at most `SAME`.
 STARTS = 4
 SAME = 0.93
-# How far GrabCut may move an outline, in pixels of the working size.
+# How far GrabCut may move an outline outwards, in pixels of the working size.
 REACH = 20
-# A candidate that is behind by this much in score counts e times less.
+# A candidate whose score is lower by this much has a weight that is lower by a factor of e.
 TEMPERATURE = 0.25
-# What more than this share of the candidates cover is left out when the backdrop is described again.
+# Pixels that more than this share of the candidates cover are left out of the second model of the backdrop.
 COVERED = 0.3
-# Below this probability of being right a mask is warned about.
-DOUBTFUL = 0.8
-# Below this one there is no object to be seen.
-HOPELESS = 0.02
-
-# Scores are linear in the traits of a mask. The weights were fitted on composites of benchmarks/background_scenes.py
-# (rounds 1 to 8, and 101 to 104 with a contrast of 0.35).
-FIRST_SCORE = {
-    "agreement": 6.03,
-    "like backdrop": -4.7,
-    "rank": 3.53,
-    "sharpness": -9.61,
-    "weak steepness": 0.73,
-    "edges lost": -0.58,
-    "at border": -12.15,
-}
-SECOND_SCORE = {
-    "start": 0.57,
-    "redrawn": 1.67,
-    "parts lost": -1.31,
-    "sharpness": 3.3,
-    "edges lost": -0.27,
-    "holes": 0.68,
-    "like backdrop": -1.74,
-    "roughness": -16.48,
-    "weak steepness": -0.19,
-}
-# The log-odds that a mask is right; fitted on rounds 1 to 10 and 101 to 104, 41 of whose 560 masks were wrong.
-CONFIDENCE = {
-    "dissent": -1.67,
-    "log roughness": -1.0,
-    "edges beside": -1.22,
-    "log like backdrop": -0.69,
-    "raggedness": -0.39,
-    "constant": -9.69,
-}
+# A mask with a lower confidence gets a warning.
+WARN_BELOW = 0.8
+# A mask with a lower confidence is discarded.
+DISCARD_BELOW = 0.02
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A mask at the working size with its traits (those of `Judge`, and how it came to be) and its score."""
+class RefinedMask:
+    """A mask at the working size.
+
+    `features` are those of `FeatureExtractor` at the search size, with the "agreement" with all candidates, the score
+    of the candidate at the "start", and whether GrabCut "refined" it (0 or 1).
+    """
 
     mask: Mask
-    traits: dict[str, float]
+    features: dict[str, float]
     score: float
 
 
 @dataclass(frozen=True)
 class Search:
-    """All candidates at the search size, the best of them drawn at the working size, and `belief`.
-
-    The belief is how likely each pixel is to be the object's: the mean of the candidates, weighted by their scores.
-    """
+    """All masks that `segment` chooses from."""
 
     candidates: list[Candidate]
-    drawings: list[Drawing]
-    belief: Float[np.ndarray, "rows columns"]
-    judge: Judge | None
+    """At the search size, the best first."""
+    refined: list[RefinedMask]
+    """Empty where nothing stands out from the backdrop."""
+    consensus: Opacity
+    """The mean of the candidates, weighted by their scores: how likely each pixel of the search size is object."""
+    extractor: FeatureExtractor | None
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The mask, the probability that it is right, the traits that explain a doubt, and whether one sees through it."""
+    """The mask at the working size, the probability that it is right, and the features that explain a low one."""
 
     mask: Mask
     confidence: float
-    traits: dict[str, float]
+    features: dict[str, float]
     see_through: bool
+    """Whether the backdrop seems to show through the object, as through glass."""
 
-    def doubts(self) -> list[str]:
-        doubts = []
-        if self.confidence < DOUBTFUL:
-            missing = max(self.traits["parts lost"] ** 2, self.traits["believed outside"])
-            kept = self.traits["disbelieved inside"]
+    def warnings(self) -> list[str]:
+        """What may be wrong and what to do, as sentences without a full stop."""
+        found = []
+        if self.confidence < WARN_BELOW:
+            missing = max(self.features["parts lost"] ** 2, self.features["consensus outside"])
+            surplus = self.features["dissent inside"]
             what = "object and background are hard to tell apart"
-            if missing > max(0.1, kept):
+            if missing > max(0.1, surplus):
                 what = "parts of the object may be missing from the mask"
-            elif kept > 0.1:
+            elif surplus > 0.1:
                 what = "the mask may hold parts of the background"
-            doubts.append(
+            found.append(
                 f"{what} (confidence {self.confidence:.2f}); take the photo before a plain background of "
                 "another colour, or cut the object out (a PNG with transparency)"
             )
         if self.see_through:
-            doubts.append(
+            found.append(
                 "the background seems to show through the object, and becomes part of its colours; glass is "
                 "best cut out from a photo before a plain background"
             )
-        return doubts
+        return found
 
 
-def segment(rgb: Float[np.ndarray, "height width 3"], *, redraw: bool) -> Segmentation | None:
-    """The object's mask and how surely it is right; None where nothing stands out.
+def segment(rgb: Rgb, *, refine: bool) -> Segmentation | None:
+    """The object's mask and the confidence in it; None where nothing stands out from the backdrop.
 
-    `redraw` runs GrabCut, from the optional extra `cv`.
+    Args:
+        rgb: the photo at the working size.
+        refine: whether GrabCut refines masks, for which OpenCV (the extra `cv`) is needed.
     """
-    search = search_masks(rgb, redraw=redraw)
-    if not search.drawings:
+    search = search_masks(rgb, refine=refine)
+    if not search.refined:
         return None
-    best = max(search.drawings, key=lambda drawing: drawing.score)
-    traits = confidence_traits(best, search)
-    confidence = 1 / (1 + np.exp(-_weighted(traits, CONFIDENCE)))
-    if confidence < HOPELESS:
+    best = max(search.refined, key=lambda refined: refined.score)
+    features = confidence_features(best, search)
+    confidence = probability(weighted(features, CONFIDENCE))
+    if confidence < DISCARD_BELOW:
         return None
-    clear = search.judge.sees_through(resampled(best.mask, search.belief.shape) > 0.5)
-    return Segmentation(best.mask, float(confidence), traits, clear)
+    see_through = search.extractor.is_see_through(resampled(best.mask, search.consensus.shape) > 0.5)
+    return Segmentation(best.mask, confidence, features, see_through)
 
 
-def search_masks(rgb: Float[np.ndarray, "height width 3"], *, redraw: bool) -> Search:
-    """Everything that `segment` chooses from."""
+def search_masks(rgb: Rgb, *, refine: bool) -> Search:
+    """Candidates, refined masks and what they have in common; see `segment` for the arguments."""
     lab = _lab(rgb)
-    small = _lab(resampled(rgb, fitted(rgb.shape, SEARCH_SIDE)))
+    small = _lab(resampled(rgb, shrunk_shape(rgb.shape, SEARCH_SIDE)))
     nothing = Search([], [], np.zeros(small.shape[:2]), None)
     if min(small.shape[:2]) < 16:
         return nothing
     backdrop = Backdrop.of(small)
-    departures = backdrop.departures(small)
-    candidates = find_candidates(departures)
+    differences = backdrop.differences(small)
+    candidates = find_candidates(differences)
     if not candidates:
         return nothing
-    # Once it is known about where the object is, the light behind it is fitted to all that is around it.
+
+    # The candidates show roughly where the object is. The light behind it is then fitted to all that surrounds it,
+    # and gives further candidates.
     covered = np.mean([candidate.mask for candidate in candidates], axis=0) > COVERED
-    outside = ~ndimage.binary_dilation(covered, iterations=3) | ring(small.shape)
+    outside = ~ndimage.binary_dilation(covered, iterations=3) | frame_mask(small.shape)
     backdrop = backdrop.with_surroundings(small, outside)
-    again = backdrop.departures(small, ["surroundings"])
-    judge = Judge(small, departures | again)
-    candidates = judged(candidates + find_candidates(again), judge)
+    surroundings = backdrop.differences(small, ["surroundings"])
+    extractor = FeatureExtractor(small, differences | surroundings)
+    candidates = with_features(candidates + find_candidates(surroundings), extractor)
     candidates = [
-        replace(candidate, traits=candidate.traits | {"score": _weighted(candidate.traits, FIRST_SCORE)})
+        replace(candidate, features=candidate.features | {"score": weighted(candidate.features, CANDIDATE_SCORE)})
         for candidate in candidates
     ]
-    candidates.sort(key=lambda candidate: -candidate.traits["score"])
-    scores = np.array([candidate.traits["score"] for candidate in candidates])
+    candidates.sort(key=lambda candidate: -candidate.features["score"])
+    scores = np.array([candidate.features["score"] for candidate in candidates])
     weights = np.exp((scores - scores[0]) / TEMPERATURE)
-    belief = np.tensordot(weights / weights.sum(), np.stack([candidate.mask for candidate in candidates]), 1)
+    consensus = np.tensordot(weights / weights.sum(), np.stack([candidate.mask for candidate in candidates]), 1)
 
-    drawings = []
-    departures = backdrop.departures(lab)
-    for start in _different(candidates):
-        sharp = _sharpened(start, departures[start.departure])
+    refined = []
+    differences = backdrop.differences(lab)
+    for start in _distinct(candidates):
+        sharp = _at_working_size(start, differences[start.difference])
         masks = {"sharp": sharp}
-        wide = start.mask | judge.beside(start.mask)
-        if start is candidates[0] and wide.sum() > 1.02 * start.mask.sum() and wide.mean() < FULL:
-            masks["wide"] = main_part((resampled(wide, lab.shape[:2]) > 0.5) | sharp)
-        if redraw:
-            colors = backdrop.flattened(lab, start.departure)
-            masks |= {f"{name}, redrawn": main_part(grabcut(colors, mask, reach=REACH)) for name, mask in masks.items()}
+        # The best candidate is also tried together with the unexplained parts beside it.
+        wide = start.mask | extractor.beside(start.mask)
+        if start is candidates[0] and wide.sum() > 1.02 * start.mask.sum() and wide.mean() < MAX_COVERAGE:
+            masks["wide"] = main_parts((resampled(wide, lab.shape[:2]) > 0.5) | sharp)
+        if refine:
+            colors = backdrop.flattened(lab, start.difference)
+            masks |= {
+                f"{name}, refined": main_parts(grabcut(colors, mask, reach=REACH)) for name, mask in masks.items()
+            }
         for name, mask in masks.items():
             reduced = resampled(mask, small.shape[:2]) > 0.5
-            if EMPTY < reduced.mean() < FULL:
-                traits = judge.traits(reduced) | {
-                    "agreement": agreement(reduced, belief),
-                    "start": start.traits["score"],
-                    "redrawn": float(name.endswith("redrawn")),
+            if MIN_COVERAGE < reduced.mean() < MAX_COVERAGE:
+                features = extractor.features(reduced) | {
+                    "agreement": agreement(reduced, consensus),
+                    "start": start.features["score"],
+                    "refined": float(name.endswith("refined")),
                 }
-                drawings.append(Drawing(mask, traits, _weighted(traits, SECOND_SCORE)))
-    return Search(candidates, drawings, belief, judge)
+                refined.append(RefinedMask(mask, features, weighted(features, REFINED_SCORE)))
+    return Search(candidates, refined, consensus, extractor)
 
 
-def confidence_traits(drawing: Drawing, search: Search) -> dict[str, float]:
-    """The traits of a drawing, and how far the others differ from it.
+def confidence_features(chosen: RefinedMask, search: Search) -> dict[str, float]:
+    """The features of the chosen mask, and how far the other masks differ from it.
 
-    "dissent" is the logarithm of one minus the mean overlap with all drawings, weighted by their scores. "believed
-    outside" and "disbelieved inside" compare it with the candidates: areas over the mask's own.
+    - "disagreement": the logarithm of one minus the mean overlap with all refined masks, weighted by their scores.
+    - "consensus outside": the sum of the consensus outside of the mask, over the mask's area.
+    - "dissent inside": the sum of one minus the consensus inside of the mask, over the mask's area.
     """
-    scores = np.array([other.score for other in search.drawings])
+    scores = np.array([other.score for other in search.refined])
     weights = np.exp(scores - scores.max())
-    reduced = resampled(drawing.mask, search.belief.shape) > 0.5
-    overlaps = [overlap(reduced, resampled(other.mask, search.belief.shape) > 0.5) for other in search.drawings]
-    return drawing.traits | {
+    reduced = resampled(chosen.mask, search.consensus.shape) > 0.5
+    overlaps = [overlap(reduced, resampled(other.mask, search.consensus.shape) > 0.5) for other in search.refined]
+    return chosen.features | {
         "constant": 1.0,
-        "dissent": float(np.log(1.02 - weights @ overlaps / weights.sum())),
-        "log roughness": float(np.log(drawing.traits["roughness"] + 0.0005)),
-        "log like backdrop": float(np.log(drawing.traits["like backdrop"] + 0.003)),
-        "believed outside": float(search.belief[~reduced].sum() / reduced.sum()),
-        "disbelieved inside": float((1 - search.belief)[reduced].sum() / reduced.sum()),
+        "disagreement": float(np.log(1.02 - weights @ overlaps / weights.sum())),
+        "log roughness": float(np.log(chosen.features["roughness"] + 0.0005)),
+        "log like backdrop": float(np.log(chosen.features["like backdrop"] + 0.003)),
+        "consensus outside": float(search.consensus[~reduced].sum() / reduced.sum()),
+        "dissent inside": float((1 - search.consensus)[reduced].sum() / reduced.sum()),
     }
 
 
-def _different(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The best candidates, no two of them nearly the same."""
+def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The best candidates, of which no two are nearly the same. `candidates` are sorted, the best first."""
     chosen: list[Candidate] = []
     for candidate in candidates:
         if all(overlap(candidate.mask, other.mask) <= SAME for other in chosen):
@@ -227,17 +213,13 @@ def _different(candidates: Sequence[Candidate]) -> list[Candidate]:
     return chosen
 
 
-def _sharpened(candidate: Candidate, departure: Departure) -> Mask:
-    """The candidate at the working size: the same threshold, near its own outline."""
-    near = resampled(ndimage.binary_dilation(candidate.mask, iterations=2), departure.shape) > 0.3
-    mask = (departure > candidate.threshold) & near
+def _at_working_size(candidate: Candidate, difference: Difference) -> Mask:
+    """The candidate at the size of `difference`: the same threshold, near the candidate's own outline."""
+    near = resampled(ndimage.binary_dilation(candidate.mask, iterations=2), difference.shape) > 0.3
+    mask = (difference > candidate.threshold) & near
     if not (ndimage.binary_fill_holes(candidate.mask) & ~candidate.mask).any():
         mask = ndimage.binary_fill_holes(mask)
-    return main_part(mask)
-
-
-def _weighted(traits: Mapping[str, float], weights: Mapping[str, float]) -> float:
-    return float(sum(weight * traits[name] for name, weight in weights.items()))
+    return main_parts(mask)
 
 
 def _lab(rgb: Float[np.ndarray, "height width 3"]) -> Lab:
