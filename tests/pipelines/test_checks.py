@@ -75,7 +75,7 @@ FAULTS: dict[str, tuple[Callable[[Path, str], None], str]] = {
     "an index too large": (write("model_index.json", b" " * (9 << 20)), "where at most 8,388,608 are accepted"),
     "a config that is no JSON": (write("MAIN/config.json", b"{"), "is no JSON"),
     "a pointer of Git LFS": (write(WEIGHTS, POINTER), "is a Git LFS pointer"),
-    "weights cut short": (write(WEIGHTS, b"\x10\0\0\0\0\0\0\0{"), "is no whole safetensors file"),
+    "weights cut short": (write(WEIGHTS, b"\x10\0\0\0\0\0\0\0{"), "is not a complete safetensors file"),
     "weights missing": (remove("MAIN/*.safetensors"), "holds no weights"),
     "a config missing": (remove("MAIN/config.json"), "holds weights but no config.json"),
     "a folder missing": (remove_folder, "is not there: download the pipeline again"),
