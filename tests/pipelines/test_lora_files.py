@@ -53,8 +53,8 @@ def test_the_file_itself_loads(pipe: Triplane3DPipeline, file: Path) -> None:
 @pytest.mark.parametrize("cut", [0, 4, 40, -1])
 def test_a_file_cut_short(pipe: Triplane3DPipeline, file: Path, cut: int) -> None:
     file.write_bytes(file.read_bytes()[:cut])
-    assert_refused(pipe, file.parent, "is no whole safetensors file")
-    assert_refused(pipe, file, "is no whole safetensors file")
+    assert_refused(pipe, file.parent, "is not a complete safetensors file")
+    assert_refused(pipe, file, "is not a complete safetensors file")
 
 
 def test_mutated_bytes_are_refused_in_a_sentence_or_load(pipe: Triplane3DPipeline, file: Path) -> None:
