@@ -7,7 +7,6 @@ import argparse
 from pathlib import Path
 
 from triplane3d.errors import errors_as_sentences
-from triplane3d.training.assemble_pipeline import assemble_pipeline
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -16,6 +15,8 @@ if __name__ == "__main__":
     parser.add_argument("pipeline", type=Path, help="folder of a pipeline that receives the weights")
     parser.add_argument("--limit-mb", type=float, default=60.0, help="fail if the weights are larger (default: 60)")
     given = parser.parse_args()
-    with errors_as_sentences():
+    with errors_as_sentences():  # around the imports too, which take seconds
+        from triplane3d.training.assemble_pipeline import assemble_pipeline
+
         size = assemble_pipeline(given.autoencoder, given.denoiser, given.pipeline, limit_mb=given.limit_mb)
         print(f"{given.pipeline}: {size:.1f} MB of weights")

@@ -3,10 +3,11 @@
 python scripts/distill_denoiser.py configs/mini/distill.yaml [--key value …]
 """
 
-from triplane3d.config import DistillConfig, parse_config
 from triplane3d.errors import errors_as_sentences
-from triplane3d.training.distill import train
 
 if __name__ == "__main__":
-    with errors_as_sentences():
+    with errors_as_sentences():  # around the imports too, which take seconds
+        from triplane3d.config import DistillConfig, parse_config
+        from triplane3d.training.distill import train
+
         train(parse_config(DistillConfig, description=__doc__))

@@ -6,8 +6,9 @@ docs/evaluation.md describes the suites, the metrics and the release criteria.
 import typer
 
 from triplane3d.errors import errors_as_sentences
-from triplane3d.evaluation.command import main
 
 if __name__ == "__main__":
-    with errors_as_sentences():
+    with errors_as_sentences():  # around the imports too, which take seconds
+        from triplane3d.evaluation.command import main
+
         typer.run(main)

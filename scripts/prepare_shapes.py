@@ -3,10 +3,11 @@
 Shards that exist already are kept: after a stop, the same command writes the missing ones.
 """
 
-from triplane3d.config import ShapesConfig, parse_config
-from triplane3d.data.procedural.preparation import prepare
 from triplane3d.errors import errors_as_sentences
 
 if __name__ == "__main__":
-    with errors_as_sentences():
+    with errors_as_sentences():  # around the imports too, which take seconds
+        from triplane3d.config import ShapesConfig, parse_config
+        from triplane3d.data.procedural.preparation import prepare
+
         prepare(parse_config(ShapesConfig, description=__doc__))

@@ -3,10 +3,11 @@
 python scripts/train_autoencoder.py configs/mini/autoencoder.yaml [--key value …]
 """
 
-from triplane3d.config import AutoencoderConfig, parse_config
 from triplane3d.errors import errors_as_sentences
-from triplane3d.training.autoencoder import train
 
 if __name__ == "__main__":
-    with errors_as_sentences():
+    with errors_as_sentences():  # around the imports too, which take seconds
+        from triplane3d.config import AutoencoderConfig, parse_config
+        from triplane3d.training.autoencoder import train
+
         train(parse_config(AutoencoderConfig, description=__doc__))

@@ -3,10 +3,11 @@
 python scripts/train_denoiser.py configs/mini/denoiser.yaml [--key value …]
 """
 
-from triplane3d.config import DenoiserConfig, parse_config
 from triplane3d.errors import errors_as_sentences
-from triplane3d.training.denoiser import train
 
 if __name__ == "__main__":
-    with errors_as_sentences():
+    with errors_as_sentences():  # around the imports too, which take seconds
+        from triplane3d.config import DenoiserConfig, parse_config
+        from triplane3d.training.denoiser import train
+
         train(parse_config(DenoiserConfig, description=__doc__))

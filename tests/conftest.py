@@ -25,7 +25,7 @@ def _seeded() -> None:
 
 @pytest.fixture
 def as_users_run_it() -> Iterator[None]:
-    """Without the type checks of the test run, which would answer first."""
+    """Without the type checks of the test run, which would raise first."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

@@ -219,15 +219,15 @@ def test_the_error_names_the_source_of_a_wrong_value(stage, flags, where, capsys
 
 
 @pytest.mark.parametrize("given", STAGES)
-@pytest.mark.parametrize("asked", STAGES)
-def test_another_stages_file_is_recognised(given, asked, capsys):
+@pytest.mark.parametrize("requested", STAGES)
+def test_another_stages_file_is_recognised(given, requested, capsys):
     """A stage that gets the YAML file of another names the script of that file."""
     path = str(CONFIGS / "tiny" / f"{given}.yaml")
-    if given == asked:
-        assert isinstance(parse_config(STAGES[asked], [path]), STAGES[asked])
+    if given == requested:
+        assert isinstance(parse_config(STAGES[requested], [path]), STAGES[requested])
         return
     with pytest.raises(SystemExit):
-        parse_config(STAGES[asked], [path])
+        parse_config(STAGES[requested], [path])
     (line,) = capsys.readouterr().err.splitlines()
     script = Path(CONFIGS / "tiny" / f"{given}.yaml").read_text().split()[2]
     assert f"{path} is a configuration of {script}, not of scripts/" in line and "did you mean" not in line

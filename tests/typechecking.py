@@ -1,4 +1,4 @@
-"""The test run's type checker: beartype with Python's numeric tower (an int serves where a float is asked for)."""
+"""The test run's type checker: beartype with Python's numeric tower (an int serves where a float is expected)."""
 
 from beartype import BeartypeConf, beartype
 

@@ -255,7 +255,7 @@ def test_a_process_with_an_address_space_limit(model: Path, image: Path, tmp_pat
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
     done = subprocess.run([sys.executable, "-c", LIMITED, *arguments], capture_output=True, text=True, env=environment)
     assert done.returncode == 1, done.stderr
-    loading, told = done.stderr.splitlines()
+    loading, message = done.stderr.splitlines()
     advice = "there is not enough memory: on cpu try --quality draft, a lower --resolution or --dtype bfloat16"
-    assert loading.startswith("loading ") and told == f"error: large.png: {advice}"
+    assert loading.startswith("loading ") and message == f"error: large.png: {advice}"
     assert [path.name for path in (tmp_path / "meshes").iterdir()] == ["block.glb"]

@@ -60,7 +60,7 @@ def test_streams_that_are_closed_or_a_terminal(image: Path, run: Callable, monke
         def isatty(self) -> bool:
             return True
 
-    for stream, said in ((None, "is closed"), (Terminal(io.BytesIO()), "is a terminal")):
+    for stream, expected in ((None, "is closed"), (Terminal(io.BytesIO()), "is a terminal")):
         for name, arguments in (("stdin", ["-", "-o", "x.glb"]), ("stdout", ["block.png", "-o", "-"])):
             errors = io.StringIO()
             with monkeypatch.context() as patch:
@@ -70,7 +70,9 @@ def test_streams_that_are_closed_or_a_terminal(image: Path, run: Callable, monke
                 with pytest.raises(SystemExit) as ended:
                     main()
             assert ended.value.code == 2
-            assert f"{'reads' if name == 'stdin' else 'writes to'}" in errors.getvalue() and said in errors.getvalue()
+            assert (
+                f"{'reads' if name == 'stdin' else 'writes to'}" in errors.getvalue() and expected in errors.getvalue()
+            )
 
 
 def test_a_camera_may_begin_with_a_minus(tmp_path: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,11 +148,11 @@ class Broken(io.BytesIO):
 
 @pytest.mark.parametrize("output", ["x.glb", "-"])
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [(BrokenPipeError(32, "Broken pipe"), ""), (OSError(28, "No space left"), "standard output: No space left")],
 )
 def test_standard_output_that_cannot_be_written(
-    output: str, error: OSError, said: str, model: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+    output: str, error: OSError, expected: str, model: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors = io.StringIO()
     monkeypatch.setattr(os, "dup2", lambda *_: None)
@@ -160,5 +162,5 @@ def test_standard_output_that_cannot_be_written(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1
-    told = [line for line in errors.getvalue().splitlines() if not line.startswith("loading ")]
-    assert [said in line for line in told] == [True] * bool(said), told
+    messages = [line for line in errors.getvalue().splitlines() if not line.startswith("loading ")]
+    assert [expected in line for line in messages] == [True] * bool(expected), messages

@@ -1,4 +1,4 @@
-"""Several photos of an object: each object is answered as if it were alone, in the frame of its first photo."""
+"""Several photos of an object: its mesh is that of a call with it alone, in the frame of its first photo."""
 
 import math
 from typing import Any
@@ -54,14 +54,14 @@ def test_one_photo_each_is_the_flat_call(pipe: Triplane3DPipeline) -> None:
 
 def test_views_and_what_is_known_of_them_count(pipe: Triplane3DPipeline) -> None:
     views = {"image": [[FRONT, LEFT]]}
-    answers = [
+    results = [
         latents_of(pipe),
         latents_of(pipe, cameras=[[(0, 20)]]),
         latents_of(pipe, **views),
         *(latents_of(pipe, **views, cameras=[["front", camera]]) for camera in ("left", "right", (270, 40))),
     ]
-    for index, one in enumerate(answers):
-        assert all(far(one, other) for other in answers[:index])
+    for index, one in enumerate(results):
+        assert all(far(one, other) for other in results[:index])
 
 
 def test_the_order_of_the_other_views_does_not_matter(pipe: Triplane3DPipeline) -> None:
@@ -80,8 +80,8 @@ def test_only_differences_to_the_first_camera_count(pipe: Triplane3DPipeline) ->
 
 
 def test_cameras_have_names_angles_and_a_class() -> None:
-    said = [["left", None, (None, -90), (np.float32(5), 0), [1, None], Camera.orbit(180.0, 20.0)]]
-    (angles,) = PhotoBatch.parse([[FRONT] * 6], said).angles
+    cameras_given = [["left", None, (None, -90), (np.float32(5), 0), [1, None], Camera.orbit(180.0, 20.0)]]
+    (angles,) = PhotoBatch.parse([[FRONT] * 6], cameras_given).angles
     unknown = math.nan
     expected = [(0, unknown), (unknown, unknown), (unknown, -90), (95, 0), (91, unknown), (270, 20)]
     assert np.allclose(angles, expected, equal_nan=True)

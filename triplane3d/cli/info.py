@@ -108,7 +108,7 @@ def _variants(folder: Path, components: list[str]) -> list[str]:
         return []
     if all(None in names for names in found.values()):
         return ["", f"variants: plain weights, and {', '.join(named)} (--variant)"]
-    return ["", f"variants: only {', '.join(named)} (found by --model; DiffusionPipeline needs variant={named[0]!r})"]
+    return ["", f"variants: only {', '.join(named)} (found automatically)"]
 
 
 def _read_card(path: Path) -> tuple[str, str]:

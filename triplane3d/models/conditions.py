@@ -26,8 +26,8 @@ class CameraCondition(nn.Module):
     """Adds an embedding of its view's camera to each image token.
 
     The inputs of the MLP are sin and cos of the azimuth a and of 2a, sin and cos of the elevation, and two flags that
-    tell whether each is known; the features of an unknown angle are zero. A token of zeros is padding or "no photo",
-    and stays zero. The last layer is initialised with zeros.
+    indicate whether each is known; the features of an unknown angle are zero. A token of zeros is padding or "no
+    photo", and stays zero. The last layer is initialised with zeros.
     """
 
     def __init__(self, context_dim: int):

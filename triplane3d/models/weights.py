@@ -19,11 +19,12 @@ class StrictLoading:
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> Any:
-        """As `ModelMixin.from_pretrained`.
+        """As `ModelMixin.from_pretrained`; `use_safetensors=False` reads tensors from a pickle.
 
         Raises:
             ValueError: if the weights lack a tensor, have one too many or one of another shape, or are not finite.
         """
+        kwargs.setdefault("use_safetensors", True)
         return_info = kwargs.pop("output_loading_info", False)
         where = "/".join(filter(None, [str(pretrained_model_name_or_path), kwargs.get("subfolder")]))
         try:

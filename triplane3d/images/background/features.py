@@ -1,4 +1,4 @@
-"""Features of a mask that tell good masks from bad ones, measured on the photo and on its backdrop's model."""
+"""Features of a mask that separate good masks from bad ones, measured on the photo and on its backdrop's model."""
 
 from __future__ import annotations
 
