@@ -80,7 +80,7 @@ def test_broken_files_of_latents_are_named(latents, tmp_path):
     with pytest.raises(ValueError, match="latents-00000.safetensors is not a whole file of latents.*encode_latents.py"):
         LatentDataset(tmp_path, statistics)
     save_file({"seeds": torch.arange(3)}, tmp_path / "latents-00000.safetensors")
-    with pytest.raises(ValueError, match="lacks latents, which this stage reads; it holds seeds"):
+    with pytest.raises(ValueError, match="lacks latents, which this stage reads; it has seeds"):
         LatentDataset(tmp_path, statistics)
 
 
