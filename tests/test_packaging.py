@@ -77,7 +77,7 @@ def test_the_description_has_no_link_that_is_broken_outside_the_repository(built
     assert metadata["Description-Content-Type"] == "text/markdown" and text.startswith("# triplane3d")
     caption = (ROOT / "README.md").read_text().split("public_photos.png)\n\n*")[1][:60]
     assert not RELATIVE_LINK.search(text) and "![" not in text and caption not in text
-    assert "pip install -c constraints.txt ." in text and "From a field to a mesh: found coarse" in text
+    assert "pip install -c constraints.txt ." in text and "turn your own field into a mesh" in text
 
 
 def test_with_the_repositorys_address_every_link_and_picture_stays(monkeypatch: pytest.MonkeyPatch) -> None:

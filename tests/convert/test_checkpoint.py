@@ -217,7 +217,7 @@ def test_missing_files_raise_errors(tmp_path: Path) -> None:
 def test_results_of_failed_downloads_raise_errors(tmp_path: Path, content: bytes, message: str, name: str) -> None:
     (tmp_path / name).write_bytes(content)
     if "neither" in message:
-        message = {"model.ckpt": message, "flat.safetensors": "no whole safetensors file"}.get(name, "config.yaml")
+        message = {"model.ckpt": message, "flat.safetensors": "not a complete safetensors file"}.get(name, "config.yaml")
     with pytest.raises(ValueError, match=message):
         read_settings(tmp_path) if name == "config.yaml" else open_checkpoint(tmp_path, ("flat",))
 
@@ -272,7 +272,7 @@ def test_truncated_or_unsupported_safetensors_raise_errors(tmp_path: Path) -> No
     whole = path.read_bytes()
     for length in (4, 8, 20, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="no whole safetensors file"):
+        with pytest.raises(ValueError, match="not a complete safetensors file"):
             open_checkpoint(tmp_path, ("flat",))
     save_file({}, path)
     with pytest.raises(ValueError, match="contains no tensors"):
