@@ -33,7 +33,7 @@ def test_squares_for_triposr_equal_those_of_its_code() -> None:
 @pytest.mark.parametrize("frame", [frame_direct3d, frame_triposr])
 @pytest.mark.parametrize("solid", [(0, 0, 0, 0), (7, 8, 11, 12), (0, 30, 0, 20)])
 def test_any_mask_gives_a_square(frame, solid: tuple[int, int, int, int]) -> None:
-    """An empty mask, a single pixel, and a mask that covers the whole image height."""
+    """The mask is empty, has a single pixel, or covers the whole image."""
     rgba = torch.rand(4, 30, 20)
     rgba[3] = 0
     top, bottom, left, right = solid
