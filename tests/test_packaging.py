@@ -20,7 +20,7 @@ RELATIVE_LINK = re.compile(r"\]\((?!https?:)")
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str], bytes]:
-    """Files of the sdist, files of the wheel that is built from it, and the wheel's metadata; weights are placeholders."""
+    """Files of the sdist, files of the wheel built from it, and the wheel's metadata. The weights are placeholders."""
     folder = tmp_path_factory.mktemp("dist")
     source = folder / "source"
     source.mkdir()

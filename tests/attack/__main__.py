@@ -3,10 +3,10 @@
     python tests/attack --count 1000
     python tests/attack --only pipeline --number 17
 
-For every kind of file in `targets.py`, valid files are damaged with seeded random numbers (`damage.py`): values of other types
-and sizes, missing keys, classes of other libraries, flipped bits, cut and spliced files, headers of weights, malicious
-pickles and modules, YAML that grows exponentially, folders and link loops in place of files. A process reads each
-copy. The exit code is 1 where a reading ended in a traceback, a hang, another result, or ran code.
+For every kind of file in `targets.py`, valid files are damaged with seeded random numbers (`damage.py`): values of
+other types and sizes, missing keys, classes of other libraries, flipped bits, cut and spliced files, headers of
+weights, malicious pickles and modules, YAML that grows exponentially, folders and link loops in place of files. A
+process reads each copy. The exit code is 1 where a reading ended in a traceback, a hang, another result, or ran code.
 
 `benchmarks/fuzz_photos.py` tests photos, and `tests/training/test_durability.py` tests kills; `make attack` runs all
 three.

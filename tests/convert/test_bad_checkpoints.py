@@ -148,11 +148,11 @@ DIRECT3D: dict[str, Case] = {
     "size missing": (settings(lambda s: s["vae"]["params"].pop("triplane_res")), "has no triplane_res"),
     "a size as text": (params("vae", triplane_res="eight"), "triplane_res must be a whole number.*'eight'"),
     "a size of zero": (params("vae", latent_dim=0), "latent_dim must be from 1"),
-    "a fractional number of heads": (params("dit", num_attention_heads=1.5), "num_attention_heads must be a whole number"),
+    "a fractional head": (params("dit", num_attention_heads=1.5), "num_attention_heads must be a whole number"),
     "too many layers": (params("dit", num_layers=10**9), "num_layers must be from 0 to 1000"),
     "a scale of zero": (params("vae", latents_scale=0), "latents_scale"),
     "a scale as text": (params("vae", latents_scale="one"), "latents_scale must be a finite number"),
-    "planes not side by side": (params("dit", sample_size=[4, 4]), r"must be .* three planes side by side, got \[4, 4\]"),
+    "planes not in a row": (params("dit", sample_size=[4, 4]), r"must be .* three planes side by side, got \[4, 4\]"),
     "planes as a number": (params("dit", sample_size=4), "sample_size must be a list"),
     "patches that do not fit": (params("dit", patch_size=3), "must be a multiple of patch_size"),
     "norm groups that do not divide": (params("vae", block_out_channels=[33, 32]), "a valid network.*divisible"),
@@ -198,7 +198,7 @@ TRIPOSR: dict[str, Case] = {
     "norm groups that do not divide": (params("backbone", norm_num_groups=5), "a valid network.*divisible"),
     "a tensor missing": (
         tensors("triposr.safetensors", lambda w: w.pop("tokenizer.embeddings")), "1 missing: tokenizer.embeddings"),
-    "an additional tensor": (tensors("triposr.safetensors", lambda w: w.update(stray=torch.ones(1))), "1 unexpected: stray"),
+    "one more tensor": (tensors("triposr.safetensors", lambda w: w.update(stray=torch.ones(1))), "1 unexpected: stray"),
     "positions not a square": (
         tensors("triposr.safetensors", lambda w: w.update({
             "image_tokenizer.model.embeddings.position_embeddings": torch.ones(1, 8, 24)})), "position_embeddings is"),

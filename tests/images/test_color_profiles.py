@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from images.icc import decode, display_p3, encode, gray_gamma, cmyk_profile, profile, srgb_of_p3
+from images.icc import cmyk_profile, decode, display_p3, encode, gray_gamma, profile, srgb_of_p3
 from PIL import Image, ImageCms
 
 from triplane3d.images import reading as photo

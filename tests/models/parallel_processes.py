@@ -56,7 +56,7 @@ def model_and_inputs(name: str, pixels: int) -> tuple[TriplaneTransformer, dict[
 
 
 def difference(name: str, split: str, pixels: int = 6) -> float:
-    """The largest difference between the outputs of the split and the whole model, in two calls with one condition cache."""
+    """The largest difference between outputs of the split and whole model, in two calls with one condition cache."""
     model, inputs = model_and_inputs(name, pixels)
     with torch.no_grad():
         expected = model(**inputs).sample
@@ -67,7 +67,7 @@ def difference(name: str, split: str, pixels: int = 6) -> float:
 
 
 def gradient_difference(name: str, split: str) -> float:
-    """The largest difference between the sum of the processes' gradients and the whole model's, relative to the latter."""
+    """The largest difference between summed gradients of the processes and the whole model's, relative to those."""
     whole, inputs = model_and_inputs(name, 6)
     whole(**inputs).sample.square().mean().backward()
     model, _ = model_and_inputs(name, 6)

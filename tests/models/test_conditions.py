@@ -1,4 +1,4 @@
-"""Several photos of an object: tokens are added along the lines of sight of their cameras, and missing views have no effect."""
+"""Several photos of an object: tokens are added along their lines of sight, and missing views have no effect."""
 
 import math
 

@@ -31,7 +31,7 @@ def test_surface_points_lie_on_the_surface_with_its_normals() -> None:
 
 
 def test_surface_points_are_uniform_by_area() -> None:
-    """On a sphere the height is uniform (Archimedes). On a box the number of points is proportional to a face's area."""
+    """On a sphere the height is uniform (Archimedes). On a box the number of points is proportional to face areas."""
     points, _ = sample_surface(ball(), 8000, torch.Generator().manual_seed(0))
     counts = torch.histc(points[0, :, 1], bins=8, min=-1, max=1) / 8000
     assert (counts - 1 / 8).abs().max() < 0.02
