@@ -4,8 +4,8 @@
     python benchmarks/background.py --method border --sheet masks.png
     python benchmarks/background.py --photos PHOTOS
 
-Forty rendered objects, of eight kinds, stand before backdrops of five kinds (`background_scenes.py`); every photo,
-shape and noise comes from `--number`, which is 0 for the table in docs/photos.md. The weights of
+Forty rendered objects, of eight kinds, are placed before backdrops of five kinds (`background_scenes.py`). `--number`
+determines all random numbers; it is 0 for the table in docs/photos.md. The weights of
 triplane3d/images/background/segmentation.py were fitted on other numbers. A mask is wrong where its intersection
 over union with the object is below 0.85. `--photos` takes a folder of photos that are cut out already (RGBA) and sets
 each of them before each kind of backdrop.
@@ -32,7 +32,7 @@ from triplane3d.images.background import MaskReport, remove_background
 
 WRONG = 0.85
 SEE_THROUGH = "show through"
-"""Part of the warning for glass, which is correct whatever the mask."""
+"""Part of the warning for glass, which is correct for any mask."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class Result:
 
 def main(
     method: Annotated[str, typer.Option(help="The method of `remove_background`.")] = "grabcut",
-    number: Annotated[int, typer.Option(help="Another number, other scenes.")] = 0,
-    rounds: Annotated[int, typer.Option(help="So many times forty scenes, from `number` on.")] = 1,
-    contrast: Annotated[float, typer.Option(help="Below 1 object and backdrop are closer in colour.")] = 1.0,
+    number: Annotated[int, typer.Option(help="Number of the first round of scenes.")] = 0,
+    rounds: Annotated[int, typer.Option(help="Number of rounds of forty scenes.")] = 1,
+    contrast: Annotated[float, typer.Option(help="Below 1, object and backdrop are more similar in colour.")] = 1.0,
     photos: Annotated[Path | None, typer.Option(help="A folder of RGBA photos instead of rendered objects.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Write a picture of all outlines here.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="File for a picture of all outlines.")] = None,
 ) -> None:
     logging.disable(logging.WARNING)
     if photos is None:
@@ -115,7 +115,7 @@ def print_table(results: Sequence[Result], groups: Sequence[str], group_of: Call
 
 
 def picture(result: Result, side: int = 220) -> Image.Image:
-    """The photo with the mask's outline: green where right, red where wrong; a corner is yellow where warned."""
+    """The photo with the mask's outline: green if the mask is right, red if wrong. A yellow corner marks a warning."""
     pixels = (result.scene.photo * 255).astype(np.uint8)
     outline = ndimage.binary_dilation(result.found, iterations=2) & ~result.found
     pixels[outline] = (255, 0, 0) if result.wrong else (0, 220, 0)

@@ -1,4 +1,4 @@
-"""Photos whose object is known: rendered shapes over backdrops of rising difficulty, all made from one seed.
+"""Photos whose object is known: rendered shapes over backdrops of increasing difficulty, determined by a seed.
 
 Eight kinds of object (`KINDS`) before five kinds of backdrop (`BACKDROPS`) are the forty scenes of a round. Another
 round has other shapes, cameras, light, colours and noise.
@@ -27,7 +27,7 @@ from triplane3d.geometry.color import lab_from_srgb
 
 BACKDROPS = ("plain", "gradient", "shadow", "grain", "texture")
 ABSTRACT = {"blobs", "carved", "primitives", "revolutions", "superquadrics", "wires"}
-"""Families that resemble nothing in particular."""
+"""Families of abstract shapes."""
 KINDS = {
     "coloured": sorted(set(FAMILIES) - ABSTRACT),
     "white": ["vase", "jug", "mug", "head_or_bust", "kettle", "lamp", "bottle"],
@@ -38,10 +38,10 @@ KINDS = {
     "near border": ["tower_or_castle", "bird", "humanoid_figure", "cactus", "rocket", "shoe", "boat"],
     "glass": ["vase", "bottle", "goblet", "bowl_or_plate"],
 }
-"""The families that each kind of object is drawn from."""
+"""The families of each kind of object."""
 
 CLUTTERED = ("shadow", "grain", "texture")
-"""Backdrops that at times show the end of something else."""
+"""Backdrops that sometimes contain a part of another object."""
 SIZES = ((480, 480), (400, 520), (520, 400))
 """Heights and widths of the photos, in pixels."""
 FIRST_SEED = FIRST_EVALUATION_SEED + 900_000_000
@@ -52,7 +52,7 @@ Map = Float[np.ndarray, "height width"]
 
 @dataclass(frozen=True)
 class Scene:
-    """A photo (sRGB in 0..1, of 8 bits) and how much of each pixel its object covers (0..1)."""
+    """A photo (sRGB in 0..1, of 8 bits) and the fraction of each pixel that its object covers (0..1)."""
 
     name: str
     backdrop: str
@@ -62,8 +62,8 @@ class Scene:
 
 
 def draw_round(number: int, scale: float = 1.0, contrast: float = 1.0) -> list[Scene]:
-    """The forty scenes of a round. `scale` makes the photos smaller or larger; a `contrast` below 1 brings the colours
-    of object and backdrop closer together."""
+    """The forty scenes of a round. `scale` makes the photos smaller or larger; a `contrast` below 1 makes the
+    colours of object and backdrop more similar."""
     return [draw_scene(number, backdrop, kind, scale, contrast) for backdrop in BACKDROPS for kind in KINDS]
 
 
@@ -74,8 +74,8 @@ def draw_scene(number: int, backdrop: str, kind: str, scale: float = 1.0, contra
     height, width = (round(side * scale) for side in SIZES[rng.integers(len(SIZES))])
     # Objects near the border fill the photo; the others fill half of it or more.
     fill = rng.uniform(0.80, 0.92) if kind == "near border" else rng.uniform(0.5, 0.78)
-    thing = draw_object(FIRST_SEED + 1_000_000 * number + 10_000 * place, kind, round(fill * min(height, width)))
-    return _composed(f"{number}/{backdrop}/{kind}", rng, thing, (height, width), backdrop, kind, scale, contrast)
+    cutout = draw_object(FIRST_SEED + 1_000_000 * number + 10_000 * place, kind, round(fill * min(height, width)))
+    return _composed(f"{number}/{backdrop}/{kind}", rng, cutout, (height, width), backdrop, kind, scale, contrast)
 
 
 def photo_scene(name: str, photo: Image.Image, backdrop: str, number: int = 0) -> Scene:
@@ -84,22 +84,22 @@ def photo_scene(name: str, photo: Image.Image, backdrop: str, number: int = 0) -
     height, width = SIZES[rng.integers(len(SIZES))]
     trimmed = photo.crop(photo.getchannel("A").getbbox())
     trimmed.thumbnail([round(0.72 * min(height, width))] * 2, Image.Resampling.LANCZOS)
-    thing = np.asarray(trimmed).astype(np.float32) / 255
-    return _composed(f"{name}/{backdrop}", rng, thing, (height, width), backdrop, "photo", 1.0, 1.0)
+    cutout = np.asarray(trimmed).astype(np.float32) / 255
+    return _composed(f"{name}/{backdrop}", rng, cutout, (height, width), backdrop, "photo", 1.0, 1.0)
 
 
 def _composed(
     name: str,
     rng: np.random.Generator,
-    thing: np.ndarray,
+    cutout: np.ndarray,
     size: tuple[int, int],
     backdrop: str,
     kind: str,
     scale: float,
     contrast: float,
 ) -> Scene:
-    """The object on a backdrop drawn for it, with its shadow, its reflections and what a camera adds."""
-    canvas = _placed(rng, thing, *size, kind, backdrop, scale)
+    """The object on a random backdrop, with its shadow, its reflections and the effects of a camera."""
+    canvas = _placed(rng, cutout, *size, kind, backdrop, scale)
     solid, color = canvas[..., 3], canvas[..., :3]
     opacity = solid * _glass_opacity(solid, color) if kind == "glass" else solid
     mean = color[solid > 0.5].mean(axis=0)
@@ -124,7 +124,7 @@ def draw_object(seed: int, kind: str, side: int) -> Float[np.ndarray, "height wi
             batch = replace(batch, material=_recolored(rng, batch.material, kind))
         surface, _ = sample_surface(batch, 2048, generator)
         views = OrbitCameras.sample(1, generator)
-        # The margin holds what reaches beyond the sampled points.
+        # The margin contains parts beyond the sampled points.
         images, _ = render_views(batch, views, surface, round(side / 0.9), foreground_ratio=0.9, generator=generator)
         picture = images[0].permute(1, 2, 0).numpy()
         labels, count = ndimage.label(picture[..., 3] > 0.5, np.ones((3, 3)))
@@ -146,10 +146,10 @@ def _recolored(rng: np.random.Generator, material: torch.Tensor, kind: str) -> t
 
 
 def _placed(
-    rng: np.random.Generator, thing: np.ndarray, height: int, width: int, kind: str, backdrop: str, scale: float
+    rng: np.random.Generator, cutout: np.ndarray, height: int, width: int, kind: str, backdrop: str, scale: float
 ) -> Float[np.ndarray, "height width 4"]:
-    """The object on a clear canvas; near the border a few rows or columns of backdrop remain on one side."""
-    tall, wide = thing.shape[:2]
+    """The object on a transparent canvas. For "near border", a few rows or columns of backdrop remain on one side."""
+    tall, wide = cutout.shape[:2]
     free_rows, free_columns = height - tall, width - wide
     top, left = (round(free * rng.uniform(0.3, 0.7)) for free in (free_rows, free_columns))
     if backdrop == "shadow":
@@ -160,12 +160,12 @@ def _placed(
         top = {"bottom": free_rows - gap, "top": gap}.get(side, top)
         left = {"right": free_columns - gap, "left": gap}.get(side, left)
     canvas = np.zeros((height, width, 4), dtype=np.float32)
-    canvas[top : top + tall, left : left + wide] = thing
+    canvas[top : top + tall, left : left + wide] = cutout
     return canvas
 
 
 def _cluttered(rng: np.random.Generator, behind: Picture, solid: Map, scale: float) -> Picture:
-    """The backdrop with the end of something else that reaches into the photo and keeps clear of the object."""
+    """The backdrop with a part of another object at the border of the photo, which does not touch the object."""
     y, x = np.mgrid[: solid.shape[0], : solid.shape[1]]
     clear = ndimage.binary_dilation(solid > 0.02, iterations=round(12 * scale))
     for _ in range(50):
@@ -182,14 +182,14 @@ def _cluttered(rng: np.random.Generator, behind: Picture, solid: Map, scale: flo
 
 
 def _reflecting(rng: np.random.Generator, color: Picture, behind: Picture) -> Picture:
-    """A white object whose shaded side is lit by the backdrop, and so takes its hue."""
+    """A white object whose shaded side is lit by the backdrop and has its hue."""
     light = behind.mean(axis=(0, 1))
     shaded = np.clip(1 - color.mean(axis=-1, keepdims=True), 0, 0.7) * rng.uniform(0.4, 1.0)
     return color + shaded * (light / light.max() * color.mean(axis=-1, keepdims=True) - color)
 
 
 def _glass_opacity(solid: Map, color: Picture) -> Map:
-    """Clear in the middle, denser towards the outline, opaque in highlights."""
+    """Opacity that is low in the middle, higher towards the outline, and 1 in highlights."""
     depth = ndimage.distance_transform_edt(solid > 0.5) / max(solid.shape)
     light = ndimage.gaussian_filter(color.mean(axis=-1), 1)
     bright = np.clip((light - np.quantile(light[solid > 0.5], 0.9)) * 6, 0, 1)
@@ -197,7 +197,7 @@ def _glass_opacity(solid: Map, color: Picture) -> Map:
 
 
 def _refracted(behind: Picture, solid: Map, scale: float) -> Picture:
-    """The backdrop seen through the object, bent towards its middle near the outline."""
+    """The backdrop as seen through the object: near the outline it is shifted towards the middle."""
     soft = ndimage.gaussian_filter(solid, 8 * scale)
     shift = np.stack(np.gradient(soft)) * 300 * scale**2
     where = np.mgrid[: solid.shape[0], : solid.shape[1]] - shift
@@ -208,7 +208,7 @@ def _refracted(behind: Picture, solid: Map, scale: float) -> Picture:
 
 
 class _Backdrop:
-    """Backdrops of one photo; `mean` is the object's mean colour, which theirs keep a distance from."""
+    """Backdrops of one photo. Their colours differ from `mean`, the object's mean colour."""
 
     def __init__(
         self,
@@ -283,7 +283,7 @@ class _Backdrop:
         return (wall + (floor - wall) * below) * light[..., None]
 
     def floor_and_shadow(self, solid: Map) -> Picture:
-        """The object's own outline, laid down towards one side and blurred, darkens a floor and a wall."""
+        """A floor and a wall, darkened by the object's outline, which is sheared to one side and blurred."""
         picture = self.floor_and_wall()
         height, width = self.shape
         rows, columns = (np.flatnonzero((solid > 0.5).any(axis=axis)) for axis in (1, 0))
@@ -344,7 +344,7 @@ class _Backdrop:
 
 
 def _developed(rng: np.random.Generator, photo: Picture, backdrop: str, scale: float) -> Picture:
-    """What a camera adds: a little blur, grain (much of it in "grain"), 8 bits, at times JPEG."""
+    """The photo with the effects of a camera: slight blur, noise (more in "grain"), 8 bits, sometimes JPEG."""
     photo = np.stack(
         [ndimage.gaussian_filter(channel, rng.uniform(0.3, 0.7) * scale) for channel in np.moveaxis(photo, -1, 0)],
         axis=-1,

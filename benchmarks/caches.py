@@ -107,7 +107,7 @@ class AttentionRows:
 
 
 def time_ratio(pipe: Triplane3DPipeline, image: object, make: Callable[[], object], steps: int, repeats: int) -> float:
-    """The time of denoising with the cache, relative to without it; both are timed alternately."""
+    """The time of denoising with the cache, relative to the time without it. Both are timed alternately."""
     options = {"num_inference_steps": steps, "output_type": "latent"}
 
     def cached() -> None:

@@ -1,4 +1,4 @@
-"""Memory of stages, and offloading: the parts of `benchmarks/checkpoints.py` that run in processes of their own.
+"""Memory of stages, and offloading: the parts of `benchmarks/checkpoints.py` that run in separate processes.
 
 The memory of a stage is the peak beyond the memory before it (on CUDA: of torch's allocations), and the peak of the
 whole process, with weights and libraries. Of the dense query a hundredth of the chunks is evaluated, and the grid comes
@@ -138,7 +138,7 @@ def offload(mode: str, dtype: str, folder: Path, size: str, device: str, threads
 
 
 def run_command(*arguments: object) -> dict[str, float]:
-    """The output of one of the commands above, run in a process of its own."""
+    """The output of one of the commands above, run in a separate process."""
     command = [sys.executable, __file__, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:

@@ -247,7 +247,7 @@ class Surface:
     activation: Callable[[Tensor], Tensor] | None
     radius: float
     nodes: int
-    """Along an edge."""
+    """Number of nodes along an edge."""
     chunk: int
     device: torch.device
 

@@ -221,6 +221,6 @@ def converted_triposr(folder: Path, dtype: torch.dtype, device: torch.device) ->
 
 def fused(transformer: TriplaneTransformer) -> TriplaneTransformer:
     """A copy with fused projections, which shares all other weights."""
-    twin = copy.deepcopy(transformer, {id(parameter): parameter for parameter in transformer.parameters()})
-    twin.fuse_qkv_projections()
-    return twin
+    with_fused = copy.deepcopy(transformer, {id(parameter): parameter for parameter in transformer.parameters()})
+    with_fused.fuse_qkv_projections()
+    return with_fused

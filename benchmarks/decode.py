@@ -265,7 +265,7 @@ def overlap(mesh: Mesh, values: Float[np.ndarray, "x y z"]) -> float:
     return float((inside & truth).sum() / max(1, (inside | truth).sum()))
 
 
-# ---- memory, in processes of their own
+# ---- memory, in separate processes
 
 
 class PeakMemory:
@@ -294,7 +294,7 @@ class PeakMemory:
 
 @app.command(hidden=True)
 def memory(procedure: str, name: str, resolution: int, fits: Path) -> None:
-    """Print the peak memory of one decode. Of the dense one a hundredth of the points is computed."""
+    """Print the peak memory of one decode. For the dense procedure, a hundredth of the points is computed."""
     torch.set_grad_enabled(False)
     field = fitted(name, fits)
     extract_surface(field, 96)

@@ -1,11 +1,11 @@
-"""Damaged photos: reading any file ends in pixels or in an error of one sentence, within 10 s and a gigabyte.
+"""Damaged photos: reading any file gives pixels or an error of one sentence, within 10 s and a gigabyte.
 
     python benchmarks/fuzz_photos.py --count 2000
 
-Valid files of every format that can be written here are damaged by seeded chance (bits flipped, sizes made absurd,
-pieces cut, doubled or swapped, checksums mended so that the damage gets past them) and get a random extension. They go
-through the image processor in a process that may crash or hang without ending the run. `--only 17` repeats one of them.
-The exit code is 1 where any of them ended otherwise than in a tensor or a sentence that names the file.
+Valid files of every format that can be written here are damaged with seeded random numbers (flipped bits, extreme
+sizes, removed, repeated or swapped pieces, corrected checksums of damaged parts) and get a random extension. The image
+processor reads them in a process that may crash or hang without ending the run. `--only 17` repeats one of them.
+The exit code is 1 if any file gave neither a tensor nor a sentence that names the file.
 """
 
 import io
@@ -33,7 +33,7 @@ from triplane3d.images.image_processor import Triplane3DImageProcessor
 from triplane3d.images.reading import DAMAGE
 
 # Limits in seconds: of processor time, which other programs do not change, and of wall-clock time.
-SECONDS, PATIENCE = 10.0, 60.0
+SECONDS, WALL_SECONDS = 10.0, 60.0
 MEGABYTES = 1024
 SUFFIXES = (".png", ".jpg", ".webp", ".gif", ".tif", ".bmp", ".ppm", ".tga", ".ico", ".jp2", ".avif", ".txt", "")
 EXTREMES = (0, 1, 0xFF, 0x7FFF, 0xFFFF, 30_000, 11_000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -44,15 +44,15 @@ class Ending:
     """How reading a file ended ("tensor", "sentence" or a fault), the message, and the time and memory it took."""
 
     kind: str
-    words: str
+    message: str
     seconds: float
     megabytes: float
 
 
 def main(
     count: Annotated[int, typer.Option(help="Files to read.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Another seed, other damage.")] = 0,
-    only: Annotated[int | None, typer.Option(help="Read this one alone and show its message.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the damage.")] = 0,
+    only: Annotated[int | None, typer.Option(help="Read only the file with this number and print its message.")] = None,
 ) -> None:
     seeds = valid_files()
     endings: dict[int, Ending] = {}
@@ -77,12 +77,12 @@ def main(
     print(f"most memory {endings[largest].megabytes:.0f} MiB (number {largest}, {names[largest]})")
     faults = {index: ending for index, ending in endings.items() if ending.kind not in ("tensor", "sentence")}
     for index, ending in endings.items() if only is not None else faults.items():
-        print(f"number {index}, {names[index]}: {ending.kind}: {ending.words}")
+        print(f"number {index}, {names[index]}: {ending.kind}: {ending.message}")
     raise typer.Exit(1 if faults else 0)
 
 
 class Reader:
-    """A process that reads files one after another, replaced when it crashes, hangs or has grown."""
+    """A process that reads files one after another. It is replaced if it crashes, hangs or uses much memory."""
 
     def __init__(self) -> None:
         self.context = multiprocessing.get_context("fork")
@@ -102,16 +102,16 @@ class Reader:
     def read(self, path: Path) -> Ending:
         self.ours.send(path)
         try:
-            if not self.ours.poll(PATIENCE):
-                ending = Ending("hang", f"still reading after {PATIENCE:.0f} s", PATIENCE, 0)
+            if not self.ours.poll(WALL_SECONDS):
+                ending = Ending("hang", f"still reading after {WALL_SECONDS:.0f} s", WALL_SECONDS, 0)
             else:
-                kind, words, seconds, grown = self.ours.recv()
+                kind, message, seconds, grown = self.ours.recv()
                 kind = "hang" if seconds > SECONDS else "memory" if grown > MEGABYTES else kind
-                ending = Ending(kind, words, seconds, grown)
+                ending = Ending(kind, message, seconds, grown)
         except EOFError:
             self.process.join()
             ending = Ending("crash", f"exit code {self.process.exitcode}", 0, 0)
-        # A process's peak never falls, so the next file needs a fresh one to show its own.
+        # The peak of a process never decreases, so the peak of the next file needs a new process.
         if ending.kind in ("hang", "crash") or ending.megabytes > 50:
             self.stop()
             self.start()
@@ -121,7 +121,7 @@ class Reader:
 def _read_on(theirs: Connection) -> None:
     torch.set_num_threads(1)
     logging.disable()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries complain there
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries print warnings there
     processor = Triplane3DImageProcessor(64)
     before = _peak()
     while True:
@@ -130,13 +130,13 @@ def _read_on(theirs: Connection) -> None:
         try:
             pixels = processor.preprocess(path).pixel_values
             whole = pixels.shape == (1, 4, 64, 64) and bool(pixels.isfinite().all())
-            kind, words = ("tensor" if whole else "strange tensor"), str(tuple(pixels.shape))
+            kind, message = ("tensor" if whole else "unexpected tensor"), str(tuple(pixels.shape))
         except (ValueError, OSError) as error:
-            words = str(error)
-            kind = "sentence" if path.name in words and "\n" not in words else "nameless error"
+            message = str(error)
+            kind = "sentence" if path.name in message and "\n" not in message else "error without the file's name"
         except DAMAGE as error:
-            kind, words = "traceback", f"{type(error).__name__}: {error}"
-        theirs.send((kind, words, time.process_time() - started, _peak() - before))
+            kind, message = "traceback", f"{type(error).__name__}: {error}"
+        theirs.send((kind, message, time.process_time() - started, _peak() - before))
 
 
 def _peak() -> float:
@@ -144,16 +144,16 @@ def _peak() -> float:
 
 
 def valid_files() -> dict[str, bytes]:
-    """Small pictures in every format and mode; an object on a plain backdrop, so that what survives has a mask."""
+    """Small pictures in every format and mode, of an object on a plain backdrop, so that readable files have a mask."""
     rng = np.random.default_rng(0)
     pixels = np.full((32, 48, 3), 230) + rng.integers(-6, 7, (32, 48, 3))
     pixels[8:24, 14:36] = (180, 60, 30) + rng.integers(-20, 21, (16, 22, 3))
     rgb = Image.fromarray(pixels.astype(np.uint8))
     rgba = rgb.copy()
     rgba.putalpha(Image.fromarray((pixels[..., 1] < 150).astype(np.uint8) * 255))
-    grey, palette = rgb.convert("L"), rgb.quantize(16)
-    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    float_grey = grey.convert("F")
+    gray, palette = rgb.convert("L"), rgb.quantize(16)
+    deep = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
+    float_gray = gray.convert("F")
     frames = [rgba.rotate(angle) for angle in (90, 180)]
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
@@ -162,7 +162,7 @@ def valid_files() -> dict[str, bytes]:
         ("PNG", rgb, {"exif": exif}),
         ("PNG", rgba, {}),
         ("PNG", palette, {"transparency": 0}),
-        ("PNG", grey, {}),
+        ("PNG", gray, {}),
         ("PNG", rgba.convert("LA"), {}),
         ("PNG", rgb.convert("1"), {}),
         ("PNG", deep, {}),
@@ -170,7 +170,7 @@ def valid_files() -> dict[str, bytes]:
         ("JPEG", rgb, {"exif": exif}),
         ("JPEG", rgb, {"progressive": True, "subsampling": 0}),
         ("JPEG", rgb, {"icc_profile": profile}),
-        ("JPEG", grey, {}),
+        ("JPEG", gray, {}),
         ("JPEG", rgb.convert("CMYK"), {}),
         ("WEBP", rgb, {"exif": exif}),
         ("WEBP", rgba, {"lossless": True}),
@@ -187,11 +187,11 @@ def valid_files() -> dict[str, bytes]:
         ("TIFF", rgb.convert("1"), {"compression": "group4"}),
         ("TIFF", rgb.convert("CMYK"), {}),
         ("TIFF", deep, {}),
-        ("TIFF", float_grey, {}),
+        ("TIFF", float_gray, {}),
         ("PPM", rgb, {}),
-        ("PPM", grey, {}),
+        ("PPM", gray, {}),
         ("PPM", rgb.convert("1"), {}),
-        ("PPM", float_grey, {}),
+        ("PPM", float_gray, {}),
         ("TGA", rgba, {"compression": "tga_rle"}),
         ("TGA", rgb, {}),
         ("ICO", rgba, {"sizes": [(32, 32)]}),
@@ -209,7 +209,7 @@ def valid_files() -> dict[str, bytes]:
 
 
 def mutant(seeds: dict[str, bytes], seed: int, index: int) -> tuple[str, bytes]:
-    """Number `index` of the broken files, and how it was made."""
+    """A description of the damage, and the damaged file number `index`."""
     rng = np.random.default_rng([seed, index])
     names = list(seeds)
     name = names[rng.integers(len(names))]
@@ -221,10 +221,10 @@ def mutant(seeds: dict[str, bytes], seed: int, index: int) -> tuple[str, bytes]:
         done.append(damage.__name__)
     if rng.random() < 0.1:
         content += seeds[names[rng.integers(len(names))]]
-        done.append("another picture behind")
+        done.append("another picture appended")
     if content[:8] == b"\x89PNG\r\n\x1a\n" and rng.random() < 0.7:
-        content = mend_checksums(content)
-        done.append("checksums mended")
+        content = correct_checksums(content)
+        done.append("checksums corrected")
     return f"{name}: {', '.join(done)}", bytes(content)
 
 
@@ -241,7 +241,7 @@ def flip_header_bits(content: bytearray, rng: np.random.Generator) -> bytearray:
 
 
 def write_extremes(content: bytearray, rng: np.random.Generator) -> bytearray:
-    """Sizes, counts and offsets are integers near the start; one or two become absurd."""
+    """Sizes, counts and offsets are integers near the start; one or two get extreme values."""
     for _ in range(rng.integers(1, 3)):
         value, order = EXTREMES[rng.integers(len(EXTREMES))], "<>"[rng.integers(2)]
         word = struct.pack(order + "I", value) if rng.random() < 0.5 else struct.pack(order + "H", value & 0xFFFF)
@@ -250,14 +250,14 @@ def write_extremes(content: bytearray, rng: np.random.Generator) -> bytearray:
     return content
 
 
-def claim_a_size(content: bytearray, rng: np.random.Generator) -> bytearray:
-    """Where the picture's own sides (48 and 32) stand as integers, others are written."""
+def change_sizes(content: bytearray, rng: np.random.Generator) -> bytearray:
+    """Replaces the picture's sides (48 and 32) by other sizes where they are stored as integers."""
     for side in (48, 32):
         for code in ("<I", ">I", "<H", ">H"):
             place = content.find(struct.pack(code, side), 4, 400)
             if place > 0 and rng.random() < 0.7:
-                claimed = int(rng.choice([0, 1, 9_999, 12_000, 32_767, 65_500]))
-                content[place : place + struct.calcsize(code)] = struct.pack(code, claimed)
+                changed = int(rng.choice([0, 1, 9_999, 12_000, 32_767, 65_500]))
+                content[place : place + struct.calcsize(code)] = struct.pack(code, changed)
                 break
     return content
 
@@ -271,7 +271,7 @@ def drop_a_piece(content: bytearray, rng: np.random.Generator) -> bytearray:
     return content[:start] + content[end:]
 
 
-def double_a_piece(content: bytearray, rng: np.random.Generator) -> bytearray:
+def repeat_a_piece(content: bytearray, rng: np.random.Generator) -> bytearray:
     start, end = _piece(content, rng)
     return content[:end] + content[start:end] * int(rng.integers(1, 9)) + content[end:]
 
@@ -291,8 +291,8 @@ def _piece(content: bytearray, rng: np.random.Generator) -> tuple[int, int]:
     return start, end
 
 
-def mend_checksums(content: bytearray) -> bytearray:
-    """PNG chunks with the checksums that their damaged contents call for."""
+def correct_checksums(content: bytearray) -> bytearray:
+    """PNG chunks with checksums that match their damaged contents."""
     place = 8
     while place + 12 <= len(content):
         end = place + 8 + int.from_bytes(content[place : place + 4], "big")
@@ -307,10 +307,10 @@ DAMAGES: tuple[Callable[[bytearray, np.random.Generator], bytearray], ...] = (
     flip_bits,
     flip_header_bits,
     write_extremes,
-    claim_a_size,
+    change_sizes,
     cut_short,
     drop_a_piece,
-    double_a_piece,
+    repeat_a_piece,
     swap_pieces,
     insert_noise,
 )

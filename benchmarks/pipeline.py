@@ -2,7 +2,7 @@
 
     python benchmarks/pipeline.py --model mini
 
-Times are compared within one run, measured in turns. Overlap (V-IoU) is that of two fields on one grid, or of a field
+Times are measured alternately in one run. Overlap (V-IoU) is that of two fields on one grid, or of a field
 and the true shape. Shapes are validation shapes of the trained families, with one photo each.
 """
 
@@ -143,9 +143,9 @@ def median_seconds(call: Callable[[], object], repeats: int) -> float:
     call()
     seconds = []
     for _ in range(repeats):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         call()
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - started)
     return median(seconds)
 
 

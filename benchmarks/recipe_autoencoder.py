@@ -75,8 +75,8 @@ def main(
     seeds: Annotated[int, typer.Option(help="Runs of each line.")] = 3,
     steps: Annotated[int, typer.Option(help="Updates of each run.")] = 150,
     batch: Annotated[int, typer.Option(help="Samples per update.")] = 16,
-    width: Annotated[int, typer.Option(help="Of encoder and decoder; 64 a head.")] = 128,
-    layers: Annotated[int, typer.Option(help="Of each of them.")] = 2,
+    width: Annotated[int, typer.Option(help="Width of encoder and decoder; 64 per head.")] = 128,
+    layers: Annotated[int, typer.Option(help="Layers of encoder and of decoder.")] = 2,
     only: Annotated[list[str] | None, typer.Option(help="Lines to run; repeatable.")] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file for every run's figures.")] = None,
 ) -> None:

@@ -34,7 +34,7 @@ FILL = (0.002, 0.5)
 """Valid shares of the cube that a shape fills."""
 REACH = 1.05
 """Half-edge of the box on which shapes are evaluated."""
-SPECK = 0.01
+SMALL_PIECE = 0.01
 """Pieces below this share of the largest one are ignored: the grid cuts wires that are thinner than a cell."""
 
 
@@ -132,7 +132,7 @@ def check_shape(distance: np.ndarray) -> Check:
         faults.append("not finite")
     if count == 0:
         faults.append("empty")
-    elif (sizes > SPECK * sizes.max()).sum() > 1:
+    elif (sizes > SMALL_PIECE * sizes.max()).sum() > 1:
         faults.append("several pieces")
     if min(wall.min() for wall in walls) <= 0:
         faults.append("leaves the box")

@@ -3,9 +3,9 @@
     python benchmarks/training.py                       # pipelines/mini on the available device
     python benchmarks/training.py pipelines/base        # on a GPU
 
-Stages 1 and 3 run as `scripts/` run them, with random weights: from shards and from a stream, compiled and not, in
-turn. The results are the medians of the values in their logs. `mfu` is the model's FLOPs (forward and backward) divided
-by those of a square matrix product of the same precision, which is measured at the start of each run.
+Stages 1 and 3 run as `scripts/` run them, with random weights: from shards and from a stream, compiled and not,
+alternately. The results are the medians of the values in their logs. `mfu` is the model's FLOPs (forward and backward)
+divided by those of a square matrix product of the same precision, which is measured at the start of each run.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What every test shares: few threads, no network, the same random numbers each time.
+"""Settings of all tests: few threads, no network, the same random numbers each time.
 
 Nothing of the package is imported here: pytest installs the hook that checks shapes after it has read this file.
 """
@@ -6,9 +6,9 @@ Nothing of the package is imported here: pytest installs the hook that checks sh
 import os
 from collections.abc import Iterator
 
-# Two threads at most: small tensors lose time to more, and the limit must stand before torch is imported.
+# At most two threads: more are slower for small tensors. The limit must be set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "2" if (os.cpu_count() or 1) > 1 else "1")
-# Threads that wait for one another sleep: on a busy machine spinning makes tests take several times as long.
+# Waiting threads sleep: if they spin on a busy machine, tests take several times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -25,7 +25,7 @@ def _seeded() -> None:
 
 @pytest.fixture
 def as_users_run_it() -> Iterator[None]:
-    """Without the type checks of the test run, which would raise first."""
+    """Disables the type checks of the test run, which would raise other errors first."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

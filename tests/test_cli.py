@@ -63,7 +63,7 @@ def test_a_photo_becomes_a_glb_and_its_path_is_printed(model: str, image: Path, 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["block.glb"]
 
 
-def test_without_an_output_the_mesh_takes_the_photos_name(model: str, image: Path, tmp_path: Path) -> None:
+def test_without_an_output_the_mesh_has_the_name_of_the_photo(model: str, image: Path, tmp_path: Path) -> None:
     assert run("generate", image, "--model", model).exit_code == 0
     assert (tmp_path / "block.glb").is_file()
 
@@ -93,14 +93,14 @@ def test_mesh_options_change_size_axis_pieces_and_faces(model: str, image: Path,
     assert plain.body_count > few.body_count == 1 and len(few.faces) == 1000 and few.is_watertight
 
 
-def test_fewer_faces_without_libigl_are_refused_before_work(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_faces_without_libigl_are_refused_at_once(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("triplane3d.geometry.mesh.simplification.igl", None)
     result = run("generate", image, "--faces", 1000)
     assert result.exit_code == 2 and "loading" not in result.stderr
     assert result.stderr.startswith("error: faces 1000: fewer faces need libigl: pip install 'triplane3d[mesh]'")
 
 
-def test_a_folder_of_meshes_is_written_although_one_photo_is_damaged(model: str, image: Path, tmp_path: Path) -> None:
+def test_the_other_meshes_are_written_if_one_photo_is_damaged(model: str, image: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     photo(1).save(tmp_path / "other" / "block.png")
     (tmp_path / "broken.png").write_bytes(b"not a picture")
@@ -129,7 +129,7 @@ def test_a_doubtful_mask_gives_a_warning(model: str, tmp_path: Path, monkeypatch
         ("bomb.bmp", b"BM" + bytes(12) + struct.pack("<IiiHH6I", 40, 12000, 12000, 1, 24, *[0] * 6), "megapixels"),
     ],
 )
-def test_a_bad_photo_is_one_sentence_and_code_two(
+def test_a_bad_photo_gives_one_sentence_and_exit_code_2(
     model: str, tmp_path: Path, name: str, content: bytes, sentence: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -179,25 +179,25 @@ def test_the_method_of_background_removal_is_printed(model: str, image: Path, tm
         (["--views", "block.png", "-o", "block.fbx"], "end the name in one of .glb"),
     ],
 )
-def test_a_users_mistake_is_one_sentence_and_code_two(image: Path, arguments: list[str], sentence: str) -> None:
+def test_a_wrong_argument_gives_one_sentence_and_exit_code_2(image: Path, arguments: list[str], sentence: str) -> None:
     result = run("generate", *arguments)
     assert result.exit_code == 2
     assert sentence in result.stderr and "Traceback" not in result.output
-    assert sorted(path.name for path in image.parent.iterdir()) == ["block.png"], "nothing is left behind"
+    assert sorted(path.name for path in image.parent.iterdir()) == ["block.png"], "no file is written"
 
 
-def test_a_pipeline_without_weights_is_one_sentence(model: str, image: Path, tmp_path: Path) -> None:
-    (tmp_path / "hollow" / "vae").mkdir(parents=True)
+def test_a_pipeline_without_weights_gives_one_sentence(model: str, image: Path, tmp_path: Path) -> None:
+    (tmp_path / "no-weights" / "vae").mkdir(parents=True)
     for name in ("model_index.json", "vae/config.json"):
-        (tmp_path / "hollow" / name).write_text((Path(model) / name).read_text())
-    result = run("generate", image, "--model", tmp_path / "hollow")
+        (tmp_path / "no-weights" / name).write_text((Path(model) / name).read_text())
+    result = run("generate", image, "--model", tmp_path / "no-weights")
     assert result.exit_code == 2
     assert "holds no weights: train it" in result.stderr and "Traceback" not in result.output
     result = run("generate", image, "--model", ROOT / "pipelines" / "triposr")
     assert result.exit_code == 2 and "triplane3d convert triposr" in result.stderr
 
 
-def test_a_pipeline_saved_without_its_encoder_is_one_sentence(model: str, image: Path, tmp_path: Path) -> None:
+def test_a_pipeline_saved_without_its_encoder_gives_one_sentence(model: str, image: Path, tmp_path: Path) -> None:
     folder = tmp_path / "converted"
     shutil.copytree(model, folder)
     index = json.loads((folder / "model_index.json").read_text())
@@ -217,7 +217,7 @@ def model_of_views(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def test_views_of_one_object_become_one_mesh(model_of_views: str, image: Path, tmp_path: Path) -> None:
+def test_photos_of_one_object_give_one_mesh(model_of_views: str, image: Path, tmp_path: Path) -> None:
     photo(1).save(tmp_path / "side.png")
     photo(2).save(tmp_path / "a=b.png")
     contents = []
@@ -238,7 +238,7 @@ def test_views_of_one_object_become_one_mesh(model_of_views: str, image: Path, t
     assert same == [True, True, True, False, False]
 
 
-def test_a_model_of_one_photo_takes_no_views(model: str, model_of_views: str, image: Path) -> None:
+def test_a_model_for_one_photo_refuses_views(model: str, model_of_views: str, image: Path) -> None:
     result = run("generate", "--views", "front=block.png", "block.png", "--model", model)
     assert result.exit_code == 2 and "this model is for one photo of each object: pass one photo" in result.stderr
     assert "photos: one of each object" in run("info", model).stdout
@@ -268,7 +268,9 @@ def test_quality_names_a_preset_of_the_model(model: str, image: Path, tmp_path: 
     assert result.exit_code == 2 and "quality must be one of balanced, draft, got 'best'" in result.stderr
 
 
-def test_a_stop_leaves_no_half_file(model: str, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_leaves_no_partial_file(
+    model: str, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -280,7 +282,7 @@ def test_a_stop_leaves_no_half_file(model: str, image: Path, tmp_path: Path, mon
 
 @pytest.mark.parametrize("way", ["triplane3d", "python -m triplane3d"])
 def test_help_is_quick_and_shows_examples(way: str, tmp_path: Path) -> None:
-    """By the console script and by `python -m`, neither of which may import torch."""
+    """The console script and `python -m` print the help without importing torch."""
     script = tmp_path / "triplane3d"
     script.write_text("import sys\nfrom triplane3d.__main__ import main\nsys.exit(main())\n")
     command = [str(script)] if way == "triplane3d" else ["-m", "triplane3d"]

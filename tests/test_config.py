@@ -43,7 +43,7 @@ def is_union(kind: object) -> bool:
 
 
 def has_number(kind: object) -> bool:
-    """Whether an annotation is int or float, also in a tuple, with a range or with None; bool is none of them."""
+    """Whether an annotation is int or float, also in a tuple, with a range or with None. bool is not a number."""
     return kind in (int, float) or any(has_number(part) for part in get_args(kind) if get_origin(kind) is not Literal)
 
 
@@ -89,7 +89,7 @@ NUMBERS = [(stage, key, kind) for stage, cls in STAGES.items() for key, kind in 
 
 
 @pytest.mark.parametrize(("stage", "key", "kind"), NUMBERS, ids=lambda value: value if isinstance(value, str) else "")
-def test_every_number_has_a_range_and_all_outside_is_refused_by_name(stage: str, key: str, kind: object) -> None:
+def test_every_number_has_a_range_and_values_outside_it_are_refused(stage: str, key: str, kind: object) -> None:
     inner, limits = number_and_range(kind)
     count = len(get_args(strip_none(kind))) if get_origin(strip_none(kind)) is tuple else 1
 
@@ -158,7 +158,7 @@ def test_a_value_out_of_range_is_refused_with_its_key_and_its_range(key, value):
     [(OptimConfig, "lr", -1.0), (FlowMapConfig, "finest", 12), (FlowMapConfig, "finest_share", 0.0),
      (FlowMapConfig, "on_policy", 1.5), (FlowMapConfig, "huber", -0.1), (AugmentConfig, "scale", 1.0)],
 )  # fmt: skip
-def test_a_section_made_in_python_is_checked_too(section, key, value):
+def test_a_section_built_in_python_is_checked(section, key, value):
     with pytest.raises(ValueError, match=f"{section.__name__}.{key} takes .*, not {value}"):
         section(**{key: value})
 
@@ -181,7 +181,7 @@ def stage(tmp_path) -> Path:
     return tmp_path / "stage.yaml"
 
 
-def test_a_saved_config_reads_back_the_same(stage):
+def test_a_saved_config_loads_with_the_same_values(stage):
     assert load_config(AutoencoderConfig, stage) == build(AutoencoderConfig, SMALL)
 
 
@@ -220,7 +220,7 @@ def test_the_error_names_the_source_of_a_wrong_value(stage, flags, where, capsys
 
 @pytest.mark.parametrize("given", STAGES)
 @pytest.mark.parametrize("requested", STAGES)
-def test_another_stages_file_is_recognised(given, requested, capsys):
+def test_the_file_of_another_stage_is_recognized(given, requested, capsys):
     """A stage that gets the YAML file of another names the script of that file."""
     path = str(CONFIGS / "tiny" / f"{given}.yaml")
     if given == requested:
@@ -238,7 +238,7 @@ def test_another_stages_file_is_recognised(given, requested, capsys):
     [("run: 5", "run should be a section of keys, not 5"), ("- a", "should hold a mapping of keys"),
      ("a: *b", "is no plain YAML file"), (None, "check the path")],
 )  # fmt: skip
-def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, text, sentence, capsys):
+def test_a_file_that_cannot_be_read_gives_one_sentence(tmp_path, text, sentence, capsys):
     path = tmp_path / "stage.yaml"
     if text is not None:
         path.write_text(text)

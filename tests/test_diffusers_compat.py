@@ -1,4 +1,4 @@
-"""Registration with diffusers: it works in any order of imports, costs no import, and changes nothing else."""
+"""Registration with diffusers works in any order of imports, imports nothing and changes nothing else."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ def test_diffusers_loaders_find_the_library_in_any_order_of_imports(imports: str
     assert printed == ["AutoencoderKLTriplane", "Triplane3DPipeline", "[]"]
 
 
-def test_a_model_alone_needs_no_pipeline(folder: Path) -> None:
+def test_a_single_model_loads_without_a_pipeline(folder: Path) -> None:
     code = (
         "import triplane3d, sys; from diffusers import AutoModel\n"
         f"print(type(AutoModel.from_pretrained({str(folder)!r}, subfolder='transformer')).__name__)"

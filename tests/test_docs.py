@@ -123,7 +123,7 @@ def python_blocks(page: str) -> list[str]:
 
 
 def save_both_pipelines(folder: Path) -> None:
-    """The converted pipelines that the page loads, here small ones with random weights."""
+    """Saves the converted pipelines that the page loads: small ones with random weights."""
     weights = load_file(FIXTURES / "triposr.safetensors")
     checkpoint = save_triposr(folder / "TripoSR", TRIPOSR_FIXTURE["config"], TRIPOSR_FIXTURE["vit"], weights)
     convert_triposr(checkpoint, folder / "my-triposr")
@@ -159,14 +159,14 @@ def test_the_training_commands_are_complete() -> None:
     assert f"python scripts/assemble_pipeline.py {trained['autoencoder']} {trained['denoiser']} pipelines/mini" in block
 
 
-def test_the_map_names_files_that_exist() -> None:
+def test_the_architecture_page_names_existing_files() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
     paths = set(re.findall(r"`((?:triplane3d|scripts|tests|benchmarks|configs|pipelines)/[\w./]*)`", page))
     assert len(paths) > 40
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
 
 
-def test_links_of_the_pages_lead_somewhere() -> None:
+def test_linked_files_exist() -> None:
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -1,4 +1,4 @@
-"""Whatever fails during writing, a file or folder has its old or its new content, and nothing in between."""
+"""After any failure during writing, a file or folder has its complete old or its complete new content."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def prepare(folder: Path, contents: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("existing", [False, True])
-def test_an_error_at_any_step_leaves_the_old_or_the_new(
+def test_an_error_at_any_step_leaves_the_old_or_the_new_content(
     kind: str, existing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, old, new = WRITERS[kind]
@@ -96,7 +96,7 @@ def test_content_and_rename_are_synced_in_this_order(tmp_path: Path, monkeypatch
     assert events == ["file", "rename", "folder"]
 
 
-def test_a_killed_writer_leaves_the_old_file_and_the_next_one_cleans_up(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_the_old_file_and_the_next_writer_removes_its_temporary_file(tmp_path: Path) -> None:
     target = tmp_path / "mesh.glb"
     target.write_bytes(b"old")
     program = (
@@ -120,10 +120,10 @@ def test_a_folder_is_restored_after_a_kill_during_its_replacement(tmp_path: Path
         "from pathlib import Path\n"
         "from triplane3d.storage.durable import writing_folder\n"
         "rename = Path.rename\n"
-        "def rename_and_die(path, target):\n"
+        "def rename_and_kill(path, target):\n"
         "    rename(path, target)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "Path.rename = rename_and_die\n"
+        "Path.rename = rename_and_kill\n"
         "with writing_folder(sys.argv[1], replace=True) as partial:\n"
         "    (partial / 'weights').write_bytes(b'new')\n"
     )
@@ -160,7 +160,7 @@ def test_a_new_file_has_the_permissions_of_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "mesh.glb").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_name_may_be_as_long_as_the_file_system_permits(tmp_path: Path) -> None:
+def test_a_name_can_be_as_long_as_the_file_system_permits(tmp_path: Path) -> None:
     write_file(tmp_path / ("n" * 251 + ".glb"), b"new")
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -183,7 +183,7 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     assert files_in(tmp_path) == {"model/notes.txt": b"mine"}
 
 
-def test_an_error_inside_the_block_leaves_nothing(tmp_path: Path) -> None:
+def test_an_error_inside_the_block_leaves_no_file(tmp_path: Path) -> None:
     for writing in (durable.writing_file, durable.writing_folder):
         with pytest.raises(ZeroDivisionError), writing(tmp_path / "new"):
             raise ZeroDivisionError

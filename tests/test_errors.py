@@ -35,7 +35,7 @@ ValueError: a.safetensors is not whole"""
     ],
 )
 @pytest.mark.parametrize("shown", [False, True])
-def test_an_error_is_one_line_and_a_code(error, code, line, shown, capsys, monkeypatch):
+def test_an_error_gives_one_line_and_an_exit_code(error, code, line, shown, capsys, monkeypatch):
     monkeypatch.setenv("TRIPLANE3D_TRACEBACK", str(int(shown)))
     with pytest.raises(SystemExit) as ended, errors_as_sentences():
         raise error
@@ -44,7 +44,7 @@ def test_an_error_is_one_line_and_a_code(error, code, line, shown, capsys, monke
     assert last.startswith(line) and any(text.startswith("Traceback") for text in traceback) == shown
 
 
-def test_a_fault_of_the_program_keeps_its_traceback_and_success_ends_nothing():
+def test_a_bug_keeps_its_traceback_and_success_raises_nothing():
     with pytest.raises(TypeError), errors_as_sentences():
         raise TypeError("a bug")
     with errors_as_sentences():
@@ -124,7 +124,7 @@ def test_a_signal_that_torchrun_repeats_counts_once():
         process.kill()
 
 
-def test_a_process_does_not_outlive_the_launcher_that_started_it(tmp_path):
+def test_a_process_ends_with_its_launcher(tmp_path):
     """`accelerate launch` ends on SIGTERM without forwarding it."""
     received = tmp_path / "received"
     child = f"""
@@ -155,7 +155,7 @@ def test_names_that_the_console_cannot_encode_or_that_control_it_are_escaped(mon
     assert streams["stderr"].buffer.getvalue() == b"error: runs/\\x1b[2J \\u202e \\udcff\n"
 
 
-def test_a_path_of_the_checkout_is_named_where_the_command_starts_elsewhere(tmp_path, monkeypatch):
+def test_the_error_names_a_path_of_the_checkout_if_the_command_starts_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     script = [sys.executable, str(CHECKOUT / "scripts" / "train_denoiser.py")]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}

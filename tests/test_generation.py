@@ -27,15 +27,15 @@ def level(pipe: Triplane3DPipeline) -> float:
     return float(grids(pipe, num_inference_steps=2, resolution=12).median())
 
 
-def test_a_request_gives_the_mesh_of_the_pipelines_call_and_its_files(
+def test_a_request_gives_the_mesh_of_a_call_of_the_pipeline_and_its_files(
     pipe: Triplane3DPipeline, level: float, tmp_path: Path
 ) -> None:
-    seen: list[Progress] = []
+    reports: list[Progress] = []
     request = GenerateRequest(
         photos=[photo()], seed=3, steps=2, guidance=2.0, resolution=12, level=level, mesh=MeshOptions(up="y", size=50),
         mesh_path=tmp_path / "a.stl", preview_path=tmp_path / "a.png",
     )  # fmt: skip
-    result = generate(request, pipe, progress=seen.append)
+    result = generate(request, pipe, progress=reports.append)
     expected = pipe(
         photo(), generator=torch.Generator().manual_seed(3), num_inference_steps=2, guidance_scale=2.0, resolution=12,
         level=level,
@@ -43,7 +43,7 @@ def test_a_request_gives_the_mesh_of_the_pipelines_call_and_its_files(
     np.testing.assert_array_equal(result.mesh.vertices, expected.vertices)
     assert trimesh.load_mesh(result.mesh_path).extents.max() == pytest.approx(50, rel=1e-5)
     assert result.preview_path.read_bytes().startswith(b"\x89PNG")
-    assert [(each.stage, each.step, each.steps) for each in seen] == [
+    assert [(each.stage, each.step, each.steps) for each in reports] == [
         ("generate", 0, 0), ("generate", 1, 2), ("generate", 2, 2), ("finish", 0, 0), ("write", 0, 0), ("preview", 0, 0)
     ]  # fmt: skip
     assert result.mask_reports[0].method == "alpha" and result.warnings == ()
@@ -53,7 +53,7 @@ def test_a_request_gives_the_mesh_of_the_pipelines_call_and_its_files(
 
 
 @pytest.mark.parametrize("stop_at", range(1, 7))
-def test_a_cancelled_job_leaves_whole_files_or_none(
+def test_a_canceled_job_leaves_complete_files_or_none(
     pipe: Triplane3DPipeline, level: float, stop_at: int, tmp_path: Path
 ) -> None:
     calls = 0
@@ -104,7 +104,7 @@ def test_mesh_options_out_of_range_are_refused(monkeypatch: pytest.MonkeyPatch) 
         MeshOptions(faces=100)
 
 
-def test_what_a_pipeline_does_not_support_is_refused_before_work(pipe: Triplane3DPipeline) -> None:
+def test_options_that_a_pipeline_does_not_support_are_refused(pipe: Triplane3DPipeline) -> None:
     for values, sentence in (
         ({"quality": "best"}, "quality must be one of balanced, draft"),
         ({"cameras": ["front"]}, "for one photo of each object"),

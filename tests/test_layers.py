@@ -1,4 +1,4 @@
-"""The house's rules that can be read off the source: who imports whom, what a file is called, how it begins."""
+"""Rules for the source: import directions, no import cycles, file names, docstrings and forbidden calls."""
 
 import ast
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ LEVELS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
-# Imports that close a cycle and stay for now, with the reason. Imports inside functions and for type checkers count.
+# Imports that close a cycle and are allowed, with the reason. Imports inside functions and for type checkers count.
 ALLOWED_CYCLES: dict[tuple[str, str], str] = {}
 
 PACKAGE = sorted((ROOT / "triplane3d").rglob("*.py"))
@@ -34,7 +34,7 @@ def relative(path: Path) -> str:
 
 
 def imported_modules(source: str) -> Iterator[str]:
-    """Full names of every module a file imports, wherever the statement stands."""
+    """Full names of every module that a file imports, at any place in the file."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -45,7 +45,7 @@ def imported_modules(source: str) -> Iterator[str]:
 
 
 def misdirected_imports(part: str, source: str) -> list[str]:
-    """Imports of `triplane3d.<part>` that do not point strictly down."""
+    """Imports of `triplane3d.<part>` from the same or a higher level."""
     wrong = []
     for name in imported_modules(source):
         top, _, rest = name.partition(".")
@@ -60,20 +60,20 @@ def misdirected_imports(part: str, source: str) -> list[str]:
 @pytest.mark.parametrize(
     "path", [path for path in PACKAGE if path.parent != ROOT / "triplane3d" or path.stem in LEVEL], ids=relative
 )
-def test_imports_point_down_only(path: Path) -> None:
+def test_imports_are_from_lower_levels_only(path: Path) -> None:
     part = path.relative_to(ROOT / "triplane3d").parts[0].removesuffix(".py")
-    assert part in LEVEL, f"DESIGN names no part {part!r}; give it a level"
+    assert part in LEVEL, f"LEVELS does not contain {part!r}; add it"
     assert not misdirected_imports(part, path.read_text())
 
 
-def test_the_check_itself_sees_a_wrong_import() -> None:
+def test_the_import_check_finds_a_wrong_import() -> None:
     assert misdirected_imports("geometry", "def f():\n    from triplane3d.models.triplane import TriplaneField")
     assert misdirected_imports("data", "import triplane3d.pipelines")
     assert not misdirected_imports("pipelines", "from triplane3d.geometry.mesh.mesh import Mesh\nimport torch")
 
 
 def import_graph(sources: dict[str, str]) -> dict[str, set[str]]:
-    """For every module of `sources` (name → source) the modules of `sources` that it imports, wherever it does so.
+    """For every module of `sources` (name → source) the modules of `sources` that it imports, at any place.
 
     `from package import name` counts as an import of `package.name` where that is a module, else of `package`.
     """
@@ -91,8 +91,8 @@ def import_graph(sources: dict[str, str]) -> dict[str, set[str]]:
 
 
 def modules_in_cycles(graph: dict[str, set[str]]) -> set[str]:
-    """Modules that import themselves by way of others. Modules without imports, or without importers, are removed until
-    none is left to remove; each of the rest lies on a cycle, or between two of them."""
+    """Modules on import cycles, or between two of them. The others have no imports or no importers, if modules without
+    imports or importers are removed repeatedly."""
     rest = dict(graph)
     while True:
         imported = set().union(*rest.values())
@@ -109,10 +109,10 @@ def package_sources() -> dict[str, str]:
     return {name: path.read_text() for name, path in zip(names, PACKAGE, strict=True)}
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
+def test_there_are_no_import_cycles() -> None:
     graph = import_graph(package_sources())
     unused = [edge for edge in ALLOWED_CYCLES if edge[1] not in graph.get(edge[0], ())]
-    assert not unused, "these imports are gone: remove them from ALLOWED_CYCLES"
+    assert not unused, "these imports no longer exist: remove them from ALLOWED_CYCLES"
     for module, target in ALLOWED_CYCLES:
         graph[module] = graph[module] - {target}
     assert not modules_in_cycles(graph)
@@ -127,7 +127,7 @@ def test_the_cycle_check_finds_a_cycle_through_a_function_and_through_a_package(
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_files_are_small_named_for_a_noun_and_say_what_they_are(path: Path) -> None:
+def test_files_are_short_have_a_specific_name_and_begin_with_a_docstring(path: Path) -> None:
     source = path.read_text()
     assert path.stem not in ("utils", "util", "helpers", "common", "misc")
     assert len(source.splitlines()) <= 500
@@ -136,18 +136,18 @@ def test_files_are_small_named_for_a_noun_and_say_what_they_are(path: Path) -> N
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_nothing_unpickles_and_nothing_is_swallowed(path: Path) -> None:
-    """A file from elsewhere must not run code: tensors come from safetensors, or by the converters' guarded reader."""
+def test_no_file_unpickles_data_or_catches_all_exceptions(path: Path) -> None:
+    """Files of users must not run code: tensors are read from safetensors or by the converters' restricted reader."""
     tree = ast.parse(path.read_text())
-    guarded = relative(path) == "triplane3d/convert/checkpoint.py"
-    forbidden = {"dill", "joblib"} if guarded else {"pickle", "dill", "joblib"}
+    restricted = relative(path) == "triplane3d/convert/checkpoint.py"
+    forbidden = {"dill", "joblib"} if restricted else {"pickle", "dill", "joblib"}
     assert not forbidden & set(imported_modules(path.read_text()))
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            assert ast.unparse(node) != "torch.load" or guarded, f"line {node.lineno}: torch.load unpickles"
+            assert ast.unparse(node) != "torch.load" or restricted, f"line {node.lineno}: torch.load unpickles"
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
             options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            assert options["weights_only"] == "True", f"line {node.lineno}: what is not a tensor may run code"
+            assert options["weights_only"] == "True", f"line {node.lineno}: objects that are not tensors can run code"
         if isinstance(node, ast.ExceptHandler):
             blanket = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
-            assert not blanket, f"line {node.lineno}: catch what you can name"
+            assert not blanket, f"line {node.lineno}: catch specific exceptions"

@@ -94,7 +94,7 @@ def large(size: int, read: Callable[[Path], Any]) -> Callable[[Path], None]:
 
 JPEG, PNG = picture("JPEG"), picture("PNG")
 CHUNK = struct.pack(">I", 0) + b"abCd" + struct.pack(">I", zlib.crc32(b"abCd"))
-TOO_MUCH: dict[str, list[Callable[[Path], None]]] = {
+BEYOND_LIMITS: dict[str, list[Callable[[Path], None]]] = {
     "json": [large(8 << 20, read_json)],
     "index": [large(32 << 20, lambda path: read_json(path, limit="index"))],
     "yaml": [large(256 << 10, read_yaml), large(256 << 10, lambda path: load_config(RunConfig, path))],
@@ -136,7 +136,7 @@ TOO_MUCH: dict[str, list[Callable[[Path], None]]] = {
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_a_file_beyond_a_limit_is_refused_quickly(name: str, tmp_path: Path, as_users_run_it: None) -> None:
-    for number, attempt in enumerate(TOO_MUCH[name]):
+    for number, attempt in enumerate(BEYOND_LIMITS[name]):
         started = time.process_time()
         with pytest.raises(ValueError, match="at most") as caught:
             attempt(tmp_path / f"{number}.yaml")
@@ -150,7 +150,7 @@ def test_all_shipped_files_are_within_the_limits() -> None:
     for path in ROOT.glob("configs/**/*.yaml"):
         assert read_yaml(path)
     transformer = read_json(ROOT / "pipelines" / "mini" / "transformer" / "config.json")
-    assert 9.9e6 / 2 < estimated_parameters(transformer) < 2 * 9.9e6  # its weights are 9.9 million numbers
+    assert 9.9e6 / 2 < estimated_parameters(transformer) < 2 * 9.9e6  # it has 9.9 million parameters
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
@@ -163,7 +163,7 @@ def test_infinite_numbers_and_nan_are_refused(number: float) -> None:
 @pytest.mark.parametrize(("content", "words"), [
     ("a: &a [*a]", "contains itself"), ("a: 2001-99-99", "month"), ("? [a]\n: 1", "unhashable"), ("\x00", "accept"),
 ])  # fmt: skip
-def test_yaml_that_breaks_its_parser_gives_one_sentence(content: str, words: str, tmp_path: Path) -> None:
+def test_yaml_that_the_parser_cannot_read_gives_one_sentence(content: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(content)
     with pytest.raises(ValueError, match=f"no plain YAML.*{words}"):
         read_yaml(tmp_path / "a.yaml")

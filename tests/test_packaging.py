@@ -14,17 +14,17 @@ import pytest
 import setuptools
 
 ROOT = Path(__file__).parents[1]
-DESCRIBED = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "constraints.txt")
+ROOT_FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "constraints.txt")
 RELATIVE_LINK = re.compile(r"\]\((?!https?:)")
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str], bytes]:
-    """Files of the sdist, files of the wheel that is built from it, and the wheel's metadata; weights are stand-ins."""
+    """Files of the sdist, files of the wheel built from it, and the wheel's metadata. The weights are placeholders."""
     folder = tmp_path_factory.mktemp("dist")
     source = folder / "source"
     source.mkdir()
-    for name in DESCRIBED:
+    for name in ROOT_FILES:
         shutil.copy(ROOT / name, source)
     for name in ("triplane3d", "pipelines", "tests", "docs"):
         ignored = shutil.ignore_patterns("__pycache__", "*.safetensors", "*.npz", "*.png")
@@ -47,7 +47,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str],
 
 
 def build(source: Path, kind: str, output: Path) -> None:
-    """Build as `python -m build --no-isolation` does."""
+    """Builds as `python -m build --no-isolation` does."""
     code = f"from setuptools import build_meta; build_meta.build_{kind}({str(output)!r})"
     subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True)
 
@@ -62,7 +62,7 @@ def model_files() -> set[str]:
 
 def test_the_sdist_contains_the_sources_of_the_wheel_and_no_tests(built: tuple) -> None:
     files = {name for name in built[0] if not name.startswith("triplane3d.egg-info/")}
-    assert files == {*DESCRIBED, *modules(), *model_files(), "triplane3d/py.typed", "PKG-INFO", "setup.cfg"}
+    assert files == {*ROOT_FILES, *modules(), *model_files(), "triplane3d/py.typed", "PKG-INFO", "setup.cfg"}
 
 
 def test_the_wheel_contains_the_package_with_its_model_and_nothing_else(built: tuple) -> None:
@@ -80,7 +80,7 @@ def test_the_description_has_no_link_that_is_broken_outside_the_repository(built
     assert "pip install -c constraints.txt ." in text and "turn your own field into a mesh" in text
 
 
-def test_with_the_repositorys_address_every_link_and_picture_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_the_address_of_the_repository_all_links_and_pictures_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict = {}
     monkeypatch.setattr(setuptools, "setup", lambda **options: given.update(options))
     monkeypatch.setenv("TRIPLANE3D_FILES_URL", "https://example.com/triplane3d/blob/v1/")

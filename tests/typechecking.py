@@ -1,4 +1,4 @@
-"""The test run's type checker: beartype with Python's numeric tower (an int serves where a float is expected)."""
+"""The test run's type checker: beartype with Python's numeric tower (an int is accepted as a float)."""
 
 from beartype import BeartypeConf, beartype
 

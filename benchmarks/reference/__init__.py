@@ -1,7 +1,7 @@
 """Reference code for the two public triplane models, for benchmarks and tests.
 
-It restates what the published codes compute, without any optimisation. It was written from formulas and names of
-tensors alone. `tests/convert/test_reference.py` checks that its outputs equal those of the published codes.
+It computes the same as the published code, without any optimisation. It was written from formulas and names of
+tensors alone. `tests/convert/test_reference.py` checks that its outputs equal those of the published code.
 """
 
 import torch

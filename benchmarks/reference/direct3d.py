@@ -97,7 +97,7 @@ class PointBlock(nn.Module):
 
 
 class PointEncoder(nn.Module):
-    """Learnt tokens, one per pixel of the three latent planes, attend to the points, then to each other."""
+    """Trainable tokens, one per pixel of the three latent planes, attend to the points, then to each other."""
 
     def __init__(self, dim: int, heads: int, num_layers: int, triplane_res: int, num_freqs: int):
         super().__init__()

@@ -101,7 +101,7 @@ class VitEmbeddings(nn.Module):
     def _positions(self, rows: int, columns: int) -> Float[Tensor, "1 tokens dim"]:
         if (rows, columns) == (self.grid_size, self.grid_size):
             return self.position_embeddings
-        # transformers added 0.1 so that rounding loses no row. As part of the scale it also shifts each position.
+        # transformers adds 0.1 so that rounding removes no row. As part of the scale it also shifts each position.
         scale = ((rows + 0.1) / self.grid_size, (columns + 0.1) / self.grid_size)
         cls, patches = self.position_embeddings[:, :1], self.position_embeddings[:, 1:]
         table = rearrange(patches, "1 (row column) dim -> 1 dim row column", row=self.grid_size)
@@ -232,8 +232,8 @@ class TripoSR(nn.Module):
         return self.image_tokenizer["model"](rearrange(normalized, "batch row column c -> batch c row column"))
 
     def plane_tokens(self, batch: int) -> Float[Tensor, "batch channels tokens"]:
-        learnt = self.tokenizer["embeddings"]
-        return repeat(learnt, "plane channel row column -> batch channel (plane row column)", batch=batch)
+        embeddings = self.tokenizer["embeddings"]
+        return repeat(embeddings, "plane channel row column -> batch channel (plane row column)", batch=batch)
 
     def scene_codes(
         self, tokens: Float[Tensor, "batch channels tokens"]
@@ -293,8 +293,8 @@ class TripoSR(nn.Module):
 
         # The step is relative to the ray's length in the box, not a length.
         alpha = 1 - torch.exp(-density * steps.diff())
-        passed = torch.cumprod(torch.cat([torch.ones_like(near), 1 - alpha[:, :-1] + 1e-10], dim=1), dim=1)
-        weights = alpha * passed
+        transmittance = torch.cumprod(torch.cat([torch.ones_like(near), 1 - alpha[:, :-1] + 1e-10], dim=1), dim=1)
+        weights = alpha * transmittance
         image = torch.ones(height, width, 3, device=scene_code.device)
         image[hit] = (weights[..., None] * color).sum(dim=1) + 1 - weights.sum(dim=1, keepdim=True)
         return image

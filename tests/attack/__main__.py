@@ -1,15 +1,15 @@
-"""Damaged files of every kind: each is read to the same result or refused in a sentence, soon, and runs no code.
+"""Damaged files of every kind: each gives the same result or an error sentence within seconds, and runs no code.
 
     python tests/attack --count 1000
     python tests/attack --only pipeline --number 17
 
-For every kind of file in `targets.py`, valid files are damaged by seeded chance (`damage.py`): values of other types
-and sizes, missing keys, classes of other libraries, flipped bits, cut and spliced files, headers of weights, planted
-pickles and modules, YAML that multiplies itself, folders and link loops in the place of files. A process reads each
-copy. The exit code is 1 where a reading ended in a traceback, a hang, another result, or ran code.
+For every kind of file in `targets.py`, valid files are damaged with seeded random numbers (`damage.py`): values of
+other types and sizes, missing keys, classes of other libraries, flipped bits, cut and spliced files, headers of
+weights, malicious pickles and modules, YAML that grows exponentially, folders and link loops in place of files. A
+process reads each copy. The exit code is 1 where a reading ended in a traceback, a hang, another result, or ran code.
 
-Photos have an attack of their own (`benchmarks/fuzz_photos.py`), and so have kills
-(`tests/training/test_durability.py`); `make attack` runs all three.
+`benchmarks/fuzz_photos.py` tests photos, and `tests/training/test_durability.py` tests kills; `make attack` runs all
+three.
 """
 
 import shutil
@@ -37,9 +37,9 @@ FAULTS = ENDINGS[3:]
 
 def main(
     count: Annotated[int, typer.Option(min=1, help="Damaged copies of each kind of file.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other damage.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the damage.")] = 0,
     only: Annotated[str | None, typer.Option(help=f"One kind: {', '.join(TARGETS)}.")] = None,
-    number: Annotated[int | None, typer.Option(help="This copy alone, with its whole message.")] = None,
+    number: Annotated[int | None, typer.Option(help="Only this copy, with its complete message.")] = None,
 ) -> None:
     if only is not None and only not in TARGETS:
         raise typer.BadParameter(f"--only must be one of {', '.join(TARGETS)}; got {only}")

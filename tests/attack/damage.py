@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 Damage = Callable[[Path, np.random.Generator, Path], str]
-"""Of a file, a random generator, and the marker file that code planted in the file would create."""
+"""A function of a file, a random generator, and the marker file that code in the file would create."""
 
 VALUES = [
     None, True, False, 0, -1, 1, 2, 3, 7, 1.5, 10**3, 10**6, 10**9, 10**18, 10**400, float("nan"), float("inf"), "",
@@ -94,7 +94,7 @@ def flip(path: Path, rng: np.random.Generator, marker: Path) -> str:
 
 
 def splice(path: Path, rng: np.random.Generator, marker: Path) -> str:
-    """A piece of the file stands at another place as well."""
+    """A piece of the file is copied to another position."""
     content = bytearray(path.read_bytes())
     if len(content) < 4:
         return cut(path, rng, marker)
@@ -123,7 +123,7 @@ def link_in_a_loop(path: Path, rng: np.random.Generator, marker: Path) -> str:
 
 
 def rewrite_header(path: Path, rng: np.random.Generator, marker: Path) -> str:
-    """One entry of a safetensors header gets another type, shape or place."""
+    """One entry of a safetensors header gets another type, shape or position."""
     content = path.read_bytes()
     length = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8 : 8 + length])
@@ -155,7 +155,7 @@ def rename_tensor(path: Path, rng: np.random.Generator, marker: Path) -> str:
 
 
 def grow_header(path: Path, rng: np.random.Generator, marker: Path) -> str:
-    """The header claims a size of its own."""
+    """The header declares another size."""
     content = bytearray(path.read_bytes())
     size = [0, 1, 2**31, 2**40, 2**63 - 1, len(content)][rng.integers(6)]
     content[:8] = struct.pack("<Q", size)
@@ -166,7 +166,7 @@ def grow_header(path: Path, rng: np.random.Generator, marker: Path) -> str:
 def plant_pickle(path: Path, rng: np.random.Generator, marker: Path) -> str:
     """The file becomes a pickle that creates the marker when it is read, plain or as torch writes it.
 
-    Files with the names that loaders of torch, diffusers, transformers and accelerate look for stand beside it.
+    The same pickle is written beside it under the names that torch, diffusers, transformers and accelerate read.
     """
     content = f"c{os.name}\nsystem\n(S'touch {marker}'\ntR.".encode()
     if rng.random() < 0.5:
@@ -190,7 +190,7 @@ def plant_pickle(path: Path, rng: np.random.Generator, marker: Path) -> str:
 
 
 def plant_module(path: Path, rng: np.random.Generator, marker: Path) -> str:
-    """Python modules stand in every folder, and a config names one of them."""
+    """Python modules are written to every folder, and a config names one of them."""
     top = next((parent for parent in path.parents if (parent / "model_index.json").is_file()), path.parent)
     for folder in (top, *(child for child in top.glob("*/") if not child.is_symlink())):
         (folder / "evil.py").write_text(MODULE.format(str(marker)))
@@ -205,7 +205,7 @@ def plant_module(path: Path, rng: np.random.Generator, marker: Path) -> str:
 
 
 def write_yaml(path: Path, rng: np.random.Generator, marker: Path) -> str:
-    """The file becomes, or ends with, YAML that runs code, multiplies itself, nests deeply or is no mapping."""
+    """The file becomes, or ends with, YAML that runs code, grows exponentially, nests deeply or is not a mapping."""
     number = int(rng.integers(len(YAML_TEXTS)))
     text = YAML_TEXTS[number].replace("{marker}", str(marker))
     path.write_text(text if rng.random() < 0.5 else path.read_text() + text)
@@ -236,7 +236,7 @@ DAMAGES: dict[str, list[Damage]] = {
 
 
 def damage(path: Path, rng: np.random.Generator, marker: Path) -> str:
-    """Damages the file by one function that suits its ending, and returns what was done."""
+    """Damages the file by one function for its suffix, and returns a description of the damage."""
     choices = DAMAGES.get(path.suffix, ANY)
     change = choices[rng.integers(len(choices))]
     return f"{path.name} {change.__name__} {change(path, rng, marker)}"

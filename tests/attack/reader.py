@@ -1,4 +1,4 @@
-"""A process that reads damaged files one after another, and is replaced where it crashes or hangs."""
+"""A process that reads damaged files one after another. It is replaced if it crashes or hangs."""
 
 import logging
 import multiprocessing
@@ -42,7 +42,7 @@ class Ending:
 
 
 class Reader:
-    """Runs `reads[way](folder)` in a process of its own."""
+    """Runs `reads[way](folder)` in a separate process."""
 
     def __init__(self, reads: dict[str, Read]) -> None:
         self.reads = reads

@@ -60,7 +60,7 @@ def _sha(*arrays: torch.Tensor | np.ndarray) -> str:
 
 
 def _command(*arguments: str) -> str:
-    """Runs the command in this process; its mistakes become ValueErrors, its tracebacks stay what they are."""
+    """Runs the command in this process; its error messages become ValueErrors, other exceptions RuntimeErrors."""
     result = CliRunner().invoke(app, list(arguments))
     if result.exit_code in (1, 2) and not isinstance(result.exception, Exception):
         raise ValueError(result.output)
@@ -89,7 +89,7 @@ def load_pipeline(folder: Path, loader: type = Triplane3DPipeline) -> str:
 
 
 def load_generic(folder: Path) -> str:
-    """By diffusers' own loader, which fails in its own ways where the index names no pipeline of ours."""
+    """Loads with diffusers' loader, whose errors are not checked if the index names no pipeline of this package."""
     from diffusers import DiffusionPipeline
 
     try:

@@ -87,7 +87,7 @@ def test_info_names_what_it_cannot_read(
 
 @pytest.mark.parametrize("level", ['{"a": 1}', "[null]", '"x"'])
 @pytest.mark.parametrize("key", ["image_encoder", "presets", "level", "_class_name"])
-def test_info_ends_without_a_traceback_whatever_a_value_is(copy: Path, run: Callable, key: str, level: str) -> None:
+def test_info_ends_without_a_traceback_for_any_value(copy: Path, run: Callable, key: str, level: str) -> None:
     index = json.loads((copy / "model_index.json").read_text())
     index[key] = [["transformers"], json.loads(level)] if key == "image_encoder" else json.loads(level)
     (copy / "model_index.json").write_text(json.dumps(index))

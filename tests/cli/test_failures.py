@@ -29,8 +29,8 @@ def raised_by(call: Callable, *arguments: object) -> BaseException:
     return caught.value
 
 
-class Scripted:
-    """A pipeline that raises one of `errors` per photo, or returns a ball where it is None."""
+class MockPipeline:
+    """A mock pipeline: for each photo it raises the next of `errors`, or returns a ball if that is None."""
 
     config = SimpleNamespace(presets={"balanced": {}})
     dtype = torch.float32
@@ -56,10 +56,10 @@ class Scripted:
 
 @pytest.fixture
 def script(image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """Run generate on as many photos as there are errors."""
+    """Runs generate on as many photos as there are errors."""
 
     def go(*errors: BaseException | None, device: str = "cpu", options: tuple[str, ...] = ()):
-        monkeypatch.setattr(generate, "load", lambda *_, **__: Scripted(list(errors), device))
+        monkeypatch.setattr(generate, "load", lambda *_, **__: MockPipeline(list(errors), device))
         names = [f"{index}.png" for index in range(1 if "--preview" in options else len(errors))]
         for name in names:
             photo().save(name)
@@ -124,7 +124,9 @@ def test_every_photo_is_processed_and_the_exit_code_is_that_of_the_worst_error(
     assert result.stdout.count("faces") == errors.count(None)
 
 
-def test_a_full_disk(script: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_full_disk_is_named_and_the_next_photo_is_processed(
+    script: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     written = []
 
     def write(path: Path, content: bytes) -> None:
@@ -142,13 +144,13 @@ def test_a_full_disk(script: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path
     assert [path.name for path in (tmp_path / "meshes").iterdir()] == ["1.glb"]
 
 
-def test_the_mesh_is_kept_where_its_preview_fails(script: Callable, tmp_path: Path) -> None:
+def test_the_mesh_is_kept_if_its_preview_fails(script: Callable, tmp_path: Path) -> None:
     result = script(None, MemoryError(), options=("--preview", "turn.webp"))
     assert result.exit_code == 1 and "the mesh is written, but turn.webp cannot be: there is not" in result.stderr
     assert (tmp_path / "meshes" / "0.glb").is_file()
 
 
-def test_a_stop_ends_with_130_at_any_moment(
+def test_an_interruption_ends_with_130_at_any_moment(
     script: Callable, image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = script(None, KeyboardInterrupt(), None)
@@ -163,15 +165,15 @@ def test_a_stop_ends_with_130_at_any_moment(
     assert result.exit_code == 130 and result.stderr == "stopped\n"
 
 
-@pytest.mark.parametrize("turned_into", [RecursionError, AttributeError])
-def test_a_stop_that_a_library_turns_into_another_error(
-    turned_into: type, image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+@pytest.mark.parametrize("replacement", [RecursionError, AttributeError])
+def test_an_interruption_that_a_library_replaces_by_another_error_ends_with_130(
+    replacement: type, image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
-            raise turned_into("maximum recursion depth exceeded") from None
+            raise replacement("maximum recursion depth exceeded") from None
 
     monkeypatch.setattr(generate, "load", interrupted)
     monkeypatch.setattr(sys, "argv", ["triplane3d", "generate", "block.png"])
@@ -214,7 +216,7 @@ main()
 """
 
 
-def test_a_stop_while_the_command_is_imported_shows_no_traceback() -> None:
+def test_an_interruption_during_the_import_prints_no_traceback() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
     command = [sys.executable, "-c", INTERRUPTED_IMPORT, "info", "mini"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -249,7 +251,9 @@ main()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space as Linux does")
-def test_a_process_with_an_address_space_limit(model: Path, image: Path, tmp_path: Path) -> None:
+def test_an_address_space_limit_gives_advice_and_the_next_photo_is_processed(
+    model: Path, image: Path, tmp_path: Path
+) -> None:
     photo(1).save("large.png")
     arguments = ["generate", "large.png", "block.png", "--model", str(model), "-o", "meshes/"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}

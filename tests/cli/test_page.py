@@ -1,4 +1,4 @@
-"""docs/command.md names options and exit codes that there are."""
+"""docs/command.md names existing options and exit codes."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from triplane3d.cli.errors import FAILURE, MISTAKE, STOPPED
 PAGE = (Path(__file__).parents[2] / "docs" / "command.md").read_text()
 
 
-def test_the_page_names_what_there_is() -> None:
+def test_the_page_names_existing_options_and_exit_codes() -> None:
     generate = typer.main.get_command(app).commands["generate"]
     options = {name for parameter in generate.params for name in parameter.opts}
     named = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", PAGE)) - {"--help", "-m", "-s"}

@@ -48,14 +48,14 @@ def test_a_photo_from_standard_input_among_others(model: Path, image: Path, run:
         (encoded("PNG")[:80], "error: standard input is damaged or cut short"),
     ],
 )
-def test_a_bad_photo_from_standard_input_is_named_so(
+def test_the_error_of_a_bad_photo_names_standard_input(
     model: Path, run: Callable, tmp_path: Path, given: bytes, sentence: str
 ) -> None:
     result = run("generate", "-", "-o", tmp_path / "x.glb", "--model", model, given=given)
     assert result.exit_code == 2 and sentence in result.stderr and "/standard input" not in result.stderr
 
 
-def test_streams_that_are_closed_or_a_terminal(image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_streams_and_terminals_are_refused(image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.TextIOWrapper):
         def isatty(self) -> bool:
             return True
@@ -89,7 +89,9 @@ def test_a_camera_may_begin_with_a_minus(tmp_path: Path, run: Callable, monkeypa
         assert result.exit_code == 2 and sentence in result.stderr and result.stderr.startswith("error: ")
 
 
-def test_photos_of_any_name(model: Path, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photos_of_any_name_are_read(
+    model: Path, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     names = [
         "-a.png",
@@ -113,7 +115,7 @@ def test_photos_of_any_name(model: Path, run: Callable, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
-def test_a_name_that_the_console_cannot_encode(
+def test_a_name_that_the_console_cannot_encode_is_printed(
     encoding: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -132,8 +134,8 @@ def test_a_name_that_the_console_cannot_encode(
     assert len(list((tmp_path / "meshes").iterdir())) == 2
 
 
-class Broken(io.BytesIO):
-    """Standard output that the reader has closed, or on a full disk."""
+class FailingOutput(io.BytesIO):
+    """Standard output whose reader has closed it, or on a full disk."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__()
@@ -149,14 +151,14 @@ class Broken(io.BytesIO):
 @pytest.mark.parametrize("output", ["x.glb", "-"])
 @pytest.mark.parametrize(
     ("error", "expected"),
-    [(BrokenPipeError(32, "Broken pipe"), ""), (OSError(28, "No space left"), "standard output: No space left")],
+    [(BrokenPipeError(32, "FailingOutput pipe"), ""), (OSError(28, "No space left"), "standard output: No space left")],
 )
-def test_standard_output_that_cannot_be_written(
+def test_an_error_of_standard_output_gives_at_most_one_line(
     output: str, error: OSError, expected: str, model: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors = io.StringIO()
     monkeypatch.setattr(os, "dup2", lambda *_: None)
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(Broken(error), encoding="utf-8", write_through=True))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(FailingOutput(error), encoding="utf-8", write_through=True))
     monkeypatch.setattr(sys, "stderr", errors)
     monkeypatch.setattr(sys, "argv", ["triplane3d", "generate", "block.png", "-o", output, "--model", str(model)])
     with pytest.raises(SystemExit) as ended:

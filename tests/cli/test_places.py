@@ -21,7 +21,7 @@ def below(folder: Path) -> list[str]:
     [
         (["-o", "results.v2/"], "results.v2/block.glb"),
         (["-o", "chair.glb/"], "chair.glb/block.glb"),
-        (["-o", "there.glb"], "there.glb/block.glb"),
+        (["-o", "folder.glb"], "folder.glb/block.glb"),
         (["-o", "a/b/c"], "a/b/c/block.glb"),
         (["-o", "meshes/", "--format", "stl"], "meshes/block.stl"),
         (["--format", "ply"], "block.ply"),
@@ -33,7 +33,7 @@ def below(folder: Path) -> list[str]:
 def test_a_mesh_is_written_to_the_given_path(
     model: Path, image: Path, run: Callable, options: list[str], made: str
 ) -> None:
-    (image.parent / "there.glb").mkdir()
+    (image.parent / "folder.glb").mkdir()
     result = run("generate", "block.png", "--model", model, *options)
     assert result.exit_code == 0, result.output
     assert below(image.parent) == sorted(["block.png", made])
@@ -82,7 +82,9 @@ def test_a_path_that_cannot_be_written_is_refused_before_the_model_is_loaded(
     assert below(image.parent) == ["block.png", "other/block.png"]
 
 
-def test_a_folder_without_write_permission(image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_write_permission_is_refused(
+    image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(**_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -91,13 +93,13 @@ def test_a_folder_without_write_permission(image: Path, run: Callable, monkeypat
     assert result.exit_code == 2 and "nothing can be written in .: Permission denied" in result.stderr
 
 
-def test_a_photo_named_twice_is_one_mesh(model: Path, image: Path, run: Callable) -> None:
+def test_a_photo_named_twice_gives_one_mesh(model: Path, image: Path, run: Callable) -> None:
     result = run("generate", "block.png", image, "./block.png", "--model", model, "-o", "twice/")
     assert result.exit_code == 0 and below(image.parent) == ["block.png", "twice/block.glb"]
     assert result.stderr.count("is named twice; one mesh is made of it") == 2
 
 
-def test_names_that_differ_only_in_case(model: Path, image: Path, run: Callable) -> None:
+def test_names_that_differ_only_in_case_give_two_meshes(model: Path, image: Path, run: Callable) -> None:
     photo(1).save("BLOCK.png")
     assert run("generate", "block.png", "BLOCK.png", "--model", model, "-o", "meshes/").exit_code == 0
     assert [name.casefold() for name in below(image.parent / "meshes")] == ["block-2.glb", "block.glb"]

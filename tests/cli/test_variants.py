@@ -28,7 +28,7 @@ SHARDED = {"variant": "fp16", "max_shard_size": "60KB"}
 
 @pytest.fixture(scope="module", params=[{"variant": "fp16"}, SHARDED, {"variant": "bf16"}], ids=str)
 def half(request: pytest.FixtureRequest, crossing: Triplane3DPipeline, tmp_path_factory: pytest.TempPathFactory):
-    """A folder as docs/diffusers.md writes one, and its variant."""
+    """A folder that is saved as in docs/diffusers.md, and its variant."""
     folder = tmp_path_factory.mktemp("variant") / "model"
     crossing.save_pretrained(folder, **request.param)
     return folder, request.param["variant"]
@@ -56,7 +56,7 @@ def test_the_variant_of_a_reconstruction_pipeline_is_found(tmp_path: Path) -> No
     weights = load_file(FIXTURES / "triposr.safetensors")
     checkpoint = save_triposr(tmp_path / "c", TRIPOSR_FIXTURE["config"], TRIPOSR_FIXTURE["vit"], weights)
     folder = convert_triposr(checkpoint, tmp_path / "model", variant="fp16")
-    assert saved_variant(folder) is None, "plain weights come first"
+    assert saved_variant(folder) is None, "plain weights have priority"
     for path in folder.glob("*/*.safetensors"):
         if "fp16" not in path.name:
             path.unlink()
@@ -78,7 +78,7 @@ def test_the_variant_of_a_reconstruction_pipeline_is_found(tmp_path: Path) -> No
         ([], None),
     ],
 )
-def test_the_variant_that_gives_every_component_weights(files: list[str], variant: str | None) -> None:
+def test_a_variant_is_found_if_every_component_has_weights(files: list[str], variant: str | None) -> None:
     assert find_variant(variants(files, ["vae", "unet"]), "here") == variant
 
 
@@ -94,7 +94,7 @@ def test_without_a_complete_variant_the_error_lists_what_exists() -> None:
         (["--revision", "main"], "revision main is for a model on the Hugging Face Hub"),
     ],
 )
-def test_a_variant_or_revision_that_is_not_there(
+def test_a_missing_variant_or_revision_is_refused(
     model: Path, image: Path, run: Callable, options: list[str], sentence: str
 ) -> None:
     result = run("generate", image, "--model", model, *options)
@@ -138,14 +138,16 @@ def test_without_a_network_the_cache_is_used(
     assert result.exit_code == 0 and f"variant {variant}" in result.stderr
 
 
-def test_a_download_that_breaks_off(model: Path, image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    def break_off(*_: object, **__: object) -> None:
+def test_an_interrupted_download_gives_one_sentence(
+    model: Path, image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise _http_error()("connection lost")
 
     listed = [SimpleNamespace(rfilename=path) for path in files_below(model)]
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: SimpleNamespace(siblings=listed))
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(model / "model_index.json"))
-    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", break_off)
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", interrupt)
     result = run("generate", image, "--model", "somebody/chairs")
     assert result.exit_code == 2
     assert "error: somebody/chairs was not downloaded to its end (HTTPError): give the command again" in result.stderr
@@ -161,7 +163,7 @@ def test_a_download_that_breaks_off(model: Path, image: Path, run: Callable, mon
         (errors.HfHubHTTPError, "the Hub cannot be reached (HfHubHTTPError)"),
     ],
 )
-def test_an_error_of_the_hub_is_one_sentence(
+def test_an_error_of_the_hub_gives_one_sentence(
     image: Path, run: Callable, monkeypatch: pytest.MonkeyPatch, error: type, sentence: str
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -172,7 +174,9 @@ def test_an_error_of_the_hub_is_one_sentence(
     assert result.exit_code == 2 and sentence in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_a_pipeline_that_makes_no_meshes_or_is_too_new(model: Path, image: Path, run: Callable, tmp_path: Path) -> None:
+def test_pipelines_without_meshes_or_of_a_newer_version_are_refused(
+    model: Path, image: Path, run: Callable, tmp_path: Path
+) -> None:
     for old, new, sentence in (
         ("Triplane3DPipeline", "StableDiffusionPipeline", "class StableDiffusionPipeline, which makes no meshes"),
         ("TriplaneTransformer", "TriplaneTransformer2", "class TriplaneTransformer2, which the installed triplane3d"),

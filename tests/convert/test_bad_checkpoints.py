@@ -35,7 +35,7 @@ from triplane3d.convert.triposr import convert_triposr
 Case = tuple[Callable[[Path], object], str]
 
 LONGEST = 1600
-"""The most characters of an error message, including the paths of the test run."""
+"""The maximal number of characters of an error message, including the paths of the test run."""
 
 
 class WritesMarker:
@@ -127,11 +127,11 @@ COMMON: dict[str, Case] = {
     "config is no YAML": (text("config.yaml", "a: [b"), "no plain YAML"),
     "config names Python": (text("config.yaml", "a: !!python/object/apply:os.getcwd []"), "no plain YAML"),
     "unknown section": (settings(lambda content: content.update(vea={})), "unknown key 'vea'"),
-    "other numbers for keys": (settings(lambda content: content.update({3: 4})), "unknown key '3'"),
+    "a number as a key": (settings(lambda content: content.update({3: 4})), "unknown key '3'"),
 }
 DIRECT3D: dict[str, Case] = {
     **COMMON,
-    "unknown beside params": (settings(lambda s: s["vae"].update(parms={})), "vae: unknown key 'parms'.*'params'"),
+    "unknown key beside params": (settings(lambda s: s["vae"].update(parms={})), "vae: unknown key 'parms'.*'params'"),
     "unknown in vae": (params("vae", latent_dims=3), "vae: unknown key 'latent_dims'.*'latent_dim'"),
     "unknown in dit": (params("dit", depth=3), "dit: unknown key 'depth'"),
     "unknown in scheduler": (params("scheduler", beta_stat=3), "scheduler.*unknown key 'beta_stat'.*'beta_start'"),
@@ -146,12 +146,12 @@ DIRECT3D: dict[str, Case] = {
     "params are a list": (settings(lambda s: s["dit"].update(params=[1])), "dit must be a mapping of keys"),
     "no vae": (settings(lambda s: s.pop("vae")), "no section 'vae'"),
     "size missing": (settings(lambda s: s["vae"]["params"].pop("triplane_res")), "has no triplane_res"),
-    "a size in words": (params("vae", triplane_res="eight"), "triplane_res must be a whole number.*'eight'"),
+    "a size as text": (params("vae", triplane_res="eight"), "triplane_res must be a whole number.*'eight'"),
     "a size of zero": (params("vae", latent_dim=0), "latent_dim must be from 1"),
-    "a fraction of a head": (params("dit", num_attention_heads=1.5), "num_attention_heads must be a whole number"),
+    "a fractional head": (params("dit", num_attention_heads=1.5), "num_attention_heads must be a whole number"),
     "too many layers": (params("dit", num_layers=10**9), "num_layers must be from 0 to 1000"),
     "a scale of zero": (params("vae", latents_scale=0), "latents_scale"),
-    "scale in words": (params("vae", latents_scale="one"), "latents_scale must be a finite number"),
+    "a scale as text": (params("vae", latents_scale="one"), "latents_scale must be a finite number"),
     "planes not in a row": (params("dit", sample_size=[4, 4]), r"must be .* three planes side by side, got \[4, 4\]"),
     "planes as a number": (params("dit", sample_size=4), "sample_size must be a list"),
     "patches that do not fit": (params("dit", patch_size=3), "must be a multiple of patch_size"),
@@ -163,12 +163,12 @@ DIRECT3D: dict[str, Case] = {
     "settings of another size": (params("dit", num_layers=3), r"\d+ missing: transformer_blocks\.2"),
     "settings of another width": (params("dit", attention_head_dim=8), "other shapes"),
     "a tensor missing": (tensors("vae.safetensors", lambda w: w.pop("pre_latent.bias")), "1 missing: pre_latent.bias"),
-    "a tensor more": (
+    "an additional tensor": (
         tensors("dit.safetensors", lambda w: w.update(stray=torch.ones(1))), "1 unexpected: stray"),
     "a tensor of another shape": (
         tensors("dit.safetensors", lambda w: w.update({"proj_out.bias": torch.ones(3)})), r"proj_out.bias is \(3,\)"),
-    "cut short": (cut("dit.safetensors"), "safetensors"),
-    "header cut": (cut("vae.safetensors", 0.001), "safetensors|damaged|pickle"),
+    "truncated": (cut("dit.safetensors"), "safetensors"),
+    "truncated header": (cut("vae.safetensors", 0.001), "safetensors|damaged|pickle"),
     "one of two files missing": (
         lambda folder: (folder / "dit.safetensors").unlink(), r"neither model\.ckpt nor all of"),
     "LFS pointer": (text("vae.safetensors", "version https://git-lfs.github.com/spec/v1\n"), "Git LFS pointer"),
@@ -178,13 +178,13 @@ TRIPOSR: dict[str, Case] = {
     "unknown in a section": (params("renderer", radious=1), "renderer: unknown key 'radious'.*'radius'"),
     "unknown of the ViT": (text("vit_config.json", '{"hiden_size": 3}'), "vit_config.json: unknown key 'hiden_size'"),
     "another ViT": (text("vit_config.json", '{"model_type": "dinov2"}'), "'dinov2', but TripoSR has a ViT"),
-    "ViT in words": (text("vit_config.json", '{"hidden_size": "wide"}'), "hidden_size must be a whole number"),
+    "ViT size as text": (text("vit_config.json", '{"hidden_size": "wide"}'), "hidden_size must be a whole number"),
     "ViT is no JSON": (text("vit_config.json", "{"), "vit_config.json is no JSON"),
     "ViT is a list": (text("vit_config.json", "[]"), "should hold an object of keys and values, not list"),
     "another class": (settings(lambda s: s.update(decoder_cls="a.HashMLP")), "'HashMLP', not .* NeRFMLP"),
     "section is text": (settings(lambda s: s.update(renderer="fast")), "renderer must be a mapping of keys"),
     "image size missing": (settings(lambda s: s.pop("cond_image_size")), "has no cond_image_size"),
-    "image size in words": (settings(lambda s: s.update(cond_image_size="large")), "cond_image_size must be a whole"),
+    "image size as text": (settings(lambda s: s.update(cond_image_size="large")), "cond_image_size must be a whole"),
     "photos smaller than patches": (settings(lambda s: s.update(cond_image_size=5)), "1 to image_size=5"),
     "radius missing": (settings(lambda s: s["renderer"].pop("radius")), "renderer has no radius"),
     "a radius of zero": (params("renderer", radius=0), "radius must be above 0"),
@@ -192,23 +192,23 @@ TRIPOSR: dict[str, Case] = {
     "another density": (params("renderer", density_activation="sine"), "density_activation must be one of"),
     "another colour": (params("renderer", color_activation="none"), "color_activation is 'none'; only 'sigmoid'"),
     "another attention": (params("backbone", double_self_attention=True), "double_self_attention"),
-    "widths that disagree": (params("decoder", in_channels=40), "decoder.in_channels is 40, but .* imply 18"),
-    "dangling reference": (params("backbone", in_channels="${tokeniser.num_channels}"), "refers to nothing"),
+    "inconsistent widths": (params("decoder", in_channels=40), "decoder.in_channels is 40, but .* imply 18"),
+    "reference to a missing key": (params("backbone", in_channels="${tokeniser.num_channels}"), "refers to nothing"),
     "circular reference": (params("tokenizer", num_channels="${tokenizer.num_channels}"), "circular"),
     "norm groups that do not divide": (params("backbone", norm_num_groups=5), "a valid network.*divisible"),
     "a tensor missing": (
         tensors("triposr.safetensors", lambda w: w.pop("tokenizer.embeddings")), "1 missing: tokenizer.embeddings"),
-    "a tensor more": (tensors("triposr.safetensors", lambda w: w.update(stray=torch.ones(1))), "1 unexpected: stray"),
+    "one more tensor": (tensors("triposr.safetensors", lambda w: w.update(stray=torch.ones(1))), "1 unexpected: stray"),
     "positions not a square": (
         tensors("triposr.safetensors", lambda w: w.update({
             "image_tokenizer.model.embeddings.position_embeddings": torch.ones(1, 8, 24)})), "position_embeddings is"),
-    "cut short": (cut("triposr.safetensors"), "safetensors"),
+    "truncated": (cut("triposr.safetensors"), "safetensors"),
 }  # fmt: skip
 PICKLES: dict[str, Case] = {
     "malicious": (malicious, "refused unread, because reading it would run code"),
-    "cut short": (cut("model.ckpt"), "cut short"),
-    "cut at the end": (cut("model.ckpt", 0.98), "cut short|damaged"),
-    "not there": (lambda folder: (folder / "model.ckpt").unlink(), "neither model.ckpt nor"),
+    "truncated": (cut("model.ckpt"), "cut short"),
+    "truncated at the end": (cut("model.ckpt", 0.98), "cut short|damaged"),
+    "missing": (lambda folder: (folder / "model.ckpt").unlink(), "neither model.ckpt nor"),
     "a list": (lambda folder: torch.save([torch.ones(2)], folder / "model.ckpt"), "dict"),
     "numbers among the tensors": (
         lambda folder: torch.save({"vae": {"a": 1}, "dit": {"b": 2}, "c": 3}, folder / "model.ckpt"), "tensors only"),
@@ -230,7 +230,7 @@ CASES = [
 
 
 def assert_refused(family: str, checkpoint: Path, folder: Path, message: str, code: int = 2) -> None:
-    """Library and command raise an error with `message`, and leave the folder as it was."""
+    """Library and command raise an error with `message`, and do not change the folder."""
     output = folder / "out"
     before = sorted(path for path in folder.rglob("*"))
     options = {"skip_encoders": True} if family == "direct3d" else {}
@@ -247,7 +247,7 @@ def assert_refused(family: str, checkpoint: Path, folder: Path, message: str, co
 
 
 @pytest.mark.parametrize(("family", "name", "case"), CASES, ids=[f"{family}: {name}" for family, name, _ in CASES])
-def test_bad_input(good: dict[str, Path], tmp_path: Path, family: str, name: str, case: Case) -> None:
+def test_bad_checkpoints_are_refused(good: dict[str, Path], tmp_path: Path, family: str, name: str, case: Case) -> None:
     damage, message = case
     checkpoint = tmp_path / "in"
     shutil.copytree(good[family], checkpoint)
@@ -259,7 +259,9 @@ def test_bad_input(good: dict[str, Path], tmp_path: Path, family: str, name: str
 
 @pytest.mark.parametrize("ending", ["", " pickle"])
 @pytest.mark.parametrize("family", CONVERTERS)
-def test_the_other_checkpoint(good: dict[str, Path], tmp_path: Path, family: str, ending: str) -> None:
+def test_a_checkpoint_of_the_other_model_is_refused(
+    good: dict[str, Path], tmp_path: Path, family: str, ending: str
+) -> None:
     other = next(name for name in CONVERTERS if name != family)
     (tmp_path / "place").mkdir()
     assert_refused(family, good[other + ending], tmp_path / "place", "is it|neither")
@@ -277,7 +279,7 @@ def test_the_other_checkpoint(good: dict[str, Path], tmp_path: Path, family: str
 
 
 @pytest.mark.parametrize("family", CONVERTERS)
-def test_a_missing_checkpoint(good: dict[str, Path], tmp_path: Path, family: str) -> None:
+def test_a_missing_checkpoint_is_named(good: dict[str, Path], tmp_path: Path, family: str) -> None:
     assert_refused(family, Path("/nowhere/model.ckpt"), tmp_path, "/nowhere/model.ckpt does not exist")
     assert_refused(family, Path("/nowhere"), tmp_path, "/nowhere does not exist")
 
@@ -285,16 +287,16 @@ def test_a_missing_checkpoint(good: dict[str, Path], tmp_path: Path, family: str
 @pytest.mark.parametrize("family", CONVERTERS)
 def test_an_existing_output_is_not_changed(good: dict[str, Path], tmp_path: Path, family: str) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine.txt").write_text("mine")
+    (tmp_path / "out" / "notes.txt").write_text("notes")
     assert_refused(family, good[family], tmp_path, "exists and is not empty")
     shutil.rmtree(tmp_path / "out")
-    (tmp_path / "out").write_text("mine")
+    (tmp_path / "out").write_text("notes")
     assert_refused(family, good[family], tmp_path, "exists and is no folder")
 
 
 @pytest.fixture
 def small_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """A disk that is full after this number of tensors."""
+    """Mocks a disk that is full after this number of tensors."""
     left = [5]
     cast = saving._cast
 
@@ -309,11 +311,15 @@ def small_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("family", CONVERTERS)
-def test_a_full_disk(good: dict[str, Path], tmp_path: Path, family: str, small_disk: list[int]) -> None:
+def test_a_full_disk_is_named_and_leaves_no_files(
+    good: dict[str, Path], tmp_path: Path, family: str, small_disk: list[int]
+) -> None:
     assert_refused(family, good[family], tmp_path, "the disk is full", code=1)
 
 
-def test_a_full_disk_at_the_encoders(good: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_while_encoders_are_saved_leaves_no_files(
+    good: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(good["direct3d"], tmp_path / "in")
     settings(lambda s: s.update(encoder_sections()))(tmp_path / "in")
     clip, dino = save_encoders(tmp_path)
@@ -331,7 +337,7 @@ def test_a_full_disk_at_the_encoders(good: dict[str, Path], tmp_path: Path, monk
 @pytest.mark.parametrize("options", [{"variant": "fp8"}, {"max_shard_size": "ten"}, {"max_shard_size": "0.5XB"}])
 @pytest.mark.parametrize("family", CONVERTERS)
 @pytest.mark.usefixtures("as_users_run_it")
-def test_invalid_options(good: dict[str, Path], tmp_path: Path, family: str, options: dict) -> None:
+def test_invalid_options_are_refused(good: dict[str, Path], tmp_path: Path, family: str, options: dict) -> None:
     more = {"skip_encoders": True} if family == "direct3d" else {}
     with pytest.raises(ValueError, match="|".join(options)):
         CONVERTERS[family](good[family], tmp_path / "out", **options, **more)
@@ -339,7 +345,9 @@ def test_invalid_options(good: dict[str, Path], tmp_path: Path, family: str, opt
 
 
 @pytest.mark.parametrize("family", CONVERTERS)
-def test_numbers_above_the_maximum_of_half_precision(good: dict[str, Path], tmp_path: Path, family: str) -> None:
+def test_values_above_the_maximum_of_half_precision_are_refused(
+    good: dict[str, Path], tmp_path: Path, family: str
+) -> None:
     shutil.copytree(good[family], tmp_path / "in")
     file = tmp_path / "in" / ("dit.safetensors" if family == "direct3d" else "triposr.safetensors")
     values = load_file(file)

@@ -40,7 +40,7 @@ def assert_contains(opened: Tensors, expected: dict[str, Tensor]) -> None:
 
 
 @FORMATS
-def test_a_pickle_its_folder_and_safetensors_are_read_alike(tmp_path: Path, legacy: bool) -> None:
+def test_a_pickle_its_folder_and_safetensors_give_the_same_tensors(tmp_path: Path, legacy: bool) -> None:
     expected = states()
     torch.save(expected, tmp_path / "model.ckpt", **LEGACY if legacy else {})
     for path in (tmp_path / "model.ckpt", tmp_path, str(tmp_path)):
@@ -80,9 +80,10 @@ def test_weights_are_memory_mapped(tmp_path: Path) -> None:
     torch.save({"table": torch.full((1000, 1000), 1.5)}, tmp_path / "model.ckpt")
     opened = open_checkpoint(tmp_path, ("flat",))["flat"]
     content = (tmp_path / "model.ckpt").read_bytes()
-    where = content.index(struct.pack("<f", 1.5) * 100)
+
+    offset = content.index(struct.pack("<f", 1.5) * 100)
     with (tmp_path / "model.ckpt").open("r+b") as file:
-        file.seek(where)
+        file.seek(offset)
         file.write(struct.pack("<f", 2.5) * 1_000_000)
     assert torch.equal(opened["table"], torch.full((1000, 1000), 2.5))
 
@@ -107,7 +108,7 @@ def malicious(marker: Path) -> dict[str, tuple[Call, str]]:
         "exec": (Call(exec, code), "needs exec."),
         "open": (Call(open, str(marker), "w"), "open"),
         "touch": (Call(Path.touch, marker), "getattr"),
-        "import": (Call(importlib.import_module, "antigravity"), "importlib.import_module"),
+        "import": (Call(importlib.import_module, "colorsys"), "importlib.import_module"),
         "rebuilt": (Call(torch.hub.load_state_dict_from_url, f"file://{marker}"), "torch.hub.load_state_dict_from_url"),
     }
 
@@ -119,7 +120,7 @@ def test_a_malicious_pickle_raises_an_error_and_runs_nothing(
     tmp_path: Path, attack: str, place: str, legacy: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # must have no effect here
-    marker = tmp_path / "it ran"
+    marker = tmp_path / "code ran"
     call, name = malicious(marker)[attack]
     content = {
         "top": call,
@@ -134,8 +135,8 @@ def test_a_malicious_pickle_raises_an_error_and_runs_nothing(
     assert not marker.exists() and set(os.listdir(tmp_path)) == {"model.ckpt"}
 
 
-def test_the_malicious_calls_work(tmp_path: Path) -> None:
-    """Executed, the calls create the marker; otherwise its absence would prove nothing."""
+def test_the_malicious_calls_create_the_marker(tmp_path: Path) -> None:
+    """If the calls did not create the marker, its absence would prove nothing."""
     for attack in ("system", "eval", "exec", "open", "touch"):
         marker = tmp_path / attack
         function, arguments = malicious(marker)[attack][0].call
@@ -310,7 +311,7 @@ def test_settings_are_read_as_omegaconf_reads_them(tmp_path: Path) -> None:
     assert read_settings(tmp_path / "config.yaml") == read_settings(tmp_path / "model.ckpt") == settings
 
 
-def test_settings_may_be_json_in_any_folder(tmp_path: Path) -> None:
+def test_settings_can_be_json_in_any_folder(tmp_path: Path) -> None:
     values = {"vae": {"target": "a.B", "params": {"lr": 1e-4, "size": "${dit.size}"}}, "dit": {"size": [2, 3]}}
     write(tmp_path, json.dumps(values), "config.json")
     values["vae"]["params"]["size"] = [2, 3]

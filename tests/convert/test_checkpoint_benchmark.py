@@ -1,4 +1,4 @@
-"""The benchmark of converted checkpoints: both sides compute the same, and every stage is reported."""
+"""The benchmark of converted checkpoints: both implementations give the same results. Every stage is reported."""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[
     yield json.loads(Path(output).read_text())["tables"]
 
 
-def test_both_sides_compute_the_same(tables: dict[str, list[dict]]) -> None:
+def test_both_implementations_give_the_same_results(tables: dict[str, list[dict]]) -> None:
     rows = [row for rows in tables.values() for row in rows if row.get("dtype") == "float32"]
     differences = [row["largest difference"] for row in rows if "largest difference" in row]
     relative = [row["largest relative difference"] for row in rows if "largest relative difference" in row]

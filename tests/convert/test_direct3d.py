@@ -1,4 +1,4 @@
-"""A converted Direct3D computes what the original does: on fixtures, on random checkpoints, and from photo to field."""
+"""A converted Direct3D gives the outputs of the original: for fixtures, random checkpoints, and from photo to field."""
 
 import json
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def fixture(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 # ---- outputs of the published code
 
 
-def test_fixture_autoencoder(fixture: Converted) -> None:
+def test_the_autoencoder_gives_the_outputs_of_the_fixture(fixture: Converted) -> None:
     vae, data = fixture[0], arrays("direct3d_vae")
     posterior = vae.encode(data["enc_pc"], data["enc_normals"]).latent_dist
     assert agrees(posterior.mean, data["enc_mean"])
@@ -78,7 +78,7 @@ def test_fixture_autoencoder(fixture: Converted) -> None:
         assert agrees(vae.field(field_planes).occupancy(data["occ_points"]), data["occ_logits"], tolerance)
 
 
-def test_fixture_transformer(fixture: Converted) -> None:
+def test_the_transformer_gives_the_outputs_of_the_fixture(fixture: Converted) -> None:
     model, data = fixture[1], arrays("direct3d_dit")
     time, semantic, pixel = data["dit_t"], data["dit_semantic"], data["dit_pixel"]
     assert agrees(model(data["dit_x"], time, semantic, pixel).sample, data["dit_out"])
@@ -91,7 +91,7 @@ def test_fixture_transformer(fixture: Converted) -> None:
     assert agrees(uncond + data["cfg_guidance"] * (cond - uncond), data["cfg_out"])
 
 
-def test_fixture_surface_equals_theirs_without_their_scaling_error(tmp_path: Path) -> None:
+def test_the_surface_is_that_of_the_fixture_without_its_scaling_error(tmp_path: Path) -> None:
     data = arrays("direct3d_vae")
     save_direct3d(tmp_path / "in", FIXTURE, direct3d_fixture())
     convert_direct3d(tmp_path / "in", tmp_path / "out", skip_encoders=True)
@@ -103,8 +103,8 @@ def test_fixture_surface_equals_theirs_without_their_scaling_error(tmp_path: Pat
     assert lies_on_the_surface(indices[within], data["mesh_grid_logits"], data["mesh_threshold"])
     theirs = (data["mesh_vertices"] + 1) / 2 * 25 / 24 * 2 - 1  # with the correct number of cells
     inner = theirs[(theirs.abs() < 1 - 1e-4).all(dim=1)]
-    apart = torch.cdist(inner.double(), torch.from_numpy(mesh.vertices).double()).amin(dim=1)
-    assert apart.quantile(0.98) < 1e-3
+    distances = torch.cdist(inner.double(), torch.from_numpy(mesh.vertices).double()).amin(dim=1)
+    assert distances.quantile(0.98) < 1e-3
 
 
 # ---- other configs of the family
@@ -133,7 +133,7 @@ VARIATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", VARIATIONS)
-def test_random_checkpoints_of_other_configs(name: str, tmp_path: Path) -> None:
+def test_random_checkpoints_of_other_configs_give_equal_outputs(name: str, tmp_path: Path) -> None:
     seed = list(VARIATIONS).index(name)
     params = {"vae": SMALL_VAE | VARIATIONS[name][0], "dit": SMALL_DIT | VARIATIONS[name][1]}
     theirs = random_direct3d(params["vae"], params["dit"], seed)
@@ -173,7 +173,7 @@ def same_transformer(ours: TriplaneTransformer, theirs: Direct3DTransformer, par
         assert agrees(uncond + 4 * (cond - uncond), theirs.guided_step(latents, time[0], semantic, pixel, 4.0))
 
 
-def test_each_block_by_itself(tmp_path: Path) -> None:
+def test_each_block_gives_the_output_of_the_reference(tmp_path: Path) -> None:
     vae, dit = random_direct3d(SMALL_VAE, SMALL_DIT, 11)
     weights = {"vae": vae.state_dict(), "dit": dit.state_dict()}
     save_direct3d(tmp_path / "in", {"vae": SMALL_VAE, "dit": SMALL_DIT}, weights)
@@ -189,7 +189,7 @@ def test_each_block_by_itself(tmp_path: Path) -> None:
         assert agrees(ours(tokens), theirs(tokens))
 
 
-def test_another_number_of_output_channels(tmp_path: Path) -> None:
+def test_another_number_of_output_channels_is_converted(tmp_path: Path) -> None:
     vae, dit = random_direct3d(SMALL_VAE, SMALL_DIT, 12)
     dit.proj_out = torch.nn.Linear(32, 4 * 8)
     params = {"vae": SMALL_VAE, "dit": {**SMALL_DIT, "out_channels": 8}}
@@ -265,7 +265,7 @@ def reference_latents(
     return latents
 
 
-def test_photo_to_latents_to_field(
+def test_latents_and_field_of_a_photo_equal_those_of_the_reference(
     converted: Path, references: tuple[Direct3DVAE, Direct3DTransformer], encoders: tuple[Path, Path]
 ) -> None:
     pipe = Triplane3DPipeline.from_pretrained(converted)
@@ -284,7 +284,7 @@ def test_photo_to_latents_to_field(
     assert agrees(ours, references[0].dense_grid(planes, 8), 1e-4)
 
 
-def test_the_half_precision_variant_in_shards(converted: Path) -> None:
+def test_the_half_precision_variant_is_saved_in_shards(converted: Path) -> None:
     assert len(list((converted / "transformer").glob("diffusion_pytorch_model.fp16-*-of-*.safetensors"))) > 1
     full = load(converted)
     half = load(converted, variant="fp16", torch_dtype=torch.float16)
@@ -297,7 +297,7 @@ def test_the_half_precision_variant_in_shards(converted: Path) -> None:
     }
 
 
-def test_encoders_may_be_left_out_and_passed_later(
+def test_encoders_can_be_omitted_and_passed_later(
     checkpoint: Path, encoders: tuple[Path, Path], tmp_path: Path, converted: Path
 ) -> None:
     convert_direct3d(checkpoint, tmp_path / "out", skip_encoders=True)
@@ -335,7 +335,7 @@ def test_encoders_may_be_left_out_and_passed_later(
         ({"image_encoder": "wide"}, "has tokens of width 20, but the dit needs 16"),
     ],
 )
-def test_wrong_encoders_raise_errors_and_leave_nothing(
+def test_wrong_encoders_raise_errors_and_leave_no_files(
     checkpoint: Path, encoders: tuple[Path, Path], tmp_path: Path, options: dict[str, str], message: str
 ) -> None:
     given = {"image_encoder": str(encoders[0]), "pixel_encoder": str(encoders[1])} if options else {}
@@ -352,13 +352,15 @@ def test_wrong_encoders_raise_errors_and_leave_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_settings_elsewhere_and_without_a_scheduler(checkpoint: Path, tmp_path: Path) -> None:
+def test_settings_can_be_in_another_file_and_without_a_scheduler(checkpoint: Path, tmp_path: Path) -> None:
     settings = yaml.safe_load((checkpoint / "config.yaml").read_text())
     del settings["scheduler"]
     flat = deepcopy(settings)
     flat["vae"], flat["dit"] = settings["vae"]["params"], settings["dit"]["params"]
-    (tmp_path / "mine.json").write_text(json.dumps(flat))
-    convert_direct3d(checkpoint / "model.ckpt", tmp_path / "out", settings=tmp_path / "mine.json", skip_encoders=True)
+    (tmp_path / "settings.json").write_text(json.dumps(flat))
+    convert_direct3d(
+        checkpoint / "model.ckpt", tmp_path / "out", settings=tmp_path / "settings.json", skip_encoders=True
+    )
     pipe = Triplane3DPipeline.from_pretrained(tmp_path / "out")
     assert pipe.scheduler is None
     pipe = Triplane3DPipeline.from_pretrained(tmp_path / "out", scheduler=EulerDiscreteScheduler())

@@ -1,4 +1,4 @@
-"""The reference code equals the published codes: names of tensors, and outputs for the same weights and inputs."""
+"""The reference code has the tensors of the published code, and its outputs for the same weights and inputs."""
 
 import json
 from collections.abc import Iterator
@@ -94,7 +94,7 @@ def test_direct3d_decodes_to_planes_and_a_field(vae: Direct3DVAE) -> None:
 
 
 @pytest.mark.parametrize("chunk_size", [50_000, 1000])
-def test_direct3d_grid(vae: Direct3DVAE, chunk_size: int) -> None:
+def test_direct3d_computes_a_grid(vae: Direct3DVAE, chunk_size: int) -> None:
     data = arrays("direct3d_vae")
     grid = vae.dense_grid(data["dec_triplane"], 24, chunk_size)
     assert agrees(grid[0], data["mesh_grid_logits"])
@@ -102,7 +102,7 @@ def test_direct3d_grid(vae: Direct3DVAE, chunk_size: int) -> None:
     assert lies_on_the_surface((data["mesh_vertices"] + 1) / 2 * 25, grid[0], data["mesh_threshold"])
 
 
-def test_direct3d_position_table() -> None:
+def test_direct3d_has_the_published_position_table() -> None:
     assert torch.equal(position_table(4, 12, 32)[None], arrays("direct3d_dit")["pos_embed"])
 
 
@@ -113,7 +113,7 @@ def test_direct3d_denoises(transformer: Direct3DTransformer) -> None:
     assert agrees(transformer(data["dit2_x"], time[:1], semantic[:1], pixel[:1]), data["dit2_out"])
 
 
-def test_direct3d_guides(transformer: Direct3DTransformer) -> None:
+def test_direct3d_combines_predictions_by_guidance(transformer: Direct3DTransformer) -> None:
     data = arrays("direct3d_dit")
     arguments = data["dit_x"][:1], data["cfg_t"], data["dit_semantic"][:1], data["dit_pixel"][:1]
     for guidance, expected in ((0.0, "cfg_uncond"), (1.0, "cfg_cond"), (data["cfg_guidance"].item(), "cfg_out")):
@@ -146,7 +146,7 @@ def test_triposr_computes_planes(triposr: TripoSR) -> None:
     assert agrees(triposr(data["image2"][None]), data["scene_codes2"])
 
 
-def test_triposr_field_at_points(triposr: TripoSR) -> None:
+def test_triposr_computes_the_field_at_points(triposr: TripoSR) -> None:
     data = arrays("triposr")
     raw_density, features, density, color = triposr.query(data["scene_codes"][0], data["points"])
     assert agrees(raw_density, data["density"])
@@ -156,7 +156,7 @@ def test_triposr_field_at_points(triposr: TripoSR) -> None:
 
 
 @pytest.mark.parametrize("chunk_size", [8192, 1000])
-def test_triposr_grid(triposr: TripoSR, chunk_size: int) -> None:
+def test_triposr_computes_a_grid(triposr: TripoSR, chunk_size: int) -> None:
     data = arrays("triposr")
     grid = triposr.dense_density(data["scene_codes"][0], 24, chunk_size)
     assert agrees(grid.log(), data["grid_density"].log(), 1e-4)
@@ -180,7 +180,7 @@ def test_triposr_preprocesses_images() -> None:
 
 
 @pytest.mark.parametrize("name", ["vae", "transformer", "triposr"])
-def test_random_checkpoints_change_all_values_by_seed(name: str, request: pytest.FixtureRequest) -> None:
+def test_all_values_of_random_checkpoints_depend_on_the_seed(name: str, request: pytest.FixtureRequest) -> None:
     fixture = request.getfixturevalue(name)
     start = {key: tensor.clone() for key, tensor in fixture.state_dict().items()}
     checkpoints = []

@@ -1,4 +1,4 @@
-"""Writing weights: tensor by tensor, under diffusers' file names, and without remains after an error."""
+"""Weights are written tensor by tensor, under diffusers' file names, and no files remain after an error."""
 
 import errno
 import json
@@ -36,7 +36,7 @@ def mixed() -> dict[str, Tensor]:
         "steps": torch.tensor([1 << 40]),
         "columns": torch.randn(40, 30).T[3:17],
         "empty": torch.empty(0, 4),
-        "brain": torch.randn(7).bfloat16(),
+        "bfloat": torch.randn(7).bfloat16(),
         "double": torch.randn(2, 2).double(),
         "parameter": torch.nn.Parameter(torch.randn(3)),
         "chunked": torch.randn(3 * 2**20 + 1),
@@ -69,7 +69,7 @@ def test_the_file_has_the_layout_of_safetensors(tmp_path: Path) -> None:
     assert 8 + length + end == len(ours)
     widths = [state[name].itemsize for name in header]
     assert widths == sorted(widths, reverse=True)
-    for width in set(widths):  # one width keeps the order it was given in
+    for width in set(widths):  # tensors of the same width keep their order
         assert [name for name in header if state[name].itemsize == width] == \
             [name for name in state if state[name].itemsize == width]  # fmt: skip
 
@@ -171,7 +171,7 @@ print(json.dumps(peaks))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from Linux' /proc")
-def test_one_tensor_in_memory_at_a_time(tmp_path: Path) -> None:
+def test_one_tensor_is_in_memory_at_a_time(tmp_path: Path) -> None:
     """Forty tensors of 8 MB each: peak memory besides the mapped file, in units of a tensor."""
     state = {f"layer.{index}": torch.full((1000, 2000), float(index)) for index in range(40)}
     for form in ("zip", "safetensors"):
@@ -191,7 +191,7 @@ def test_one_tensor_in_memory_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_written_completely(tmp_path: Path) -> None:
-    target = tmp_path / "deep" / "er" / "target"
+    target = tmp_path / "deep" / "deeper" / "target"
     with writing_folder(target) as folder:
         (folder / "vae").mkdir()
         (folder / "vae" / "config.json").write_text("{}")
@@ -207,25 +207,25 @@ def test_a_folder_is_written_completely(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt, SystemExit, MemoryError])
 @pytest.mark.parametrize("exists", [False, True])
-def test_an_interrupted_folder_leaves_nothing(tmp_path: Path, interruption: type, exists: bool) -> None:
+def test_an_interruption_leaves_no_files(tmp_path: Path, interruption: type, exists: bool) -> None:
     target = tmp_path / "target" if exists else tmp_path / "deep" / "target"
     if exists:
         target.mkdir()
     before = set(tmp_path.rglob("*"))
     with pytest.raises(interruption), writing_folder(target) as folder:
         save_weights(folder / "vae", entries({"a": torch.ones(3)}))
-        raise interruption("half-way")
+        raise interruption("interrupted")
     assert set(tmp_path.rglob("*")) == before
 
 
 def test_an_impossible_folder_raises_an_error_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "precious").touch()
+    (tmp_path / "full" / "notes").touch()
     (tmp_path / "file").touch()
 
     def assert_error(target: Path, error: type[OSError], message: str) -> None:
         with pytest.raises(error, match=message), writing_folder(target):
-            raise AssertionError("the work had begun")
+            raise AssertionError("the block was run")
 
     assert_error(tmp_path / "full", FileExistsError, "full exists and is not empty: name a new folder")
     assert_error(tmp_path / "file", FileExistsError, "file exists and is no folder")
@@ -236,7 +236,7 @@ def test_an_impossible_folder_raises_an_error_at_once(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Path, "is_mount", lambda path: True)
     (tmp_path / "empty").mkdir()
     assert_error(tmp_path / "empty", FileExistsError, "where a disk is mounted: name a new folder inside it")
-    assert set(os.listdir(tmp_path)) == {"full", "file", "empty"} and os.listdir(tmp_path / "full") == ["precious"]
+    assert set(os.listdir(tmp_path)) == {"full", "file", "empty"} and os.listdir(tmp_path / "full") == ["notes"]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
@@ -244,12 +244,12 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     target = tmp_path / "locked" / "target"
     with pytest.raises(PermissionError, match="locked cannot be written to"), writing_folder(target):
-        raise AssertionError("the work had begun")
+        raise AssertionError("the block was run")
 
 
 def test_a_disk_that_is_too_small_raises_an_error_at_once(tmp_path: Path) -> None:
     def read() -> Tensor:
-        raise AssertionError("the work had begun")
+        raise AssertionError("the block was run")
 
     with pytest.raises(OSError, match=r"free and the weights take 4000000.0 TB: make room") as error:
         save_weights(tmp_path, [Entry("a", (10**12, 10**6), torch.float32, read)])
@@ -257,7 +257,7 @@ def test_a_disk_that_is_too_small_raises_an_error_at_once(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
-def test_a_full_disk_raises_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_raises_an_error_and_leaves_no_files(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"disk is full: 8.0 MB of weights were to be written to .*make room") as error, \
             writing_folder(tmp_path / "target") as folder:  # fmt: skip
         (folder / "diffusion_pytorch_model-00002-of-00002.safetensors").symlink_to("/dev/full")
@@ -267,7 +267,7 @@ def test_a_full_disk_raises_an_error_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
-def test_a_file_size_limit_raises_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_file_size_limit_raises_an_error_and_leaves_no_files(tmp_path: Path) -> None:
     import resource
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,4 +1,4 @@
-"""A converted TripoSR computes what the original does: on fixtures, random checkpoints, and from photo to images."""
+"""A converted TripoSR gives the outputs of the original: for fixtures, random checkpoints, and from photo to images."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -62,7 +62,7 @@ def fixture(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return TriplaneReconstructionPipeline.from_pretrained(out)
 
 
-def test_fixture_planes(fixture: TriplaneReconstructionPipeline) -> None:
+def test_planes_are_those_of_the_fixture(fixture: TriplaneReconstructionPipeline) -> None:
     model, data = fixture.reconstructor, arrays("triposr")
     tokens = model.encode_image(channels_first(data["image"][None]))
     assert agrees(tokens, data["image_tokens"][:, 0].mT)
@@ -71,7 +71,7 @@ def test_fixture_planes(fixture: TriplaneReconstructionPipeline) -> None:
         assert agrees(model(channels_first(data[image][None])).planes, data[codes])
 
 
-def test_fixture_field(fixture: TriplaneReconstructionPipeline) -> None:
+def test_the_field_is_that_of_the_fixture(fixture: TriplaneReconstructionPipeline) -> None:
     data = arrays("triposr")
     field = fixture.reconstructor.field(data["scene_codes"])
     points = data["points"][None]
@@ -80,7 +80,7 @@ def test_fixture_field(fixture: TriplaneReconstructionPipeline) -> None:
     assert agrees(field.color(points), data["color"][None])
 
 
-def test_fixture_surface_and_image(fixture: TriplaneReconstructionPipeline) -> None:
+def test_surface_and_image_are_those_of_the_fixture(fixture: TriplaneReconstructionPipeline) -> None:
     data = arrays("triposr")
     codes, level = data["scene_codes"], float(data["mesh_threshold"])
     density = fixture(planes=codes, resolution=23, output_type="pt").meshes
@@ -176,7 +176,7 @@ VARIATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", VARIATIONS)
-def test_random_checkpoints_of_other_configs(name: str, tmp_path: Path) -> None:
+def test_random_checkpoints_of_other_configs_give_equal_outputs(name: str, tmp_path: Path) -> None:
     seed = list(VARIATIONS).index(name)
     settings, vit = merged(SMALL_TRIPOSR, VARIATIONS[name][0]), {**SMALL_VIT, **VARIATIONS[name][1]}
     theirs = random_triposr(settings, vit, seed, VariedTripoSR)
@@ -215,7 +215,7 @@ def check_surface_and_images(pipe: TriplaneReconstructionPipeline, theirs: Tripo
         assert agrees(rendered, expected, 1e-4), (azimuth, elevation)
 
 
-def test_each_block_by_itself(tmp_path: Path) -> None:
+def test_each_block_gives_the_output_of_the_reference(tmp_path: Path) -> None:
     theirs = random_triposr(SMALL_TRIPOSR, SMALL_VIT, 21)
     out = convert(tmp_path, SMALL_TRIPOSR, SMALL_VIT, theirs.state_dict())
     model = TriplaneReconstructor.from_pretrained(out, subfolder="reconstructor")
@@ -230,7 +230,7 @@ def test_each_block_by_itself(tmp_path: Path) -> None:
 # ---- the whole pipeline
 
 
-def test_photo_to_planes_images_and_mesh(tmp_path: Path) -> None:
+def test_planes_images_and_mesh_of_a_photo_equal_those_of_the_reference(tmp_path: Path) -> None:
     theirs = random_triposr(SMALL_TRIPOSR, SMALL_VIT, 22)
     out = convert(tmp_path, SMALL_TRIPOSR, SMALL_VIT, theirs.state_dict(), variant="bf16", max_shard_size="20KB")
     assert len(list((out / "reconstructor").glob("*.bf16-*-of-*.safetensors"))) > 1
@@ -258,7 +258,7 @@ def test_a_photo_of_the_exact_size_is_not_resampled(tmp_path: Path) -> None:
     pipe = TriplaneReconstructionPipeline.from_pretrained(out)
     rgba = np.random.default_rng(1).integers(0, 256, (40, 29, 4), dtype=np.uint8)
     rgba[..., 3] = 0
-    rgba[4:32, 3:25, 3] = 255  # their code loses one of 28 rows: 27 / 0.85 = 31.8
+    rgba[4:32, 3:25, 3] = 255  # the published code omits one of 28 rows: 27 / 0.85 = 31.8
     rgba[32, 3:25, 3] = 255
     framed = foreground(rgba)
     assert framed.shape == (32, 32, 3)

@@ -23,7 +23,7 @@ def test_both_tables_of_fields_are_those_of_the_code() -> None:
     assert field_rows(sample.__doc__ or "") == expected
 
 
-def test_every_family_is_listed_once_and_held_out_ones_as_such() -> None:
+def test_every_family_is_listed_once_and_held_out_families_separately() -> None:
     rows = [row.split("|")[1:3] for row in PAGE.splitlines() if row.startswith("|")]
     listed = {subject.strip(): names.strip().split(", ") for subject, names in rows}
     held_out = listed["held out"]

@@ -41,7 +41,7 @@ def test_labels_are_the_signed_distances_of_the_seeds(folder: Path) -> None:
         assert sample["view"].shape == (4, 32, 32) and 0 <= sample["view"].min() and sample["view"].max() <= 1
 
 
-def test_points_are_chosen_anew_and_half_of_the_labels_are_uniform(folder: Path) -> None:
+def test_each_read_samples_other_points_and_half_of_the_labels_are_uniform(folder: Path) -> None:
     dataset = ShardDataset(folder, keys=("labels",), label_points=128)
     first, again = dataset[0]["label_points"], dataset[0]["label_points"]
     assert first.shape == (128, 3) and not torch.equal(first, again)
@@ -64,7 +64,7 @@ def test_a_truncated_shard_and_an_empty_folder_are_errors(folder: Path, tmp_path
         ShardDataset(tmp_path)
 
 
-def test_any_source_can_write_a_shard_but_not_of_other_fields(folder: Path, tmp_path: Path) -> None:
+def test_a_shard_can_come_from_any_source_if_its_fields_are_valid(folder: Path, tmp_path: Path) -> None:
     with safe_open(folder / "00003.safetensors", framework="pt") as shard:
         batch = {name: shard.get_tensor(name) for name in shard.keys() if name != "seeds"}
     write_shard(tmp_path / "copy.safetensors", batch, seeds=[3, 4], families=["scan", "photo"])
@@ -102,7 +102,7 @@ def end_by_kill(command: subprocess.Popen) -> None:
 
 
 def end_by_interrupt(command: subprocess.Popen) -> None:
-    """As a terminal does: the workers receive the signal too."""
+    """Sends the signal as a terminal does: the workers receive it too."""
     os.killpg(command.pid, signal.SIGINT)
     _, printed = command.communicate(timeout=60)
     last = printed.splitlines()[-1]
@@ -111,7 +111,7 @@ def end_by_interrupt(command: subprocess.Popen) -> None:
 
 
 @pytest.mark.parametrize("end", [end_by_kill, end_by_interrupt])
-def test_an_ended_command_leaves_no_worker_behind(end: Callable[[subprocess.Popen], None], tmp_path: Path) -> None:
+def test_an_ended_command_leaves_no_worker_running(end: Callable[[subprocess.Popen], None], tmp_path: Path) -> None:
     settings = {"output": tmp_path / "shapes", "shapes": 4096, "validation_shapes": 2, "shard_size": 2, "views": 1,
                 "surface_points": 64, "label_points": 64, "image_size": 16, "workers": 1, "device": "cpu"}  # fmt: skip
     config = tmp_path / "data.yaml"
@@ -122,7 +122,7 @@ def test_an_ended_command_leaves_no_worker_behind(end: Callable[[subprocess.Pope
     while not list(tmp_path.glob("shapes/train/*.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.1)
     workers = psutil.Process(command.pid).children()
-    assert workers, "it is writing"
+    assert workers, "workers are running"
     end(command)
     assert not psutil.wait_procs(workers, timeout=30)[1]
     assert end is end_by_kill or not list(tmp_path.rglob("*.partial"))

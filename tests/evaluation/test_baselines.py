@@ -31,7 +31,7 @@ def test_bounding_ellipsoid_of_an_ellipsoid_is_the_ellipsoid() -> None:
     assert compare_solids(truth, bounding_ellipsoid(truth.surface, count=2000), count=20_000)["volume_iou"] > 0.98
 
 
-def test_inflated_disc_is_a_centred_ball() -> None:
+def test_inflated_disc_is_a_centered_ball() -> None:
     rows, columns = np.mgrid[:160, :120]
     mask = np.hypot(rows - 90, columns - 55) < 40
     ball = solid(trimesh.creation.icosphere(subdivisions=4))

@@ -1,4 +1,4 @@
-"""Release criteria are decided by the end of the confidence interval and apply only to the data that they name."""
+"""Release criteria are tested at the end of the confidence interval and apply only to the data that they name."""
 
 from pathlib import Path
 

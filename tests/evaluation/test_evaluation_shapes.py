@@ -1,4 +1,4 @@
-"""Evaluation shapes stand in the library's frame, as their image's camera sees them."""
+"""Evaluation shapes are in the library's frame, with the camera of their image at the front."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def shapes() -> list[EvaluationShape]:
 
 
 def test_side_that_the_camera_sees_is_turned_to_the_front(tmp_path: Path) -> None:
-    """A camera at azimuth 90 degrees stands at +x. A knob at +x moves to +z."""
+    """A camera at azimuth 90 degrees is at +x. A knob at +x moves to +z."""
     box = trimesh.creation.box(extents=(2, 1, 1))
     knob = trimesh.creation.box(extents=(0.2, 0.2, 0.2))
     knob.apply_translation((1.1, 0, 0))
@@ -40,7 +40,7 @@ def test_surface_points_lie_between_inside_and_outside(shapes: list[EvaluationSh
 
 
 def test_image_shows_the_solid(shapes: list[EvaluationShape]) -> None:
-    """The inflated silhouette stands in the camera's frame and overlaps the solid."""
+    """The inflated silhouette is in the camera's frame and overlaps the solid."""
     for shape in shapes:
         assert shape.pil_image.mode == "RGBA" and 0.05 < shape.mask.mean() < 0.9
         assert volume_iou(shape.solid.occupancy, inflated_silhouette(shape.mask).occupancy, count=10_000) > 0.05

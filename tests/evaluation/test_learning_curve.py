@@ -1,4 +1,4 @@
-"""The learning curve spends its budget and reports the scores of every seed."""
+"""The learning curve uses its budget of operations and reports the scores of every seed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     return measure(TINY, range(1), tmp_path_factory.mktemp("curve"), "tiny")
 
 
-def test_number_of_steps_spends_the_budget(tmp_path: Path) -> None:
+def test_number_of_steps_uses_the_budget(tmp_path: Path) -> None:
     write_shapes(TINY, tmp_path / "train", range(2))
     config = autoencoder_config(TINY, tmp_path, seed=0)
     assert config.run.steps * step_flops(config) == pytest.approx(TINY.flops, rel=0.1)

@@ -1,4 +1,4 @@
-"""Masks of silhouettes are compared with themselves and with others; no true shape is needed."""
+"""Silhouettes are compared with themselves and with others. No true shape is required."""
 
 from pathlib import Path
 

@@ -38,7 +38,7 @@ def test_truth_scores_one_and_every_reference_score_is_measured(shapes: list[Eva
 
 
 def test_wrong_occupancy_fails_the_check_of_the_truth(shapes: list[EvaluationShape]) -> None:
-    """A truth that loses one point in a hundred."""
+    """The truth, in which one point of a hundred is wrong."""
 
     def damaged(shape: EvaluationShape) -> Solid:
         return Solid(

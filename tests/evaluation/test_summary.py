@@ -33,7 +33,7 @@ def test_category_mean_weights_categories_equally() -> None:
     assert row.category_mean("volume_iou") == 0.5
 
 
-def test_metric_may_be_missing_from_some_shapes() -> None:
+def test_metric_can_be_missing_from_some_shapes() -> None:
     row = Row("autoencoder", "made up", "model", [{"volume_iou": 1.0, "chamfer": 0.1}, {"volume_iou": 0.0}])
     assert row.summaries()["chamfer"].count == 1
     table = format_table([row], {"volume_iou": "V-IoU", "chamfer": "CD"})
@@ -49,7 +49,7 @@ def test_margins_are_paired_by_shape() -> None:
     assert str(margin) == "made up: volume_iou of model - hull: 0.100 [0.100, 0.100]"
 
 
-def test_nothing_to_summarise_is_an_error() -> None:
+def test_summary_of_no_values_is_an_error() -> None:
     with pytest.raises(ValueError, match="no shape"):
         Summary.of([])
 
@@ -78,12 +78,12 @@ def test_ratio_of_means_is_paired_by_shape() -> None:
         ratio_of_means([1.0, 1.0], [1.0])
 
 
-def test_two_scores_of_one_shape_are_as_uncertain_as_one() -> None:
+def test_repeated_scores_of_a_shape_do_not_narrow_the_interval() -> None:
     values = np.random.default_rng(0).random(20).tolist()
     twice, names = np.repeat(values, 2).tolist(), [str(shape) for shape in range(20) for _ in range(2)]
-    once, together, apart = Summary.of(values), Summary.of(twice, names), Summary.of(twice)
+    once, together, independent = Summary.of(values), Summary.of(twice, names), Summary.of(twice)
     assert together.high - together.low == pytest.approx(once.high - once.low, rel=0.05)
-    assert apart.high - apart.low < 0.8 * (once.high - once.low)
+    assert independent.high - independent.low < 0.8 * (once.high - once.low)
     _, low, high = ratio_of_means(twice, [1.0] * 40, names)
     assert (low, high) == pytest.approx((together.low, together.high), abs=0.01)
     row = Row("image", "meshes", "model", [{"volume_iou": value} for value in twice], shapes=names)

@@ -76,7 +76,7 @@ def noisy(seed: int) -> Field:
     return field
 
 
-def test_model_that_ignores_its_image_loses_nothing_with_another_image(shapes: list[EvaluationShape]) -> None:
+def test_another_image_does_not_change_the_score_of_a_model_that_ignores_it(shapes: list[EvaluationShape]) -> None:
     found = measure(shapes, lambda shape, *, seed, **_: ball(0.4 + 0.1 * seed))
     swap = found["own - another's picture"]
     assert swap.value == swap.low == swap.high == 0

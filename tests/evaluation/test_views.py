@@ -1,4 +1,4 @@
-"""Photos from around an object: their positions, and the gain in V-IoU from using several of them."""
+"""Photos taken around an object: their positions, and the gain in V-IoU from using several of them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A camera sees the near cap of a ball, and no point that another part hides."""
+"""The near cap of a ball is visible, and points behind another part are not."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def ball(radius: float = 1.0) -> trimesh.Trimesh:
 def test_cap_of_a_ball_is_visible() -> None:
     """From distance d a camera sees the points of a unit ball with a height above 1/d: a fraction (1 - 1/d) / 2."""
     surface = as_surface(ball())
-    seen = visible(surface.points, surface.normals, surface.require_mesh(), CAMERA)
+    visible_points = visible(surface.points, surface.normals, surface.require_mesh(), CAMERA)
     back = np.array(
         [
             np.sin(np.radians(30)) * np.cos(np.radians(20)),
@@ -33,20 +33,20 @@ def test_cap_of_a_ball_is_visible() -> None:
         ]
     )
     height = surface.points @ back - 1 / CAMERA.distance
-    assert seen[height > 0.02].all()
+    assert visible_points[height > 0.02].all()
     # Near the rim the tolerance for grazing angles also accepts points just behind it.
-    assert not seen[height < -0.15].any()
-    assert seen.mean() == pytest.approx((1 - 1 / CAMERA.distance) / 2, abs=0.03)
+    assert not visible_points[height < -0.15].any()
+    assert visible_points.mean() == pytest.approx((1 - 1 / CAMERA.distance) / 2, abs=0.03)
 
 
 def test_points_behind_another_part_are_hidden() -> None:
     wall = trimesh.creation.box(extents=(1.6, 1.6, 0.02))
     wall.apply_translation((0, 0, 0.9))
     surface = as_surface(ball(0.4), wall)
-    seen = visible(surface.points, surface.normals, surface.require_mesh(), Camera.orbit())
+    visible_points = visible(surface.points, surface.normals, surface.require_mesh(), Camera.orbit())
     of_ball = np.linalg.norm(surface.points, axis=1) < 0.45
-    assert not seen[of_ball].any()
-    assert seen[surface.points[:, 2] > 0.905].all()
+    assert not visible_points[of_ball].any()
+    assert visible_points[surface.points[:, 2] > 0.905].all()
 
 
 def test_wrong_back_lowers_the_hidden_f_score_only() -> None:

@@ -30,7 +30,7 @@ def test_an_opencv_camera_at_the_origin_looks_along_plus_z_with_y_down():
     assert pixels[0].tolist() == pytest.approx([100 * 0.25 + 100, 100 * 0.125 + 100]) and depth.item() == 2
 
 
-def test_colmap_projects_with_its_own_quaternion_and_translation():
+def test_a_colmap_camera_projects_with_its_quaternion_and_translation():
     """COLMAP: X_camera = R(q) X + t; u = f x / z + cx, v = f y / z + cy."""
     quaternion, translation = np.array([0.9, 0.1, -0.3, 0.2]), np.array([0.2, -0.1, 4.0])
     quaternion /= np.linalg.norm(quaternion)
@@ -43,17 +43,17 @@ def test_colmap_projects_with_its_own_quaternion_and_translation():
         ]
     )
     points = np.random.default_rng(0).uniform(-1, 1, (20, 3))
-    seen = points @ rotation.T + translation
+    camera_points = points @ rotation.T + translation
     camera = Camera(from_colmap(quaternion, translation), fx=500.0, cx=310.0, cy=250.0, width=640, height=480)
     pixels, depth = camera.project(torch.from_numpy(points))
-    np.testing.assert_allclose(pixels, 500 * seen[:, :2] / seen[:, 2:] + [310, 250], atol=1e-8)
-    np.testing.assert_allclose(depth, seen[:, 2], atol=1e-10)
+    np.testing.assert_allclose(pixels, 500 * camera_points[:, :2] / camera_points[:, 2:] + [310, 250], atol=1e-8)
+    np.testing.assert_allclose(depth, camera_points[:, 2], atol=1e-10)
 
 
 def test_blenders_default_camera_looks_down_and_its_front_is_minus_y():
     """Blender's camera without rotation looks along -z. Turned by 90 degrees about x it looks along +y."""
     down = from_blender(np.eye(4))
-    np.testing.assert_allclose(down[:3, 2], [0, 1, 0])  # its back axis is up: it looks down
+    np.testing.assert_allclose(down[:3, 2], [0, 1, 0])  # its back axis points up, so it looks down
     turned = np.eye(4)
     turned[:3, :3] = Rotation.from_euler("x", 90, degrees=True).as_matrix()
     turned[:3, 3] = [0, -3, 0]

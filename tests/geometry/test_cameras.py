@@ -43,8 +43,8 @@ def test_top_row_looks_up_and_right_column_looks_to_plus_x():
     assert (directions[:, -1, 0] > 0).all() and (directions[:, 0, 0] < 0).all()
 
 
-def test_points_on_a_pixels_ray_project_to_its_centre():
-    """For a batch of cameras with pictures that are neither square nor centred."""
+def test_points_on_the_ray_of_a_pixel_project_to_its_center():
+    """The cameras form a batch, and their pictures are neither square nor centred."""
     generator = torch.Generator().manual_seed(0)
 
     def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
@@ -97,7 +97,7 @@ def test_an_orbiting_camera_equals_the_same_camera_by_its_pose():
     for one, other in zip(posed.rays(), orbit.rays()):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
     assert copy.deepcopy(orbit) == orbit
-    assert Camera.orbit(725.0).azimuth == 725.0  # angles come back as they were given
+    assert Camera.orbit(725.0).azimuth == 725.0  # angles are returned as they were given
 
 
 def test_the_field_of_view_spans_the_shorter_side():

@@ -1,4 +1,4 @@
-"""ICC profiles written by the specification (ICC.1:2010), and what their numbers look like on an sRGB screen."""
+"""ICC profiles written by the specification (ICC.1:2010), and the sRGB values of their colours."""
 
 import struct
 
@@ -45,11 +45,11 @@ def display_p3() -> bytes:
     return profile(b"RGB ", tags)
 
 
-def grey_gamma(gamma: float) -> bytes:
+def gray_gamma(gamma: float) -> bytes:
     return profile(b"GRAY", {b"kTRC": b"para" + struct.pack(">IHH", 0, 0, 0) + fixed(gamma)})
 
 
-def press(inks: dict[tuple[int, int, int, int], float]) -> bytes:
+def cmyk_profile(inks: dict[tuple[int, int, int, int], float]) -> bytes:
     """A CMYK profile that gives full inks (cyan, magenta, yellow, black: 0 or 1) a lightness L*, and paper L* = 100."""
     straight = bytes(range(256))
     grid = [

@@ -1,4 +1,4 @@
-"""The object is found by the chosen method or the best one available, with a confidence and warnings."""
+"""The object is found by the chosen or the best available method, with a confidence and warnings."""
 
 import hashlib
 import importlib
@@ -86,7 +86,7 @@ def test_the_object_is_found_on_plain_backdrops(backdrop: str, method: str) -> N
 
 
 def test_the_same_photo_gets_the_same_mask(method: str) -> None:
-    """Whatever the state of the random generators: GrabCut starts from OpenCV's."""
+    """The mask does not depend on the state of random generators. GrabCut uses that of OpenCV."""
     photo = photographed(disc(), backdrops()["grain"])
     masks = []
     for seed in (1, 2):
@@ -98,16 +98,16 @@ def test_the_same_photo_gets_the_same_mask(method: str) -> None:
     assert torch.equal(*masks)
 
 
-def test_confidence_falls_with_the_quality_of_the_mask(method: str) -> None:
-    """The same disc before a backdrop that grows busier and closer to it in colour."""
+def test_confidence_is_lower_for_a_worse_mask(method: str) -> None:
+    """The same disc before a plain backdrop, and before one with texture and a similar colour."""
     truth, noise = disc(), torch.randn(3, 160, 160, generator=torch.Generator().manual_seed(1))
     blotches = torch.nn.functional.avg_pool2d(noise[None], 9, stride=1, padding=4)[0] * 9
     color = torch.tensor([0.8, 0.2, 0.15])[:, None, None]
     plain = remove_background(photographed(truth, backdrops()["white"]))
-    busy = remove_background(photographed(truth, (color + 0.15 * blotches).clamp(0, 1)))
-    assert overlap(plain[0], truth) > 0.95 > 0.8 > overlap(busy[0], truth)
-    assert plain[1].confidence > 0.95 > busy[1].confidence
-    assert busy[1].warning is not None
+    textured = remove_background(photographed(truth, (color + 0.15 * blotches).clamp(0, 1)))
+    assert overlap(plain[0], truth) > 0.95 > 0.8 > overlap(textured[0], truth)
+    assert plain[1].confidence > 0.95 > textured[1].confidence
+    assert textured[1].warning is not None
 
 
 def test_the_alpha_of_a_photo_is_its_mask() -> None:
@@ -117,14 +117,14 @@ def test_the_alpha_of_a_photo_is_its_mask() -> None:
     assert report.method == "alpha" and report.warning is None and report.confidence == 1
 
 
-def test_an_opaque_alpha_is_no_mask() -> None:
+def test_an_opaque_alpha_is_not_used_as_a_mask() -> None:
     photo = photographed(disc(), backdrops()["white"])
     assert remove_background(photo)[1].method != "alpha"
     with pytest.raises(ValueError, match="mug.png has no transparent pixel"):
         remove_background(photo, method="alpha", name="mug.png")
 
 
-def test_none_takes_the_photo_as_it_is() -> None:
+def test_none_returns_the_photo_unchanged() -> None:
     opaque = photographed(disc(), backdrops()["white"])
     clear = torch.cat([torch.rand(3, 160, 160), disc()[None]])
     for photo in (opaque, clear):
@@ -145,12 +145,12 @@ def test_a_named_method_replaces_the_alpha() -> None:
 
 
 @pytest.mark.parametrize("photo", [torch.zeros(4, 32, 32), torch.ones(4, 32, 32)], ids=["transparent", "blank"])
-def test_a_photo_of_nothing_is_refused_by_name(photo: Tensor) -> None:
+def test_a_photo_without_an_object_is_refused_with_its_name(photo: Tensor) -> None:
     with pytest.raises(ValueError, match="mug.png.*no object"):
         remove_background(photo, name="mug.png")
 
 
-def test_a_full_frame_is_kept_whole_and_reported(caplog: pytest.LogCaptureFixture, method: str) -> None:
+def test_a_photo_without_background_is_kept_and_reported(caplog: pytest.LogCaptureFixture, method: str) -> None:
     noise = torch.from_numpy(np.random.default_rng(0).random((3, 64, 64), dtype=np.float32))
     with caplog.at_level(logging.WARNING):
         rgba, report = remove_background(torch.cat([noise, torch.ones(1, 64, 64)]), name="wall.png")
@@ -186,7 +186,7 @@ def test_a_picture_trimmed_to_its_object_is_not_cut_off() -> None:
 
 
 def install_rembg(monkeypatch: pytest.MonkeyPatch, mask: Tensor) -> list[str]:
-    """Stand-ins for rembg and onnxruntime. Returns the list to which a session adds the file that it loads."""
+    """Mocks of rembg and onnxruntime. Returns the list to which a session adds the file that it loads."""
     loaded: list[str] = []
 
     class Session:
@@ -289,7 +289,7 @@ def picture_of_the_disc() -> Image.Image:
     return Image.fromarray((rgb * 255).round().byte().permute(1, 2, 0).numpy())
 
 
-def test_the_opacity_is_that_of_a_segmentation_model_on_disk(segmenter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_segmentation_model_on_disk_determines_the_opacity(segmenter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = photographed(disc(), backdrops()["grain"])
     rgba, report = remove_background(photo, method=str(segmenter))
     assert report.method == str(segmenter)
@@ -311,7 +311,7 @@ def test_the_opacity_is_that_of_a_segmentation_model_on_disk(segmenter: Path, mo
         assert report.method == "matting" and torch.equal(again, rgba)
 
 
-def test_vitmatte_decides_the_edge_of_a_mask_and_nothing_else(tmp_path: Path) -> None:
+def test_vitmatte_changes_only_the_edge_of_a_mask(tmp_path: Path) -> None:
     backbone = VitDetConfig(
         hidden_size=16,
         num_hidden_layers=1,
@@ -382,7 +382,7 @@ def test_an_object_twelve_rows_above_the_edge_is_not_cut_off(method: str) -> Non
 
 
 @pytest.mark.parametrize("contrast", [0.08, 0.15, 0.3])
-def test_an_object_half_in_the_backdrops_colour_is_found_or_has_a_warning(contrast: float) -> None:
+def test_an_object_partly_in_the_backdrops_color_is_found_or_has_a_warning(contrast: float) -> None:
     pytest.importorskip("cv2")
     truth, noise = disc(256), torch.randn(3, 256, 256, generator=torch.Generator().manual_seed(2))
     wall = torch.tensor([0.55, 0.6, 0.7])[:, None, None] + 0.01 * noise
@@ -395,7 +395,7 @@ def test_an_object_half_in_the_backdrops_colour_is_found_or_has_a_warning(contra
     assert overlap(rgba, truth) > 0.85 or report.warning is not None
 
 
-def test_things_that_reach_into_the_photo_are_not_part_of_the_object(method: str) -> None:
+def test_things_at_the_border_of_the_photo_are_not_part_of_the_object(method: str) -> None:
     wall = backdrops()["grain"].clone()
     wall[:, :30, 100:150] = torch.tensor([0.1, 0.5, 0.2])[:, None, None]
     rgba, report = remove_background(photographed(disc(), wall))
@@ -411,8 +411,8 @@ def test_a_horizon_and_a_vignette_are_background(method: str) -> None:
         assert overlap(rgba, disc(256)) > 0.95 and report.warning is None
 
 
-def test_the_edge_of_the_mask_is_as_soft_as_the_objects(method: str) -> None:
-    """A disc blurred over some pixels, in a photo much larger than the mask is found on."""
+def test_the_edge_of_the_mask_is_as_soft_as_that_of_the_object(method: str) -> None:
+    """A blurred disc in a photo of much higher resolution than that at which the mask is computed."""
     axis = torch.linspace(-1, 1, 1200)
     radius = (axis[:, None] ** 2 + axis**2).sqrt()
     truth = ((0.5 - radius) / 0.004).sigmoid()
@@ -421,7 +421,7 @@ def test_the_edge_of_the_mask_is_as_soft_as_the_objects(method: str) -> None:
     assert bool((rgba[3][radius < 0.4] == 1).all()) and bool((rgba[3][radius > 0.6] == 0).all())
 
 
-def test_masks_of_rendered_objects_are_as_good_as_docs_photos_md_says() -> None:
+def test_masks_of_rendered_objects_are_as_good_as_documented() -> None:
     pytest.importorskip("cv2")
     for backdrop, least in (("plain", 0.95), ("gradient", 0.9), ("shadow", 0.9)):
         scenes = [draw_scene(11, backdrop, kind, scale=0.6) for kind in ("white", "handle")]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from images.icc import decode, display_p3, encode, grey_gamma, press, profile, srgb_of_p3
+from images.icc import cmyk_profile, decode, display_p3, encode, gray_gamma, profile, srgb_of_p3
 from PIL import Image, ImageCms
 
 from triplane3d.images import reading as photo
@@ -24,7 +24,7 @@ def colors_of(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
 def test_display_p3_is_shown_as_srgb(suffix: str, tmp_path: Path) -> None:
-    assert np.abs(EXPECTED - VALUES / 255).max() > 30 / 255, "the profile matters"
+    assert np.abs(EXPECTED - VALUES / 255).max() > 30 / 255, "the profile changes the colours"
     path = tmp_path / f"phone.{suffix}"
     Image.fromarray(VALUES).save(path, icc_profile=display_p3(), lossless=True)
     np.testing.assert_allclose(colors_of(path), EXPECTED, atol=1.5 / 255)
@@ -32,7 +32,7 @@ def test_display_p3_is_shown_as_srgb(suffix: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(decode_photo(picture)[:3].permute(1, 2, 0), EXPECTED, atol=1.5 / 255)
 
 
-def test_alpha_palettes_and_strips_keep_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alpha_palettes_and_strips_are_converted_correctly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alpha = np.arange(12 * 16, dtype=np.uint8).reshape(12, 16, 1)
     Image.fromarray(np.concatenate([VALUES, alpha], axis=2)).save(tmp_path / "rgba.png", icc_profile=display_p3())
     monkeypatch.setattr(photo, "STRIP_PIXELS", 1)
@@ -46,14 +46,14 @@ def test_alpha_palettes_and_strips_keep_their_places(tmp_path: Path, monkeypatch
     assert rgba[0, 0, 3] == 0 and rgba[..., 3].max() == 1
 
 
-def test_greys_follow_their_curve_in_8_and_16_bits(tmp_path: Path) -> None:
+def test_gray_values_are_converted_with_their_curve_in_8_and_16_bits(tmp_path: Path) -> None:
     ramp = np.arange(256, dtype=np.uint8)[None]
-    Image.fromarray(ramp).save(tmp_path / "grey.png", icc_profile=grey_gamma(1.0))
+    Image.fromarray(ramp).save(tmp_path / "grey.png", icc_profile=gray_gamma(1.0))
     np.testing.assert_allclose(
         colors_of(tmp_path / "grey.png")[0], encode(ramp[0, :, None] / 255).repeat(3, 1), atol=1.5 / 255
     )
     deep = np.linspace(0, 65535, 1000).astype(np.uint16)[None]
-    Image.fromarray(deep).save(tmp_path / "deep.png", icc_profile=grey_gamma(2.2))
+    Image.fromarray(deep).save(tmp_path / "deep.png", icc_profile=gray_gamma(2.2))
     np.testing.assert_allclose(
         colors_of(tmp_path / "deep.png")[0, :, 0], encode((deep[0] / 65535) ** 2.2), atol=1.5 / 255
     )
@@ -65,7 +65,7 @@ def test_greys_follow_their_curve_in_8_and_16_bits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["RGB", "CMYK", "L"])
 def test_large_pictures_are_converted_too(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = {"RGB": display_p3(), "CMYK": press({(1, 0, 0, 0): 50.0}), "L": grey_gamma(1.8)}[mode]
+    content = {"RGB": display_p3(), "CMYK": cmyk_profile({(1, 0, 0, 0): 50.0}), "L": gray_gamma(1.8)}[mode]
     Image.new("RGB", (61, 37), (0, 255, 255)).convert(mode).save(tmp_path / "plain.tif", icc_profile=content)
     whole = decode_photo(tmp_path / "plain.tif")
     monkeypatch.setattr(photo, "MAX_SIDE", 16)
@@ -74,11 +74,11 @@ def test_large_pictures_are_converted_too(mode: str, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])
-def test_inks_are_read_by_the_profile_of_their_press(suffix: str, tmp_path: Path) -> None:
+def test_cmyk_values_are_converted_with_their_profile(suffix: str, tmp_path: Path) -> None:
     inks = Image.new("CMYK", (32, 16))
     inks.paste((255, 0, 0, 0), (0, 0, 16, 16))
     path = tmp_path / f"print.{suffix}"
-    inks.save(path, icc_profile=press({(1, 0, 0, 0): 50.0}))
+    inks.save(path, icc_profile=cmyk_profile({(1, 0, 0, 0): 50.0}))
     lightness = ((50 + 16) / 116) ** 3  # of CIE L*, above the linear part
     cyan, paper = colors_of(path)[8, 4], colors_of(path)[8, 28]
     np.testing.assert_allclose(cyan, encode(np.float64(lightness)), atol=3 / 255)
@@ -98,10 +98,10 @@ def save(folder: Path, mode: str, content: bytes, suffix: str = "tif") -> Path:
         ("RGB", display_p3()[:200], "not used"),
         ("RGB", display_p3()[:132] + bytes(500), "not used"),
         ("RGB", display_p3() + bytes(5_000_000), "it takes 5 MB, more than 4"),
-        ("RGB", grey_gamma(2.2), "it is for GRAY, the picture is RGB"),
+        ("RGB", gray_gamma(2.2), "it is for GRAY, the picture is RGB"),
         ("RGB", profile(b"HSV ", {}), "it is for HSV, the picture is RGB"),
         ("CMYK", display_p3(), "it is for RGB, the picture is CMYK"),
-        ("L", press({}), "it is for CMYK, the picture is L"),
+        ("L", cmyk_profile({}), "it is for CMYK, the picture is L"),
     ],
 )
 def test_a_profile_that_cannot_be_used_is_logged_and_ignored(
@@ -115,7 +115,7 @@ def test_a_profile_that_cannot_be_used_is_logged_and_ignored(
     assert f"{mode}.tif: colours are taken as sRGB" in record.getMessage() and reason in record.getMessage()
 
 
-def test_a_huge_profile_takes_neither_time_nor_the_photo(tmp_path: Path) -> None:
+def test_a_very_large_profile_is_ignored_quickly(tmp_path: Path) -> None:
     started = time.perf_counter()
     for suffix in ("png", "jpg", "webp"):
         path = save(tmp_path, "RGB", display_p3() + bytes(12_000_000), suffix)

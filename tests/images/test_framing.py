@@ -1,4 +1,4 @@
-"""The public checkpoints' squares, to the grey level: what their own code made of the same photos."""
+"""Squares for the public checkpoints equal those of the checkpoints' own code, to the grey level."""
 
 from pathlib import Path
 
@@ -19,12 +19,12 @@ def rgba_of(pixels: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", ["rgba_wide", "rgba_square", "rgb_tall"])
-def test_direct3d(name: str) -> None:
+def test_squares_for_direct3d_equal_those_of_its_code(name: str) -> None:
     fixture = np.load(FIXTURES / "direct3d_preprocess.npz")
     assert np.array_equal(frame_direct3d(rgba_of(fixture[f"in_{name}"])).numpy(), fixture[f"out_{name}"])
 
 
-def test_triposr() -> None:
+def test_squares_for_triposr_equal_those_of_its_code() -> None:
     fixture = np.load(FIXTURES / "triposr.npz")
     square = frame_triposr(rgba_of(fixture["pre_in_rgba"]))
     assert np.array_equal((square * 255).round().permute(1, 2, 0).byte().numpy(), fixture["pre_out_rgb"])
@@ -33,7 +33,7 @@ def test_triposr() -> None:
 @pytest.mark.parametrize("frame", [frame_direct3d, frame_triposr])
 @pytest.mark.parametrize("solid", [(0, 0, 0, 0), (7, 8, 11, 12), (0, 30, 0, 20)])
 def test_any_mask_gives_a_square(frame, solid: tuple[int, int, int, int]) -> None:
-    """Nothing, a single pixel, everything."""
+    """The mask is empty, has a single pixel, or covers the whole image."""
     rgba = torch.rand(4, 30, 20)
     rgba[3] = 0
     top, bottom, left, right = solid

@@ -1,4 +1,4 @@
-"""The object sits centred in its square at a known size, whatever it came in; pixels and tensors agree."""
+"""The object is centred in a square at a known size. Files and tensors give the same pixels."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from triplane3d.images.image_processor import (
 
 
 def block(top: int, left: int, height: int, width: int, canvas: tuple[int, int] = (96, 128)) -> Tensor:
-    """An opaque orange block on nothing, batch of one."""
+    """An opaque orange block on a transparent background, as a batch of one."""
     rgba = torch.zeros(1, 4, *canvas)
     rgba[:, :, top : top + height, left : left + width] = torch.tensor([1.0, 0.5, 0.25, 1])[:, None, None]
     return rgba
@@ -38,13 +38,13 @@ def test_the_object_is_centered_and_fills_its_share(box: tuple[int, int, int, in
     assert float(alpha.sum()) == pytest.approx(height * width * scale**2, rel=0.02)
 
 
-def test_position_and_canvas_do_not_matter() -> None:
-    here = frame_foreground(block(10, 20, 30, 40), 64)
-    there = frame_foreground(block(50, 3, 30, 40, canvas=(200, 80)), 64)
-    assert torch.allclose(here, there, atol=1e-5)
+def test_the_result_does_not_depend_on_position_and_canvas() -> None:
+    one = frame_foreground(block(10, 20, 30, 40), 64)
+    other = frame_foreground(block(50, 3, 30, 40, canvas=(200, 80)), 64)
+    assert torch.allclose(one, other, atol=1e-5)
 
 
-def test_at_its_own_scale_an_image_is_left_alone() -> None:
+def test_an_image_at_its_final_scale_is_not_changed() -> None:
     rgba = torch.cat([torch.rand(2, 3, 32, 32), torch.ones(2, 1, 32, 32)], dim=1)
     assert torch.equal(frame_foreground(rgba, 32, foreground_ratio=1.0), rgba)
 
@@ -56,21 +56,21 @@ def test_shrinking_averages_and_does_not_alias() -> None:
     assert float((inside - 0.5).abs().max()) < 0.05
 
 
-def test_hidden_colors_behind_transparency_do_not_show() -> None:
+def test_colors_of_transparent_pixels_have_no_effect() -> None:
     clean = block(10, 20, 30, 40)
     dirty = clean.clone()
     dirty[:, :3] = torch.where(clean[:, 3:] > 0, clean[:, :3], torch.rand(1, 3, 96, 128))
     assert torch.equal(prepare_rgba(clean, 64), prepare_rgba(dirty, 64))
 
 
-def test_a_batch_is_its_singles_each_with_its_own_box() -> None:
+def test_a_batch_equals_single_images_each_with_its_own_box() -> None:
     singles = [block(10, 20, 30, 40), block(0, 0, 60, 20), block(40, 90, 11, 7)]
     batch = prepare_rgba(torch.cat(singles), 48)
     for index, single in enumerate(singles):
         assert torch.allclose(batch[index], prepare_rgba(single, 48)[0], atol=1e-6)
 
 
-def test_the_backdrop_is_grey_and_the_mask_stays_in_zero_to_one() -> None:
+def test_the_backdrop_is_gray_and_the_mask_is_in_zero_to_one() -> None:
     mean, std = (torch.tensor(values) for values in IMAGE_STATISTICS["imagenet"])
     pixels = prepare_rgba(block(10, 20, 30, 40), 64)[0]
     assert torch.allclose(pixels[:3, 0, 0] * std + mean, torch.full((3,), 0.5), atol=1e-6)
@@ -80,7 +80,7 @@ def test_the_backdrop_is_grey_and_the_mask_stays_in_zero_to_one() -> None:
 
 
 def test_a_photo_and_a_rendered_tensor_give_the_same_pixels(tmp_path: Path) -> None:
-    """What training prepares from tensors is what inference prepares from files."""
+    """Training uses tensors and inference uses files: both give the same pixels."""
     rgba = torch.rand(1, 4, 80, 100)
     rgba[:, 3, :20] = 0
     rgba = (rgba * 255).round() / 255

@@ -1,4 +1,4 @@
-"""Damaged files of every format end in pixels or in a sentence, without crash, hang or a gigabyte."""
+"""Damaged files of every format give pixels or an error sentence, without a crash, a hang or excessive memory."""
 
 import os
 import subprocess
@@ -8,8 +8,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 
 
-def test_damaged_files_end_in_pixels_or_a_sentence() -> None:
-    """In a process of its own, which may crash; the full run is `benchmarks/fuzz_photos.py --count 2000`."""
+def test_damaged_files_give_pixels_or_an_error_sentence() -> None:
+    """Runs in a separate process, which may crash. The full run is `benchmarks/fuzz_photos.py --count 2000`."""
     done = subprocess.run(
         [sys.executable, REPOSITORY / "benchmarks" / "fuzz_photos.py", "--count", "150"],
         capture_output=True,

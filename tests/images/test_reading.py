@@ -16,7 +16,7 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
 def two_tone(mode: str = "RGB") -> Image.Image:
-    """Red above blue, wider than high, so that neither a turn nor a flip goes unseen."""
+    """Red above blue, wider than high, so that a rotation or a flip changes the picture."""
     picture = Image.new("RGB", (24, 16), RED)
     picture.paste(BLUE, (0, 8, 24, 16))
     return picture.convert(mode)
@@ -54,7 +54,7 @@ def test_cmyk_files_keep_their_colors(suffix: str, tmp_path: Path) -> None:
     assert torch.allclose(rgba[:, 0, 0], torch.tensor([1.0, 0, 0, 1]), atol=0.05)
 
 
-def test_grey_one_bit_and_grey_with_alpha() -> None:
+def test_gray_one_bit_and_gray_with_alpha_are_read() -> None:
     ramp = Image.linear_gradient("L")
     assert torch.allclose(decode_photo(ramp)[0, :, 0], torch.arange(256) / 255)
     bits = decode_photo(ramp.convert("1", dither=Image.Dither.NONE))
@@ -94,7 +94,7 @@ def test_rare_modes_are_read(mode: str) -> None:
     ("values", "white"), [((0.0, 0.25, 1.0), 1), ((0.0, 51.0, 255.0), 255), ((0.5, 1.5, 6.0), 6), ((0, 4, 900), 900)]
 )
 @pytest.mark.parametrize("suffix", ["tif", "pfm"])
-def test_the_white_of_float_grey_depends_on_its_values(
+def test_the_white_of_float_gray_depends_on_its_values(
     values: tuple[float, ...], white: float, suffix: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"photo.{suffix}"
@@ -111,7 +111,7 @@ def test_sixteen_bit_arrays_are_scaled_by_their_type() -> None:
     assert torch.allclose(decode_photo(np.full((4, 4, 3), 65535, np.uint16)), torch.ones(4, 4, 4))
 
 
-def test_the_transparent_color_of_a_palette_and_of_plain_grey_becomes_alpha(tmp_path: Path) -> None:
+def test_the_transparent_color_of_a_palette_and_of_gray_becomes_alpha(tmp_path: Path) -> None:
     palette = two_tone().quantize(4)
     palette.save(tmp_path / "p.png", transparency=palette.getpixel((0, 15)))
     two_tone("L").save(tmp_path / "l.png", transparency=two_tone("L").getpixel((0, 15)))
@@ -127,7 +127,7 @@ def test_exif_orientation_is_undone(orientation: int, tmp_path: Path) -> None:
         3: Image.Transpose.ROTATE_180,
         4: Image.Transpose.FLIP_TOP_BOTTOM,
         5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,  # stored a quarter turn off; tag 6 tells the viewer to turn it back
+        6: Image.Transpose.ROTATE_90,  # stored with a rotation by 90 degrees, which a viewer must undo
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }
@@ -140,7 +140,7 @@ def test_exif_orientation_is_undone(orientation: int, tmp_path: Path) -> None:
     assert torch.equal(decode_photo(tmp_path / "phone.png"), decode_photo(upright))
 
 
-def test_a_large_jpeg_is_shrunk_on_reading_and_keeps_its_shape(tmp_path: Path) -> None:
+def test_a_large_jpeg_is_downscaled_on_reading_and_keeps_its_aspect_ratio(tmp_path: Path) -> None:
     Image.new("RGB", (6000, 3000), RED).save(tmp_path / "large.jpg")
     assert decode_photo(tmp_path / "large.jpg").shape == (4, photo.MAX_SIDE // 2, photo.MAX_SIDE)
 
@@ -154,7 +154,7 @@ def test_extreme_shapes_are_read(size: tuple[int, int], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "1", "CMYK", "I;16", "F"])
-def test_large_pictures_shrink_the_same_in_strips_as_whole(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_downscaling_in_strips_equals_downscaling_at_once(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (97, 130, 4), np.uint8)
     if mode in ("I;16", "F"):
         picture = Image.fromarray(noise[..., 0].astype({"I;16": np.uint16, "F": np.float32}[mode]) * 200)
@@ -168,7 +168,7 @@ def test_large_pictures_shrink_the_same_in_strips_as_whole(mode: str, monkeypatc
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
-def test_of_moving_pictures_the_first_frame_is_taken(suffix: str, tmp_path: Path) -> None:
+def test_the_first_frame_of_an_animation_is_read(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"moving.{suffix}"
     two_tone().save(path, save_all=True, append_images=[Image.new("RGB", (24, 16), (0, 255, 0))], duration=100)
     with Image.open(path) as moving:
@@ -178,14 +178,14 @@ def test_of_moving_pictures_the_first_frame_is_taken(suffix: str, tmp_path: Path
     assert torch.allclose(rgba[:3, -3, 5], torch.tensor([0, 0, 1.0]), atol=0.1)
 
 
-def test_the_content_decides_not_the_extension(tmp_path: Path) -> None:
+def test_the_format_is_determined_by_the_content_not_the_extension(tmp_path: Path) -> None:
     two_tone().save(tmp_path / "photo.png")
     for name in ("photo.jpg", "photo.txt", "photo"):
         (tmp_path / name).write_bytes((tmp_path / "photo.png").read_bytes())
         assert torch.equal(decode_photo(tmp_path / name), decode_photo(two_tone()))
 
 
-def test_a_photo_with_broken_exif_data_is_read(tmp_path: Path) -> None:
+def test_a_photo_with_damaged_exif_data_is_read(tmp_path: Path) -> None:
     two_tone().save(tmp_path / "photo.jpg", quality=95, exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff garbage")
     assert decode_photo(tmp_path / "photo.jpg").shape == (4, 16, 24)
 
@@ -200,7 +200,7 @@ def test_a_batch_is_split_into_photos() -> None:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A valid PNG that claims a size and holds next to nothing."""
+    """A PNG whose header declares this size and whose pixel data are too short."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -210,7 +210,7 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + pixels + chunk(b"IEND", b"")
 
 
-def broken_files() -> dict[str, tuple[bytes, str]]:
+def bad_files() -> dict[str, tuple[bytes, str]]:
     whole = png_header(32, 32)
     return {
         "page.png": (b"\n<!DOCTYPE HTML><html>404</html>", "web page.*save the picture itself"),
@@ -228,13 +228,13 @@ def broken_files() -> dict[str, tuple[bytes, str]]:
         "cut.png": (whole[:45], "damaged or cut short|not a picture"),
         "short.png": (whole, "damaged or cut short"),
         "bomb.png": (png_header(30000, 30000), "megapixels"),
-        "firecracker.png": (png_header(12000, 12000), "megapixels"),
+        "large.png": (png_header(12000, 12000), "megapixels"),
     }
 
 
-@pytest.mark.parametrize("name", list(broken_files()))
-def test_a_bad_file_is_one_sentence_that_names_it(name: str, tmp_path: Path) -> None:
-    content, reason = broken_files()[name]
+@pytest.mark.parametrize("name", list(bad_files()))
+def test_the_error_of_a_bad_file_is_one_sentence_that_names_it(name: str, tmp_path: Path) -> None:
+    content, reason = bad_files()[name]
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(ValueError, match=reason) as caught:
@@ -250,14 +250,14 @@ def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
         decode_photo(path)
 
 
-def test_missing_files_and_folders(tmp_path: Path) -> None:
+def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere.png does not exist"):
         decode_photo(tmp_path / "nowhere.png")
     with pytest.raises(ValueError, match="is not a file but a folder"):
         decode_photo(tmp_path)
 
 
-def test_a_photo_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_without_read_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError
 
@@ -280,7 +280,7 @@ def test_urls_are_refused_with_what_to_do(scheme: str) -> None:
     assert len(str(caught.value)) < 200
 
 
-def test_values_outside_a_photo_are_refused() -> None:
+def test_values_that_are_not_those_of_a_photo_are_refused() -> None:
     with pytest.raises(ValueError, match="values in 0..1"):
         decode_photo(torch.rand(3, 8, 8) * 2 - 1)
     with pytest.raises(ValueError, match="finite values"):

@@ -56,7 +56,7 @@ def model_and_inputs(name: str, pixels: int) -> tuple[TriplaneTransformer, dict[
 
 
 def difference(name: str, split: str, pixels: int = 6) -> float:
-    """The largest difference between outputs of split and whole model, at two calls with one condition cache."""
+    """The largest difference between outputs of the split and whole model, in two calls with one condition cache."""
     model, inputs = model_and_inputs(name, pixels)
     with torch.no_grad():
         expected = model(**inputs).sample
@@ -67,7 +67,7 @@ def difference(name: str, split: str, pixels: int = 6) -> float:
 
 
 def gradient_difference(name: str, split: str) -> float:
-    """Between the gradients' sum over the processes and the whole model's, as a share of the largest one."""
+    """The largest difference between summed gradients of the processes and the whole model's, relative to those."""
     whole, inputs = model_and_inputs(name, 6)
     whole(**inputs).sample.square().mean().backward()
     model, _ = model_and_inputs(name, 6)
@@ -84,7 +84,7 @@ def gradient_difference(name: str, split: str) -> float:
 
 
 def cached_difference(split: str) -> float:
-    """As `difference`, at six steps, with a cache of diffusers that skips attention at some of them."""
+    """As `difference`, over six steps, with a cache of diffusers that skips attention at some of them."""
     samples = []
     for is_split in (False, True):
         model, inputs = model_and_inputs("gated", 0)

@@ -17,7 +17,7 @@ def test_shapes_of_latents_and_planes() -> None:
 
 
 @pytest.mark.parametrize("config", [{}, DIRECT3D_VAE], ids=["projection", "perceiver"])
-def test_the_order_of_surface_points_does_not_matter(config: dict) -> None:
+def test_latents_do_not_depend_on_the_order_of_surface_points(config: dict) -> None:
     vae, inputs = tiny_vae(**config), surface()
     order = torch.randperm(inputs["surface_points"].shape[1])
     shuffled = {name: tensor[:, order] for name, tensor in inputs.items()}
@@ -25,7 +25,7 @@ def test_the_order_of_surface_points_does_not_matter(config: dict) -> None:
 
 
 @pytest.mark.parametrize("config", [{}, DIRECT3D_VAE], ids=["projection-tokens", "perceiver-conv"])
-def test_a_batch_equals_its_singles(config: dict) -> None:
+def test_a_batch_equals_single_calls(config: dict) -> None:
     vae, inputs = tiny_vae(**config), surface(batch=3)
     planes = vae(**inputs).planes
     for index in range(3):
@@ -41,14 +41,14 @@ def test_every_input_changes_the_latents() -> None:
         assert (vae.encode(**changed).latent_dist.mean - mean).abs().max() > 1e-3, name
 
 
-def test_missing_colors_count_as_grey() -> None:
+def test_missing_colors_are_replaced_by_gray() -> None:
     vae, inputs = tiny_vae(), surface()
-    grey = {**inputs, "colors": torch.full_like(inputs["colors"], 0.5)}
+    gray = {**inputs, "colors": torch.full_like(inputs["colors"], 0.5)}
     colorless = vae.encode(inputs["surface_points"], inputs["normals"]).latent_dist.mean
-    assert torch.equal(colorless, vae.encode(**grey).latent_dist.mean)
+    assert torch.equal(colorless, vae.encode(**gray).latent_dist.mean)
 
 
-def test_slicing_and_tiling_change_nothing() -> None:
+def test_slicing_and_tiling_do_not_change_the_output() -> None:
     vae, inputs = tiny_vae(), surface()
     points = torch.rand(2, 50, 3) * 2 - 1
     planes = vae(**inputs).planes
@@ -84,13 +84,13 @@ def test_every_parameter_gets_a_gradient() -> None:
     assert [name for name, parameter in vae.named_parameters() if parameter.grad is None] == []
 
 
-def test_residual_blocks_add_zero_at_first_and_cross_the_borders_of_patches() -> None:
+def test_residual_blocks_add_zero_at_first_and_cover_the_borders_of_patches() -> None:
     vae, plain = tiny_vae(decoder_resnet_layers=1), tiny_vae()
     plain.load_state_dict(vae.state_dict(), strict=False)
     latents = torch.randn(2, 4, 4, 12)
     assert torch.equal(vae.decode(latents).planes, plain.decode(latents).planes)
 
-    # With other weights, a pixel beside a seam depends on the pixel across it, and hardly on a distant one.
+    # With other weights, a pixel beside a seam depends on the pixel across it more than on a distant one.
     block = vae.decoder.resnets[0]
     torch.nn.init.normal_(block.conv2.weight)
     side, planes = vae.decoder.plane_patch, torch.randn(1, 8, 16, 16)
@@ -102,7 +102,7 @@ def test_residual_blocks_add_zero_at_first_and_cross_the_borders_of_patches() ->
     assert moved[0] > 3 * moved[1]
 
 
-def test_a_saved_model_computes_the_same(tmp_path: Path) -> None:
+def test_a_saved_model_loads_with_the_same_output(tmp_path: Path) -> None:
     vae, inputs = tiny_vae(latents_mean=[0.1] * 4, latents_std=[2.0] * 4), surface()
     vae.save_pretrained(tmp_path)
     loaded = AutoencoderKLTriplane.from_pretrained(tmp_path)
@@ -110,7 +110,7 @@ def test_a_saved_model_computes_the_same(tmp_path: Path) -> None:
     assert loaded.config.latents_std == [2.0] * 4
 
 
-def test_latents_are_normalized_and_back() -> None:
+def test_latents_are_normalized_and_denormalized() -> None:
     latents = 3 + 2 * torch.randn(2, 4, 4, 12)
     vae = tiny_vae(latents_mean=[3.0, 1.0, 0.0, 2.0], latents_std=[2.0, 2.0, 4.0, 1.0])
     normal = vae.normalize_latents(latents)
@@ -126,9 +126,9 @@ def test_half_precision_stays_close() -> None:
     points = torch.rand(2, 50, 3) * 2 - 1
     exact = vae.field(vae(**inputs).planes).occupancy(points)
     vae.to(torch.bfloat16)
-    rough = vae.field(vae(**inputs).planes).occupancy(points)
-    assert rough.dtype == torch.bfloat16
-    assert (rough.float() - exact).abs().max() < 0.1 * exact.abs().max()
+    half = vae.field(vae(**inputs).planes).occupancy(points)
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - exact).abs().max() < 0.1 * exact.abs().max()
 
 
 def test_wrong_shapes_raise_errors() -> None:

@@ -1,4 +1,4 @@
-"""Several photos of an object: tokens are added where their cameras see, and missing views have no effect."""
+"""Several photos of an object: tokens are added along their lines of sight, and missing views have no effect."""
 
 import math
 
@@ -56,7 +56,7 @@ def perturbed(**config: object) -> TriplaneTransformer:
     return model
 
 
-def test_new_conditions_are_initialised_to_add_nothing() -> None:
+def test_new_conditions_are_initialized_to_zero() -> None:
     """Weights of a model of one photo give the same output in a model of several photos."""
     plain, inputs = tiny_transformer(), denoiser_inputs()
     model = tiny_transformer(camera_condition=True, interval_condition=True)
@@ -67,7 +67,7 @@ def test_new_conditions_are_initialised_to_add_nothing() -> None:
 
 
 def test_a_missing_view_has_no_effect() -> None:
-    """One object has two photos, the other one photo and padding; each gets the same output as alone."""
+    """One object has two photos, the other one photo and padding; each output equals that of a single call."""
     model, inputs = perturbed(), denoiser_inputs()
     tokens = inputs["encoder_hidden_states"]
     views = torch.cat([tokens, torch.randn_like(tokens)], dim=1)
@@ -107,9 +107,9 @@ def test_tokens_of_zeros_stay_zeros_for_any_camera() -> None:
 
 def test_the_end_of_the_step_changes_the_output_only_if_it_differs() -> None:
     model, inputs = perturbed(interval_condition=True), denoiser_inputs()
-    at_once = model(**inputs).sample
-    assert torch.allclose(model(**inputs, timestep_end=inputs["timestep"]).sample, at_once, atol=1e-6)
-    assert (model(**inputs, timestep_end=0.0).sample - at_once).abs().max() > 1e-3
+    without_end = model(**inputs).sample
+    assert torch.allclose(model(**inputs, timestep_end=inputs["timestep"]).sample, without_end, atol=1e-6)
+    assert (model(**inputs, timestep_end=0.0).sample - without_end).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(

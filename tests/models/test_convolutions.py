@@ -31,7 +31,7 @@ def deviation(found: Tensor, expected: Tensor) -> float:
 @HALF
 @pytest.mark.parametrize("options", SHAPES, ids=str)
 def test_results_and_gradients_agree_with_float32(options: dict, dtype: torch.dtype) -> None:
-    """Kernels of 16 × 16 × 4 and 8 × 8 × 8: oneDNN 3.12 on CPUs with AMX gets both wrong in bfloat16."""
+    """Kernels of 16 × 16 × 4 and 8 × 8 × 8: oneDNN 3.12 on CPUs with AMX computes both incorrectly in bfloat16."""
     torch.manual_seed(0)
     for channels, side in ((4, 16), (8, 8)):
         scaled = {name: value if value != 16 else side for name, value in options.items()}
@@ -49,18 +49,18 @@ def test_results_and_gradients_agree_with_float32(options: dict, dtype: torch.dt
         )
 
 
-def test_an_unbatched_image_and_autocast() -> None:
+def test_an_unbatched_image_and_autocast_are_supported() -> None:
     pixels, layer = torch.randn(4, 40, 40), nn.Conv2d(4, 16, 16, stride=16)
     expected = layer(pixels)
     with SafeConvolutions():
-        assert torch.equal(layer(pixels), expected), "in float32 the layer itself runs"
+        assert torch.equal(layer(pixels), expected), "in float32 the layer is not replaced"
         with torch.autocast("cpu", torch.bfloat16):
             found = layer(pixels)
     assert found.dtype == torch.bfloat16 and found.shape == expected.shape == (16, 2, 2)
     assert deviation(found, expected) < 0.01
 
 
-class Convolved(TorchDispatchMode):
+class ConvolutionRecorder(TorchDispatchMode):
     """Records the element type and the kernel's width of every convolution that reaches PyTorch's own kernels."""
 
     def __init__(self) -> None:
@@ -81,10 +81,10 @@ def test_no_encoder_runs_a_wide_convolution_in_half_precision(name: str, autocas
     expected = image_tokens(encoder, pixels)
     if not autocast:
         encoder, pixels = encoder.to(torch.bfloat16), pixels.to(torch.bfloat16)
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast), Convolved() as convolved:
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast), ConvolutionRecorder() as recorder:
         tokens = image_tokens(encoder, pixels)
     assert deviation(tokens, expected) < 0.02
-    assert not [call for call in convolved.calls if call[0] != torch.float32 and call[1] > CORRECT_SIDE]
+    assert not [call for call in recorder.calls if call[0] != torch.float32 and call[1] > CORRECT_SIDE]
 
 
 def test_modules_are_not_changed() -> None:
@@ -124,7 +124,7 @@ assert torch.conv2d not in calls, calls
 
 
 def test_compiled_code_has_no_wide_convolution() -> None:
-    """Runs in a process of its own, because the compiler cannot trace the shape checks of the test run."""
+    """Runs in a separate process, because the compiler cannot trace the shape checks of the test run."""
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 

@@ -56,7 +56,7 @@ def test_half_precision_stays_close_at_other_sizes(name: str) -> None:
 def test_exactly_the_parameters_that_are_not_frozen_get_a_gradient(name: str) -> None:
     encoder, before = vision_model(name).train(), torch.get_rng_state()
     frozen = freeze_unused(encoder, 32)
-    assert torch.equal(torch.get_rng_state(), before), "freeze_unused draws no random numbers"
+    assert torch.equal(torch.get_rng_state(), before), "freeze_unused uses no random numbers"
     image_tokens(encoder, torch.rand(2, 3, 32, 32)).square().sum().backward()
     for parameter_name, parameter in encoder.named_parameters():
         assert parameter.requires_grad == (parameter.grad is not None) == (parameter_name not in frozen)
@@ -67,7 +67,7 @@ def test_only_the_mask_token_of_dinov2_is_frozen() -> None:
     assert freeze_unused(vision_model("Dinov2Model"), 32) == ["embeddings.mask_token"]
 
 
-def test_own_image_size() -> None:
+def test_the_image_size_of_a_model_is_read_from_its_config() -> None:
     assert own_image_size(vision_model("ViTModel").config) == 32
     assert own_image_size(vision_model("ViTModel", image_size=[32, 32]).config) == 32
     assert own_image_size(vision_model("ResNetModel").config) is None

@@ -1,4 +1,4 @@
-"""The denoiser, split between two processes, computes the same as in one, or raises a clear error."""
+"""The denoiser, split between two processes, gives the same output as in one, or raises a clear error."""
 
 import os
 import socket

@@ -67,9 +67,9 @@ def test_gradient_checkpointing_gives_the_same_gradients(model: TriplaneReconstr
 
 def test_half_precision_stays_close(model: TriplaneReconstructor, photos: torch.Tensor) -> None:
     exact = model(photos).planes
-    rough = model.to(torch.bfloat16)(photos).planes
-    assert rough.dtype == torch.bfloat16
-    assert (rough.float() - exact).abs().max() < 0.05 * exact.abs().max()
+    half = model.to(torch.bfloat16)(photos).planes
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - exact).abs().max() < 0.05 * exact.abs().max()
 
 
 @pytest.mark.usefixtures("as_users_run_it")

@@ -30,7 +30,7 @@ def test_an_edge_within_a_patch_stays_sharp() -> None:
     assert torch.equal(smooth_seams(planes, patch=8, reach=2), planes)
 
 
-def test_slopes_stay_as_they_are() -> None:
+def test_slopes_do_not_change() -> None:
     row, column = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
     planes = (0.3 * row - 0.7 * column + 1).expand(2, 3, 4, 24, 24)
     assert torch.allclose(smooth_seams(planes, patch=8, reach=4), planes, atol=1e-5)
@@ -42,7 +42,7 @@ def test_the_reach_is_at_most_half_a_patch(reach: int) -> None:
         smooth_seams(torch.zeros(1, 3, 1, 16, 16), patch=8, reach=reach)
 
 
-def test_colours_use_smoothed_planes_and_occupancy_does_not() -> None:
+def test_colors_use_smoothed_planes_and_occupancy_does_not() -> None:
     torch.manual_seed(0)
     planes, points = torch.randn(2, 3, 4, 16, 16), torch.rand(2, 50, 3) * 2 - 1
     decoder = TriplaneFieldDecoder(4, color_channels=3)
@@ -55,7 +55,7 @@ def test_colours_use_smoothed_planes_and_occupancy_does_not() -> None:
     assert not torch.allclose(plain.color(points), expected, atol=1e-3)
 
 
-def test_colours_of_mini_do_not_jump_between_patches() -> None:
+def test_colors_of_mini_do_not_jump_between_patches() -> None:
     """Over held-out shapes benchmarks/seams.py prints 2.3 to 2.5 without smoothing and 0.8 to 0.9 with it."""
     pipe = Triplane3DPipeline.from_pretrained("mini")
     cases = held_out_shapes(3, list(FAMILIES), seed=2, resolution=32)

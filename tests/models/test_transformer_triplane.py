@@ -13,7 +13,7 @@ from triplane3d.models.condition_cache import ConditionCache
 from triplane3d.models.transformer_triplane import FrontPlaneCondition, TriplaneTransformer
 
 
-def test_a_batch_equals_its_singles_and_time_may_be_a_number() -> None:
+def test_a_batch_equals_single_calls_and_timesteps_can_be_numbers() -> None:
     model, inputs = tiny_transformer(), denoiser_inputs()
     sample = model(**inputs).sample
     assert sample.shape == inputs["hidden_states"].shape
@@ -30,7 +30,7 @@ def test_every_input_changes_the_output() -> None:
         assert (model(**{**inputs, name: inputs[name].flip(0)}).sample - sample).abs().max() > 1e-3, name
 
 
-def test_image_tokens_are_added_where_the_camera_sees_them() -> None:
+def test_image_tokens_are_added_along_their_line_of_sight() -> None:
     """Only the token at column 3, row 0 (top) is not zero: it is added to XY at (3, top), XZ at x = 3, YZ at top."""
     condition = FrontPlaneCondition(context_dim=5, dim=6, num_prefix_tokens=1)
     tokens = torch.zeros(1, 1 + 16, 5)
@@ -48,8 +48,8 @@ def test_a_zeroed_photo_adds_nothing(size: int) -> None:
     assert torch.equal(condition(torch.zeros(2, 17, 5), size, size), torch.zeros(2, 3 * size**2, 6))
 
 
-def test_position_tables_refine_with_the_grid() -> None:
-    """Tokens of a grid twice as fine stand at the coarse positions, and planes share the channels of shared axes."""
+def test_position_tables_of_finer_grids_contain_the_coarse_ones() -> None:
+    """Every second token of a grid twice as fine has a coarse position. Planes share the channels of shared axes."""
     from triplane3d.models.embeddings import plane_positions
 
     coarse = plane_positions(4, 4, 24, 4, torch.device("cpu")).view(4, 3, 4, 24)
@@ -59,7 +59,7 @@ def test_position_tables_refine_with_the_grid() -> None:
     assert torch.equal(coarse[:, 0, 1, 8:16], coarse[:, 2, 3, 8:16])  # y, on XY and YZ
 
 
-def test_fused_projections_change_nothing() -> None:
+def test_fused_projections_do_not_change_the_output() -> None:
     for config, extra in (({}, {}), (DIRECT3D_TRANSFORMER, {"pixel_hidden_states": torch.randn(2, 9, 10)})):
         model = tiny_transformer(**config)
         inputs = {**denoiser_inputs(), **extra}
@@ -73,12 +73,12 @@ def test_fused_projections_change_nothing() -> None:
         assert torch.equal(model(**inputs).sample, sample)
 
 
-def test_attention_has_the_names_that_diffusers_caches_look_for() -> None:
+def test_attention_has_the_names_that_caches_of_diffusers_require() -> None:
     names = set(tiny_transformer().attn_processors)
     assert names == {f"transformer_blocks.{i}.{kind}.processor" for i in (0, 1) for kind in ("attn", "cross_attn")}
 
 
-def test_a_first_block_cache_also_skips_the_long_skips() -> None:
+def test_a_first_block_cache_also_omits_the_long_skips() -> None:
     model, inputs = tiny_transformer(num_layers=4), denoiser_inputs()
     exact = model(**inputs).sample
     model.enable_cache(FirstBlockCacheConfig(threshold=1e6))
@@ -88,7 +88,7 @@ def test_a_first_block_cache_also_skips_the_long_skips() -> None:
     model.disable_cache()
 
 
-def test_explicit_attention_on_cpu_equals_the_dispatched_one() -> None:
+def test_explicit_attention_on_cpu_equals_dispatched_attention() -> None:
     model = tiny_transformer().to(torch.bfloat16)
     inputs = {name: tensor.to(torch.bfloat16) for name, tensor in denoiser_inputs().items()}
     chunked = model(**inputs).sample
@@ -124,13 +124,13 @@ def test_lora_is_added_scaled_saved_and_loaded(tmp_path: Path) -> None:
     assert torch.allclose(model(**inputs).sample, adapted, atol=1e-6)
 
 
-def test_a_saved_model_computes_the_same(tmp_path: Path) -> None:
+def test_a_saved_model_loads_with_the_same_output(tmp_path: Path) -> None:
     model, inputs = tiny_transformer(), denoiser_inputs()
     model.save_pretrained(tmp_path)
     assert torch.equal(TriplaneTransformer.from_pretrained(tmp_path)(**inputs).sample, model(**inputs).sample)
 
 
-def test_direct3d_takes_any_rolled_size() -> None:
+def test_direct3d_accepts_any_rolled_size() -> None:
     model = tiny_transformer(**DIRECT3D_TRANSFORMER)
     sample = model(torch.randn(1, 4, 6, 20), 500, torch.randn(1, 7, 12), torch.randn(1, 9, 10)).sample
     assert sample.shape == (1, 4, 6, 20)
@@ -153,14 +153,14 @@ def test_parameter_counts_of_mini_and_direct3d() -> None:
                 "pixel_attention_dim": 1024,
             }
         )
-    # The limit is for a model of one photo; the embeddings of cameras and intervals come on top.
+    # The limit is for a model for one photo, without the embeddings of cameras and intervals.
     added = sum(part.numel() for module in (mini.camera_embed, mini.interval_embed) for part in module.parameters())
     assert mini.num_parameters() - added <= 9_700_000 and added <= 200_000
     assert direct3d.num_parameters() == 609_987_008
 
 
 def test_image_tokens_may_have_another_width_than_the_blocks() -> None:
-    """Without a projection, cross-attention and the plane tokens take tokens of the encoder's width."""
+    """Without a projection, cross-attention and the plane tokens accept tokens of the encoder's width."""
     model = tiny_transformer(cross_attention_dim=20)
     inputs = denoiser_inputs() | {"encoder_hidden_states": torch.randn(2, 17, 20)}
     assert model(**inputs).sample.shape == inputs["hidden_states"].shape

@@ -89,7 +89,7 @@ def test_lattice_equals_occupancy_at_its_nodes(padding_mode: str, num_freqs: int
 
 
 def test_hooks_on_the_point_mlp_run_for_grids() -> None:
-    """The fast path through oneDNN is only taken for a layer without hooks and with its own `forward`."""
+    """The fast path through oneDNN is only used for a layer without hooks and with its own `forward`."""
     decoder = TriplaneFieldDecoder(4, hidden_dim=16).requires_grad_(False)
     field = TriplaneField(torch.randn(1, 3, 4, 8, 8), decoder)
     axis = torch.linspace(-1, 1, 9)

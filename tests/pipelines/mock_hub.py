@@ -1,4 +1,4 @@
-"""A Hugging Face Hub for one process: create, upload, list and resolve, files kept in memory."""
+"""A mock of the Hugging Face Hub: it creates a repository, and uploads, lists and resolves files in memory."""
 
 import base64
 import hashlib

@@ -4,6 +4,6 @@ import os
 from pathlib import Path
 
 
-def exploding_pickle(marker: Path) -> bytes:
+def malicious_pickle(marker: Path) -> bytes:
     """A pickle that creates the file `marker` when it is read without restrictions."""
     return f"c{os.name}\nsystem\n(S'touch {marker}'\ntR.".encode()

@@ -29,7 +29,7 @@ def change_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 @pytest.fixture
-def nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_network_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading fails the test when it begins to build a network of this library."""
     for model in (AutoencoderKLTriplane, TriplaneReconstructor, TriplaneTransformer):
         monkeypatch.setattr(model, "from_config", lambda *_, **__: pytest.fail("a network was built"))
@@ -64,18 +64,21 @@ def remove_folder(folder: Path, main: str) -> None:
 WEIGHTS = "MAIN/diffusion_pytorch_model.safetensors"
 FAULTS: dict[str, tuple[Callable[[Path, str], None], str]] = {
     "another library": (set_index("MAIN", ["os", "path"]), "where a class of one of these kinds is accepted"),
-    "a class that is no model": (set_index("MAIN", ["transformers", "Trainer"]), "a class of one of these kinds"),
+    "a class that is not a model": (set_index("MAIN", ["transformers", "Trainer"]), "a class of one of these kinds"),
     "a function of this library": (set_index("MAIN", ["triplane3d", "extract_surface"]), "one of these kinds"),
     "a pipeline as component": (set_index("MAIN", ["diffusers", "DiffusionPipeline"]), "one of these kinds"),
-    "an attention program": (set_config("_attn_implementation", "owner/kernel"), "would be downloaded and run"),
+    "a downloaded kernel": (
+        set_config("_attn_implementation", "owner/kernel"),
+        "would be downloaded and run",
+    ),
     "a billion layers": (set_config("num_layers", 10**9), "where at most 1,000 are accepted"),
     "nested a thousand times": (write("MAIN/config.json", b"[" * 1000), "nested too deeply|is no JSON"),
-    "an index that is no object": (write("model_index.json", b"[]"), "should hold an object"),
+    "an index that is not an object": (write("model_index.json", b"[]"), "should hold an object"),
     "an index that is empty": (write("model_index.json", b""), "is no JSON"),
     "an index too large": (write("model_index.json", b" " * (9 << 20)), "where at most 8,388,608 are accepted"),
-    "a config that is no JSON": (write("MAIN/config.json", b"{"), "is no JSON"),
+    "a config that is not JSON": (write("MAIN/config.json", b"{"), "is no JSON"),
     "a pointer of Git LFS": (write(WEIGHTS, POINTER), "is a Git LFS pointer"),
-    "weights cut short": (write(WEIGHTS, b"\x10\0\0\0\0\0\0\0{"), "is not a complete safetensors file"),
+    "truncated weights": (write(WEIGHTS, b"\x10\0\0\0\0\0\0\0{"), "is not a complete safetensors file"),
     "weights missing": (remove("MAIN/*.safetensors"), "holds no weights"),
     "a config missing": (remove("MAIN/config.json"), "holds weights but no config.json"),
     "a folder missing": (remove_folder, "is not there: download the pipeline again"),
@@ -90,9 +93,9 @@ FAULTS: dict[str, tuple[Callable[[Path, str], None], str]] = {
 }
 
 
-@pytest.mark.usefixtures("nothing_is_built")
+@pytest.mark.usefixtures("no_network_is_built")
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_refused_in_a_sentence_before_a_network_is_built(fault: str, saved_copy: Path) -> None:
+def test_a_fault_is_refused_with_a_sentence_before_a_network_is_built(fault: str, saved_copy: Path) -> None:
     change, sentence = FAULTS[fault]
     change(saved_copy, MAIN[saved_copy.name])
     for loader in loaders(saved_copy):
@@ -101,7 +104,7 @@ def test_a_fault_is_refused_in_a_sentence_before_a_network_is_built(fault: str, 
         assert str(saved_copy) in str(error.value)
 
 
-def test_a_component_that_is_passed_is_not_read(saved_copy: Path) -> None:
+def test_a_component_passed_by_the_caller_is_not_read(saved_copy: Path) -> None:
     main = MAIN[saved_copy.name]
     set_index("MAIN", ["os", "path"])(saved_copy, main)
     if main == "transformer":
@@ -126,13 +129,13 @@ def test_pipelines_of_other_libraries_are_not_checked(tmp_path: Path) -> None:
     assert "is accepted" not in str(error.value)
 
 
-def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     for loader in (triplane3d.Triplane3DPipeline, triplane3d.TriplaneReconstructionPipeline):
         with pytest.raises(ValueError, match="neither a valid local path nor a valid repo id"):
             loader.from_pretrained(tmp_path / "nothing")
 
 
-def test_a_model_alone_has_the_same_limits(saved_copy: Path) -> None:
+def test_a_single_model_has_the_same_limits(saved_copy: Path) -> None:
     main = MAIN[saved_copy.name]
     set_config("num_layers", 10**9)(saved_copy, main)
     with pytest.raises(ValueError, match="where at most 1,000 are accepted"):

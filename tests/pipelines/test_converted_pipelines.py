@@ -90,7 +90,7 @@ def same(ours: Tensor, theirs: Tensor, tolerance: float = 1e-4) -> bool:
     return bool((ours.float() - theirs.float()).abs().max() <= tolerance * max(1.0, float(theirs.abs().max())))
 
 
-def alike(ours: Tensor, theirs: Tensor) -> float:
+def correlation(ours: Tensor, theirs: Tensor) -> float:
     return float(torch.corrcoef(torch.stack([ours.flatten().float(), theirs.flatten().float()]))[0, 1])
 
 
@@ -103,7 +103,9 @@ def denoiser(pipe: DiffusionPipeline) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_saved_and_loaded_again_it_gives_the_same_result(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_saved_pipeline_gives_the_same_result_after_loading(
+    name: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
     first = load(folders[name])
     assert type(first) is CLASSES[name]
     first.save_pretrained(tmp_path)
@@ -116,7 +118,7 @@ def test_saved_and_loaded_again_it_gives_the_same_result(name: str, folders: dic
     assert again.components.keys() == first.components.keys()
 
 
-def test_a_batch_equals_its_singles(pipe: DiffusionPipeline) -> None:
+def test_a_batch_equals_single_calls(pipe: DiffusionPipeline) -> None:
     photos = [block(0), block(1, 44, 44), block(2, 60, 31)]
     together = result_of(pipe, photos)
     for seed, one in enumerate(photos):
@@ -130,9 +132,9 @@ def test_half_precision_is_close(pipe: DiffusionPipeline, dtype: torch.dtype, fo
     grid = result_of(pipe, output_type="pt", resolution=6)
     pipe.to(dtype)
     assert {module.dtype for module in pipe.components.values() if isinstance(module, nn.Module)} == {dtype}
-    assert alike(result_of(pipe), expected) > 0.99
+    assert correlation(result_of(pipe), expected) > 0.99
     density = result_of(pipe, output_type="pt", resolution=6)
-    assert density.isfinite().all() and alike(density, grid) > 0.97
+    assert density.isfinite().all() and correlation(density, grid) > 0.97
     name = next(name for name, pipeline_class in CLASSES.items() if type(pipe) is pipeline_class)
     assert torch.equal(result_of(load(folders[name], dtype=dtype)), result_of(pipe))
 
@@ -192,7 +194,7 @@ def layer_by_layer(pipe: DiffusionPipeline, folder: Path) -> None:
 
 
 def in_groups(pipe: DiffusionPipeline, folder: Path, **options: Any) -> None:
-    """A folder for each component, because the files of two encoders have the same names."""
+    """Offloads to one folder for each component, because the files of two encoders have the same names."""
     for name, component in pipe.components.items():
         if isinstance(component, nn.Module):
             apply_group_offloading(component, CPU, CPU, offload_to_disk_path=str(folder / name), **options)
@@ -214,7 +216,9 @@ def test_offloading_gives_the_same_result(pipe: DiffusionPipeline, offload: str,
 
 
 @pytest.mark.parametrize("offload", ["sequential", "groups of blocks on disk"])
-def test_an_offloaded_pipeline_renders_at_once(folders: dict[str, Path], offload: str, tmp_path: Path) -> None:
+def test_an_offloaded_pipeline_renders_before_any_other_call(
+    folders: dict[str, Path], offload: str, tmp_path: Path
+) -> None:
     pipe = load(folders["triposr"])
     planes = result_of(pipe)
     picture = pipe.render(1, planes, size=8).color
@@ -238,11 +242,11 @@ def test_attention_backends_and_fused_projections_give_the_same_result(pipe: Dif
     assert same(result_of(pipe), expected)
 
 
-def test_layers_are_stored_in_bytes(pipe: DiffusionPipeline) -> None:
+def test_layerwise_casting_stores_weights_in_float8(pipe: DiffusionPipeline) -> None:
     expected = result_of(pipe)
     denoiser(pipe).enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
     assert torch.float8_e4m3fn in {parameter.dtype for parameter in denoiser(pipe).parameters()}
-    assert alike(result_of(pipe), expected) > 0.97
+    assert correlation(result_of(pipe), expected) > 0.97
 
 
 # ---- wrong arguments
@@ -273,10 +277,10 @@ PLANES = torch.zeros(1, 3, 6, 8, 8)
     ],
 )
 @pytest.mark.usefixtures("as_users_run_it")
-def test_wrong_arguments_are_named_before_any_work(
+def test_wrong_arguments_are_named_before_a_network_is_called(
     triposr: TriplaneReconstructionPipeline, options: dict, sentence: str
 ) -> None:
-    triposr.reconstructor.forward = lambda *_, **__: pytest.fail("work was done")
+    triposr.reconstructor.forward = lambda *_, **__: pytest.fail("a network was called")
     with pytest.raises(ValueError, match=sentence):
         triposr(**{"image": block(), **options})
 
@@ -297,7 +301,9 @@ def test_wrong_arguments_are_named_before_any_work(
     ],
 )
 @pytest.mark.usefixtures("as_users_run_it")
-def test_wrong_arguments_of_render(triposr: TriplaneReconstructionPipeline, options: dict, sentence: str) -> None:
+def test_wrong_arguments_of_render_are_named(
+    triposr: TriplaneReconstructionPipeline, options: dict, sentence: str
+) -> None:
     with pytest.raises(ValueError, match=sentence):
         triposr.render(**options)
 
@@ -351,20 +357,20 @@ def denoising_loss(pipe: Triplane3DPipeline) -> Tensor:
 
 def losses(parameters: list[nn.Parameter], loss: Any, steps: int = 6, rate: float = 3e-3) -> list[float]:
     optimizer = torch.optim.AdamW(parameters, lr=rate)
-    seen = []
+    values = []
     for _ in range(steps):
         value = loss()
-        seen.append(value.item())
+        values.append(value.item())
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
-    return seen
+    return values
 
 
 def test_direct3d_is_fine_tuned(direct3d: Triplane3DPipeline) -> None:
     direct3d.transformer.train()
-    seen = losses(list(direct3d.transformer.parameters()), lambda: denoising_loss(direct3d))
-    assert seen[-1] < 0.9 * seen[0]
+    values = losses(list(direct3d.transformer.parameters()), lambda: denoising_loss(direct3d))
+    assert values[-1] < 0.9 * values[0]
     assert all(parameter.grad is not None for parameter in direct3d.transformer.parameters())
 
 
@@ -373,8 +379,8 @@ def test_a_direct3d_adapter_is_trained(direct3d: Triplane3DPipeline, folders: di
     model = direct3d.transformer.requires_grad_(False)
     model.add_adapter(ADAPTER)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    seen = losses(trained, lambda: denoising_loss(direct3d), rate=1e-2)
-    assert seen[-1] < 0.98 * seen[0]
+    values = losses(trained, lambda: denoising_loss(direct3d), rate=1e-2)
+    assert values[-1] < 0.98 * values[0]
     assert all(parameter.grad is None for parameter in model.parameters() if not parameter.requires_grad)
     changed = result_of(direct3d)
     assert not same(changed, plain, 1e-3)
@@ -386,8 +392,8 @@ def test_a_direct3d_adapter_is_trained(direct3d: Triplane3DPipeline, folders: di
     assert same(result_of(again), plain)
 
 
-def test_direct3ds_autoencoder_is_fine_tuned(direct3d: Triplane3DPipeline) -> None:
-    """Encode points on a sphere, decode the latents, and predict which points are inside."""
+def test_the_autoencoder_of_direct3d_is_fine_tuned(direct3d: Triplane3DPipeline) -> None:
+    """Points on a sphere are encoded, the latents are decoded, and the occupancy of points is predicted."""
     vae = direct3d.vae.train()
     normals = F.normalize(torch.randn(2, 80, 3), dim=-1)
     points = torch.rand(2, 200, 3) * 2 - 1
@@ -397,8 +403,8 @@ def test_direct3ds_autoencoder_is_fine_tuned(direct3d: Triplane3DPipeline) -> No
         out = vae(0.7 * normals, normals, query_points=points)
         return F.binary_cross_entropy_with_logits(out.occupancy_logits, inside) + 1e-4 * out.latent_dist.kl().mean()
 
-    seen = losses(list(vae.parameters()), loss)
-    assert seen[-1] < 0.9 * seen[0]
+    values = losses(list(vae.parameters()), loss)
+    assert values[-1] < 0.9 * values[0]
     assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in vae.parameters())
 
 
@@ -412,10 +418,11 @@ def picture_loss(pipe: TriplaneReconstructionPipeline, recompute: bool = False) 
 @pytest.mark.parametrize("recompute", [False, True])
 def test_triposr_is_trained_from_pictures(triposr: TriplaneReconstructionPipeline, recompute: bool) -> None:
     triposr.reconstructor.train()
-    seen = losses(list(triposr.reconstructor.parameters()), lambda: picture_loss(triposr, recompute))
-    assert seen[-1] < 0.9 * seen[0]
-    reached = {name: bool(p.grad is not None and p.grad.any()) for name, p in triposr.reconstructor.named_parameters()}
-    assert all(reached.values()), [name for name, yes in reached.items() if not yes]
+    values = losses(list(triposr.reconstructor.parameters()), lambda: picture_loss(triposr, recompute))
+    assert values[-1] < 0.9 * values[0]
+
+    trained = {name: bool(p.grad is not None and p.grad.any()) for name, p in triposr.reconstructor.named_parameters()}
+    assert all(trained.values()), [name for name, has_gradient in trained.items() if not has_gradient]
 
 
 def test_a_triposr_adapter_is_trained(
@@ -425,8 +432,8 @@ def test_a_triposr_adapter_is_trained(
     model = triposr.reconstructor.requires_grad_(False)
     model.add_adapter(ADAPTER)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    seen = losses(trained, lambda: picture_loss(triposr), rate=1e-2)
-    assert seen[-1] < 0.98 * seen[0]
+    values = losses(trained, lambda: picture_loss(triposr), rate=1e-2)
+    assert values[-1] < 0.98 * values[0]
     changed = result_of(triposr)
     assert not same(changed, plain, 1e-3)
     model.save_lora_adapter(tmp_path)

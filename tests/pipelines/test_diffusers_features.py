@@ -1,4 +1,4 @@
-"""Features that diffusers has for every pipeline work here too: caches, offloading, quantization, guiders, variants."""
+"""Features of diffusers work with this pipeline: caches, offloading, quantization, guiders, variants."""
 
 import logging
 import subprocess
@@ -60,7 +60,7 @@ CACHES: dict[str, Callable[[Triplane3DPipeline], object]] = {
 
 @pytest.fixture
 def attended_rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The batch size of every attention that is computed, in a list that grows."""
+    """The batch size of every computed attention is appended to this list."""
     rows: list[int] = []
     compute = TriplaneAttnProcessor.__call__
 
@@ -73,7 +73,7 @@ def attended_rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("name", CACHES)
-def test_a_cache_skips_work_and_is_empty_in_the_next_call(
+def test_a_cache_skips_computations_and_is_empty_in_the_next_call(
     pipe: Triplane3DPipeline, attended_rows: list[int], name: str
 ) -> None:
     expected = latents_of(pipe)
@@ -84,7 +84,7 @@ def test_a_cache_skips_work_and_is_empty_in_the_next_call(
     cached = latents_of(pipe)
     assert 0 < sum(attended_rows) < 0.95 * exact
     assert bool(cached.isfinite().all()) and not torch.equal(cached, expected)
-    assert torch.equal(latents_of(pipe), cached)  # no state is left of the first call
+    assert torch.equal(latents_of(pipe), cached)  # no state of the first call remains
 
     pipe.transformer.disable_cache()
     assert torch.equal(latents_of(pipe), expected)
@@ -102,7 +102,7 @@ def test_a_cache_skips_work_and_is_empty_in_the_next_call(
     ],
     ids=["leaf", "block", "disk"],
 )
-def test_group_offload(pipe: Triplane3DPipeline, options: dict, tmp_path: Path) -> None:
+def test_group_offloading_gives_the_same_result(pipe: Triplane3DPipeline, options: dict, tmp_path: Path) -> None:
     expected = grids(pipe)
     if "offload_to_disk_path" in options:
         options = {**options, "offload_to_disk_path": str(tmp_path)}
@@ -111,7 +111,7 @@ def test_group_offload(pipe: Triplane3DPipeline, options: dict, tmp_path: Path) 
     assert ("offload_to_disk_path" in options) == any(tmp_path.rglob("*.safetensors"))
 
 
-def test_layerwise_casting_stores_bytes(pipe: Triplane3DPipeline) -> None:
+def test_layerwise_casting_stores_weights_in_float8(pipe: Triplane3DPipeline) -> None:
     expected = latents_of(pipe)
     pipe.transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
     stored = {name: parameter.dtype for name, parameter in pipe.transformer.named_parameters()}
@@ -120,7 +120,7 @@ def test_layerwise_casting_stores_bytes(pipe: Triplane3DPipeline) -> None:
     assert torch.corrcoef(torch.stack([latents_of(pipe).flatten(), expected.flatten()]))[0, 1] > 0.99
 
 
-def test_slicing_and_tiling_of_the_vae_change_nothing(pipe: Triplane3DPipeline) -> None:
+def test_slicing_and_tiling_of_the_vae_do_not_change_the_result(pipe: Triplane3DPipeline) -> None:
     expected = grids(pipe, [photo(0), photo(1)], generator=[seeded(0), seeded(1)])
     pipe.vae.enable_slicing()
     pipe.vae.enable_tiling()
@@ -131,17 +131,17 @@ def test_slicing_and_tiling_of_the_vae_change_nothing(pipe: Triplane3DPipeline) 
 
 
 @pytest.mark.parametrize("backend", ["native", "_native_math"])
-def test_attention_backends_agree(pipe: Triplane3DPipeline, backend: str) -> None:
+def test_attention_backends_give_the_same_result(pipe: Triplane3DPipeline, backend: str) -> None:
     expected = latents_of(pipe)
     pipe.transformer.set_attention_backend(backend)
     assert torch.allclose(latents_of(pipe), expected, atol=1e-4)
     pipe.transformer.set_attention_backend("native")  # it also sets the backend of all later models
     pipe.transformer.reset_attention_backend()
     with pytest.raises(ValueError, match="must be one of"):
-        pipe.transformer.set_attention_backend("none such")
+        pipe.transformer.set_attention_backend("unknown")
 
 
-def test_xformers_is_silent_without_cuda_and_used_with_it(
+def test_xformers_prints_no_warning_without_cuda_and_is_used_with_cuda(
     pipe: Triplane3DPipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = latents_of(pipe)
@@ -163,7 +163,7 @@ def test_xformers_is_silent_without_cuda_and_used_with_it(
 
 
 def test_repeated_blocks_compile_as_one_graph() -> None:
-    """In a process of its own, without the shape checks of the test run, which cannot be compiled."""
+    """In a separate process without the shape checks of the test run, which cannot be compiled."""
     code = (
         "import torch\n"
         "from pipelines.tiny_pipeline import build_tiny, grids\n"
@@ -201,7 +201,9 @@ def test_a_guider_replaces_the_guidance_scale(pipe: Triplane3DPipeline, tmp_path
     assert torch.allclose(latents_of(loaded), latents_of(pipe, guidance_scale=1.0), atol=1e-4)
 
 
-def test_guidance_may_cover_some_steps_or_skip_layers(pipe: Triplane3DPipeline, attended_rows: list[int]) -> None:
+def test_guidance_can_be_limited_to_some_steps_or_skip_layers(
+    pipe: Triplane3DPipeline, attended_rows: list[int]
+) -> None:
     pipe.guider = ClassifierFreeGuidance(guidance_scale=4.0, stop=0.5)
     latents_of(pipe)
     attentions = 2 * len(pipe.transformer.transformer_blocks)
@@ -221,7 +223,7 @@ def test_guidance_may_cover_some_steps_or_skip_layers(pipe: Triplane3DPipeline, 
 # ---- loading and saving
 
 
-def test_components_load_by_themselves(tiny_folder: Path) -> None:
+def test_components_load_without_a_pipeline(tiny_folder: Path) -> None:
     folder = str(tiny_folder)
     for subfolder, model in (("transformer", TriplaneTransformer), ("vae", AutoencoderKLTriplane)):
         assert type(AutoModel.from_pretrained(folder, subfolder=subfolder)) is model
@@ -229,7 +231,7 @@ def test_components_load_by_themselves(tiny_folder: Path) -> None:
         assert type(model.from_pretrained(folder, subfolder=subfolder)) is model
 
 
-def test_weights_may_be_sharded(pipe: Triplane3DPipeline, tmp_path: Path) -> None:
+def test_sharded_weights_load(pipe: Triplane3DPipeline, tmp_path: Path) -> None:
     pipe.save_pretrained(tmp_path, max_shard_size="100KB")
     assert len(list((tmp_path / "transformer").glob("*-of-*.safetensors"))) > 1
     loaded = Triplane3DPipeline.from_pretrained(tmp_path)
@@ -237,21 +239,21 @@ def test_weights_may_be_sharded(pipe: Triplane3DPipeline, tmp_path: Path) -> Non
     assert torch.allclose(grids(loaded), grids(pipe), atol=1e-5)
 
 
-def test_each_component_may_have_its_type(tiny_folder: Path) -> None:
+def test_each_component_can_have_its_own_dtype(tiny_folder: Path) -> None:
     pipe = Triplane3DPipeline.from_pretrained(
         tiny_folder, dtype={"transformer": torch.bfloat16, "default": torch.float32}
     )
     assert (pipe.transformer.dtype, pipe.vae.dtype) == (torch.bfloat16, torch.float32)
 
 
-def test_a_device_map_places_everything(tiny_folder: Path, pipe: Triplane3DPipeline) -> None:
+def test_a_device_map_places_all_components(tiny_folder: Path, pipe: Triplane3DPipeline) -> None:
     placed = DiffusionPipeline.from_pretrained(tiny_folder, device_map="cpu")
     placed.set_progress_bar_config(disable=True)
     assert placed.device.type == "cpu"
     assert torch.allclose(grids(placed), grids(pipe), atol=1e-5)
 
 
-def test_the_index_names_no_class_of_newer_libraries_only(tiny_folder: Path) -> None:
+def test_the_index_names_no_class_that_only_newer_libraries_have(tiny_folder: Path) -> None:
     assert "Pil" not in (tiny_folder / "model_index.json").read_text()
 
 
@@ -261,7 +263,7 @@ def test_the_index_names_no_class_of_newer_libraries_only(tiny_folder: Path) -> 
     ids=["quanto", "torchao"],
 )
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_quantized_to_bytes_saved_and_loaded(tiny_folder: Path, config: object, tmp_path: Path) -> None:
+def test_a_model_quantized_to_int8_is_saved_and_loaded(tiny_folder: Path, config: object, tmp_path: Path) -> None:
     pipe = Triplane3DPipeline.from_pretrained(
         tiny_folder, quantization_config=PipelineQuantizationConfig(quant_mapping={"transformer": config})
     )
@@ -280,6 +282,6 @@ def test_quantized_to_bytes_saved_and_loaded(tiny_folder: Path, config: object, 
 
 
 def test_json_alone_builds_every_component() -> None:
-    """Test suites outside of this repository use it: each folder of `pipelines/tiny` is enough for `from_config`."""
+    """Test suites outside of this repository need this: `from_config` builds each folder of `pipelines/tiny`."""
     for subfolder, model in (("transformer", TriplaneTransformer), ("vae", AutoencoderKLTriplane)):
         assert isinstance(model.from_config(model.load_config(TINY, subfolder=subfolder)), model)

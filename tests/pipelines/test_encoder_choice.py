@@ -24,7 +24,7 @@ def test_a_pipeline_with_any_encoder_saves_loads_and_offloads(name: str, tmp_pat
     pipe = tiny_with(name, tmp_path / "json", image_size=40)
     assert type(pipe.image_encoder).__name__ == name
     expected = grids(pipe)
-    assert not torch.allclose(grids(pipe, photo(1)), expected, atol=1e-4), "the photo matters"
+    assert not torch.allclose(grids(pipe, photo(1)), expected, atol=1e-4), "the photo changes the result"
 
     pipe.save_pretrained(tmp_path / "saved")
     for loader in (Triplane3DPipeline, DiffusionPipeline):
@@ -56,7 +56,7 @@ def test_an_encoder_of_another_width_is_refused_by_the_constructor(pipe: Triplan
         Triplane3DPipeline(**{**pipe.components, "image_encoder": wide})
 
 
-def test_an_encoder_of_another_prefix_is_refused_at_the_first_call(pipe: Triplane3DPipeline) -> None:
+def test_another_number_of_prefix_tokens_is_refused_at_the_first_call(pipe: Triplane3DPipeline) -> None:
     siglip = vision_model("SiglipVisionModel", num_channels=4)
     with pytest.raises(ValueError, match="set num_prefix_tokens to .* here probably 0"):
         grids(Triplane3DPipeline(**{**pipe.components, "image_encoder": siglip}))

@@ -34,5 +34,5 @@ def test_tokens_and_mesh_are_those_of_float32() -> None:
     assert (half_tokens - tokens).norm() < 0.02 * tokens.norm()
     assert len(half_mesh.faces) == pytest.approx(len(mesh.faces), rel=0.05)
     assert half_mesh.to_trimesh().volume == pytest.approx(mesh.to_trimesh().volume, rel=0.03)
-    apart = cKDTree(mesh.vertices).query(half_mesh.vertices)[0]  # a cell of the grid is 0.042 long
-    assert np.mean(apart) < 0.005 and np.quantile(apart, 0.99) < 0.05
+    distances = cKDTree(mesh.vertices).query(half_mesh.vertices)[0]  # a cell of the grid is 0.042 long
+    assert np.mean(distances) < 0.005 and np.quantile(distances, 0.99) < 0.05

@@ -11,7 +11,7 @@ from pipelines.mock_hub import mock_hub
 
 from triplane3d import Triplane3DPipeline
 
-SHARE_AND_LOAD = """
+PUSH_AND_LOAD = """
 import sys
 import torch
 import triplane3d
@@ -29,7 +29,7 @@ print(type(triplane3d.TriplaneTransformer.from_pretrained("somebody/chairs", sub
 """
 
 
-def test_a_pipeline_goes_to_the_hub_and_comes_back(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_pipeline_is_pushed_to_the_hub_and_loaded_from_it(tiny_folder: Path, tmp_path: Path) -> None:
     with mock_hub() as (address, files):
         environment = {
             **os.environ,
@@ -40,7 +40,7 @@ def test_a_pipeline_goes_to_the_hub_and_comes_back(tiny_folder: Path, tmp_path: 
             "NO_PROXY": "127.0.0.1",
         }
         done = subprocess.run(
-            [sys.executable, "-c", SHARE_AND_LOAD, str(tiny_folder)],
+            [sys.executable, "-c", PUSH_AND_LOAD, str(tiny_folder)],
             capture_output=True,
             text=True,
             env=environment,
@@ -56,7 +56,7 @@ def test_a_pipeline_goes_to_the_hub_and_comes_back(tiny_folder: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["nobody/nothing"])
-def test_an_unknown_name_is_named_in_the_error_without_a_network(name: str) -> None:
+def test_the_error_names_an_unknown_model_without_a_network(name: str) -> None:
     with pytest.raises(OSError, match=name):
         Triplane3DPipeline.from_pretrained(name)
 
@@ -71,7 +71,7 @@ def test_an_unknown_name_is_named_in_the_error_without_a_network(name: str) -> N
         ("---\n- chairs\n---\n# Chairs\n", "is not a model card"),
         ("---\nlicense: [\n---\n", "is no plain YAML file"),
     ],
-    ids=["large", "anchors", "a list", "broken"],
+    ids=["large", "anchors", "a list", "damaged"],
 )  # fmt: skip
 def test_a_card_beyond_the_limits_is_not_pushed(
     pipe: Triplane3DPipeline, tmp_path: Path, card: str, sentence: str
@@ -80,9 +80,9 @@ def test_a_card_beyond_the_limits_is_not_pushed(
     with pytest.raises(ValueError, match=sentence) as error:
         pipe._upload_folder(tmp_path, "somebody/chairs")
     assert str(tmp_path / "README.md") in str(error.value)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "README.md").rename(tmp_path / "mine" / "README.md")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "README.md").rename(tmp_path / "own" / "README.md")
     (tmp_path / "README.md").write_text("This model card has been automatically generated.")
-    pipe.register_to_config(_name_or_path=str(tmp_path / "mine"))
+    pipe.register_to_config(_name_or_path=str(tmp_path / "own"))
     with pytest.raises(ValueError, match=sentence):
         pipe._upload_folder(tmp_path, "somebody/chairs")

@@ -35,13 +35,15 @@ def test_a_saved_pipeline_loads_with_the_same_result(loader: type, tiny_folder: 
     assert loaded.config.presets == pipe.config.presets
 
 
-def test_loading_is_silent_about_types(tiny_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_loading_prints_no_warning_about_types(tiny_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     transformer = Triplane3DPipeline.from_pretrained(tiny_folder).transformer
     Triplane3DPipeline.from_pretrained(tiny_folder, transformer=transformer)
     assert "type" not in caplog.text
 
 
-def test_half_precision_variants(tiny_folder: Path, pipe: Triplane3DPipeline, tmp_path: Path) -> None:
+def test_half_precision_variants_are_saved_and_loaded(
+    tiny_folder: Path, pipe: Triplane3DPipeline, tmp_path: Path
+) -> None:
     pipe.to(torch.float16).save_pretrained(tmp_path, variant="fp16")
     assert (tmp_path / "transformer" / "diffusion_pytorch_model.fp16.safetensors").is_file()
     half = Triplane3DPipeline.from_pretrained(tmp_path, variant="fp16", dtype=torch.float16)
@@ -56,7 +58,7 @@ def test_half_precision_variants(tiny_folder: Path, pipe: Triplane3DPipeline, tm
         Triplane3DPipeline.from_pretrained(tmp_path, variant="bf16")
 
 
-def test_a_variant_in_another_precision_than_its_name_is_warned_of(
+def test_a_variant_in_another_precision_than_its_name_causes_a_warning(
     pipe: Triplane3DPipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pipe.save_pretrained(tmp_path / "any")
@@ -72,7 +74,7 @@ def test_a_variant_in_another_precision_than_its_name_is_warned_of(
     assert "variant" not in caplog.text and (tmp_path / "half/vae/diffusion_pytorch_model.bf16.bin").is_file()
 
 
-def test_dtype_and_a_component_left_out(tiny_folder: Path) -> None:
+def test_dtype_and_an_omitted_component(tiny_folder: Path) -> None:
     pipe = Triplane3DPipeline.from_pretrained(tiny_folder, dtype=torch.bfloat16, image_encoder=None)
     pipe.set_progress_bar_config(disable=True)
     assert pipe.vae.dtype == torch.bfloat16 and pipe.image_encoder is None
@@ -83,7 +85,7 @@ def test_dtype_and_a_component_left_out(tiny_folder: Path) -> None:
 
 
 def test_a_photo_needs_no_optional_component(pipe: Triplane3DPipeline, tmp_path: Path) -> None:
-    """Without all of them the same call works, before and after saving, as in diffusers' own test of pipelines."""
+    """The same call works without them, before and after saving, as in diffusers' own test of pipelines."""
     for name in Triplane3DPipeline._optional_components:
         setattr(pipe, name, None)
     expected = grids(pipe)
@@ -115,11 +117,11 @@ def test_from_pipe_shares_the_weights(pipe: Triplane3DPipeline) -> None:
     assert other.config.presets == pipe.config.presets
 
 
-def test_components_without_optional_ones_that_are_none(pipe: Triplane3DPipeline) -> None:
+def test_components_exclude_optional_ones_that_are_none(pipe: Triplane3DPipeline) -> None:
     assert set(pipe.components) == {"image_encoder", "transformer", "vae", "scheduler"}
 
 
-def test_a_bare_name_means_the_shipped_pipeline(
+def test_a_name_without_a_folder_selects_the_shipped_pipeline(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(saved, "EMBEDDED", (tmp_path / "nothing", tiny_folder.parent))
@@ -131,7 +133,7 @@ def test_a_bare_name_means_the_shipped_pipeline(
         assert embedded_pipeline(other) is None
 
 
-def test_a_local_folder_of_that_name_comes_first(
+def test_a_local_folder_of_that_name_has_priority(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(saved, "EMBEDDED", (tiny_folder.parent,))
@@ -142,7 +144,7 @@ def test_a_local_folder_of_that_name_comes_first(
     assert embedded_pipeline("tiny") is None
 
 
-def test_importing_the_package_is_all_diffusers_needs(tiny_folder: Path) -> None:
+def test_diffusers_loads_the_pipeline_after_the_package_is_imported(tiny_folder: Path) -> None:
     code = (
         "import triplane3d, sys\n"
         "from diffusers import DiffusionPipeline\n"
@@ -153,7 +155,7 @@ def test_importing_the_package_is_all_diffusers_needs(tiny_folder: Path) -> None
     assert done.stdout.split() == ["Triplane3DPipeline", "False", "False", "False"]
 
 
-def test_a_push_carries_the_card_and_our_tags(
+def test_a_push_uploads_the_card_and_the_tags(
     pipe: Triplane3DPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pushed = {}

@@ -57,7 +57,7 @@ def test_a_saved_transformer_keeps_the_alpha_of_its_adapter(pipe: Triplane3DPipe
     assert (config.r, config.lora_alpha) == (4, 16)
 
 
-def test_tensors_alone_lose_alpha_with_a_warning_and_keep_it_with_the_metadata(
+def test_alpha_is_saved_with_the_metadata_and_lost_with_a_warning_without_it(
     pipe: Triplane3DPipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     attach(pipe, "default", rank=4, alpha=16)
@@ -102,7 +102,7 @@ def test_fusing_gives_the_same_result_and_unfusing_reverts_it(pipe: Triplane3DPi
     assert torch.allclose(grids(pipe), plain, atol=1e-3)
 
 
-def test_several_adapters_mix_by_their_weights(pipe: Triplane3DPipeline, adapter: dict) -> None:
+def test_several_adapters_are_added_with_their_weights(pipe: Triplane3DPipeline, adapter: dict) -> None:
     plain = grids(pipe)
     for name in ("first", "second"):
         pipe.load_lora_weights({f"transformer.{key}": tensor for key, tensor in adapter.items()}, adapter_name=name)
@@ -119,7 +119,7 @@ def test_several_adapters_mix_by_their_weights(pipe: Triplane3DPipeline, adapter
     assert torch.allclose(grids(pipe), plain, atol=1e-5)
 
 
-def test_an_adapter_is_swapped_in_place(pipe: Triplane3DPipeline, adapter: dict) -> None:
+def test_an_adapter_is_replaced_in_place(pipe: Triplane3DPipeline, adapter: dict) -> None:
     other = {f"transformer.{key}": 0.5 * tensor for key, tensor in adapter.items()}
     pipe.load_lora_weights(other, adapter_name="style")
     expected = grids(pipe)
@@ -133,7 +133,7 @@ def test_an_adapter_is_swapped_in_place(pipe: Triplane3DPipeline, adapter: dict)
     assert list(map(id, pipe.transformer.modules())) == modules
 
 
-def test_saving_a_pipeline_with_an_adapter_names_the_ways_to_save_it(
+def test_a_pipeline_with_an_adapter_is_not_saved_until_it_is_fused(
     pipe: Triplane3DPipeline, adapter: dict, tmp_path: Path
 ) -> None:
     pipe.load_lora_weights({f"transformer.{key}": tensor for key, tensor in adapter.items()})
@@ -148,7 +148,7 @@ def test_saving_a_pipeline_with_an_adapter_names_the_ways_to_save_it(
     assert torch.allclose(grids(loaded), changed, atol=1e-4)
 
 
-def test_other_tensors_than_an_adapters_are_refused(pipe: Triplane3DPipeline) -> None:
+def test_tensors_that_are_not_an_adapter_are_refused(pipe: Triplane3DPipeline) -> None:
     with pytest.raises(ValueError, match="not a LoRA adapter"):
         pipe.load_lora_weights({"transformer.proj_out.weight": torch.zeros(2, 2)})
     with pytest.raises(ValueError, match="not a LoRA adapter: it holds no tensors"):

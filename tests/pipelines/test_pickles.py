@@ -1,4 +1,4 @@
-"""A pickle in the place of any file of a saved pipeline, or beside it, is refused or not read; it is never executed."""
+"""A pickle in place of a file of a saved pipeline, or beside it, is refused or not read, and never executed."""
 
 import shutil
 from _pickle import UnpicklingError
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from pipelines.pickles import exploding_pickle
+from pipelines.pickles import malicious_pickle
 from safetensors.torch import load_file
 
 import triplane3d
@@ -26,16 +26,16 @@ def load(loader: str, folder: Path, **options: object) -> DiffusionPipeline:
 
 
 @pytest.mark.parametrize("loader", LOADERS)
-def test_pickles_beside_the_files_change_nothing(loader: str, saved_copy: Path, tmp_path: Path) -> None:
+def test_pickles_beside_the_files_are_not_executed(loader: str, saved_copy: Path, tmp_path: Path) -> None:
     for folder in [saved_copy, *(path for path in saved_copy.iterdir() if path.is_dir())]:
         for name in BESIDE[:-3]:
-            (folder / name).write_bytes(exploding_pickle(tmp_path / "marker"))
+            (folder / name).write_bytes(malicious_pickle(tmp_path / "marker"))
     load(loader, saved_copy)
     assert not (tmp_path / "marker").exists()
 
 
 @pytest.mark.parametrize("use_safetensors", [None, True, False])
-def test_pickles_in_the_place_of_files_are_not_executed(
+def test_pickles_in_place_of_files_are_not_executed(
     saved_copy: Path, tmp_path: Path, use_safetensors: bool | None
 ) -> None:
     """With `use_safetensors=False` `.bin` files are read, by `torch.load(weights_only=True)`."""
@@ -45,11 +45,11 @@ def test_pickles_in_the_place_of_files_are_not_executed(
     for file in files:
         folder = tmp_path / "changed" / saved_copy.name
         shutil.copytree(saved_copy, folder)
-        (folder / file).write_bytes(exploding_pickle(tmp_path / "marker"))
+        (folder / file).write_bytes(malicious_pickle(tmp_path / "marker"))
         if file in weights:
             (folder / file).unlink()
             for name in BESIDE:
-                (folder / file.parent / name).write_bytes(exploding_pickle(tmp_path / "marker"))
+                (folder / file.parent / name).write_bytes(malicious_pickle(tmp_path / "marker"))
         refused = None
         try:
             load("own class", folder, use_safetensors=use_safetensors)
@@ -76,11 +76,11 @@ def test_a_bin_file_is_read_only_on_demand(loader: str, saved_copy: Path) -> Non
 
 
 def test_an_autoencoder_of_pickles_is_not_executed(saved_folders: dict[str, Path], tmp_path: Path) -> None:
-    """As the training stages load it."""
+    """The autoencoder is loaded as in the training stages."""
     shutil.copytree(saved_folders["Triplane3DPipeline"] / "vae", tmp_path / "vae")
     for path in (tmp_path / "vae").glob("*.safetensors"):
         path.rename(path.with_suffix(".bin"))
-        path.with_suffix(".bin").write_bytes(exploding_pickle(tmp_path / "marker"))
+        path.with_suffix(".bin").write_bytes(malicious_pickle(tmp_path / "marker"))
     with pytest.raises((ValueError, OSError)):
         AutoencoderKLTriplane.from_pretrained(tmp_path / "vae")
     assert not (tmp_path / "marker").exists()

@@ -1,4 +1,4 @@
-"""Rendered views and previews of an output show its meshes, first from the front."""
+"""Rendered views and previews of an output show its meshes. The first view is from the front."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def meshes() -> list[Mesh]:
     return [ball, box]
 
 
-def test_a_still_shows_each_mesh_where_it_is(meshes: list[Mesh]) -> None:
+def test_a_still_shows_each_mesh_at_its_position(meshes: list[Mesh]) -> None:
     ball, box = (
         np.array(picture)[..., 3] > 127 for picture in Triplane3DPipelineOutput(meshes).render("still", size=64)
     )
@@ -28,14 +28,14 @@ def test_a_still_shows_each_mesh_where_it_is(meshes: list[Mesh]) -> None:
     assert np.ptp(columns) > 3 * np.ptp(rows)
 
 
-def test_depth_and_normal_maps_share_the_stills_silhouette(meshes: list[Mesh]) -> None:
+def test_depth_and_normal_maps_have_the_silhouette_of_the_still(meshes: list[Mesh]) -> None:
     out = Triplane3DPipelineOutput(meshes)
     depth, normal = (np.array(out.render(view, size=64)[0]) for view in ("depth", "normal"))
     assert np.array_equal(depth[..., 3], normal[..., 3])
     rows, columns = np.nonzero(depth[..., 3])
     middle = round(rows.mean()), round(columns.mean())
     assert depth[*middle, 0] == pytest.approx(depth[..., 0].max(), abs=8), "the ball's nearest point is its middle"
-    assert normal[*middle, 2] > 240, "which faces the camera"
+    assert normal[*middle, 2] > 240, "the normal at the middle points to the camera"
 
 
 def test_turntables_and_previews(meshes: list[Mesh], tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_photo_becomes_a_closed_mesh(pipe: Triplane3DPipeline) -> None:
     assert np.abs(out.meshes[0].vertices).max() <= 1
 
 
-def test_every_output_type_is_the_same_field(pipe: Triplane3DPipeline) -> None:
+def test_every_output_type_has_the_same_field(pipe: Triplane3DPipeline) -> None:
     tensor = grids(pipe, output_type="pt")
     assert tensor.shape == (1, 7, 7, 7) and tensor.dtype == torch.float32
     assert np.array_equal(grids(pipe, output_type="np"), tensor.numpy())
@@ -49,7 +49,7 @@ def test_every_output_type_is_the_same_field(pipe: Triplane3DPipeline) -> None:
     assert isinstance(solid, trimesh.Trimesh) and len(solid.faces) == len(mesh.faces)
 
 
-def test_return_dict_false_is_a_tuple_of_the_same(pipe: Triplane3DPipeline) -> None:
+def test_return_dict_false_gives_a_tuple_of_the_same_values(pipe: Triplane3DPipeline) -> None:
     for output_type in ("pt", "latent"):
         out = pipe(photo(), generator=seeded(), resolution=6, output_type=output_type)
         (alone,) = pipe(photo(), generator=seeded(), resolution=6, output_type=output_type, return_dict=False)
@@ -74,17 +74,17 @@ def test_the_error_for_a_field_without_a_surface_suggests_a_level(pipe: Triplane
 # ---- input
 
 
-def test_a_seed_fixes_the_result_and_another_changes_it(pipe: Triplane3DPipeline) -> None:
+def test_the_same_seed_gives_the_same_result_and_another_seed_another(pipe: Triplane3DPipeline) -> None:
     assert torch.equal(grids(pipe), grids(pipe))
     assert not torch.allclose(grids(pipe), grids(pipe, generator=seeded(1)), atol=1e-3)
 
 
-def test_the_photo_matters(pipe: Triplane3DPipeline) -> None:
+def test_the_result_depends_on_the_photo(pipe: Triplane3DPipeline) -> None:
     assert not torch.allclose(latents_of(pipe, image=photo(0)), latents_of(pipe, image=photo(1)), atol=1e-4)
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
-def test_a_batch_of_photos_equals_its_singles(pipe: Triplane3DPipeline, guidance_scale: float) -> None:
+def test_a_batch_of_photos_equals_single_calls(pipe: Triplane3DPipeline, guidance_scale: float) -> None:
     photos = [photo(0), photo(1, size=60), photo(2, size=33)]
     together = grids(pipe, photos, generator=[seeded(seed) for seed in range(3)], guidance_scale=guidance_scale)
     for seed, one in enumerate(photos):
@@ -115,7 +115,7 @@ def test_image_embeds_replace_the_photo(pipe: Triplane3DPipeline) -> None:
     assert out.images is None and out.mask_reports is None
 
 
-def test_arrays_and_tensors_are_photos_too(pipe: Triplane3DPipeline) -> None:
+def test_arrays_and_tensors_are_accepted_as_photos(pipe: Triplane3DPipeline) -> None:
     array = np.array(photo())
     tensor = torch.from_numpy(array).permute(2, 0, 1) / 255
     for same in (array, tensor, tensor[None], [photo()]):
@@ -150,7 +150,7 @@ def test_guidance_extrapolates_from_zeroed_tokens(pipe: Triplane3DPipeline) -> N
     assert torch.allclose(guided, unconditional + 2.5 * (conditional - unconditional), atol=1e-4)
 
 
-def test_models_may_differ_in_precision(pipe: Triplane3DPipeline) -> None:
+def test_models_of_different_precision_are_accepted(pipe: Triplane3DPipeline) -> None:
     pipe.image_encoder.to(torch.bfloat16)
     pipe.transformer.to(torch.bfloat16)
     assert bool(grids(pipe).isfinite().all())
@@ -206,8 +206,10 @@ NOISE = torch.zeros(1, 4, 4, 12)
     ],
 )
 @pytest.mark.usefixtures("as_users_run_it")
-def test_wrong_arguments_are_named_before_any_work(pipe: Triplane3DPipeline, options: dict, sentence: str) -> None:
-    pipe.image_encoder.forward = pipe.transformer.forward = lambda *_, **__: pytest.fail("work was done")
+def test_wrong_arguments_are_named_before_a_network_is_called(
+    pipe: Triplane3DPipeline, options: dict, sentence: str
+) -> None:
+    pipe.image_encoder.forward = pipe.transformer.forward = lambda *_, **__: pytest.fail("a network was called")
     with pytest.raises(ValueError, match=sentence):
         pipe(**{"image": photo(), **options})
 
@@ -219,7 +221,7 @@ def test_a_photo_of_another_type_is_named_by_its_index(pipe: Triplane3DPipeline)
 
 
 @pytest.mark.parametrize(
-    ("missing", "options", "way_out"),
+    ("missing", "options", "remedy"),
     [
         ("image_encoder", {}, "pass `image_embeds`"),
         ("vae", {}, 'use output_type="latent"'),
@@ -227,11 +229,11 @@ def test_a_photo_of_another_type_is_named_by_its_index(pipe: Triplane3DPipeline)
         ("scheduler", {}, "without its scheduler"),
     ],
 )
-def test_a_missing_component_is_named(pipe: Triplane3DPipeline, missing: str, options: dict, way_out: str) -> None:
+def test_a_missing_component_is_named(pipe: Triplane3DPipeline, missing: str, options: dict, remedy: str) -> None:
     setattr(pipe, missing, None)
     with pytest.raises(ValueError, match=f"without its {missing}") as caught:
         pipe(photo(), **options)
-    assert way_out in str(caught.value)
+    assert remedy in str(caught.value)
 
 
 def test_latents_need_no_vae(pipe: Triplane3DPipeline) -> None:
@@ -255,7 +257,7 @@ def test_the_result_of_a_callback_is_checked(pipe: Triplane3DPipeline, returned:
         latents_of(pipe, callback_on_step_end=lambda *_: returned)
 
 
-def test_a_component_may_come_later(pipe: Triplane3DPipeline) -> None:
+def test_a_component_can_be_set_after_construction(pipe: Triplane3DPipeline) -> None:
     expected, encoder = latents_of(pipe), pipe.image_encoder
     late = Triplane3DPipeline(**{**pipe.components, "image_encoder": None}, presets=pipe.config.presets)
     late.set_progress_bar_config(disable=True)
@@ -276,7 +278,7 @@ def test_wrong_settings_are_refused_by_the_constructor(pipe: Triplane3DPipeline,
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_after_an_interruption_the_pipeline_is_as_before(pipe: Triplane3DPipeline, cached: bool) -> None:
+def test_an_interruption_does_not_change_the_pipeline(pipe: Triplane3DPipeline, cached: bool) -> None:
     if cached:
         pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=1e3))
     pipe.enable_model_cpu_offload(device="cpu")
@@ -294,25 +296,25 @@ def test_after_an_interruption_the_pipeline_is_as_before(pipe: Triplane3DPipelin
 # ---- callbacks, offloading, training
 
 
-def test_a_callback_sees_every_step_and_may_change_the_latents(pipe: Triplane3DPipeline) -> None:
-    seen = []
+def test_a_callback_is_called_at_every_step_and_can_change_the_latents(pipe: Triplane3DPipeline) -> None:
+    steps = []
 
-    def silence(pipe: Triplane3DPipeline, step: int, timestep: torch.Tensor, tensors: dict) -> dict:
+    def clear_latents(pipe: Triplane3DPipeline, step: int, timestep: torch.Tensor, tensors: dict) -> dict:
         assert set(tensors) == {"latents", "image_embeds"}
         assert float(pipe.current_timestep) == float(timestep)
-        seen.append(step)
+        steps.append(step)
         return {"latents": torch.zeros_like(tensors["latents"])} if step == pipe.num_timesteps - 1 else {}
 
     out = latents_of(
         pipe,
         num_inference_steps=3,
-        callback_on_step_end=silence,
+        callback_on_step_end=clear_latents,
         callback_on_step_end_tensor_inputs=["latents", "image_embeds"],
     )
-    assert seen == [0, 1, 2] and not out.any()
+    assert steps == [0, 1, 2] and not out.any()
 
 
-def test_a_callback_may_change_the_guidance_and_stop_the_run(pipe: Triplane3DPipeline) -> None:
+def test_a_callback_can_change_the_guidance_and_stop_the_call(pipe: Triplane3DPipeline) -> None:
     calls = []
 
     def stop(pipe: Triplane3DPipeline, step: int, timestep: torch.Tensor, tensors: dict) -> dict:
@@ -341,7 +343,7 @@ def test_group_offloading_gives_the_same_result(pipe: Triplane3DPipeline) -> Non
     assert torch.equal(grids(pipe), expected)
 
 
-def test_training_may_pass_through_the_encoder_and_checkpoint_gradients(pipe: Triplane3DPipeline) -> None:
+def test_the_encoder_gets_gradients_and_checkpointing_does_not_change_them(pipe: Triplane3DPipeline) -> None:
     pixels = pipe.image_processor.preprocess(photo()).pixel_values
     noise = pipe.prepare_latents(1, torch.device("cpu"), seeded(), None)
     gradients = []
@@ -392,7 +394,7 @@ def test_presets_are_complete(pipe: Triplane3DPipeline, presets: dict, sentence:
         Triplane3DPipeline(**pipe.components, presets=presets)
 
 
-def test_a_second_encoder_gives_the_transformers_second_stream(pipe: Triplane3DPipeline) -> None:
+def test_a_second_encoder_gives_the_second_stream_of_tokens(pipe: Triplane3DPipeline) -> None:
     config = {**pipe.transformer.config, "pixel_attention_dim": 32}
     transformer = TriplaneTransformer.from_config(config).eval()
     for parameter in transformer.parameters():

@@ -1,4 +1,4 @@
-"""Several photos of an object: its mesh is that of a call with it alone, in the frame of its first photo."""
+"""Several photos of an object: a batch equals single calls, and the first photo determines the frame."""
 
 import math
 from typing import Any
@@ -25,15 +25,15 @@ def latents_of(pipe: Triplane3DPipeline, image: Any = None, **options: Any) -> t
     return grids(pipe, image, output_type="latent", **options)
 
 
-def far(one: torch.Tensor, other: torch.Tensor) -> bool:
+def differ(one: torch.Tensor, other: torch.Tensor) -> bool:
     return float((one - other).abs().max()) > 1e-2
 
 
-# --- which photos belong together -----------------------------------------------------------------------------------
+# ---- photos and cameras
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
-def test_a_ragged_batch_equals_its_objects_alone(pipe: Triplane3DPipeline, guidance_scale: float) -> None:
+def test_a_ragged_batch_equals_calls_with_one_object(pipe: Triplane3DPipeline, guidance_scale: float) -> None:
     objects = [[LEFT], [FRONT, LEFT, BACK], [BACK, FRONT]]
     cameras = [["front"], [None, "left", (170, 30)], [(20, 5), None]]
     options = {"guidance_scale": guidance_scale, "num_images_per_prompt": 2}
@@ -44,7 +44,7 @@ def test_a_ragged_batch_equals_its_objects_alone(pipe: Triplane3DPipeline, guida
         assert torch.allclose(latents_of(pipe, **one, **options), together[2 * index : 2 * index + 2], atol=1e-4)
 
 
-def test_one_photo_each_is_the_flat_call(pipe: Triplane3DPipeline) -> None:
+def test_lists_of_one_photo_equal_a_flat_list(pipe: Triplane3DPipeline) -> None:
     flat = latents_of(pipe, [FRONT, LEFT])
     assert torch.equal(latents_of(pipe, [[FRONT], [LEFT]]), flat)
     for cameras in ([["front"], [None]], [[(0, None)], [(None, None)]], [["back"], [(-40.0, None)]]):
@@ -52,7 +52,7 @@ def test_one_photo_each_is_the_flat_call(pipe: Triplane3DPipeline) -> None:
         assert torch.allclose(latents_of(pipe, [FRONT, LEFT], cameras=cameras), flat, atol=1e-6)
 
 
-def test_views_and_what_is_known_of_them_count(pipe: Triplane3DPipeline) -> None:
+def test_photos_and_known_camera_values_change_the_result(pipe: Triplane3DPipeline) -> None:
     views = {"image": [[FRONT, LEFT]]}
     results = [
         latents_of(pipe),
@@ -61,17 +61,17 @@ def test_views_and_what_is_known_of_them_count(pipe: Triplane3DPipeline) -> None
         *(latents_of(pipe, **views, cameras=[["front", camera]]) for camera in ("left", "right", (270, 40))),
     ]
     for index, one in enumerate(results):
-        assert all(far(one, other) for other in results[:index])
+        assert all(differ(one, other) for other in results[:index])
 
 
-def test_the_order_of_the_other_views_does_not_matter(pipe: Triplane3DPipeline) -> None:
+def test_the_result_does_not_depend_on_the_order_of_further_photos(pipe: Triplane3DPipeline) -> None:
     one = latents_of(pipe, [[FRONT, LEFT, BACK]], cameras=[["front", "left", "back"]])
     other = latents_of(pipe, [[FRONT, BACK, LEFT]], cameras=[["front", "back", "left"]])
     assert torch.allclose(one, other, atol=1e-4)
-    assert far(one, latents_of(pipe, [[FRONT, BACK, LEFT]], cameras=[["front", "left", "back"]]))
+    assert differ(one, latents_of(pipe, [[FRONT, BACK, LEFT]], cameras=[["front", "left", "back"]]))
 
 
-def test_only_differences_to_the_first_camera_count(pipe: Triplane3DPipeline) -> None:
+def test_only_azimuths_relative_to_the_first_camera_matter(pipe: Triplane3DPipeline) -> None:
     image = [[FRONT, LEFT, BACK]]
     one = latents_of(pipe, image, cameras=[[(0, 10), (270, None), (None, 5)]])
     for turn in (90.0, -123.4, 720.0):
@@ -89,7 +89,7 @@ def test_cameras_have_names_angles_and_a_class() -> None:
     assert np.allclose(angles, [(0, unknown), (270, unknown)], equal_nan=True)
 
 
-def test_photos_and_mask_reports_come_back_in_order(pipe: Triplane3DPipeline) -> None:
+def test_photos_and_mask_reports_are_returned_in_order(pipe: Triplane3DPipeline) -> None:
     opaque = [picture.convert("RGB") for picture in (FRONT, LEFT)]
     options = {"output_type": "latent", "generator": seeded(), "background_removal": "border"}
     out = pipe([opaque, [BACK]], **options)
@@ -98,7 +98,7 @@ def test_photos_and_mask_reports_come_back_in_order(pipe: Triplane3DPipeline) ->
         assert np.array_equal(out.images[index], pipe(one, **options).images[0])
 
 
-def test_tokens_stand_in_for_photos(pipe: Triplane3DPipeline) -> None:
+def test_image_embeds_replace_several_photos(pipe: Triplane3DPipeline) -> None:
     cameras = [["front", "left"], [(0, 20)]]
     with torch.no_grad():
         tokens = pipe.encode_image(pipe.image_processor.preprocess([FRONT, LEFT, BACK]).pixel_values)
@@ -109,7 +109,7 @@ def test_tokens_stand_in_for_photos(pipe: Triplane3DPipeline) -> None:
     assert torch.equal(given, latents_of(pipe, [[FRONT, LEFT], [BACK]], cameras=cameras))
 
 
-# --- in diffusers' company ------------------------------------------------------------------------------------------
+# ---- features of diffusers
 
 RAGGED = {
     "image": [[FRONT, LEFT, BACK], [BACK]],
@@ -118,20 +118,20 @@ RAGGED = {
 }
 
 
-def test_a_guider_sees_the_same_views(pipe: Triplane3DPipeline) -> None:
+def test_a_guider_gives_the_same_result(pipe: Triplane3DPipeline) -> None:
     expected = latents_of(pipe, **RAGGED, guidance_scale=4.0)
     pipe.guider = ClassifierFreeGuidance(guidance_scale=4.0)
     assert torch.allclose(latents_of(pipe, **RAGGED), expected, atol=1e-4)
 
 
-def test_a_cache_that_skips_nothing_changes_nothing(pipe: Triplane3DPipeline) -> None:
-    """diffusers' caches see both halves of guidance whole: no photo has unknown cameras and is no gap."""
+def test_a_cache_that_skips_nothing_gives_the_same_result(pipe: Triplane3DPipeline) -> None:
+    """diffusers' caches receive both halves of the guidance batch: the half without photos is not masked."""
     expected = latents_of(pipe, **RAGGED)
     pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=0.0))
     assert torch.allclose(latents_of(pipe, **RAGGED), expected, atol=1e-4)
 
 
-def test_a_cache_that_leaves_half_the_batch_out_is_told_of_cameras(pipe: Triplane3DPipeline) -> None:
+def test_a_cache_that_skips_the_unconditional_half_receives_the_cameras(pipe: Triplane3DPipeline) -> None:
     expected = latents_of(pipe, **RAGGED)
     inputs = ("hidden_states", "encoder_hidden_states", "timestep", "encoder_attention_mask", "cameras")
     cache = FasterCacheConfig(
@@ -148,27 +148,27 @@ def test_a_cache_that_leaves_half_the_batch_out_is_told_of_cameras(pipe: Triplan
     assert bool(cached.isfinite().all()) and not torch.equal(cached, expected)
 
 
-def test_offloaded_models_and_callbacks_see_views(pipe: Triplane3DPipeline) -> None:
+def test_offloaded_models_and_callbacks_receive_several_photos(pipe: Triplane3DPipeline) -> None:
     expected = latents_of(pipe, **RAGGED)
     pipe.enable_model_cpu_offload(device="cpu")
     widths = []
 
-    def look(pipe: Triplane3DPipeline, step: int, timestep: torch.Tensor, tensors: dict) -> dict:
+    def record(pipe: Triplane3DPipeline, step: int, timestep: torch.Tensor, tensors: dict) -> dict:
         widths.append(tensors["image_embeds"].shape)
         return tensors
 
-    seen = latents_of(
-        pipe, **RAGGED, callback_on_step_end=look, callback_on_step_end_tensor_inputs=["latents", "image_embeds"]
+    result = latents_of(
+        pipe, **RAGGED, callback_on_step_end=record, callback_on_step_end_tensor_inputs=["latents", "image_embeds"]
     )
-    assert torch.allclose(seen, expected, atol=1e-5) and widths == [(2, 3 * 17, 32)] * 4
+    assert torch.allclose(result, expected, atol=1e-5) and widths == [(2, 3 * 17, 32)] * 4
 
 
-def test_half_precision_keeps_views(pipe: Triplane3DPipeline) -> None:
+def test_half_precision_accepts_several_photos(pipe: Triplane3DPipeline) -> None:
     pipe.to(torch.bfloat16)
     assert bool(latents_of(pipe, **RAGGED).isfinite().all())
 
 
-# --- mistakes -------------------------------------------------------------------------------------------------------
+# ---- wrong arguments
 
 
 @pytest.mark.parametrize(
@@ -198,20 +198,22 @@ def test_half_precision_keeps_views(pipe: Triplane3DPipeline) -> None:
     ],
 )
 @pytest.mark.usefixtures("as_users_run_it")
-def test_mistakes_are_named_before_work_is_done(pipe: Triplane3DPipeline, options: dict, sentence: str) -> None:
-    pipe.image_encoder.forward = pipe.transformer.forward = lambda *_, **__: pytest.fail("work was done")
+def test_wrong_arguments_are_named_before_a_network_is_called(
+    pipe: Triplane3DPipeline, options: dict, sentence: str
+) -> None:
+    pipe.image_encoder.forward = pipe.transformer.forward = lambda *_, **__: pytest.fail("a network was called")
     with pytest.raises(ValueError, match=sentence):
         pipe(**{"image": FRONT, **options})
 
 
 @pytest.mark.usefixtures("as_users_run_it")
-def test_a_photo_of_no_known_kind_is_named_by_its_place(pipe: Triplane3DPipeline) -> None:
+def test_a_photo_of_another_type_is_named_by_its_index(pipe: Triplane3DPipeline) -> None:
     with pytest.raises(TypeError, match="image 2 must be a path, PIL image, array or tensor, got dict"):
         pipe([[FRONT, LEFT], [{}]])
 
 
 @pytest.mark.parametrize("options", [{"image": [[FRONT, LEFT]]}, {"image": FRONT, "cameras": [["front"]]}])
-def test_a_model_of_one_photo_says_so(options: dict) -> None:
+def test_a_model_for_one_photo_refuses_several(options: dict) -> None:
     pipe = build_tiny_for_views(camera_condition=False)
     assert torch.equal(latents_of(pipe, [[FRONT], [LEFT]]), latents_of(pipe, [FRONT, LEFT]))
     with pytest.raises(ValueError, match="made for one photo of each object"):

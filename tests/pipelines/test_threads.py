@@ -1,4 +1,4 @@
-"""One pipeline called from several threads: every call gives the same result as alone."""
+"""One pipeline is called from several threads: every call gives the same result as a single call."""
 
 import copy
 import sys
@@ -28,7 +28,7 @@ JOBS = [
 
 @pytest.fixture(autouse=True)
 def frequent_switches() -> Iterator[None]:
-    """Threads take turns after microseconds instead of milliseconds, so that overlaps happen in every test."""
+    """Python switches threads after microseconds instead of milliseconds, so that calls overlap in every test."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -37,7 +37,7 @@ def frequent_switches() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def default_attention() -> Iterator[None]:
-    """`set_attention_backend` also sets the backend of all models to come."""
+    """`set_attention_backend` also sets the backend of all later models."""
     yield
     _AttentionBackendRegistry.set_active_backend(AttentionBackendName.NATIVE)
 
@@ -69,19 +69,19 @@ def with_scheduler(scheduler: type) -> Callable[[Triplane3DPipeline], None]:
 
 
 CHANGES = {
-    "as it is": lambda pipe: None,
-    "a scheduler with a memory of steps": with_scheduler(DPMSolverMultistepScheduler),
+    "unchanged": lambda pipe: None,
+    "a multistep scheduler": with_scheduler(DPMSolverMultistepScheduler),
     "a diffusion scheduler": with_scheduler(DDIMScheduler),
     "a cache": with_cache,
     "a guider": with_guider,
     "offloading": lambda pipe: pipe.enable_model_cpu_offload(device="cpu"),
-    "a kernel chosen by flags": lambda pipe: pipe.transformer.set_attention_backend("_native_math"),
+    "an attention backend": lambda pipe: pipe.transformer.set_attention_backend("_native_math"),
     "layerwise casting": lambda pipe: pipe.transformer.enable_layerwise_casting(torch.float8_e4m3fn, torch.float32),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_calls_from_four_threads_give_the_same_results_as_alone(
+def test_calls_from_four_threads_give_the_same_results_as_single_calls(
     pipe: Triplane3DPipeline, change: Callable[[Triplane3DPipeline], None]
 ) -> None:
     change(pipe)
@@ -91,7 +91,7 @@ def test_calls_from_four_threads_give_the_same_results_as_alone(
         assert torch.equal(alone, together)
 
 
-def test_each_call_has_its_own_strength_of_a_lora(pipe: Triplane3DPipeline) -> None:
+def test_each_call_has_its_own_lora_scale(pipe: Triplane3DPipeline) -> None:
     adapter = LoraConfig(r=2, lora_alpha=8, init_lora_weights=False, target_modules=["to_q", "to_v"])
     pipe.transformer.add_adapter(adapter)
     jobs = [{**job, "attention_kwargs": {"scale": 0.25 * (1 + place)}} for place, job in enumerate(JOBS)]
@@ -110,7 +110,7 @@ def test_meshes_from_four_threads_are_equal(pipe: Triplane3DPipeline) -> None:
         assert torch.equal(alone, together)
 
 
-def test_a_callback_reads_and_stops_its_own_call_only(pipe: Triplane3DPipeline) -> None:
+def test_a_callback_reads_and_stops_only_its_own_call(pipe: Triplane3DPipeline) -> None:
     steps: dict[int, list[int]] = {job["seed"]: [] for job in JOBS}
 
     def call(job: dict) -> torch.Tensor:
@@ -128,7 +128,7 @@ def test_a_callback_reads_and_stops_its_own_call_only(pipe: Triplane3DPipeline) 
         assert len(steps[job["seed"]]) == (2 if job["seed"] % 2 == 0 else job["num_inference_steps"])
 
 
-def test_a_thread_without_a_call_stops_all_running_ones(pipe: Triplane3DPipeline) -> None:
+def test_interrupt_set_by_another_thread_stops_all_running_calls(pipe: Triplane3DPipeline) -> None:
     started, stopped = threading.Barrier(THREADS + 1, timeout=60), threading.Event()
     steps: list[int] = []
 
@@ -161,7 +161,7 @@ def test_a_callback_may_call_the_pipeline(pipe: Triplane3DPipeline) -> None:
     assert torch.equal(run(pipe, JOBS[1], callback_on_step_end=call_again), expected)
 
 
-def test_a_call_leaves_the_scheduler_as_it_was(pipe: Triplane3DPipeline) -> None:
+def test_a_call_does_not_change_the_scheduler(pipe: Triplane3DPipeline) -> None:
     before = copy.deepcopy(pipe.scheduler.__dict__)
     run(pipe, JOBS[1])
     assert before.keys() == pipe.scheduler.__dict__.keys()

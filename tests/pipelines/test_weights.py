@@ -31,7 +31,7 @@ def reshape(tensors: Tensors, name: str) -> None:
     tensors[name] = torch.zeros(*tensors[name].shape[:-1], tensors[name].shape[-1] + 1)
 
 
-def poison(value: float) -> Callable[[Tensors, str], None]:
+def set_last_value(value: float) -> Callable[[Tensors, str], None]:
     def change(tensors: Tensors, name: str) -> None:
         tensors[name] = tensors[name].clone()
         tensors[name].view(-1)[-1] = value
@@ -44,8 +44,8 @@ FAULTS = {
     "renamed": (rename, "1 missing .*; 1 that the model does not have"),
     "surplus": (add, "1 that the model does not have .surplus."),
     "reshaped": (reshape, "of another shape|expected shape|mismatched_sizes"),
-    "nan": (poison(float("nan")), "NaN or infinite values in 1 tensors"),
-    "infinite": (poison(float("-inf")), "NaN or infinite values in 1 tensors"),
+    "nan": (set_last_value(float("nan")), "NaN or infinite values in 1 tensors"),
+    "infinite": (set_last_value(float("-inf")), "NaN or infinite values in 1 tensors"),
 }
 
 
@@ -71,7 +71,7 @@ def test_weights_that_do_not_fit_are_named(fault: str, component: str, tiny_fold
             AutoModel.from_pretrained(folder, subfolder=component)
 
 
-def test_no_weight_at_all_fits(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_file_without_any_expected_weight_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     shutil.copytree(tiny_folder, folder)
     save_file({"nothing": torch.zeros(1)}, next((folder / "image_encoder").glob("*.safetensors")), {"format": "pt"})

@@ -1,4 +1,4 @@
-"""Tiny pipelines of random weights, a photo for them, and a call that takes little time."""
+"""Tiny pipelines with random weights, a photo for them, and a call that takes little time."""
 
 import json
 from pathlib import Path
@@ -84,6 +84,6 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def grids(pipe: Triplane3DPipeline, image: Any = None, **options: Any) -> torch.Tensor:
-    """Logits on a small grid: the complete way from a photo to a field, in little time."""
+    """Logits on a small grid: the complete path from a photo to a field, in little time."""
     defaults = {"generator": seeded(), "num_inference_steps": 2, "resolution": 6, "output_type": "pt"}
     return pipe(photo() if image is None and "image_embeds" not in options else image, **{**defaults, **options})[0]

@@ -14,14 +14,14 @@ from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.training.autoencoder import AutoencoderObjective, train
 
 
-def test_it_fits_its_training_shapes(autoencoder):
+def test_the_autoencoder_fits_its_training_shapes(autoencoder):
     lines = [json.loads(line) for line in (autoencoder / "log.jsonl").read_text().splitlines()]
     losses = [line["occupancy"] for line in lines if "occupancy" in line]
     assert losses[-1] < 0.6 * losses[0]
     assert lines[-1]["val_iou"] > 0.5  # the fields of other shapes reach 0.2
 
 
-def test_it_writes_a_vae_that_loads_and_a_picture(autoencoder):
+def test_the_run_writes_a_vae_that_loads_and_a_picture(autoencoder):
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae")
     assert all(torch.isfinite(parameter).all() for parameter in vae.parameters())
     assert list((autoencoder / "pictures").glob("validation-*.png"))
@@ -45,7 +45,7 @@ class Ball:
         return 50 * (0.6 - points.norm(dim=-1)), (points + 1) / 2
 
 
-def test_each_part_of_the_query_goes_to_its_own_loss():
+def test_each_group_of_query_points_contributes_to_its_own_loss():
     normals = torch.nn.functional.normalize(torch.randn(2, 40, 3), dim=-1)
     labels = torch.cat([torch.rand(2, 30, 3) * 2 - 1, 0.6 * normals[:, :30]], dim=1)
     objective = AutoencoderObjective(tiny_vae(), AutoencoderLossConfig(color_points=25, normal=1.0, normal_points=15))
@@ -76,16 +76,16 @@ def test_initial_weights_of_another_architecture_are_refused(work, autoencoder, 
         train(autoencoder_config(work, **settings))
 
 
-def test_the_encoder_can_be_kept(work, autoencoder, tmp_path):
+def test_the_encoder_is_unchanged_without_train_encoder(work, autoencoder, tmp_path):
     settings = {"init": autoencoder / "vae", "run.output": tmp_path / "run", "run.steps": 2, "data.validation": None}
     run = train(autoencoder_config(work, train_encoder=False, **settings))
     before, after = (load_file(folder / "vae/diffusion_pytorch_model.safetensors") for folder in (autoencoder, run))
-    moved = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert moved == {"decoder", "field_decoder"}
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder", "field_decoder"}
 
 
 def test_latent_statistics_are_kept_with_an_unchanged_encoder(work, latents, tmp_path, capsys):
-    """Stage 1 after stage 2: on the same folder, with a kept encoder, and with one that is trained."""
+    """Stage 1 after stage 2: on the same folder, with an unchanged encoder, and with an encoder that is trained."""
     shutil.copytree(latents.parent / "autoencoder", tmp_path / "run")
     vae = tmp_path / "run" / "vae"
     measured = AutoencoderKLTriplane.load_config(vae)["latents_mean"]

@@ -53,7 +53,7 @@ def test_camera_values_are_unchanged_or_hidden_and_the_first_azimuth_is_never_hi
     assert abs(known[:, 1:, 0].float().mean() - 0.75) < 0.08 and abs(known[..., 1].float().mean() - 0.5) < 0.08
 
 
-def test_mirroring_twice_gives_the_sample_again() -> None:
+def test_mirroring_twice_restores_the_sample() -> None:
     sample = {"views": torch.rand(2, 4, 8, 8), "cameras": torch.tensor([[0.0, 10.0], [70.0, -5.0]]),
               "label_points": torch.rand(16, 3), "label_distance": torch.rand(16)}  # fmt: skip
     once = mirror(sample, torch.tensor(True))
@@ -64,7 +64,7 @@ def test_mirroring_twice_gives_the_sample_again() -> None:
 
 
 class PatchMeans(nn.Module):
-    """Stands for an image encoder: a prefix token, then the mean of each of 2 × 2 patches."""
+    """Mock of an image encoder: a prefix token, then the mean of each of 2 × 2 patches."""
 
     def forward(self, pixel_values):
         patches = nn.functional.adaptive_avg_pool2d(pixel_values, 2).flatten(2).mT
@@ -88,7 +88,7 @@ def test_coarse_occupancy_uses_the_column_behind_each_token() -> None:
     distance = torch.where(inside, -1.0, 1.0)
     tokens = torch.cat([torch.zeros(1, 1, 4), torch.eye(4)[None]], dim=1)  # of patches, row by row from the top left
     logits = torch.full((8, 4), -20.0)
-    logits[4:, 0] = 20.0  # the upper left token: the half of the depths that is nearer, z > 0
+    logits[4:, 0] = 20.0  # the upper left token: the nearer half of the depths, z > 0
     with torch.no_grad():
         head.depths.bias.zero_()
         losses = []

@@ -30,7 +30,7 @@ def direct3d(tmp_path_factory) -> Path:
     return convert_direct3d(checkpoint, folder / "pipeline", image_encoder=clip, pixel_encoder=dino)
 
 
-def test_it_is_fine_tuned_with_its_own_scheduler_and_statistics(direct3d: Path, work: Path, tmp_path: Path) -> None:
+def test_fine_tuning_uses_the_models_scheduler_and_statistics(direct3d: Path, work: Path, tmp_path: Path) -> None:
     vae_config = (direct3d / "vae" / "config.json").read_text()
     paths = {"vae": direct3d / "vae", "data": work / "data", "output": tmp_path / "latents"}
     paths |= {"surface_points": 256, "mixed_precision": "no"}

@@ -1,4 +1,4 @@
-"""Stage 3: its target is the velocity of the scheduler's flow, and it generates the shape of a photo."""
+"""Stage 3: the target is the velocity of the scheduler's flow. The denoiser generates the shape of a photo."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from triplane3d.training.denoiser import DenoiserObjective, train
 
 
 class KnownPath(torch.nn.Module):
-    """Stands for a perfect transformer: it returns the exact velocity at any point of the path."""
+    """Mock of a transformer: it returns the exact velocity at any point of the path."""
 
     def __init__(self, data: torch.Tensor):
         super().__init__()
@@ -33,7 +33,7 @@ class KnownPath(torch.nn.Module):
 
 
 class OneToken(torch.nn.Module):
-    """Stands for an image encoder."""
+    """Mock of an image encoder: one token, the mean over all pixels."""
 
     def forward(self, pixel_values):
         tokens = pixel_values.mean((2, 3))[:, None]
@@ -76,10 +76,10 @@ def test_tokens_are_used_for_several_noise_levels_and_sometimes_dropped():
     dropped = (tokens == 0).all(dim=(1, 2))
     assert abs(dropped.float().mean() - 0.25) < 0.05
     groups = zip(tokens.flatten(1).view(500, 4, -1), dropped.view(500, 4))
-    assert all(group[~lost].unique(dim=0).shape[0] <= 1 for group, lost in groups)
+    assert all(group[~without].unique(dim=0).shape[0] <= 1 for group, without in groups)
 
 
-def test_it_generates_the_shape_of_its_photo(denoiser):
+def test_the_denoiser_generates_the_shape_of_the_photo(denoiser):
     lines = [json.loads(line) for line in (denoiser / "log.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
     assert losses[-1] < 0.5 * losses[0]

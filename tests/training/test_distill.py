@@ -1,4 +1,4 @@
-"""Stage 4: the few-step student starts as its teacher, approximates its flow map, and is saved as a pipeline."""
+"""Stage 4: the student starts with the teacher's weights, approximates its flow map, and is saved as a pipeline."""
 
 import json
 import shutil
@@ -45,11 +45,11 @@ def mean_velocity_of(transformer: TriplaneTransformer) -> Velocity:
 @torch.no_grad()
 def integrate(velocity: Velocity, steps: int, conditions: dict[str, torch.Tensor]) -> torch.Tensor:
     """The end of a trailing schedule with that many steps, from fixed noise."""
-    stops = TimeGrid(FlowMatchEulerDiscreteScheduler(), 64)
+    grid = TimeGrid(FlowMatchEulerDiscreteScheduler(), 64)
     photos = len(conditions["encoder_hidden_states"])
     noise = torch.randn(photos, 4, 4, 12, generator=torch.Generator().manual_seed(0))
     route = [torch.full((photos,), place) for place in range(0, 65, 64 // steps)]
-    return noise + stops.displacement(velocity, noise, route, conditions)
+    return noise + grid.displacement(velocity, noise, route, conditions)
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +59,11 @@ def conditions(work, distilled) -> dict[str, torch.Tensor]:
     transformer = warm_start_transformer(distilled, config.pipeline)
     batch = gather(ShardDataset(work / "data", keys=("views",)), range(8), torch.Generator().manual_seed(0))
     pipeline = build_student_pipeline(config, transformer, torch.device("cpu"))
-    undamaged = AugmentConfig(brightness=0, contrast=0, color=0, scale=0, shift=0, blur=0, noise=0)
-    return batch_conditions(pipeline, batch, replace(config, augment=undamaged))
+    no_augmentation = AugmentConfig(brightness=0, contrast=0, color=0, scale=0, shift=0, blur=0, noise=0)
+    return batch_conditions(pipeline, batch, replace(config, augment=no_augmentation))
 
 
-def test_it_ends_near_its_guided_teacher(work, distilled, conditions):
+def test_the_student_approximates_its_guided_teacher(work, distilled, conditions):
     losses = [line for line in logged(distilled) if "loss" in line]
     assert losses[-1]["loss"] < 0.6 * losses[0]["loss"]
     assert losses[-1]["longer"] < losses[0]["longer"] and losses[-1]["finest"] < losses[0]["finest"]
@@ -125,7 +125,7 @@ def test_training_needs_a_pipeline_with_interval_condition(work, denoiser, tmp_p
         train(config)
 
 
-def test_the_student_s_targets_come_from_its_averaged_weights():
+def test_targets_of_the_student_come_from_its_averaged_weights():
     config = TriplaneTransformer.load_config(ROOT / "pipelines" / "tiny", subfolder="transformer")
     transformer = TriplaneTransformer.from_config({**config, "interval_condition": True})
     average = EMAModel(transformer.parameters())

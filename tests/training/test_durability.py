@@ -1,4 +1,4 @@
-"""Planted files, kills, power cuts, full disks and a second process do not damage a run."""
+"""Malicious files, kills, power cuts, full disks and a second process do not damage a run."""
 
 import json
 import os
@@ -35,7 +35,7 @@ NAMES = (
 """Files that some loader of accelerate, diffusers, transformers or torch looks for."""
 
 
-def explosives(marker: Path, folder: Path) -> list[bytes]:
+def malicious_pickles(marker: Path, folder: Path) -> list[bytes]:
     """Pickles that create `marker` when they are read, plain and as torch writes them."""
     plain = f"c{os.name}\nsystem\n(S'touch {marker}'\ntR.".encode()
     with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
@@ -70,20 +70,20 @@ def stopped(whole, tmp_path) -> Path:
 
 
 def test_the_pickles_run_code_if_they_are_read(tmp_path):
-    """Read in the way that accelerate reads custom states, they create the marker."""
+    """They create the marker if they are read as accelerate reads custom states."""
     read = "import contextlib, sys, torch\n"
     for number in range(2):
         read += f"with contextlib.suppress(Exception): torch.load(sys.argv[{number + 1}], weights_only=False)\n"
-        (tmp_path / str(number)).write_bytes(explosives(tmp_path / f"marker{number}", tmp_path)[number])
+        (tmp_path / str(number)).write_bytes(malicious_pickles(tmp_path / f"marker{number}", tmp_path)[number])
     subprocess.run([sys.executable, "-c", read, tmp_path / "0", tmp_path / "1"], timeout=100)
     assert (tmp_path / "marker0").exists() and (tmp_path / "marker1").exists()
 
 
-def test_planted_pickles_beside_a_checkpoint_are_not_read(stopped, whole, tmp_path):
+def test_malicious_pickles_beside_a_checkpoint_are_not_read(stopped, whole, tmp_path):
     marker = tmp_path / "marker"
     for name in NAMES:
         for folder in (stopped, stopped / "checkpoint-3", stopped / "checkpoint-3" / "line"):
-            (folder / name).write_bytes(explosives(marker, tmp_path)[0])
+            (folder / name).write_bytes(malicious_pickles(marker, tmp_path)[0])
     fit(config(stopped))
     assert not marker.exists() and same(weights(stopped), weights(whole))
 
@@ -93,7 +93,7 @@ def test_a_pickle_in_place_of_a_checkpoint_file_is_not_read(stopped, tmp_path):
     files = [path.relative_to(checkpoint) for path in checkpoint.rglob("*") if path.is_file()]
     assert {"model.safetensors", "optimizer.safetensors", "averages.safetensors", "run.json"} < {*map(str, files)}
     refused = 0
-    for content in explosives(marker, tmp_path):
+    for content in malicious_pickles(marker, tmp_path):
         for file in files:
             shutil.copytree(checkpoint, tmp_path / "damaged" / "checkpoint-3")
             (tmp_path / "damaged" / "checkpoint-3" / file).write_bytes(content)
@@ -106,7 +106,7 @@ def test_a_pickle_in_place_of_a_checkpoint_file_is_not_read(stopped, tmp_path):
                 refused += 1
             shutil.rmtree(tmp_path / "damaged")
     assert not marker.exists()
-    assert refused == 8  # the others are the averaged weights, which are for use, and a copy of the settings
+    assert refused == 8  # the other files are not needed to resume: averaged weights and a copy of the settings
 
 
 def test_a_checkpoint_of_pickles_is_refused(stopped):
@@ -116,8 +116,8 @@ def test_a_checkpoint_of_pickles_is_refused(stopped):
         start_run(config(stopped))
 
 
-def run_and_die(settings, at: int) -> bool:
-    """Trains in a forked process, which kills itself before its `at`-th call to the file system; whether it did."""
+def run_until_killed(settings, at: int) -> bool:
+    """Trains in a forked process that kills itself before its `at`-th file system call. Returns whether it did."""
     child = os.fork()
     if child == 0:
         try:
@@ -125,7 +125,7 @@ def run_and_die(settings, at: int) -> bool:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             calls = 0
 
-            def deadly(function):
+            def counted(function):
                 def call(*args, **kwargs):
                     nonlocal calls
                     calls += 1
@@ -136,7 +136,7 @@ def run_and_die(settings, at: int) -> bool:
                 return call
 
             for name in ("fsync", "replace", "rename", "unlink", "rmdir"):
-                setattr(os, name, deadly(getattr(os, name)))
+                setattr(os, name, counted(getattr(os, name)))
             torch.manual_seed(0)
             fit(settings)
             os._exit(0)
@@ -148,7 +148,7 @@ def run_and_die(settings, at: int) -> bool:
 
 
 def test_a_run_that_is_killed_anywhere_resumes_from_complete_files(whole, tmp_path):
-    """With one checkpoint kept. The last kills come while the final weights are written.
+    """One checkpoint is kept. The last kills happen while the final weights are written.
 
     Every third call to the file system is tried; `make attack` tries every one.
     """
@@ -156,14 +156,14 @@ def test_a_run_that_is_killed_anywhere_resumes_from_complete_files(whole, tmp_pa
     for at in range(1, 400, int(os.environ.get("TRIPLANE3D_KILL_STRIDE", 3))):
         folder = tmp_path / str(at)
         settings = config(folder, checkpoint_limit=1)
-        if not run_and_die(settings, at):
+        if not run_until_killed(settings, at):
             break
         killed += 1
         found = checkpoints(folder)
         if found:
             chosen_checkpoint(settings.run)
         elif killed > 1:
-            assert not steps, "a checkpoint that was there is gone"
+            assert not steps, "an earlier checkpoint is missing"
         steps |= {path.name for path in found}
         if at % 4 == 0:
             torch.manual_seed(0)
@@ -206,7 +206,7 @@ def test_after_a_power_cut_every_named_file_is_complete(tmp_path, monkeypatch):
     (removal,) = [place for place, (kind, _) in enumerate(events) if kind == "remove"]
     named = events.index(("rename", tmp_path / "checkpoint-6"))
     hidden = next(place for place in range(named + 1, removal) if events[place][0] == "rename")
-    assert ("sync", tmp_path) in events[named:hidden]  # the new name is on the disk before the old one is given up
+    assert ("sync", tmp_path) in events[named:hidden]  # the new name is on the disk before the old folder is renamed
     assert ("sync", tmp_path) in events[hidden:removal]
     assert ("sync", tmp_path / "log.jsonl") in events[:named]
     assert ("rename", tmp_path / "line") in events[removal:] and events[-1][0] == "sync"
@@ -252,7 +252,7 @@ def test_a_folder_in_use_is_refused_with_the_process_id(tmp_path):
     finally:
         holder.kill()
         os.kill(orphan, signal.SIGKILL)
-    assert fit(config(tmp_path, steps=2, resume="changed")).step == 2  # its own lock is in no one's way
+    assert fit(config(tmp_path, steps=2, resume="changed")).step == 2  # the process's own lock does not block it
 
 
 @contextmanager
@@ -286,9 +286,9 @@ def test_folders_of_shards_and_latents_in_use_are_refused(work, autoencoder, tmp
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-@pytest.mark.parametrize("torn", ['{"step": 2, "lo', "\0\0\0\0", "17", '{"loss": 1.0}'])
-def test_a_damaged_line_of_the_log_is_dropped_with_a_warning(stopped, whole, torn, capsys):
-    (stopped / "log.jsonl").write_text('{"step": 2, "loss": 0.5}\n{"step": 4, "loss": 0.4}\n' + torn)
+@pytest.mark.parametrize("damaged", ['{"step": 2, "lo', "\0\0\0\0", "17", '{"loss": 1.0}'])
+def test_a_damaged_line_of_the_log_is_dropped_with_a_warning(stopped, whole, damaged, capsys):
+    (stopped / "log.jsonl").write_text('{"step": 2, "loss": 0.5}\n{"step": 4, "loss": 0.4}\n' + damaged)
     fit(config(stopped))
     lines = [json.loads(line) for line in (stopped / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6] and lines[0]["loss"] == 0.5
@@ -296,7 +296,7 @@ def test_a_damaged_line_of_the_log_is_dropped_with_a_warning(stopped, whole, tor
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"a: [", b"\xff\xfe"])
-def test_an_emptied_configuration_does_not_prevent_a_resume(stopped, whole, content, capsys):
+def test_a_damaged_configuration_does_not_prevent_resuming(stopped, whole, content, capsys):
     for folder in (stopped, stopped / "checkpoint-3"):
         (folder / "config.yaml").write_bytes(content)
     fit(config(stopped))
@@ -304,7 +304,7 @@ def test_an_emptied_configuration_does_not_prevent_a_resume(stopped, whole, cont
     assert same(weights(stopped), weights(whole))
 
 
-def test_the_optimizer_follows_the_configuration_and_a_new_one_has_no_state(stopped, capsys):
+def test_optimizer_settings_come_from_the_configuration_and_a_new_optimizer_has_no_state(stopped, capsys):
     settings = config(stopped, muon=True, resume="changed")
     settings = replace(settings, optim=replace(settings.optim, weight_decay=0.3))
     run = begin(settings)

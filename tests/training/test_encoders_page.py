@@ -35,7 +35,7 @@ def mini(work, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("heading", SECTIONS)
-def test_the_page_works(heading, mini, work, monkeypatch):
+def test_the_commands_of_the_page_run(heading, mini, work, monkeypatch):
     monkeypatch.chdir(mini)
     copy_mini, *commands = re.findall(r"```bash\n(.*?)```", SECTIONS[heading], re.S)
     subprocess.run(["bash", "-ec", copy_mini], check=True)

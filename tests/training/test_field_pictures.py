@@ -43,8 +43,8 @@ def test_depth_is_interpolated_between_samples():
 
 
 def test_an_empty_field_gives_a_white_picture():
-    class Nothing(Ball):
+    class EmptyField(Ball):
         def grid(self, x, y, z):
             return super().grid(x, y, z) - 10
 
-    assert (field_pictures(Nothing(), torch.ones(1, 4, 16, 16), size=16)[:, 16:] == 255).all()
+    assert (field_pictures(EmptyField(), torch.ones(1, 4, 16, 16), size=16)[:, 16:] == 255).all()

@@ -54,7 +54,7 @@ def test_exactly_the_steps_of_each_schedule_are_sampled():
         assert set(zip(starts.tolist(), ends.tolist())) == {(at, at + length) for at in range(0, 16, length)}
 
 
-def test_noisy_data_lies_on_the_scheduler_s_path():
+def test_noisy_data_lie_on_the_path_of_the_scheduler():
     scheduler = FlowMatchEulerDiscreteScheduler(shift=4.0)
     grid, data, noise = TimeGrid(scheduler, 4), latents(4), latents(4)
     sigma = grid.sigmas[:4].view(-1, 1, 1, 1)
@@ -91,7 +91,7 @@ def test_an_exact_flow_map_is_its_own_target(shift):
     assert torch.allclose(batch.target[longer], exact[longer], atol=1e-4)
     assert torch.allclose(batch.target, exact, atol=5e-3)  # Euler's error, a 64th of the finest step
     assert len((batch.timesteps - batch.timestep_ends)[longer].unique()) >= 4  # of 1, 2, 4 and 8 steps
-    # Not what the flow's velocity is where the step begins.
+    # The target differs from the velocity at the start of the step.
     wrong = flow.velocity(batch.latents, batch.timesteps, batch.timestep_ends, conditions)
     assert (wrong - exact)[longer].abs().max() > 0.3
 

@@ -16,7 +16,7 @@ from triplane3d.training.latents import encode
 from triplane3d.training.losses import occupancy_iou
 
 
-def test_latents_are_normalised_per_channel_over_the_data(autoencoder, latents):
+def test_latents_are_normalized_per_channel_over_the_data(autoencoder, latents):
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae")
     stored = LatentDataset(latents, vae.config)
     values = torch.stack([stored[index] for index in range(len(stored))])
@@ -42,7 +42,7 @@ def test_each_row_decodes_to_the_shape_of_its_seed(work, autoencoder, latents):
     assert (ious.argmax(dim=1) == torch.arange(8)).all()
 
 
-def test_mirrored_latents_are_of_the_mirror_image(work, autoencoder, tmp_path):
+def test_mirrored_latents_decode_to_the_mirror_image(work, autoencoder, tmp_path):
     shutil.copytree(autoencoder / "vae", tmp_path / "vae")
     overrides = {"mirror": True, "vae": tmp_path / "vae", "output": tmp_path / "latents"}
     stored = LatentDataset(
@@ -73,7 +73,7 @@ def test_mirrored_latents_are_of_the_mirror_image(work, autoencoder, tmp_path):
     assert len({float(sample["latents"].sum()) for sample in samples_of_shape}) == 2
 
 
-def test_broken_files_of_latents_are_named(latents, tmp_path):
+def test_damaged_files_of_latents_are_named(latents, tmp_path):
     whole = (latents / "latents-00000.safetensors").read_bytes()
     (tmp_path / "latents-00000.safetensors").write_bytes(whole[: len(whole) // 2])
     statistics = {"latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}

@@ -18,7 +18,7 @@ def sphere(points: torch.Tensor, radius: float) -> torch.Tensor:
     return points.norm(dim=-1) - radius
 
 
-def test_occupancy_is_half_on_the_surface_and_saturates_a_band_away():
+def test_occupancy_is_half_on_the_surface_and_constant_outside_the_band():
     distance = torch.tensor([-1.0, -0.1, -0.05, 0.0, 0.05, 0.1, 1.0])
     assert torch.allclose(soft_occupancy(distance, band=0.1), torch.tensor([1, 1, 0.75, 0.5, 0.25, 0, 0]))
 
@@ -63,8 +63,8 @@ def test_occupancy_decreases_along_the_normals():
 def test_slopes_are_computed_in_float32_and_flat_points_do_not_dominate():
     logits, normals = 8 + 0.02 * torch.randn(2, 40), torch.nn.functional.normalize(torch.randn(2, 10, 3), dim=-1)
     with torch.autocast("cpu", torch.bfloat16):
-        rough = descent(logits)
-    assert torch.equal(rough, descent(logits))
+        autocast = descent(logits)
+    assert torch.equal(autocast, descent(logits))
     flat = torch.full((2, 40), 8.0, requires_grad=True)
     normal_loss(flat, normals).backward()
     assert 0 < flat.grad.abs().max() < 10

@@ -29,7 +29,7 @@ SCHEDULERS = {
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_exact_predictions_lead_to_the_data(name: str) -> None:
-    """With exact predictions at every timestep, the scheduler arrives at the data."""
+    """With exact predictions at every timestep, sampling ends at the data."""
     scheduler, data = SCHEDULERS[name], torch.randn(2, 4, 4, 12)
     path = noise_path(scheduler, FlowConfig())
     assert path.sample_timesteps(7, regression=True).unique().numel() == 1
@@ -49,7 +49,7 @@ def test_exact_predictions_lead_to_the_data(name: str) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"shift": 3.0}, {"num_train_timesteps": 500, "shift": 0.5}])
-def test_the_flow_is_mixed_as_its_scheduler_mixes(options: dict) -> None:
+def test_the_flow_path_adds_noise_as_its_scheduler_does(options: dict) -> None:
     scheduler = FlowMatchEulerDiscreteScheduler(**options)
     path, (data, noise) = noise_path(scheduler, FlowConfig()), torch.randn(2, 64, 4, 4, 12)
     timesteps = path.sample_timesteps(64, regression=False)

@@ -22,7 +22,7 @@ def test_the_first_line_is_always_included_and_unknown_names_are_refused() -> No
 def test_results_are_compared_for_equal_seeds(tmp_path: Path) -> None:
     def measure(change: Change, seed: int, folder: Path) -> dict[str, float]:
         assert not list(folder.iterdir())
-        (folder / "left").write_text("behind")
+        (folder / "file").write_text("content")
         worse = 0.1 * (1 + seed) * ("optim.lr" in change.run)
         return {"error": 1 + seed - worse, "seconds": change.updates, "nats": 12.345, "numbers": 6144}
 
@@ -37,9 +37,9 @@ def test_results_are_compared_for_equal_seeds(tmp_path: Path) -> None:
 
 def test_a_pipeline_is_copied_without_weights_and_changed(tmp_path: Path) -> None:
     change = Change(architecture={"vae": {"latent_channels": 6}})
-    shutil.copytree(PIPELINES / "tiny", tmp_path / "here")
-    (tmp_path / "here" / "vae" / "weights.safetensors").touch()
-    described = write_description(tmp_path / "here", tmp_path / "there", {"vae": {"encoder_layers": 5}}, change)
+    shutil.copytree(PIPELINES / "tiny", tmp_path / "source")
+    (tmp_path / "source" / "vae" / "weights.safetensors").touch()
+    described = write_description(tmp_path / "source", tmp_path / "copy", {"vae": {"encoder_layers": 5}}, change)
     config = json.loads((described / "vae" / "config.json").read_text())
     assert (config["encoder_layers"], config["latent_channels"]) == (5, 6)
     assert not list(described.rglob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""Runs in half precision start with a comparison of every layer with float32. It does not change the run."""
+"""Runs in half precision start with a comparison of every layer with float32, which does not change the run."""
 
 from collections.abc import Iterator
 from pathlib import Path

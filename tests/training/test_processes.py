@@ -1,4 +1,4 @@
-"""Processes of a run are described; launches with another effect than intended are refused or cause a warning."""
+"""Processes of a run are described. Launches with unintended effects are refused or cause a warning."""
 
 import pytest
 import torch

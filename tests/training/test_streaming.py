@@ -40,7 +40,7 @@ def test_runs_of_one_update_each_end_with_the_weights_of_one_run(name, streamed,
         stage.train(part)
         assert [folder.name for folder in checkpoints(tmp_path / "parts")][-1] == f"checkpoint-{step}"
         assert f"at step {step} of 3" in capsys.readouterr().out
-        assert not (tmp_path / "parts" / weights).exists()  # a run that is not over leaves nothing that looks so
+        assert not (tmp_path / "parts" / weights).exists()  # an unfinished run writes no final weights
     stage.train(part)
 
     expected, found = load_file(whole / weights), load_file(tmp_path / "parts" / weights)
@@ -72,7 +72,7 @@ def test_streamed_surfaces_are_of_the_shapes_and_of_their_mirror_images(tmp_path
     assert distance[:, 256:].median() < 0.5 * distance[:, :256].median()
 
 
-def test_streamed_latents_are_what_stage_2_would_have_written(work, latents, autoencoder):
+def test_streamed_latents_equal_those_of_stage_2(work, latents, autoencoder):
     vae = AutoencoderKLTriplane.from_pretrained(autoencoder / "vae").eval()
     data = denoiser_config(work, **{**PHOTOS, "data.surface_points": 512}).data
     source = latents_and_photos(data, vae, Accelerator(mixed_precision="no"))
@@ -83,7 +83,7 @@ def test_streamed_latents_are_what_stage_2_would_have_written(work, latents, aut
     means = [vae.encode(points * side, normals * side, shapes.color(points)).latent_dist.mode()
              for side in (torch.ones(3), torch.tensor([-1.0, 1.0, 1.0]))]  # fmt: skip
     expected = vae.normalize_latents(torch.stack(means, 1))
-    # Points differ, shapes do not: each is nearest to itself, the mirror images to theirs.
+    # Only the points differ: the nearest latents are those of the same shape and the same side.
     distances = torch.cdist(pooled["latents"].float().flatten(0, 1).flatten(1), expected.flatten(0, 1).flatten(1))
     assert (distances.argmin(1) == torch.arange(16)).float().mean() > 0.8
 

@@ -58,7 +58,7 @@ def test_the_count_does_not_depend_on_how_the_batch_is_wrapped():
     assert count_flops(WrappedAttention(), wrapped, {}, **options) == count_flops(Attention(), [tokens], {}, **options)
 
 
-def test_frozen_weights_have_no_gradient_to_count():
+def test_gradients_of_frozen_weights_are_not_counted():
     options = {"batch_size": 2, "autocast": nullcontext()}
     tokens = [torch.randn(2, TOKENS, WIDTH)]
     all_trained, frozen = (count_flops(Attention(frozen=frozen), tokens, {}, **options) for frozen in (False, True))

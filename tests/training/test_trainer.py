@@ -47,7 +47,7 @@ class SquaredError(nn.Module):
 
 
 class Plane:
-    """Points of a plane in four dimensions; every visit adds new noise."""
+    """Points of a plane in four dimensions; every read adds new noise."""
 
     generator = None
 
@@ -70,7 +70,7 @@ def config(output: Path, muon: bool = False, **changes) -> AutoencoderConfig:
 
 
 class ExactError(SquaredError):
-    """Without noise, which differs between processes."""
+    """The error without noise: the noise would differ between processes."""
 
     def forward(self, x, y):
         return {"loss": (self.model.linear(x) - y).square().mean()}
@@ -131,7 +131,7 @@ def test_only_the_latest_checkpoints_are_kept(tmp_path):
     assert [folder.name for folder in checkpoints(tmp_path)] == ["checkpoint-4", "checkpoint-5"]
 
 
-def test_an_epoch_visits_every_sample_once_with_any_number_of_processes():
+def test_an_epoch_reads_every_sample_once_with_any_number_of_processes():
     class Numbers:
         generator = None
 
@@ -147,7 +147,7 @@ def test_an_epoch_visits_every_sample_once_with_any_number_of_processes():
     assert epochs[0] != epochs[1]
 
 
-class PoisonedPlane(Plane):
+class NanPlane(Plane):
     """Sample 3 is NaN, or all are."""
 
     def __init__(self, all_broken: bool):
@@ -159,14 +159,14 @@ class PoisonedPlane(Plane):
 
 
 def test_an_update_with_a_broken_sample_is_skipped_and_counted(tmp_path):
-    run = fit(config(tmp_path, batch_size=4, steps=10, log_every=10), PoisonedPlane(all_broken=False))
+    run = fit(config(tmp_path, batch_size=4, steps=10, log_every=10), NanPlane(all_broken=False))
     assert run.skipped == 2  # twice in two epochs of five batches
     assert torch.isfinite(run.components["line"].linear.weight).all()
     line = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
     assert line["skipped"] == 2 and line["loss"] < 10
 
 
-class PoisonedLoss(SquaredError):
+class InfiniteLoss(SquaredError):
     """From the fourth call on the loss is not finite, but its gradient is, as for a constant that overflows."""
 
     calls = 0
@@ -182,7 +182,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(tmp_path, accumulation):
     """One part of an accumulation is enough. Weights, averages and the checkpoint stay the same."""
     settings = config(tmp_path, accumulation=accumulation, checkpoint_every=2, nonfinite_limit=2, steps=9)
     accelerator, line = start_run(settings), Line()
-    objective = PoisonedLoss(line)
+    objective = InfiniteLoss(line)
     objective.good = 1 + 2 * accumulation + (accumulation - 1)  # the first call counts FLOPs
     run = Trainer(accelerator, settings, objective, {"line": line})
     with pytest.raises(FloatingPointError, match="not finite for 3 updates in a row.*lower optim.lr") as stopped:
@@ -199,13 +199,13 @@ def test_a_loss_that_is_not_finite_changes_nothing(tmp_path, accumulation):
     names = [name for name, _ in line.named_parameters()]
     for name, average in zip(names, run.averages["line"].shadow_params, strict=True):
         assert torch.equal(averaged[name], average)
-    # It is whole: another run goes on from it.
+    # The checkpoint is complete: another run resumes from it.
     assert fit(config(tmp_path, accumulation=accumulation, steps=4, resume="changed")).step == 4
 
 
 def test_the_message_of_a_failure_before_the_first_checkpoint(tmp_path):
     with pytest.raises(FloatingPointError, match="3 updates in a row.*No checkpoint was written before"):
-        fit(config(tmp_path, nonfinite_limit=2), PoisonedPlane(all_broken=True))
+        fit(config(tmp_path, nonfinite_limit=2), NanPlane(all_broken=True))
 
 
 def test_compiled_and_uncompiled_runs_have_the_same_names_and_weights(tmp_path):

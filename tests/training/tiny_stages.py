@@ -40,8 +40,8 @@ def denoiser_config(folder: Path, **overrides: object) -> DenoiserConfig:
 
 
 def distill_config(folder: Path, **overrides: object) -> DistillConfig:
-    """Its pipeline is `pipelines/tiny` with `interval_condition`."""
-    pipeline = folder / "tiny_of_few_steps"
+    """The pipeline is `pipelines/tiny` with `interval_condition`."""
+    pipeline = folder / "tiny_few_steps"
     if not pipeline.exists():
         shutil.copytree(ROOT / "pipelines" / "tiny", pipeline)
         path = pipeline / "transformer" / "config.json"

@@ -16,7 +16,7 @@ FORMER = {
 
 @pytest.mark.parametrize("module", [procedural, shapes])
 @pytest.mark.parametrize("former", FORMER)
-def test_a_former_name_works_and_its_warning_gives_the_present_one(former: str, module) -> None:
+def test_a_former_name_works_with_a_warning_that_names_the_present_one(former: str, module) -> None:
     with pytest.warns(FutureWarning, match=FORMER[former]):
         assert getattr(module, former) is getattr(procedural, FORMER[former])
     with pytest.raises(AttributeError, match="has no attribute 'paint'"):

@@ -53,7 +53,7 @@ def test_distance_is_a_bound_that_is_tight_at_the_surface(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_object_is_centred_and_its_longest_side_is_two(name: str) -> None:
+def test_object_is_centered_and_its_longest_side_is_two(name: str) -> None:
     batch = single(PARTS[name])
     axis = torch.linspace(-1.1, 1.1, 111)
     grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(1, -1, 3)

@@ -1,4 +1,4 @@
-"""A seed keeps its shape: results that were published for a seed stay valid in later versions."""
+"""A seed gives the same shape in later versions, so that published results stay valid."""
 
 import hashlib
 from dataclasses import fields
@@ -9,7 +9,7 @@ import torch
 from triplane3d.data.procedural import FAMILIES, HOLDOUT_FAMILIES, ShapeBatch, generate_unnormalized
 
 # Digests of the programs before this test was written. They change if a random number is added, removed or moved, or if
-# a dimension in a family changes. Published seeds then stand for other shapes: CHANGELOG.md must say so.
+# a dimension in a family changes. Published seeds then give other shapes, which CHANGELOG.md must state.
 DEFAULT_FAMILIES = "4f3d3b8d0a5dbb45"
 EACH_FAMILY = "cfc0a3751c529592"
 SINES = (0.758205, 0.0742092, -0.9973395)  # of the first three azimuths
@@ -25,13 +25,13 @@ def digest(batch: ShapeBatch) -> str:
     return state.hexdigest()[:16]
 
 
-def test_without_families_a_seed_keeps_its_shape() -> None:
+def test_without_families_a_seed_gives_the_same_shape() -> None:
     programs = generate_unnormalized(range(200), azimuths="random")
     assert digest(programs) == DEFAULT_FAMILIES
     assert programs.turn[:3, 0, 2].tolist() == pytest.approx(SINES, abs=1e-6)
 
 
-def test_in_every_family_a_seed_keeps_its_shape() -> None:
+def test_in_every_family_a_seed_gives_the_same_shape() -> None:
     names = sorted(FAMILIES | HOLDOUT_FAMILIES)
     digests = [digest(generate_unnormalized(range(3), families=[name], azimuths="random")) for name in names]
     assert hashlib.sha256("|".join(digests).encode()).hexdigest()[:16] == EACH_FAMILY

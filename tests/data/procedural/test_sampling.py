@@ -31,7 +31,7 @@ def test_surface_points_lie_on_the_surface_with_its_normals() -> None:
 
 
 def test_surface_points_are_uniform_by_area() -> None:
-    """On a sphere the height is uniform (Archimedes). On a box the points are shared out by the areas of the faces."""
+    """On a sphere the height is uniform (Archimedes). On a box the number of points is proportional to face areas."""
     points, _ = sample_surface(ball(), 8000, torch.Generator().manual_seed(0))
     counts = torch.histc(points[0, :, 1], bins=8, min=-1, max=1) / 8000
     assert (counts - 1 / 8).abs().max() < 0.02
@@ -57,7 +57,7 @@ def test_grid_nodes_include_both_walls() -> None:
     assert grid[0, 0, 4, 4] == pytest.approx(0, abs=5e-3) and grid[0, 4, 4, 4] < -0.9
 
 
-def test_picture_of_a_ball_is_a_centred_disc_of_the_foreground_ratio() -> None:
+def test_picture_of_a_ball_is_a_centered_disc_of_the_foreground_ratio() -> None:
     batch = ball()
     surface, _ = sample_surface(batch, 4000)
     views = OrbitCameras(torch.tensor([10.0]), torch.tensor([30.0]))
@@ -70,7 +70,7 @@ def test_picture_of_a_ball_is_a_centred_disc_of_the_foreground_ratio() -> None:
     assert torch.isinf(depth[0, 0, 0])
 
 
-def test_camera_looks_from_plus_z_with_x_to_the_right_and_y_up() -> None:
+def test_camera_is_at_plus_z_with_x_to_the_right_and_y_up() -> None:
     red, green = Material((0.9, 0.05, 0.05)), Material((0.05, 0.9, 0.05))
     batch = ShapeBatch.from_parts(
         [[capsule((0, 0, 0), (1, 0, 0), 0.15, material=red), capsule((0, 0, 0), (0, 1, 0), 0.15, material=green)]]

@@ -17,7 +17,7 @@ def sphere(points: torch.Tensor) -> torch.Tensor:
 
 
 class GridSphere:
-    """The same sphere as a field with `grid` and `color`, as a TriplaneField has them."""
+    """The same sphere as a field with the methods `grid` and `color` of a TriplaneField."""
 
     has_color = True
     slabs = 0
@@ -34,7 +34,7 @@ class GridSphere:
 
 
 @pytest.mark.parametrize("resolution", [16, 33, 64])
-def test_a_sphere_off_centre_has_the_right_position(resolution):
+def test_a_sphere_off_center_has_the_right_position(resolution):
     mesh = extract_surface(sphere, resolution)
     radii = np.linalg.norm(mesh.vertices - CENTER.numpy(), axis=1)
     assert abs(radii - 0.6).max() < 0.1 * (2 / resolution)
@@ -79,7 +79,7 @@ def test_half_box_has_half_the_volume():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_noise_still_gives_a_closed_surface_without_empty_faces(seed):
+def test_noise_gives_a_closed_surface_without_empty_faces(seed):
     rng = np.random.default_rng(seed)
     values = rng.standard_normal([int(rng.integers(3, 12))] * 3).astype(np.float32)
     if seed % 3 == 1:
@@ -89,7 +89,7 @@ def test_noise_still_gives_a_closed_surface_without_empty_faces(seed):
     assert Mesh(*surface_of_grid(values)).check().ok
 
 
-def test_grid_path_equals_point_path_and_chunks_change_nothing():
+def test_grid_and_point_evaluation_give_the_same_mesh_in_any_chunks():
     field = GridSphere()
     by_grid = extract_surface(field, 20)
     for other in (
@@ -102,7 +102,7 @@ def test_grid_path_equals_point_path_and_chunks_change_nothing():
     assert field.slabs == 1 + 21
 
 
-def test_vertex_colours_are_the_colours_of_the_field():
+def test_vertex_colors_are_the_colors_of_the_field():
     mesh = extract_surface(GridSphere(), 12, chunk_size=100)
     np.testing.assert_allclose(mesh.vertex_colors, (mesh.vertices + 1) / 2, atol=1e-6)
     assert extract_surface(sphere, 12).vertex_colors is None

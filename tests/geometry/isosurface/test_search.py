@@ -61,8 +61,8 @@ def same_surface(a: Mesh, b: Mesh) -> bool:
     """The same vertices and the same number of faces, in any order."""
     if len(a.vertices) != len(b.vertices) or len(a.faces) != len(b.faces):
         return False
-    apart = max(cKDTree(one.vertices).query(other.vertices)[0].max() for one, other in ((a, b), (b, a)))
-    return apart < 2e-3 * CELL and a.euler_number == b.euler_number
+    distance = max(cKDTree(one.vertices).query(other.vertices)[0].max() for one, other in ((a, b), (b, a)))
+    return distance < 2e-3 * CELL and a.euler_number == b.euler_number
 
 
 @pytest.mark.parametrize("resolution", [96, 128, 151])
@@ -73,7 +73,7 @@ def same_surface(a: Mesh, b: Mesh) -> bool:
         pytest.param(ball((0.31, 0.52, -0.43), 1.5 * CELL), id="ball of three cells"),
         pytest.param(wire(0.6 * CELL), id="wire one cell thick"),
         pytest.param(shell(1.2 * CELL), id="shell one cell thick"),
-        pytest.param(sheets, id="two sheets half a coarse cell apart"),
+        pytest.param(sheets, id="two sheets half a coarse cell distance"),
         pytest.param(gyroid, id="gyroid"),
         pytest.param(lambda p: 1.3 - p.norm(dim=-1), id="ball through all six walls"),
         pytest.param(ball((1.0, 1.0, 1.0)), id="ball in a corner"),
@@ -145,25 +145,25 @@ def test_a_field_that_crosses_everywhere_is_sampled_on_the_whole_grid(caplog):
 
 
 @pytest.mark.parametrize(
-    ("frequency", "most"),
+    ("frequency", "max_ratio"),
     [
         (61.0, 1.0),
         (150.0, 1.07),  # a wavelength of one coarse cell: smooth at the coarse samples, so the surface is followed
     ],
 )
-def test_two_dense_levels_sample_little_twice(frequency, most):
+def test_few_nodes_of_two_dense_levels_are_sampled_twice(frequency, max_ratio):
     sampler = FieldSampler(waves(frequency), torch.linspace(-1, 1, 193))
     found = sampler.search(0.75)
     assert found.origins is None and found.values.shape == (193, 193, 193)
-    assert sampler.count <= most * 193**3
+    assert sampler.count <= max_ratio * 193**3
     some = torch.randint(193, (1000, 3))
     expected = waves(frequency)(sampler.axis[some])
     assert np.array_equal(found.values[tuple(some.T.numpy())], expected.numpy())
 
 
 @pytest.mark.parametrize("share", [0.5, 0.85, 0.95])
-def test_no_share_of_a_field_costs_more_than_the_whole_grid(share, caplog):
-    """Waves in a slab, a constant outside: bricks or the whole grid, whichever is less."""
+def test_the_search_takes_at_most_the_samples_of_the_whole_grid(share, caplog):
+    """Waves in a slab, a constant outside: bricks or the whole grid are sampled, whichever has fewer samples."""
     field = Counted(lambda p: torch.where(p[:, 0] < 2 * share - 1, waves(61.0)(p), -1.5))
     with caplog.at_level(logging.INFO):
         found = extract_surface(field, 96)
@@ -191,13 +191,13 @@ def test_a_dense_search_respects_its_memory_limit():
         extract_surface(waves(61.0), 96, max_memory=2**20)
 
 
-def test_what_is_found_has_no_holes_even_with_a_tiny_margin():
+def test_found_components_have_no_holes_even_with_a_tiny_margin():
     """With a tiny margin whole components may be missed, but each component that is found is complete."""
     for field in (wire(0.8 * CELL), gyroid, sheets):
         assert extract_surface(field, 128, margin=1e-6).check().ok
 
 
-def test_levels_scales_and_offsets_do_not_matter():
+def test_the_result_does_not_depend_on_level_scale_and_offset():
     plain = extract_surface(gyroid, 96)
     assert same_surface(plain, extract_surface(lambda p: 1e4 * gyroid(p), 96))
     assert same_surface(plain, extract_surface(lambda p: gyroid(p) - 3.0, 96, level=-3.0))
@@ -275,7 +275,7 @@ def test_several_fields_in_one_call():
 
 
 class ConstantSampler:
-    """A sampler whose every sample is 5."""
+    """A sampler that returns 5 for every node."""
 
     def sample_nodes(self, x, y, z, nodes):
         return torch.full((len(nodes),), 5.0)
@@ -314,7 +314,7 @@ def test_a_field_that_ends_at_the_level_has_no_surface():
         extract_surface(lambda p: ball()(p).clamp(max=0.1), 96, level=0.1)
 
 
-def test_the_default_dtype_does_not_matter():
+def test_the_result_does_not_depend_on_the_default_dtype():
     torch.set_default_dtype(torch.float64)
     try:
         double = extract_surface(ball(), 96)

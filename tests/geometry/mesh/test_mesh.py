@@ -124,10 +124,10 @@ def test_all_parts_of_a_scene_are_loaded_in_place():
     np.testing.assert_allclose(mesh.bounds, [[-0.5, -0.5, -0.5], [3.5, 0.5, 0.5]])
 
 
-def test_a_texture_becomes_linear_vertex_colours():
+def test_a_texture_becomes_linear_vertex_colors():
     square = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]], process=False)
-    grey = Image.new("RGB", (4, 4), (188, 188, 188))  # half the linear intensity
-    square.visual = trimesh.visual.TextureVisuals(uv=square.vertices[:, :2], image=grey)
+    gray = Image.new("RGB", (4, 4), (188, 188, 188))  # half the linear intensity
+    square.visual = trimesh.visual.TextureVisuals(uv=square.vertices[:, :2], image=gray)
     np.testing.assert_allclose(Mesh.from_trimesh(square).vertex_colors, 0.5, atol=5e-3)
 
 

@@ -98,7 +98,7 @@ def test_axes_unit_and_normals(tmp_path: Path, suffix: str, options: dict, axes:
 def test_load_inverts_save_except_for_the_size(tmp_path: Path, suffix: str, up: str | None) -> None:
     mesh = normalize_mesh(wedge())
     path = mesh.save(tmp_path / "new folder" / f"wedge{suffix}", up=up, size=30)
-    assert [entry.name for entry in path.parent.iterdir()] == [path.name], "no temporary file stays"
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name], "no temporary file remains"
     loaded = Mesh.load(path, up=up)
     assert np.ptp(loaded.vertices, axis=0).max() == pytest.approx(0.03 if suffix == ".glb" else 30, rel=1e-5)
     assert loaded.check().ok and len(loaded.vertices) == len(mesh.vertices)

@@ -34,8 +34,10 @@ def test_the_solid_stays_the_same(ring_and_ball: Mesh, faces: int) -> None:
     ring = np.abs(np.hypot(np.linalg.norm(few.vertices[:, :2], axis=1) - 0.6, few.vertices[:, 2]) - 0.15)
     ball = np.abs(np.linalg.norm(few.vertices, axis=1) - 0.25)
     assert np.minimum(ring, ball).max() < 0.01
-    sure = np.abs(few.vertices[:, 0]) > 2 / 64
-    np.testing.assert_allclose(few.vertex_colors[sure, 0], np.where(few.vertices[sure, 0] > 0, 0.8, 0), atol=1e-6)
+    away_from_border = np.abs(few.vertices[:, 0]) > 2 / 64
+    np.testing.assert_allclose(
+        few.vertex_colors[away_from_border, 0], np.where(few.vertices[away_from_border, 0] > 0, 0.8, 0), atol=1e-6
+    )
 
 
 def test_every_component_stays_closed(ring_and_ball: Mesh) -> None:

@@ -26,7 +26,7 @@ def test_samples_lie_on_the_faces_in_proportion_to_area(slab):
     np.testing.assert_allclose(points[:2000].mean(axis=0), 0, atol=0.1)  # the first samples cover the surface too
 
 
-def test_samples_repeat_for_a_seed(slab):
+def test_the_same_seed_gives_the_same_samples(slab):
     first, second = (sample_mesh(slab, 10, np.random.default_rng(3))[0] for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
@@ -37,7 +37,7 @@ def test_a_surface_without_area_cannot_be_sampled():
         sample_mesh(point, 10, np.random.default_rng(0))
 
 
-def test_inside_is_inside_even_with_a_hole(slab):
+def test_inner_points_are_found_even_with_a_hole(slab):
     points = np.random.default_rng(0).uniform(-1.6, 1.6, (500, 3)).astype(np.float32)
     truth = (abs(points) < [1.5, 0.5, 0.25]).all(axis=1)
     np.testing.assert_array_equal(points_inside(slab, points), truth)

@@ -46,7 +46,7 @@ def test_the_area_of_a_sphere_follows_perspective(fov):
     assert picture.depth.isfinite().sum().item() == pytest.approx(pi * apparent**2, rel=2e-2)
 
 
-def test_depth_is_exact_at_the_centre_and_infinite_outside():
+def test_depth_is_exact_at_the_center_and_infinite_outside():
     picture = render(ball(0.8), Camera.orbit(0, 0, field_of_view=40, distance=3.0), 65)
     assert picture.depth[32, 32].item() == pytest.approx(2.2, abs=1e-3)
     assert picture.depth[0, 0].isinf() and (picture.normal[0, 0] == 0).all() and picture.color[0, 0, 3] == 0
@@ -56,12 +56,12 @@ def test_the_depth_of_a_slanted_wall_is_exact():
     wall = Mesh(np.array([[-1, -1, 1.0], [1, -1, -1], [1, 1, -1], [-1, 1, 1]]), np.array([[0, 1, 2], [0, 2, 3]]))
     camera = Camera.orbit(0, 0, field_of_view=40, distance=4.0)
     picture = render(wall, camera, 64)
-    seen = picture.depth.isfinite()
+    visible = picture.depth.isfinite()
     _, directions = camera.rays(64)
     ray = directions.view(64, 64, 3)
     expected = 4 * ray[..., 2] / (ray[..., 0] + ray[..., 2])  # where the ray meets x + z = 0
-    assert seen.sum() > 500
-    torch.testing.assert_close(picture.depth[seen], expected[seen], atol=1e-4, rtol=0)
+    assert visible.sum() > 500
+    torch.testing.assert_close(picture.depth[visible], expected[visible], atol=1e-4, rtol=0)
 
 
 def test_depth_and_projection_agree():
@@ -84,9 +84,9 @@ def test_normals_are_unit_and_face_the_camera(smooth):
     for faces in (mesh.faces, mesh.faces[:, ::-1]):  # also for faces that are wound inwards
         camera = Camera.orbit(40, 25)
         picture = render(Mesh(mesh.vertices, faces), camera, 64, smooth=smooth)
-        seen = picture.depth.isfinite()
-        normals, rays = picture.normal[seen], camera.rays(64)[1].view(64, 64, 3)[seen]
-        torch.testing.assert_close(normals.norm(dim=-1), torch.ones(int(seen.sum())))
+        visible = picture.depth.isfinite()
+        normals, rays = picture.normal[visible], camera.rays(64)[1].view(64, 64, 3)[visible]
+        torch.testing.assert_close(normals.norm(dim=-1), torch.ones(int(visible.sum())))
         assert (normals * rays).sum(-1).max() < 1e-5
         assert (normals[:, 1].max() > 0.9) and picture.normal[32, 32] @ torch.tensor(
             [sin(radians(40)), 0, sin(radians(50))]
@@ -125,7 +125,7 @@ def test_the_background_is_transparent_by_default():
     assert clear.color[0, 0, 3] == 0
 
 
-def test_rendered_colours_are_proportional_to_the_albedo():
+def test_rendered_colors_are_proportional_to_the_albedo():
     """Two albedos under the same light: the ratio of the linear pictures is the ratio of the albedos."""
     bright, dim = (
         linear_from_srgb(render(ball(color=[value] * 3), Camera.orbit(), 24).color[12, 12, :3]) for value in (0.6, 0.3)
@@ -133,8 +133,8 @@ def test_rendered_colours_are_proportional_to_the_albedo():
     torch.testing.assert_close(bright / dim, torch.full((3,), 2.0), atol=1e-3, rtol=0)
 
 
-def test_no_crack_opens_between_neighbours():
-    """A dense closed surface seen from nearby hides the background everywhere inside its outline."""
+def test_there_are_no_gaps_between_neighboring_triangles():
+    """A dense closed surface near the camera covers the background everywhere inside its outline."""
     mesh = Mesh.from_trimesh(trimesh.creation.icosphere(6))
     assert render(mesh, Camera.orbit(13, 7, field_of_view=30, distance=2.0), 300, supersample=1).depth.isfinite().all()
 
@@ -172,11 +172,11 @@ def test_pictures_are_rgba_of_the_requested_size(tilted):
 def test_turntable_files_contain_all_frames(tmp_path, tilted, suffix):
     images = turntable(tilted, frames=5, size=48)
     path = save_turntable(images, tmp_path / "new" / f"turn{suffix}", seconds=1.0)
-    with Image.open(path) as film:
-        assert film.n_frames == 5 and film.size == (48, 48) and film.info["loop"] == 0
-        film.seek(2)
-        shown = np.asarray(film.convert("RGBA").convert("RGB"), dtype=float)
-        assert film.info["duration"] == 200
+    with Image.open(path) as animation:
+        assert animation.n_frames == 5 and animation.size == (48, 48) and animation.info["loop"] == 0
+        animation.seek(2)
+        shown = np.asarray(animation.convert("RGBA").convert("RGB"), dtype=float)
+        assert animation.info["duration"] == 200
     page = Image.new("RGBA", (48, 48), "white" if suffix == ".gif" else (0, 0, 0, 0))
     page.alpha_composite(images[2])
     inside = np.asarray(images[2])[..., 3] == 255
@@ -192,7 +192,7 @@ def test_a_turntable_starts_at_the_photo_and_can_be_one_picture(tmp_path, tilted
         save_turntable(images, tmp_path / "turn.mp4")
 
 
-def test_a_turntable_never_cuts_the_object_and_fills_the_picture():
+def test_a_turntable_shows_the_whole_object_and_fills_the_picture():
     for mesh in (normalize_mesh(Mesh.from_trimesh(trimesh.creation.box([2, 0.1, 2]))), ball(0.1)):
         coverage = np.stack([np.asarray(image)[..., 3] for image in turntable(mesh, frames=8, size=64)])
         assert not coverage[:, [0, -1]].any() and not coverage[:, :, [0, -1]].any()

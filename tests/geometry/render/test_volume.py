@@ -1,7 +1,7 @@
-"""Volume rendering: integrals with exact solutions, and a picture by TripoSR's own renderer.
+"""Volume rendering: integrals with exact solutions, and a picture of TripoSR's renderer.
 
-`fixtures/triposr_render.safetensors` holds random weights and scene codes, and the picture that TripoSR's published
-code made of them (numbers only).
+`fixtures/triposr_render.safetensors` contains random weights and scene codes, and the picture that TripoSR's published
+code renders from them (numbers only).
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ RED, BLUE = (1.0, 0.2, 0.0), (0.0, 0.1, 1.0)
 
 
 class Solid:
-    """Of constant density where `inside` is true; of one colour, or of the colour `paint` at each point."""
+    """A solid of constant density where `inside` is true, with one colour or the colour `paint` at each point."""
 
     def __init__(self, inside: Callable[[Tensor], Tensor], density: float | Tensor, paint=RED):
         self.inside, self.density, self.paint = inside, density, paint
@@ -44,13 +44,13 @@ def cube(half: float, density: float | Tensor = 2.0, paint=RED) -> Solid:
 
 
 def straight_rays(offsets: list[float]) -> tuple[Tensor, Tensor]:
-    """Rays along -z that pass the origin at these distances; they start 3 before it."""
+    """Rays along -z that pass the origin at these distances. They start at z = 3."""
     origins = torch.tensor([[offset, 0, 3] for offset in offsets])
     return origins, torch.tensor([0.0, 0, -1]).expand(len(offsets), 3)
 
 
 def random_rays(count: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """Rays from a sphere of radius 3 to somewhere in [-1, 1]³."""
+    """Rays from a sphere of radius 3 to random points in [-1, 1]³."""
     generator = torch.Generator().manual_seed(seed)
     origins = 3 * functional.normalize(torch.randn(count, 3, generator=generator, dtype=dtype), dim=-1)
     return origins, torch.rand(count, 3, generator=generator, dtype=dtype) * 2 - 1 - origins
@@ -61,7 +61,7 @@ def assert_same(one: VolumeRendering, other: VolumeRendering, atol: float = 1e-6
         torch.testing.assert_close(getattr(one, name), getattr(other, name), atol=atol, rtol=1e-5)
 
 
-def test_where_rays_cross_the_cube():
+def test_rays_enter_and_leave_the_cube_at_the_right_distances():
     origins = torch.tensor([[0, 0, 3.0], [0, 0, 3], [0, 0, 0.5], [3, 3, 3], [0, 0, 3], [3, 0, 3]])
     directions = torch.tensor([[0, 0, -1.0], [0, 0, -2], [0, 0, -1], [-1, -1, -1], [0, 0, 1], [0, 0, -1]])
     near, far = box_interval(origins, directions, 1.0)
@@ -78,7 +78,7 @@ def test_where_rays_cross_the_cube():
 
 @pytest.mark.parametrize("density", [0.3, 2.0, 50.0])
 def test_a_full_cube_follows_the_law_of_beer_and_lambert(density):
-    """Exact with any number of samples: nothing changes along the ray."""
+    """The result is exact with any number of samples, because the density is constant along the ray."""
     origins, directions = random_rays(300)
     near, far = box_interval(origins, functional.normalize(directions, dim=-1), 0.8)
     chord = (far - near).clamp(min=0)
@@ -88,7 +88,7 @@ def test_a_full_cube_follows_the_law_of_beer_and_lambert(density):
         torch.testing.assert_close(found.color, 1 + found.opacity[:, None] * (torch.tensor(RED) - 1))
 
 
-def test_a_balls_opacity_follows_its_chords_in_world_units():
+def test_the_opacity_of_a_ball_depends_on_its_chords_in_world_units():
     offsets = [0.0, 0.2, 0.5, 0.69, 0.71]
     chord = 2 * torch.tensor([max(0.7**2 - offset**2, 0) for offset in offsets]).sqrt()
     for radius in (0.8, 1.0, 2.5):
@@ -118,7 +118,7 @@ def test_mean_depth_of_a_thin_fog_is_that_of_the_exponential_law():
     assert found.depth.item() == pytest.approx(expected, abs=1e-4)
 
 
-def test_an_opaque_cube_has_the_depth_and_colour_of_its_face():
+def test_an_opaque_cube_has_the_depth_and_color_of_its_face():
     found = march_rays(cube(0.3, 1e4), *straight_rays([0.0, 0.25, 0.35]), num_samples=1024)
     assert found.depth[:2].tolist() == pytest.approx([2.7, 2.7], abs=2 / 1024)
     assert found.opacity.tolist() == [1, 1, 0]
@@ -132,7 +132,7 @@ def test_an_opaque_cube_has_the_depth_and_colour_of_its_face():
     assert picture.color.shape == (33, 33, 3) and picture.opacity[0, 0] == 0
 
 
-def test_rays_that_meet_nothing_are_background_with_zero_gradients():
+def test_rays_outside_the_field_have_the_background_and_zero_gradients():
     density = torch.tensor(5.0, requires_grad=True)
     field = ball(0.5, density)
     origins, directions = random_rays(64)
@@ -152,7 +152,7 @@ def test_rays_that_meet_nothing_are_background_with_zero_gradients():
     assert density.grad != 0
 
 
-def test_without_a_background_the_colour_is_the_objects_own():
+def test_without_a_background_the_color_is_that_of_the_object():
     origins, directions = straight_rays([0.0, 0.45, 0.9, 5.0])
     clear = march_rays(ball(0.5, 0.4), origins, directions, background=None)
     torch.testing.assert_close(clear.color, torch.tensor([RED, RED, (0, 0, 0), (0, 0, 0)]))
@@ -163,7 +163,7 @@ def test_without_a_background_the_colour_is_the_objects_own():
 
 
 def test_random_samples_are_right_on_average_and_the_same_for_the_same_seed():
-    """The sum of thicknesses is unbiased, so its mean over many draws tends to the chord."""
+    """The sum of thicknesses is unbiased, so its mean over many samples approaches the chord."""
 
     def thickness(seed: int) -> Tensor:
         found = march_rays(
@@ -175,12 +175,14 @@ def test_random_samples_are_right_on_average_and_the_same_for_the_same_seed():
         )
         return -torch.log1p(-found.opacity.double())
 
-    chord, draws = 2 * sqrt(0.7**2 - 0.3**2), thickness(0)
-    assert draws.std() > 0.05 and draws.mean().item() == pytest.approx(chord, abs=4 * draws.std().item() / sqrt(4000))
-    assert torch.equal(draws, thickness(0)) and not torch.equal(draws, thickness(1))
+    chord, samples = 2 * sqrt(0.7**2 - 0.3**2), thickness(0)
+    assert samples.std() > 0.05 and samples.mean().item() == pytest.approx(
+        chord, abs=4 * samples.std().item() / sqrt(4000)
+    )
+    assert torch.equal(samples, thickness(0)) and not torch.equal(samples, thickness(1))
 
 
-def test_a_rays_random_samples_do_not_depend_on_other_rays():
+def test_random_samples_of_a_ray_do_not_depend_on_other_rays():
     origins, directions = random_rays(40)
     one = march_rays(ball(0.7), origins, directions, stratified=True, generator=torch.Generator().manual_seed(0))
     turned = torch.where(torch.arange(40)[:, None] < 20, -directions, directions)
@@ -245,14 +247,14 @@ def test_chunks_and_recomputing_change_neither_pictures_nor_gradients():
         torch.testing.assert_close(gradient, gradients[0])
 
 
-def test_the_length_of_a_direction_does_not_matter():
+def test_the_result_does_not_depend_on_the_length_of_directions():
     origins, directions = random_rays(50)
     lengths = 10 ** (torch.rand(50, 1) * 8 - 4)
     field = cube(1.0, 1.5, paint=lambda points: points / 2 + 0.5)
     assert_same(march_rays(field, origins, directions * lengths), march_rays(field, origins, directions), atol=1e-5)
 
 
-def test_a_camera_inside_sees_only_what_is_ahead():
+def test_a_camera_inside_renders_only_what_is_in_front_of_it():
     fog = cube(1.0, 0.8, paint=lambda points: torch.where(points[:, 2:] > 0.5, 0.0, 1.0).expand(-1, 3))
     found = march_rays(
         fog,
@@ -265,8 +267,8 @@ def test_a_camera_inside_sees_only_what_is_ahead():
     assert found.color[:, 0].tolist() == pytest.approx([1 - 0.5 * exp(-0.8 * 1.5), 0.5 * exp(-0.8 * 0.5)], abs=1e-5)
 
 
-def test_views_from_four_sides_have_the_right_colours():
-    """The half towards +x is red, the other blue: a camera at +x sees red, one opposite sees blue."""
+def test_views_from_four_sides_have_the_right_colors():
+    """The half towards +x is red, the other blue: the view from +x is red, the opposite view is blue."""
     field = ball(
         0.6, 1e3, paint=lambda points: torch.where(points[:, :1] > 0, points.new_tensor(RED), points.new_tensor(BLUE))
     )
@@ -287,7 +289,7 @@ def test_views_from_four_sides_have_the_right_colours():
 
 @dataclass(frozen=True)
 class TripoSR:
-    """The published query: planes xy, xz, yz; an MLP with SiLU; density exp(raw - 1), colour sigmoid."""
+    """The published query: planes xy, xz and yz, an MLP with SiLU, density exp(raw - 1) and colour sigmoid(raw)."""
 
     tensors: dict[str, Tensor]
 
@@ -314,7 +316,7 @@ class Turned:
         return self.field.density_and_color(points[:, [2, 0, 1]])
 
 
-def test_the_picture_equals_triposrs_own():
+def test_the_picture_equals_that_of_triposr():
     tensors = load_file(FIXTURE)
     pose = {"azimuth": 0.0, "elevation": 0.0, "field_of_view": 40.0, "distance": 1.9}
     field, camera = Turned(TripoSR(tensors)), Camera.orbit(**pose)
@@ -331,8 +333,8 @@ def test_the_picture_equals_triposrs_own():
         assert (metric.color - tensors["render"]).abs().max() > 1e-2
 
 
-def test_a_normalized_crossing_counts_one_unit_or_nothing():
-    """Rays that cut an edge of the cube, for 5 and 20 thousandths of a unit within TripoSR's slightly smaller cube."""
+def test_the_normalized_length_of_a_ray_is_one_unit_or_zero():
+    """Rays that cut an edge of TripoSR's slightly smaller cube, with 0.005 and 0.02 units inside it."""
     chord = torch.tensor([0.005, 0.02])
     reach = 2 * 0.999 - chord / sqrt(2)  # the rays lie in x + y = reach
     origins = torch.stack([reach / 2 - 2, reach / 2 + 2, torch.zeros(2)], dim=-1)
