@@ -33,6 +33,7 @@ from triplane3d.images.background import (
     removal,
     remove_background,
 )
+from triplane3d.images.background.mask_warnings import shape_warnings
 
 
 def disc(size: int = 160, radius: float = 0.5, at: tuple[float, float] = (0.0, 0.0)) -> Tensor:
@@ -166,6 +167,13 @@ def test_two_objects_are_reported(method: str) -> None:
     assert report.warning.startswith("2 separate objects") and "crop" in report.warning
     _, report = remove_background(torch.cat([torch.rand(3, 160, 160), pair[None]]))
     assert report.method == "alpha" and report.warning.startswith("2 separate objects")
+
+
+def test_separate_parts_of_a_see_through_object_are_one_object() -> None:
+    cup_and_foot = np.zeros((96, 96), dtype=bool)
+    cup_and_foot[10:40, 30:66] = cup_and_foot[60:80, 30:66] = True
+    assert shape_warnings(cup_and_foot)[0].startswith("2 separate objects")
+    assert not shape_warnings(cup_and_foot, see_through=True)
     speck = disc(radius=0.4) + disc(radius=0.08, at=(0.8, 0.8))
     assert remove_background(photographed(speck, backdrops()["white"]))[1].warning is None
 

@@ -16,16 +16,17 @@ CUT_OFF = 0.04
 TRIMMED_CUT_OFF = 0.2
 
 
-def shape_warnings(mask: Mask, *, trimmed: bool = False) -> list[str]:
+def shape_warnings(mask: Mask, *, trimmed: bool = False, see_through: bool = False) -> list[str]:
     """Warnings of several objects, of an object cut off by the photo's edge, and of a nearly empty or full mask.
 
     Args:
         mask: at the working size.
         trimmed: whether the mask came with the photo. Such a picture may touch all four edges and still be whole.
+        see_through: whether the object looks like glass. Its mask is often in several parts, which are one object.
     """
     warnings = []
     parts = _comparable_parts(mask)
-    if parts > 1:
+    if parts > 1 and not see_through:
         warnings.append(
             f"{parts} separate objects of similar size were found and become one mesh; crop the photo to one"
         )

@@ -171,7 +171,7 @@ def _find_object(method: str, photo: Rgb) -> _ObjectMask:
         segmentation = segment(small, refine=method == "grabcut")
         if segmentation is None:
             return _ObjectMask(np.zeros(photo.shape[:2], dtype=np.float32), 0.0, [])
-        warnings = shape_warnings(segmentation.mask) + segmentation.warnings()
+        warnings = shape_warnings(segmentation.mask, see_through=segmentation.see_through) + segmentation.warnings()
         return _ObjectMask(guided_opacity(photo, small, segmentation.mask), segmentation.confidence, warnings)
 
     large = resampled(photo, shrunk_shape(photo.shape, NETWORK_SIDE))
