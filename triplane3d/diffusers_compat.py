@@ -1,4 +1,7 @@
-"""All code that depends on internals of diffusers, in one place, each with its reason. Checked with diffusers 0.42.1.
+"""Private functions and attributes of diffusers that this library uses, each with its reason. Checked with 0.42.1.
+
+Not here: class attributes such as `_no_split_modules` and overridden methods such as `_upload_folder`. diffusers reads
+them on the class, so they stay there.
 
 diffusers has no plug-in interface for pipelines from other packages. This module adds one, reads the private attributes
 that the pipelines need, and silences two import warnings.
@@ -206,3 +209,13 @@ def process_mesh(context_parallel_config: Any) -> Any:
     `enable_parallelism` stores it in a private attribute.
     """
     return context_parallel_config._flattened_mesh
+
+
+def context_parallel_classes() -> tuple[Any, Any]:
+    """`ContextParallelInput` and `ContextParallelOutput`, which describe where a model's tokens are split and gathered.
+
+    diffusers exports the configs of parallelism, but these two classes only from a private module.
+    """
+    from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
+
+    return ContextParallelInput, ContextParallelOutput

@@ -22,7 +22,7 @@ class FlowConfig(Section):
     logit_mean: Logit = 0.0
     logit_std: DeviationAboveZero = 1.0
     regression_warmup: Share = 0.15  # share of the steps, at the start, at sigma = 1: regression trains the encoder
-    condition_dropout: Share = 0.1
+    condition_dropout: Share = 0.1  # share of the samples without image tokens, for classifier-free guidance
     noise_draws: NoiseLevels = 2  # noise levels per photo; its tokens are computed once
     contrast: ShareBelowOne = 0.0  # weight of contrastive flow matching, away from the velocities of other samples
     coarse_occupancy: Weight = 0.0  # weight of an auxiliary loss: 8³ occupancies from the front view's tokens

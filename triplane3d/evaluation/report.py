@@ -58,7 +58,8 @@ FORMER_NUMBERS = {
     "learning": "Q14",
     "sanity checks": "Q15",
 }
-"""Numbers of the groups of criteria in the JSON key `bars`, which programs written for earlier reports read."""
+"""Numbers of the groups of criteria in the JSON key `bars`, which programs written for earlier reports read.
+Later groups have none."""
 
 
 @dataclass
@@ -108,7 +109,7 @@ class Report:
                 "agreements": [{**asdict(check), "agrees": check.agrees} for check in self.checks],
                 "remarks": self.remarks,
                 "criteria": [result.to_json() for result in results],
-                "bars": [_former_entry(result) for result in results],
+                "bars": [_former_entry(result) for result in results if result.criterion.group in FORMER_NUMBERS],
             }
         )
 

@@ -7,19 +7,15 @@ part of the heads and of the feed-forward's width (Shoeybi et al. 2019, Megatron
 
 from typing import Any
 
-from diffusers import FirstBlockCacheConfig, MagCacheConfig
+from diffusers import ContextParallelConfig, FirstBlockCacheConfig, MagCacheConfig, TensorParallelConfig
 from diffusers.hooks.tensor_parallel import PackedColwiseParallel
-from diffusers.models._modeling_parallel import (
-    ContextParallelConfig,
-    ContextParallelInput,
-    ContextParallelOutput,
-    TensorParallelConfig,
-)
 from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float
 from torch import Tensor
 
-from triplane3d.diffusers_compat import cache_config, process_mesh
+from triplane3d.diffusers_compat import cache_config, context_parallel_classes, process_mesh
+
+ContextParallelInput, ContextParallelOutput = context_parallel_classes()
 
 CONTEXT_PLAN = {
     # Position embeddings and plane tokens are added to all latent tokens before the first block, so the split is there.
