@@ -218,7 +218,9 @@ def test_missing_files_raise_errors(tmp_path: Path) -> None:
 def test_results_of_failed_downloads_raise_errors(tmp_path: Path, content: bytes, message: str, name: str) -> None:
     (tmp_path / name).write_bytes(content)
     if "neither" in message:
-        message = {"model.ckpt": message, "flat.safetensors": "not a complete safetensors file"}.get(name, "config.yaml")
+        message = {"model.ckpt": message, "flat.safetensors": "not a complete safetensors file"}.get(
+            name, "config.yaml"
+        )
     with pytest.raises(ValueError, match=message):
         read_settings(tmp_path) if name == "config.yaml" else open_checkpoint(tmp_path, ("flat",))
 
