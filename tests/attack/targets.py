@@ -94,7 +94,7 @@ def load_generic(folder: Path) -> str:
 
     try:
         named = json.loads((folder / "model_index.json").read_text())["_class_name"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         named = None
     if named != "Triplane3DPipeline":
         raise ValueError(f"{folder} names no pipeline of triplane3d")

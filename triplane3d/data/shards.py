@@ -47,6 +47,26 @@ def write_shard(path: Path, batch: Mapping[str, Tensor], *, seeds: Sequence[int]
         save_file(tensors, partial, metadata={"families": json.dumps(list(families))})
 
 
+STORED_NAMES = {torch.float16: "F16", torch.float32: "F32", torch.int8: "I8", torch.uint8: "U8"}
+"""The names that safetensors files have for the stored types."""
+
+
+def _check_fields(path: Path, shard: Any) -> None:
+    """Raises ValueError if a field of the shard has another type or shape than `FIELDS` requires. No data is read."""
+    count = shard.get_slice("seeds").get_shape()[0]
+    for name in sorted(set(shard.keys()) & set(FIELDS)):
+        field, part = FIELDS[name], shard.get_slice(name)
+        expected, found = (count, *field.axes), part.get_shape()
+        fits = len(found) == len(expected) and all(
+            isinstance(size, str) or size == axis for size, axis in zip(expected, found)
+        )
+        if not fits or part.get_dtype() != STORED_NAMES[field.stored]:
+            raise ValueError(
+                f"{path}: {name} must be {field.stored} of shape {expected}, got {part.get_dtype()} of shape {found}; "
+                f"write it again with {SCRIPT}"
+            )
+
+
 class ShardDataset(Dataset):
     """The shapes in a folder of shards, as samples of float32 tensors.
 
@@ -85,6 +105,7 @@ class ShardDataset(Dataset):
                 raise ValueError(
                     f"{path} holds {unknown[0]!r}, which is no field of a shard; write it again with {SCRIPT}"
                 )
+            _check_fields(path, shard)
             self._rows += [(len(self._files), row) for row in range(shard.get_slice("seeds").get_shape()[0])]
             self._files.append(shard)
         self._rows = self._rows[:limit]
