@@ -6,9 +6,8 @@ With `--meshes` the folder holds closed meshes, which are shown beside the meshe
 import typer
 
 from triplane3d.errors import errors_as_sentences
+from triplane3d.evaluation.contact_sheets import main
 
 if __name__ == "__main__":
-    with errors_as_sentences():  # around the imports too, which take seconds
-        from triplane3d.evaluation.contact_sheets import main
-
+    with errors_as_sentences():
         typer.run(main)
