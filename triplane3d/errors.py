@@ -11,6 +11,7 @@ stopped by SIGINT and SIGTERM. With `TRIPLANE3D_TRACEBACK=1` the traceback is pr
 import errno
 import io
 import os
+import struct
 import sys
 import time
 import traceback
@@ -32,6 +33,12 @@ FAILURES = (RuntimeError, ArithmeticError, MemoryError, ImportError)
 
 MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE)
 """Error numbers of the machine (full disk, input/output error, open files): exit code 1."""
+
+PARSER_ERRORS = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, RuntimeError, TypeError,
+    ValueError, struct.error,
+)  # fmt: skip
+"""Errors that libraries raise for damaged files: few of their parsers have an error of their own."""
 
 MEMORY_SIGNS = (
     "out of memory",

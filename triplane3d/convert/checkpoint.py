@@ -5,7 +5,6 @@ tensors, numbers, text and containers, and raises an error at the first name of 
 """
 
 import re
-import struct
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,16 +18,11 @@ from torch import Tensor
 
 from triplane3d.config import unknown_key
 from triplane3d.convert.saving import DTYPE_NAMES
+from triplane3d.errors import PARSER_ERRORS
 from triplane3d.limits import BoundedLoader, check, read_json, read_weights_header, read_yaml
 
 PICKLE = "model.ckpt"
 SETTINGS_FILES = ("config.yaml", "config.json")
-
-# What torch's reader raises on damaged data besides UnpicklingError: each byte code fails in its own way.
-DAMAGE = (
-    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, RuntimeError, TypeError,
-    ValueError, struct.error,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +229,7 @@ def _load_pickle(path: Path, *, zipped: bool) -> object:
             f"{path} was refused: it is neither a pickle of tensors nor safetensors, or it is damaged "
             f"({reason}). Download it again"
         ) from None
-    except DAMAGE as error:
+    except PARSER_ERRORS as error:
         raise ValueError(
             f"{path} is neither a pickle of tensors nor safetensors, or it is damaged "
             f"({_reason(error)}). Download it again"
@@ -247,7 +241,7 @@ def _check_zip(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             damaged = archive.testzip()  # torch.load compares no checksums
-    except (zipfile.BadZipFile, OSError, *DAMAGE) as error:
+    except (zipfile.BadZipFile, OSError, *PARSER_ERRORS) as error:
         raise ValueError(f"{path} is cut short or damaged ({_reason(error)}): download it again") from error
     if damaged is not None:
         raise ValueError(f"{path} is damaged (the checksum of {damaged} differs): download it again")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import re
-import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
-from triplane3d.errors import is_out_of_memory
+from triplane3d.errors import PARSER_ERRORS, is_out_of_memory
 from triplane3d.images.color_profiles import convert_grey, convert_strip, transform_to_srgb, without_png_profile
 from triplane3d.images.structure import check_structure
 
@@ -69,10 +68,7 @@ UPRIGHT = {
     8: (True, True, False),
 }
 # What Pillow's decoders raise on broken data; the errors differ from format to format.
-DAMAGE = (
-    ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, MemoryError, OSError,
-    RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error,
-)  # fmt: skip
+DAMAGE = (*PARSER_ERRORS, BufferError, OSError, SyntaxError, zlib.error)
 
 Photo = str | PathLike | Image.Image | np.ndarray | Tensor
 """A path, a PIL image, an array (height, width[, channels]) or a tensor ([channels, ]height, width)."""

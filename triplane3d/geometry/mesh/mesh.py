@@ -1,6 +1,5 @@
 """The triangle mesh that the library returns: its arrays, their properties, and reading and writing files."""
 
-import struct
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from jaxtyping import Float, Integer
 from scipy import sparse
 from torch import Tensor
 
+from triplane3d.errors import PARSER_ERRORS
 from triplane3d.geometry.color import srgb_from_linear
 from triplane3d.geometry.mesh.files import (
     FORMATS,
@@ -27,9 +27,6 @@ from triplane3d.geometry.mesh.topology import MeshReport, edge_faces, label_comp
 from triplane3d.storage.durable import write_file
 
 SUFFIXES = tuple(FORMATS)
-UNREADABLE = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError,
-              RuntimeError, TypeError, ValueError, struct.error)  # fmt: skip
-"""What trimesh's readers raise for damaged files."""
 
 
 class FaceArray(np.ndarray):
@@ -237,7 +234,7 @@ class Mesh:
             scene = trimesh.load_scene(path, process=path.suffix.lower() == ".stl")
             mesh = cls.from_trimesh(scene, color_space=form.color_space)
             return cls(y_up(mesh.vertices), mesh.faces, mesh.vertex_colors) if (up or form.up) == "z" else mesh
-        except UNREADABLE as error:
+        except PARSER_ERRORS as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ValueError(
                 f"{path} cannot be read as a {path.suffix} mesh ({reason}): check or rewrite it"
