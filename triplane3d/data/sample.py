@@ -79,27 +79,31 @@ def unpack(stored: Mapping[str, Tensor]) -> ShapeSample:
 
 
 def check_batch(batch: Mapping[str, Tensor]) -> int:
-    """The number of shapes in a packed batch.
+    """The number of shapes in a packed batch. Errors as in `check_layout`."""
+    return check_layout({name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in batch.items()})
+
+
+def check_layout(layout: Mapping[str, tuple[torch.dtype | str, tuple[int, ...]]]) -> int:
+    """The number of shapes in a packed batch, from the types and shapes of its fields.
 
     Raises `ValueError` if a field is unknown or has another type or shape than `FIELDS` requires, or if two fields
     disagree about the size of an axis of the same name.
     """
     sizes: dict[str, int] = {}
-    for name, tensor in batch.items():
+    for name, (dtype, shape) in layout.items():
         field = FIELDS.get(name)
         if field is None:
             raise ValueError(f"{name} is not a field of a shape sample; the fields are {', '.join(FIELDS)}")
         axes = ("shapes", *field.axes)
-        if tensor.dtype != field.stored or tensor.ndim != len(axes):
+        if dtype != field.stored or len(shape) != len(axes):
             raise ValueError(
-                f"{name} must be {field.stored} with axes ({', '.join(map(str, axes))}), got {tensor.dtype} of shape "
-                f"{tuple(tensor.shape)}"
+                f"{name} must be {field.stored} with axes ({', '.join(map(str, axes))}), got {dtype} of shape {shape}"
             )
-        for axis, size in zip(axes, tensor.shape, strict=True):
+        for axis, size in zip(axes, shape, strict=True):
             expected = axis if isinstance(axis, int) else sizes.setdefault(axis, size)
             if size != expected:
                 place = f"axis {axis}" if isinstance(axis, str) else f"axis after {axes[axes.index(axis) - 1]}"
-                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, but the {place} must be {expected}")
+                raise ValueError(f"{name} has shape {shape}, but the {place} must be {expected}")
     if not sizes.get("shapes"):
         raise ValueError("a batch without shapes")
     return sizes["shapes"]

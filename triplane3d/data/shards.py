@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from triplane3d.data.sample import FIELDS, LABEL_FIELDS, SURFACE_FIELDS, ShapeSample, check_batch, unpack
+from triplane3d.data.sample import LABEL_FIELDS, SURFACE_FIELDS, ShapeSample, check_batch, check_layout, unpack
 from triplane3d.storage.durable import writing_file
 from triplane3d.storage.tensor_files import open_tensors
 
@@ -47,24 +47,24 @@ def write_shard(path: Path, batch: Mapping[str, Tensor], *, seeds: Sequence[int]
         save_file(tensors, partial, metadata={"families": json.dumps(list(families))})
 
 
-STORED_NAMES = {torch.float16: "F16", torch.float32: "F32", torch.int8: "I8", torch.uint8: "U8"}
-"""The names that safetensors files have for the stored types."""
+DTYPES = {"F16": torch.float16, "F32": torch.float32, "I8": torch.int8, "U8": torch.uint8}
+"""Types by their names in safetensors files."""
 
 
-def _check_fields(path: Path, shard: Any) -> None:
-    """Raises ValueError if a field of the shard has another type or shape than `FIELDS` requires. No data is read."""
-    count = shard.get_slice("seeds").get_shape()[0]
-    for name in sorted(set(shard.keys()) & set(FIELDS)):
-        field, part = FIELDS[name], shard.get_slice(name)
-        expected, found = (count, *field.axes), part.get_shape()
-        fits = len(found) == len(expected) and all(
-            isinstance(size, str) or size == axis for size, axis in zip(expected, found)
-        )
-        if not fits or part.get_dtype() != STORED_NAMES[field.stored]:
-            raise ValueError(
-                f"{path}: {name} must be {field.stored} of shape {expected}, got {part.get_dtype()} of shape {found}; "
-                f"write it again with {SCRIPT}"
-            )
+def _check_shard(path: Path, shard: Any) -> int:
+    """The number of shapes in a shard. Raises ValueError if a field does not fit `FIELDS`. No data is read."""
+    parts = {name: shard.get_slice(name) for name in shard.keys()}
+    count = parts.pop("seeds").get_shape()[0]
+    layout = {
+        name: (DTYPES.get(part.get_dtype(), part.get_dtype()), tuple(part.get_shape())) for name, part in parts.items()
+    }
+    try:
+        shapes = check_layout(layout)
+        if shapes != count:
+            raise ValueError(f"{count} seeds for {shapes} shapes")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; delete it and write it again with {SCRIPT}") from error
+    return count
 
 
 class ShardDataset(Dataset):
@@ -101,12 +101,7 @@ class ShardDataset(Dataset):
         self._rows: list[tuple[int, int]] = []  # file and row in it, for each shape
         for path in paths:
             shard = open_tensors(path, needed, noun="shard", script=SCRIPT)
-            if unknown := sorted(set(shard.keys()) - {*FIELDS, "seeds"}):
-                raise ValueError(
-                    f"{path} holds {unknown[0]!r}, which is no field of a shard; write it again with {SCRIPT}"
-                )
-            _check_fields(path, shard)
-            self._rows += [(len(self._files), row) for row in range(shard.get_slice("seeds").get_shape()[0])]
+            self._rows += [(len(self._files), row) for row in range(_check_shard(path, shard))]
             self._files.append(shard)
         self._rows = self._rows[:limit]
 
