@@ -1,13 +1,13 @@
 """Seeded damage to files: each function changes one file and returns a description of the change."""
 
 import json
-import os
 import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from pipelines.pickles import malicious_pickle
 
 Damage = Callable[[Path, np.random.Generator, Path], str]
 """A function of a file, a random generator, and the marker file that code in the file would create."""
@@ -168,7 +168,7 @@ def plant_pickle(path: Path, rng: np.random.Generator, marker: Path) -> str:
 
     The same pickle is written beside it under the names that torch, diffusers, transformers and accelerate read.
     """
-    content = f"c{os.name}\nsystem\n(S'touch {marker}'\ntR.".encode()
+    content = malicious_pickle(marker)
     if rng.random() < 0.5:
         with zipfile.ZipFile(path.parent / "archive.zip", "w") as archive:
             archive.writestr("archive/data.pkl", content)

@@ -32,8 +32,9 @@ class ProjectionEncoder(nn.Module):
     """Projects surface points to the planes' pixels as moments, then applies a transformer to patches of pixels.
 
     A pixel of a plane is a column of space. The mean of exp(i·k·depth) over its points is the Fourier transform of
-    the histogram of their depths. The sign of the normal along the depth tells where the column enters the solid
-    and where it leaves. The occupancy along the column is therefore nearly linear in these moments.
+    the histogram of their depths. The sign of the normal along the depth separates the points where the column
+    enters the solid from those where it leaves. The occupancy along the column is therefore nearly linear in these
+    moments.
 
     The moments have no parameters, so backward needs no pass over the points.
     """
