@@ -6,10 +6,12 @@ python scripts/assemble_pipeline.py runs/mini/autoencoder runs/mini/denoiser pip
 import argparse
 from pathlib import Path
 
+from triplane3d.config.flags import Parser
 from triplane3d.errors import errors_as_sentences
+from triplane3d.printing import print_line
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("autoencoder", type=Path, help="output folder of stages 1 and 2, with vae/")
     parser.add_argument("denoiser", type=Path, help="output folder of stage 3 or 4: transformer/, image_encoder/")
     parser.add_argument("pipeline", type=Path, help="folder of a pipeline that receives the weights")
@@ -19,4 +21,4 @@ if __name__ == "__main__":
         from triplane3d.training.assemble_pipeline import assemble_pipeline
 
         size = assemble_pipeline(given.autoencoder, given.denoiser, given.pipeline, limit_mb=given.limit_mb)
-        print(f"{given.pipeline}: {size:.1f} MB of weights")
+        print_line(f"{given.pipeline}: {size:.1f} MB of weights")

@@ -1,9 +1,8 @@
-"""Checks of a stage's inputs and outputs before anything is computed.
+"""Checks of a stage's inputs before anything is computed.
 
 Missing inputs raise a `ValueError` that names the stage which writes them.
 """
 
-import tempfile
 from pathlib import Path
 
 from triplane3d.errors import elsewhere, not_there
@@ -53,23 +52,3 @@ def check_files(key: str, folder: str, pattern: str, writer: str) -> None:
         raise ValueError(f"{key}: {there}; {STAGES[writer]}, writes it")
     if not any(Path(folder).glob(pattern)):
         raise ValueError(f"{key}: no {pattern} in {folder}; {STAGES[writer]}, writes them")
-
-
-def check_writable(key: str, folder: str | Path) -> None:
-    """Raises `OSError` unless files can be written in `folder`, or in the nearest parent that exists.
-
-    Called before work that may take hours. A temporary file is created and removed; `folder` itself is not created.
-    """
-    parent = Path(folder).absolute()
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir():
-        raise NotADirectoryError(f"{key}: {parent} is a file, not a folder: choose another output")
-    try:
-        with tempfile.TemporaryFile(dir=parent) as probe:
-            probe.write(b"triplane3d")
-            probe.flush()
-    except OSError as error:
-        raise OSError(
-            error.errno, f"{key}: {folder} cannot be written to ({error.strerror}): choose another output"
-        ) from error
