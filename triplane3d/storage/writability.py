@@ -64,10 +64,7 @@ def _check_names(path: Path, name: str) -> None:
             os.stat(part)
         except (FileNotFoundError, NotADirectoryError):
             # A missing parent hides what is wrong with the names below it.
-            longest = _longest_name(path)
-            if any(len(os.fsencode(below)) > longest for below in path.parts):
-                raise OSError(errno.ENAMETOOLONG, _message(name, f"{path} has a name of more than {longest} bytes, "
-                              "which the disk does not accept: choose a shorter one")) from None  # fmt: skip
+            _check_lengths(path, name)
             return
         except OSError as error:
             if error.errno == errno.ELOOP:
@@ -77,13 +74,18 @@ def _check_names(path: Path, name: str) -> None:
             raise OSError(error.errno, _message(name, why)) from error
 
 
-def _longest_name(path: Path) -> int:
-    """Bytes that a name may have on the disk of the nearest existing parent of `path`, 255 where it is unknown."""
+def _check_lengths(path: Path, name: str) -> None:
+    """Refuse names, and a whole path, that are longer than the disk of the nearest existing parent accepts."""
     there = next(parent for parent in (*path.parents, Path(".")) if os.path.exists(parent))
-    try:
-        return os.pathconf(there, "PC_NAME_MAX")
-    except (AttributeError, OSError, ValueError):
-        return 255
+    longest = max(path.parts, key=lambda part: len(os.fsencode(part)))
+    for limit, text in (("PC_NAME_MAX", longest), ("PC_PATH_MAX", os.path.abspath(path))):
+        try:
+            most = os.pathconf(there, limit)
+        except (AttributeError, OSError, ValueError):  # unknown on this system
+            continue
+        if len(os.fsencode(text)) > most:
+            raise OSError(errno.ENAMETOOLONG, _message(name, f"{path} cannot be written (File name too long, at most "
+                                                       f"{most} bytes): choose another output"))  # fmt: skip
 
 
 def _message(name: str, text: str) -> str:
