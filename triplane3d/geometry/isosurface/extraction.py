@@ -22,6 +22,7 @@ from triplane3d.geometry.isosurface.field_sampling import (
     activated,
     color_at,
     grid_axis,
+    progress_of,
     values_at_points,
     values_on_grid,
 )
@@ -121,20 +122,7 @@ def extract_surfaces(
     `progress(done, total)` covers all fields: each counts as a thousand parts.
     """
     fields = list(fields)
-
-    def progress_of(number: int) -> Progress | None:
-        if progress is None:
-            return None
-        reported = [1000 * number]
-
-        def report(done: int, total: int) -> None:
-            # The total may grow between two calls; the reported number never decreases.
-            reported.append(max(reported.pop(), 1000 * number + 1000 * done // total))
-            progress(reported[0], 1000 * len(fields))
-
-        return report
-
     return [
-        extract_surface(field, resolution, progress=progress_of(number), **options)
+        extract_surface(field, resolution, progress=progress_of(number, len(fields), progress), **options)
         for number, field in enumerate(fields)
     ]

@@ -1,7 +1,7 @@
 """Values and colours of a field: on grids, at the nodes of bricks, and at points, in chunks of bounded size."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -191,6 +191,35 @@ def evaluate_grid(
     """
     axis = grid_axis(field, resolution, bounds, chunk_size)
     return values_on_grid(field, (axis, axis, axis), chunk_size, progress)
+
+
+def evaluate_grids(
+    fields: Iterable[Field],
+    resolution: int,
+    bounds: tuple[float, float] = (-1.0, 1.0),
+    *,
+    progress: Progress | None = None,
+) -> list[Float[Tensor, "x y z"]]:
+    """`evaluate_grid` of several fields. `progress(done, total)` covers all fields: each counts as a thousand parts."""
+    fields = list(fields)
+    return [
+        evaluate_grid(field, resolution, bounds, progress=progress_of(number, len(fields), progress))
+        for number, field in enumerate(fields)
+    ]
+
+
+def progress_of(number: int, count: int, progress: Progress | None) -> Progress | None:
+    """`progress` for field `number` of `count`, each of which counts as a thousand parts."""
+    if progress is None:
+        return None
+    reported = [1000 * number]
+
+    def report(done: int, total: int) -> None:
+        # The total may grow between two calls; the reported number never decreases.
+        reported.append(max(reported.pop(), 1000 * number + 1000 * done // total))
+        progress(reported[0], 1000 * count)
+
+    return report
 
 
 def activated(activation: Activation | None, values: Tensor) -> Tensor:
