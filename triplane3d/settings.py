@@ -55,7 +55,7 @@ class GenerateSettings:
     """Settings of one mesh. A number that is None is taken from the preset `quality`, or from the pipeline.
 
     Raises:
-        ValueError: a number is out of its range, or `up` is not an axis.
+        ValueError: a value is out of its range or not one of its choices.
     """
 
     quality: str = setting(
@@ -110,6 +110,8 @@ class GenerateSettings:
             value = getattr(self, name)
             if value is None:
                 continue
+            if about.choices and value not in about.choices:
+                raise ValueError(f"{name} must be one of {', '.join(about.choices)}, got {value!r}")
             if TYPES[name] is int:
                 assert about.least is not None, f"{name} needs a lower limit"
                 check_whole(name, value, about.least, about.most)

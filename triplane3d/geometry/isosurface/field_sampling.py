@@ -298,10 +298,16 @@ def values_at_points(
 
 
 def color_at(
-    field: ColorField, vertices: Float[np.ndarray, "vertices 3"], chunk_size: int | None = None
+    field: ColorField,
+    vertices: Float[np.ndarray, "vertices 3"],
+    chunk_size: int | None = None,
+    before_chunk: Callable[[], object] | None = None,
 ) -> Float[np.ndarray, "vertices 3"]:
-    """The field's colour, linear albedo in 0..1, at every vertex."""
+    """The field's colour, linear albedo in 0..1, at every vertex. `before_chunk` is called before each chunk."""
     device = device_of(field)
-    chunks = torch.from_numpy(vertices).split(chunk_size or POINT_CHUNK)
-    colors = [field.color(rearrange(chunk.to(device), "points xyz -> 1 points xyz"))[0] for chunk in chunks]
+    colors = []
+    for chunk in torch.from_numpy(vertices).split(chunk_size or POINT_CHUNK):
+        if before_chunk is not None:
+            before_chunk()
+        colors.append(field.color(rearrange(chunk.to(device), "points xyz -> 1 points xyz"))[0])
     return torch.cat(colors).float().clamp(0, 1).cpu().numpy()
