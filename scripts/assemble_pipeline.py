@@ -10,11 +10,19 @@ from triplane3d.config.flags import Parser
 from triplane3d.errors import errors_as_sentences
 from triplane3d.printing import print_line
 
+
+def named_path(text: str) -> Path:
+    """The argument as a path. An empty one would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("a folder's name is empty")
+    return Path(text)
+
+
 if __name__ == "__main__":
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("autoencoder", type=Path, help="output folder of stages 1 and 2, with vae/")
-    parser.add_argument("denoiser", type=Path, help="output folder of stage 3 or 4: transformer/, image_encoder/")
-    parser.add_argument("pipeline", type=Path, help="folder of a pipeline that receives the weights")
+    parser.add_argument("autoencoder", type=named_path, help="output folder of stages 1 and 2, with vae/")
+    parser.add_argument("denoiser", type=named_path, help="output folder of stage 3 or 4: transformer/, image_encoder/")
+    parser.add_argument("pipeline", type=named_path, help="folder of a pipeline that receives the weights")
     parser.add_argument("--limit-mb", type=float, default=60.0, help="fail if the weights are larger (default: 60)")
     given = parser.parse_args()
     with errors_as_sentences():  # around the imports too, which take seconds

@@ -1,6 +1,8 @@
 """Scripts whose arguments typer reads. Their errors are those of all scripts: one sentence and an exit code."""
 
+import sys
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -11,6 +13,9 @@ from triplane3d.errors import errors_as_sentences, fail
 
 def run_script(main: Callable[..., Any]) -> None:
     """Run `main` as a command. A wrong option or argument ends the process with one sentence and exit code 2."""
+    for previous, argument in pairwise(sys.argv):
+        if argument == "":  # as a path, it would be the current folder
+            fail(f"{previous if previous.startswith('-') else 'an argument'} is empty: give a name or a value")
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command()(main)
     with errors_as_sentences():

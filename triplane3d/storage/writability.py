@@ -5,6 +5,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from triplane3d.storage.tensor_files import check_utf8
+
 PROBE = b"triplane3d"
 """What is written to try a folder: on a full disk, an empty file can still be made."""
 
@@ -21,26 +23,32 @@ def check_file(path: str | Path, name: str = "") -> None:
     path = Path(path)
     if os.path.isdir(path) or not path.name:
         raise IsADirectoryError(_message(name, f"{path} is a folder: name a file"))
-    _check_names(path, name)
+    check_names(path, name)
     target = Path(os.path.realpath(path))  # files are written through links
     if target.is_file() and not os.access(target, os.W_OK):
         raise PermissionError(
             _message(name, f"{path} exists and is read-only: change its permissions or choose another name")
         )
     if not target.exists() or target.is_file():
-        check_folder(target.parent if path.is_symlink() else path.parent, name)
+        _try_folder(target.parent if path.is_symlink() else path.parent, name)
 
 
 def check_folder(folder: str | Path, name: str = "") -> None:
-    """Refuse a folder in which no file can be made, or that cannot be made. `name` is as for `check_file`.
+    """Refuse a folder of tensors in which no file can be made, or that cannot be made. `name` is as for `check_file`.
 
     Of a folder that does not exist, the nearest existing parent is tried.
 
     Raises:
         OSError: the message has the reason, and what to do.
+        ValueError: the path is not UTF-8, see `check_utf8`.
     """
-    folder = Path(folder)
-    _check_names(folder, name)
+    for path in (folder, os.path.realpath(folder)):
+        check_utf8(path, name)
+    _try_folder(Path(folder), name)
+
+
+def _try_folder(folder: Path, name: str) -> None:
+    check_names(folder, name)
     there = next(parent for parent in (folder, *folder.parents, Path(".")) if os.path.lexists(parent))
     if not there.exists():
         raise FileNotFoundError(_message(name, f"{there} is a link to {os.readlink(there)}, which does not exist: make "
@@ -57,8 +65,12 @@ def check_folder(folder: str | Path, name: str = "") -> None:
         raise OSError(error.errno, _message(name, message)) from error
 
 
-def _check_names(path: Path, name: str) -> None:
-    """Refuse names that the file system refuses, and links that lead to themselves."""
+def check_names(path: Path, name: str = "") -> None:
+    """Refuse names that the file system refuses, and links that lead to themselves. `name` is as for `check_file`.
+
+    Raises:
+        OSError: the message has the reason, and what to do.
+    """
     for part in (*reversed(path.parents), path):
         try:
             os.stat(part)

@@ -6,6 +6,7 @@ Missing inputs raise a `ValueError` that names the stage which writes them.
 from pathlib import Path
 
 from triplane3d.errors import elsewhere, not_there
+from triplane3d.storage.tensor_files import check_utf8
 
 STAGES = {
     "shards": "stage 0, scripts/prepare_shapes.py",
@@ -17,6 +18,7 @@ STAGES = {
 
 def check_pipeline(folder: str, *files: str) -> None:
     """Raises `ValueError` unless `folder` exists and holds each of `files`, such as "transformer/config.json"."""
+    check_utf8(folder, "pipeline")
     if not Path(folder).is_dir():
         if elsewhere(folder):
             raise ValueError(f"pipeline: {not_there(folder)}")
@@ -35,6 +37,7 @@ def check_model(key: str, folder: str, writer: str) -> None:
     `key` is the configuration's key, for the message; `writer` is the key of `STAGES` that writes the folder.
     """
     path, made_by = Path(folder), f"{STAGES[writer]}, writes it when it has finished"
+    check_utf8(folder, key)
     if not path.is_dir():
         there = not_there(folder) if elsewhere(folder) else f"there is no folder {folder}"
         raise ValueError(f"{key}: {there}; {made_by}")
