@@ -61,7 +61,7 @@ def test_a_request_gives_the_mesh_of_a_call_of_the_pipeline_and_its_files(
     assert len(parts) == 5 and sum(parts) == pytest.approx(result.seconds["total"])
 
 
-@pytest.mark.parametrize("stop_at", range(1, 8))
+@pytest.mark.parametrize("stop_at", range(1, 9))
 def test_a_canceled_job_leaves_complete_files_or_none(
     pipe: Triplane3DPipeline, level: float, stop_at: int, tmp_path: Path
 ) -> None:
@@ -80,7 +80,7 @@ def test_a_canceled_job_leaves_complete_files_or_none(
     )
     with pytest.raises(GenerationCancelled):
         generate(request, pipe, cancelled=cancelled)
-    assert [path.name for path in tmp_path.iterdir()] == (["a.glb"] if stop_at == 7 else [])
+    assert [path.name for path in tmp_path.iterdir()] == (["a.glb"] if stop_at == 8 else [])
 
 
 def test_a_job_can_be_canceled_between_the_levels_of_the_surface_search(pipe: Triplane3DPipeline, level: float) -> None:
