@@ -6,17 +6,27 @@ python scripts/assemble_pipeline.py runs/mini/autoencoder runs/mini/denoiser pip
 import argparse
 from pathlib import Path
 
+from triplane3d.config.flags import Parser
 from triplane3d.errors import errors_as_sentences
+from triplane3d.printing import print_line
+
+
+def named_path(text: str) -> Path:
+    """The argument as a path. An empty one would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("a folder's name is empty")
+    return Path(text)
+
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("autoencoder", type=Path, help="output folder of stages 1 and 2, with vae/")
-    parser.add_argument("denoiser", type=Path, help="output folder of stage 3 or 4: transformer/, image_encoder/")
-    parser.add_argument("pipeline", type=Path, help="folder of a pipeline that receives the weights")
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("autoencoder", type=named_path, help="output folder of stages 1 and 2, with vae/")
+    parser.add_argument("denoiser", type=named_path, help="output folder of stage 3 or 4: transformer/, image_encoder/")
+    parser.add_argument("pipeline", type=named_path, help="folder of a pipeline that receives the weights")
     parser.add_argument("--limit-mb", type=float, default=60.0, help="fail if the weights are larger (default: 60)")
     given = parser.parse_args()
     with errors_as_sentences():  # around the imports too, which take seconds
         from triplane3d.training.assemble_pipeline import assemble_pipeline
 
         size = assemble_pipeline(given.autoencoder, given.denoiser, given.pipeline, limit_mb=given.limit_mb)
-        print(f"{given.pipeline}: {size:.1f} MB of weights")
+        print_line(f"{given.pipeline}: {size:.1f} MB of weights")

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = [
-    {"signals", "limits", "arguments", "diffusers_compat"},
+    {"printing", "signals", "limits", "arguments", "diffusers_compat"},
     {"errors", "storage"},
     {"geometry", "models", "config"},
     {"images"},
@@ -151,3 +151,11 @@ def test_no_file_unpickles_data_or_catches_all_exceptions(path: Path) -> None:
         if isinstance(node, ast.ExceptHandler):
             blanket = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
             assert not blanket, f"line {node.lineno}: catch specific exceptions"
+
+
+@pytest.mark.parametrize("path", [*PACKAGE, *sorted((ROOT / "scripts").glob("*.py"))], ids=relative)
+def test_lines_are_printed_by_one_function(path: Path) -> None:
+    """It escapes control characters, which names of files can contain."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    printing = [node.lineno for node in calls if ast.unparse(node.func) in ("print", "typer.echo", "typer.secho")]
+    assert not printing or relative(path) == "triplane3d/printing.py", f"lines {printing}: use print_line"

@@ -15,7 +15,6 @@ import struct
 import sys
 import time
 import traceback
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import NoReturn
 
 from safetensors import SafetensorError
 
+from triplane3d.printing import print_line
 from triplane3d.signals import Stopped, is_main_process, stops_at_once
 
 MISTAKES = (ValueError, OSError, SafetensorError)
@@ -73,7 +73,7 @@ def errors_as_sentences() -> Iterator[None]:
     except Stopped as stopped:
         _traceback()
         if is_main_process():
-            print(str(stopped) or f"stopped by {stopped.name}", file=sys.stderr, flush=True)
+            print_line(str(stopped) or f"stopped by {stopped.name}", error=True)
         code = 128 + stopped.signum
     except (*MISTAKES, *FAILURES) as error:
         _traceback()
@@ -87,7 +87,7 @@ def fail(message: str, code: int = 2) -> NoReturn:
     """Print the message as an error, on one line and without control characters, and end the process with `code`."""
     if not is_main_process():
         time.sleep(HEAD_START)
-    print(f"error: {printable(message)}", file=sys.stderr, flush=True)
+    print_line(f"error: {message}", error=True)
     raise SystemExit(code) from None
 
 
@@ -133,11 +133,15 @@ def elsewhere(path: str | Path) -> bool:
 def sentence(error: BaseException) -> str:
     """The message of an error on one line. The traceback of a worker process in the message is removed."""
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+        return error.strerror if error.filename is None else f"{_text(error.filename)}: {error.strerror}"
     text = str(error).strip()
     if "Original Traceback" in text:  # as torch's DataLoader writes it
         text = text.splitlines()[-1].partition(": ")[2] or text.splitlines()[-1]
     return " ".join(text.split()) or type(error).__name__
+
+
+def _text(filename: str | bytes | int) -> str:
+    return os.fsdecode(filename) if isinstance(filename, bytes) else str(filename)
 
 
 def prepare_streams() -> None:
@@ -145,19 +149,6 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def printable(text: str) -> str:
-    """`text` with control characters written as escapes: those of a model card or a file name can change a terminal."""
-    return "".join(
-        character.encode("unicode_escape").decode("ascii") if _changes_terminals(character) else character
-        for character in text
-    )
-
-
-def _changes_terminals(character: str) -> bool:
-    """Control and format characters and lone surrogates; not line feeds, tabs and the joiner in emoji."""
-    return character not in "\n\t\u200d" and unicodedata.category(character) in ("Cc", "Cf", "Cs")
 
 
 def _traceback() -> None:

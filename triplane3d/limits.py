@@ -87,7 +87,10 @@ def read_text(path: Path, limit: str) -> str:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        content = file.read(LIMITS[limit].most + 1)
+        try:
+            content = file.read(LIMITS[limit].most + 1)
+        except OSError as error:  # without the name of the file
+            raise OSError(error.errno, f"{path} cannot be read ({error.strerror}): copy it anew") from error
     if len(content) > LIMITS[limit].most:
         check(limit, path.stat().st_size, str(path))
     try:

@@ -50,7 +50,7 @@ def test_a_mesh_is_written_to_the_given_path(
         (["other/block.png", "-o", "both.glb"], "is one file for 2 photos: name a folder"),
         (["other/block.png", "-o", "-"], "takes one mesh, but there are 2 photos"),
         (["-o", "block.png/"], "block.png/ is a file: name a folder"),
-        (["-o", "block.png/deep/block.glb"], "block.png is not a folder"),
+        (["-o", "block.png/deep/block.glb"], "block.png is a file, not a folder"),
         (["-o", f"{'x' * 300}.glb"], "File name too long"),
         (["-o", f"{'x' * 300}/"], "File name too long"),
         (["-o", "loop.glb"], "loop"),
@@ -90,7 +90,7 @@ def test_a_folder_without_write_permission_is_refused(
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     result = run("generate", image, "-o", "meshes/")
-    assert result.exit_code == 2 and "nothing can be written in .: Permission denied" in result.stderr
+    assert result.exit_code == 2 and "nothing can be written in . (Permission denied)" in result.stderr
 
 
 def test_a_photo_named_twice_gives_one_mesh(model: Path, image: Path, run: Callable) -> None:

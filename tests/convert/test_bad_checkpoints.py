@@ -291,7 +291,7 @@ def test_an_existing_output_is_not_changed(good: dict[str, Path], tmp_path: Path
     assert_refused(family, good[family], tmp_path, "exists and is not empty")
     shutil.rmtree(tmp_path / "out")
     (tmp_path / "out").write_text("notes")
-    assert_refused(family, good[family], tmp_path, "exists and is no folder")
+    assert_refused(family, good[family], tmp_path, "is a file, not a folder")
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_shards_of_other_settings_or_seeds_are_not_mixed(refused, tmp_path):
         (["mini", "--photos", "."], "--photos . holds none of *.jpeg, *.jpg"),
         (["mini", "--step-counts", "1,two"], "--step-counts takes whole numbers of 1 or more with commas between them"),
         (["mini", "--guidances", "nan"], "--guidances takes numbers of 0 or more with commas between them, got 'nan'"),
-        (["mini", "--output", "."], "--output . is a folder: name a JSON file"),
+        (["mini", "--output", "."], "--output: . is a folder: name a file"),
     ],
 )
 def test_wrong_arguments_of_evaluate_are_refused(refused, arguments, sentence):

@@ -1,28 +1,20 @@
 """Output of the command: results on standard output, all else on standard error; photos and meshes as bytes."""
 
-import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import typer
-
-from triplane3d.errors import printable
+from triplane3d.printing import give_up_output, print_line
 
 
 def print_result(line: str) -> None:
     """Print a result on standard output."""
-    try:
-        typer.echo(printable(line))
-    except BrokenPipeError:
-        raise  # the reader of the pipe has ended: typer ends the command without a message
-    except OSError as error:
-        _give_up_output(sys.stdout, error)
+    print_line(line)  # where the reader of a pipe has ended, typer ends the command without a message
 
 
 def print_message(line: str) -> None:
     """Print a message on standard error."""
-    typer.echo(printable(line), err=True)
+    print_line(line, error=True)
 
 
 def read_input(path: Path) -> None:
@@ -50,10 +42,4 @@ def write_output(stream: Any, content: bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _give_up_output(stream, error)
-
-
-def _give_up_output(stream: Any, error: OSError) -> NoReturn:
-    """Raise `error` with the name of the stream. It is redirected first: Python would write again at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    raise OSError(error.errno, error.strerror, "standard output") from error
+        give_up_output(stream, error)

@@ -23,10 +23,21 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="The downloaded model.ckpt, or its folder.")]
-Output = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the pipeline.")]
+
+def as_path(text: str) -> Path:
+    """The argument as a path. An empty one would be the current folder."""
+    if not text:
+        raise typer.BadParameter("the name is empty")
+    return Path(text)
+
+
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CKPT", parser=as_path, help="The downloaded model.ckpt, or its folder.")
+]
+Output = Annotated[Path, typer.Argument(metavar="OUT", parser=as_path, help="A new folder for the pipeline.")]
 Settings = Annotated[
-    Path | None, typer.Option("--config", help="Its config.yaml. Default: the one beside the checkpoint.")
+    Path | None,
+    typer.Option("--config", parser=as_path, help="Its config.yaml. Default: the one beside the checkpoint."),
 ]
 HalfToo = Annotated[Variant | None, typer.Option(help="Write the weights in half precision as well.")]
 ShardSize = Annotated[str, typer.Option(help="Largest size of a weight file, such as 5GB; larger ones are split.")]

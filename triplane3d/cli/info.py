@@ -63,7 +63,7 @@ def _describe_index(model: str, folder: Path, index: dict[str, Any]) -> list[str
     license_name, summary = _read_card(folder / "README.md")
     lines.append(f"licence: {license_name}")
     if summary:
-        lines += ["", summary]
+        lines += ["", *summary.splitlines()]
 
     lines += ["", f"{'component':<16}{'class':<34}{'parameters':>12}  {'dtype':<6}{'size':>9}"]
     total_parameters = total_bytes = 0

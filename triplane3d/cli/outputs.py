@@ -1,15 +1,14 @@
 """Paths of meshes and previews: a file, a folder or standard output. They are checked before anything is computed."""
 
 import os
-import tempfile
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
 from triplane3d.cli.console import check_output
-from triplane3d.cli.errors import FAILURE, errors_are_sentences, fail
+from triplane3d.cli.errors import errors_are_sentences, fail
 from triplane3d.cli.photos import STANDARD_INPUT
-from triplane3d.errors import MACHINE
+from triplane3d.storage.writability import check_file
 
 MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl")
 PREVIEW_SUFFIXES = (".webp", ".gif", ".png")
@@ -83,41 +82,9 @@ def preview_places(meshes: Sequence[Path], preview: Path | None) -> list[Path | 
 
 def check_places(places: Sequence[Path], photos: Sequence[Path]) -> None:
     """Refuse files that cannot be written, and photos as outputs. Leaves no file behind."""
-    given = {photo.resolve() for photo in photos}
+    given = {os.path.realpath(photo) for photo in photos}
     for place in places:
-        if _resolve(place) in given:
+        if os.path.realpath(place) in given:
             fail(f"{place} is one of the photos and would be overwritten: choose another name or folder")
-        if place.is_dir():
-            fail(f"{place} is a folder, where a file is to be written: choose another name")
-        try:
-            os.lstat(place)
-        except (FileNotFoundError, NotADirectoryError):
-            pass  # the folder is checked below
-        except OSError as error:  # a name that is too long, or has characters that the file system refuses
-            fail(f"{place} cannot be written: {error.strerror}")
-    for folder in sorted({place.parent for place in places}):
-        _check_folder(folder)
-
-
-def _resolve(path: Path) -> Path:
-    """The path with all links followed."""
-    try:
-        return path.resolve()
-    except RuntimeError:  # Python's error for a link loop
-        fail(f"{path} cannot be written: a link in this path leads to itself; remove it or choose another name")
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder in which no file can be made; for a new folder, check the parent in which it will be made."""
-    there = next(parent for parent in (folder, *folder.parents, Path(".")) if os.path.lexists(parent))
-    if not there.is_dir():
-        fail(f"{folder} cannot be made: {there} is not a folder")
-    try:
-        with tempfile.TemporaryFile(dir=there) as probe:
-            probe.write(b"triplane3d")
-            probe.flush()
-    except OSError as error:
-        fail(
-            f"nothing can be written in {there}: {error.strerror}; choose another folder with --output",
-            FAILURE if error.errno in MACHINE else 2,
-        )
+        with errors_are_sentences():
+            check_file(place)

@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
     """Prints one sentence for an error; argparse would print its long usage first."""
 
     def error(self, message: str) -> NoReturn:
-        fail(f"{message} ({self.prog} --help lists all keys)")
+        fail(f"{message} (see {self.prog} --help)")
 
 
 class Flag(argparse.Action):

@@ -18,6 +18,7 @@ from triplane3d.config.stages import RENAMED, SCRIPTS
 from triplane3d.config.values import convert
 from triplane3d.errors import not_there
 from triplane3d.limits import read_yaml
+from triplane3d.printing import one_line
 from triplane3d.storage.durable import write_file
 
 T = TypeVar("T")
@@ -102,7 +103,7 @@ def current_name(cls: type, key: str, where: str) -> str:
     new = RENAMED.get(key, key)
     if new == key or new not in dict(leaves(cls)):
         return key
-    warnings.warn(f"{where}: the key {key!r} is now called {new!r}", FutureWarning, stacklevel=3)
+    warnings.warn(one_line(f"{where}: the key {key!r} is now called {new!r}"), FutureWarning, stacklevel=3)
     return new
 
 

@@ -44,15 +44,20 @@ class Range:
 
 @dataclass(frozen=True)
 class NotEmpty:
-    """Accepted texts: all that are not empty and not longer than `LONGEST_TEXT`."""
+    """Accepted texts: UTF-8 that is not empty and not longer than `LONGEST_TEXT`."""
 
     def contains(self, value: str) -> bool:
         """Whether `value` is accepted."""
-        return 0 < len(value) <= LONGEST_TEXT and "\0" not in value
+        if not 0 < len(value) <= LONGEST_TEXT or "\0" in value:
+            return False
+        try:
+            return bool(value.encode())  # file names of other bytes become surrogates, which no YAML file can contain
+        except UnicodeEncodeError:
+            return False
 
     def describe(self, kind: type) -> str:
         """The rule in words, for error messages."""
-        return f"text of 1 to {LONGEST_TEXT:,} characters"
+        return f"text of 1 to {LONGEST_TEXT:,} characters in UTF-8"
 
 
 Name = Annotated[str, NotEmpty()]

@@ -29,6 +29,7 @@ from triplane3d.models.image_encoder import own_image_size, token_width
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.assembly import write_index
 from triplane3d.storage.durable import writing_folder
+from triplane3d.storage.writability import check_folder
 
 SECTIONS = ("vae", "dit", "semantic_encoder", "pixel_encoder", "scheduler")
 
@@ -190,6 +191,7 @@ def convert_direct3d(
         OSError: if a file does not exist, the folder exists, or the disk is full.
     """
     check_there(checkpoint)
+    check_folder(output)
     described = read_settings(checkpoint if settings is None else settings)
     if missing := [name for name in ("vae", "dit") if name not in described]:
         raise ValueError(

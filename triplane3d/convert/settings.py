@@ -6,12 +6,13 @@ from typing import Any
 
 from triplane3d.arguments import check_number, check_whole
 from triplane3d.limits import LIMITS
+from triplane3d.storage.tensor_files import check_utf8
 
 MOST, MOST_LAYERS = LIMITS["width"].most, LIMITS["layers"].most
 
 
 def check_there(checkpoint: str | Path) -> None:
-    """Raises a FileNotFoundError if the checkpoint does not exist.
+    """Raises a FileNotFoundError if the checkpoint does not exist, a ValueError if its path is not UTF-8.
 
     Converters call it first, because a message about missing settings would mislead.
     """
@@ -19,6 +20,7 @@ def check_there(checkpoint: str | Path) -> None:
         raise FileNotFoundError(
             f"{checkpoint} does not exist: pass a downloaded checkpoint, or the folder that contains it"
         )
+    check_utf8(checkpoint)
 
 
 def complete(given: object, defaults: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
 from triplane3d.pipelines.assembly import write_index
 from triplane3d.pipelines.pipeline_triplane_reconstruction import PRESETS
 from triplane3d.storage.durable import writing_folder
+from triplane3d.storage.writability import check_folder
 
 # For each section: its class, the arguments and their defaults. A type marks a required argument, None an optional one.
 SECTIONS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -212,6 +213,7 @@ def convert_triposr(
         OSError: if a file does not exist, the folder exists, or the disk is full.
     """
     check_there(checkpoint)
+    check_folder(output)
     place = Path(checkpoint if settings is None else settings)
     config = reconstructor_config(read_settings(place), _read_vit(place if place.is_dir() else place.parent))
     averaged = config.pop("averaged")

@@ -1,7 +1,6 @@
 """The command line of `scripts/evaluate.py`: options, their checks, and the report's output."""
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -18,7 +17,9 @@ from triplane3d.evaluation.steps import STEPS
 from triplane3d.evaluation.views import COUNTS
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.pipelines.saved import find_saved
+from triplane3d.printing import print_line
 from triplane3d.storage.durable import write_file
+from triplane3d.storage.writability import check_file
 
 CHOICES = (*SUITES, "all")
 Number = TypeVar("Number", int, float)
@@ -82,10 +83,8 @@ def main(
         find_saved(saved)
     check_folder("--meshes", meshes, MESH_SUFFIXES)
     check_folder("--photos", photos, PHOTO_SUFFIXES)
-    if output:
-        if output.is_dir():
-            raise ValueError(f"--output {output} is a folder: name a JSON file")
-        output.parent.mkdir(parents=True, exist_ok=True)
+    if output is not None:
+        check_file(output, "--output")
     pipe = load(pipeline)
     if suite == "views" and max(options.view_counts) > 1 and not pipe.transformer.config.camera_condition:
         raise ValueError(f"--suite views: {pipeline} accepts one photo of each object: use --view-counts 1")
@@ -93,8 +92,9 @@ def main(
 
     report = Report(f"{pipeline}, seed {seed}, shapes from {FIRST_EVALUATION_SEED + SEED_STRIDE * seed} on", settings)
     run_suites(pipe, options, report, teacher=teacher_pipe, log=log)
-    print(f"\n{report.text()}")
-    if output:
+    for line in ("", *report.text().splitlines()):
+        print_line(line)
+    if output is not None:
         write_file(output, json.dumps(report.to_json(), indent=1))
         log(f"written to {output}")
 
@@ -130,4 +130,4 @@ def check_folder(option: str, folder: Path | None, suffixes: tuple[str, ...]) ->
 
 def log(message: str) -> None:
     """Print a line with the time to standard error."""
-    print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)
+    print_line(f"{time.strftime('%H:%M:%S')} {message}", error=True)

@@ -19,7 +19,9 @@ from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.render import framing_distance, image_grid, render
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.pipelines.saved import find_saved
+from triplane3d.printing import print_line
 from triplane3d.storage.durable import writing_file
+from triplane3d.storage.writability import check_file
 
 CELLS_PER_PHOTO = 5
 """Images per photo or mesh view."""
@@ -46,6 +48,7 @@ def main(
     find_saved(pipeline)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder of {'meshes' if meshes else 'photos'}")
+    check_file(output, "the page")
     pipe = Triplane3DPipeline.from_pretrained(pipeline)
     cells = mesh_cells if meshes else photo_cells
     images = list(cells(pipe, folder, size, resolution, seed))
@@ -62,7 +65,7 @@ def photo_cells(
         yield framed.resize((size, size))
         for camera in orbit_cameras(4, elevation=15.0, distance=framing_distance(mesh)):
             yield render(mesh, camera, size).image()
-        typer.echo(f"{path.name}: {len(mesh.faces):,} faces")
+        print_line(f"{path.name}: {len(mesh.faces):,} faces")
 
 
 def mesh_cells(
@@ -78,7 +81,7 @@ def mesh_cells(
             camera = Camera.orbit(azimuth, shape.camera.elevation, distance=framing_distance(shape.mesh))
             for mesh in (generated, shape.mesh):
                 yield render(mesh, camera, size).image()
-        typer.echo(f"{shape.name}: {len(generated.faces):,} faces")
+        print_line(f"{shape.name}: {len(generated.faces):,} faces")
 
 
 def _generate(

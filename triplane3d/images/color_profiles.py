@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageCms
 
+from triplane3d.printing import one_line
+
 logger = logging.getLogger(__name__)
 
 # The largest common profiles, those of printing presses, have about 3 MB. Larger ones are not read.
@@ -33,7 +35,9 @@ def transform_to_srgb(picture: Image.Image, name: str) -> ImageCms.ImageCmsTrans
         return _transform(content, picture.mode)
     except (ImageCms.PyCMSError, ImportError, OSError, TypeError, ValueError) as error:
         logger.warning(
-            "%s: colours are taken as sRGB, its colour profile is not used (%s)", name, " ".join(str(error).split())
+            "%s: colours are taken as sRGB, its colour profile is not used (%s)",
+            one_line(name),
+            one_line(" ".join(str(error).split())),
         )
         return None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from triplane3d import limits
+from triplane3d.storage.tensor_files import check_utf8
 
 INDEX = "model_index.json"
 OWN_PIPELINES = ("Triplane3DPipeline", "TriplaneReconstructionPipeline")
@@ -64,6 +65,7 @@ def find_saved(model: str | Path) -> Path | None:
             pipeline, nor a possible name on the Hub.
     """
     folder = embedded_pipeline(str(model)) or Path(model)
+    check_utf8(folder)
     if (folder / INDEX).is_file():
         if not any(folder.glob("*/*.safetensors")):
             public = folder.name in ("direct3d", "triposr")

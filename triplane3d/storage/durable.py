@@ -18,6 +18,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from triplane3d.storage.writability import check_names
+
 try:
     import fcntl
 except ImportError:  # Windows: temporary files stay, because they cannot be distinguished from files in use
@@ -180,10 +182,9 @@ def full_disk_named(path: Path) -> Iterator[None]:
 
 
 def _resolved(path: str | Path) -> Path:
-    try:
-        return Path(path).resolve()
-    except RuntimeError as error:
-        raise OSError(f"{path} is a link that leads to itself: remove it or choose another name") from error
+    """The path with all links followed. Names that cannot be made are refused before any folder is made for them."""
+    check_names(Path(path))
+    return Path(path).resolve()
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Opening of tensor files, with a check that they are complete and contain the required tensors."""
 
+import os
 from collections.abc import Iterable
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +34,20 @@ def open_tensors(path: Path, needed: Iterable[str], *, noun: str, script: str) -
             f"it and write it again with {script}"
         )
     return file
+
+
+def check_utf8(path: str | PathLike, name: str = "") -> None:
+    """Raises a ValueError if the name of a file or folder of tensors is not UTF-8. safetensors opens no other files.
+
+    Args:
+        path: the path.
+        name: the option that contains it, for the error message.
+    """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        start = f"{name}: " if name else ""
+        raise ValueError(
+            f"{start}{path} has bytes that are not UTF-8, and files of weights cannot be opened there: rename the "
+            "file or folder"
+        ) from None

@@ -16,8 +16,9 @@ from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.assembly import component_class
 from triplane3d.pipelines.encoder_weights import load_encoder
 from triplane3d.storage.durable import write_file, writing_file, writing_folder
+from triplane3d.storage.writability import check_folder
 from triplane3d.training.architecture import INCIDENTAL, STATISTICS
-from triplane3d.training.inputs import check_model, check_pipeline, check_writable
+from triplane3d.training.inputs import check_model, check_pipeline
 
 COMPONENTS = ("vae", "transformer", "image_encoder")
 
@@ -43,7 +44,7 @@ def assemble_pipeline(autoencoder: Path, denoiser: Path, pipeline: Path, *, limi
     check_model("autoencoder", f"{autoencoder}/vae", "vae")
     for name in ("transformer", "image_encoder"):
         check_model("denoiser", f"{denoiser}/{name}", "denoiser")
-    check_writable("pipeline", pipeline.absolute().parent)  # the folder is replaced by a new one
+    check_folder(pipeline.absolute().parent, "pipeline")  # the folder is replaced by a new one
     sources = {"vae": autoencoder, "transformer": denoiser, "image_encoder": denoiser}
     classes = {
         "vae": AutoencoderKLTriplane,

@@ -6,12 +6,12 @@ and validation. All other differences change the result; they need an explicit `
 
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 from triplane3d.config import RunConfig
 from triplane3d.config.loader import defaults, flatten, read_saved
+from triplane3d.printing import print_line
 from triplane3d.signals import is_main_process
 from triplane3d.storage.durable import sync
 from triplane3d.training.state import check_whole, read_state
@@ -122,7 +122,7 @@ def set_aside(output: Path, step: int | None) -> Path | None:
 def warn(message: str) -> None:
     """Prints a warning to standard error, in the main process only."""
     if is_main_process():
-        print(f"warning: {message}", file=sys.stderr, flush=True)
+        print_line(f"warning: {message}", error=True)
 
 
 def _same(before: Any, now: Any) -> bool:

@@ -1,12 +1,12 @@
-"""Checks of a stage's inputs and outputs before anything is computed.
+"""Checks of a stage's inputs before anything is computed.
 
 Missing inputs raise a `ValueError` that names the stage which writes them.
 """
 
-import tempfile
 from pathlib import Path
 
 from triplane3d.errors import elsewhere, not_there
+from triplane3d.storage.tensor_files import check_utf8
 
 STAGES = {
     "shards": "stage 0, scripts/prepare_shapes.py",
@@ -18,6 +18,7 @@ STAGES = {
 
 def check_pipeline(folder: str, *files: str) -> None:
     """Raises `ValueError` unless `folder` exists and holds each of `files`, such as "transformer/config.json"."""
+    check_utf8(folder, "pipeline")
     if not Path(folder).is_dir():
         if elsewhere(folder):
             raise ValueError(f"pipeline: {not_there(folder)}")
@@ -36,6 +37,7 @@ def check_model(key: str, folder: str, writer: str) -> None:
     `key` is the configuration's key, for the message; `writer` is the key of `STAGES` that writes the folder.
     """
     path, made_by = Path(folder), f"{STAGES[writer]}, writes it when it has finished"
+    check_utf8(folder, key)
     if not path.is_dir():
         there = not_there(folder) if elsewhere(folder) else f"there is no folder {folder}"
         raise ValueError(f"{key}: {there}; {made_by}")
@@ -53,23 +55,3 @@ def check_files(key: str, folder: str, pattern: str, writer: str) -> None:
         raise ValueError(f"{key}: {there}; {STAGES[writer]}, writes it")
     if not any(Path(folder).glob(pattern)):
         raise ValueError(f"{key}: no {pattern} in {folder}; {STAGES[writer]}, writes them")
-
-
-def check_writable(key: str, folder: str | Path) -> None:
-    """Raises `OSError` unless files can be written in `folder`, or in the nearest parent that exists.
-
-    Called before work that may take hours. A temporary file is created and removed; `folder` itself is not created.
-    """
-    parent = Path(folder).absolute()
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir():
-        raise NotADirectoryError(f"{key}: {parent} is a file, not a folder: choose another output")
-    try:
-        with tempfile.TemporaryFile(dir=parent) as probe:
-            probe.write(b"triplane3d")
-            probe.flush()
-    except OSError as error:
-        raise OSError(
-            error.errno, f"{key}: {folder} cannot be written to ({error.strerror}): choose another output"
-        ) from error

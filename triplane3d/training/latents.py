@@ -28,7 +28,8 @@ from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.signals import Stopped
 from triplane3d.storage.durable import remove_temporaries, write_file, writing_file
 from triplane3d.storage.locks import lock_folder
-from triplane3d.training.inputs import check_files, check_model, check_writable
+from triplane3d.storage.writability import check_folder
+from triplane3d.training.inputs import check_files, check_model
 from triplane3d.training.precision import check_precision
 from triplane3d.training.processes import describe_processes, make_accelerator
 
@@ -60,9 +61,9 @@ def encode(config: LatentsConfig) -> Path:
     if config.data is not None:
         check_files("data", config.data, "*.safetensors", "shards")
     if config.measure:
-        check_writable("vae", config.vae)
+        check_folder(config.vae, "vae")
     if config.output is not None:
-        check_writable("output", config.output)
+        check_folder(config.output, "output")
     accelerator = make_accelerator(mixed_precision=config.mixed_precision)
     accelerator.print(describe_processes(accelerator, config.mixed_precision), flush=True)
     vae = AutoencoderKLTriplane.from_pretrained(config.vae).to(accelerator.device).eval()

@@ -6,11 +6,12 @@
 """
 
 import os
-import sys
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+
+from triplane3d.printing import print_line
 
 
 def make_accelerator(*, mixed_precision: str, **options: Any) -> Accelerator:
@@ -31,7 +32,7 @@ def make_accelerator(*, mixed_precision: str, **options: Any) -> Accelerator:
         )
     if accelerator.is_main_process:
         for warning in launch_warnings(accelerator.num_processes, mixed_precision):
-            print(f"warning: {warning}", file=sys.stderr, flush=True)
+            print_line(f"warning: {warning}", error=True)
     return accelerator
 
 

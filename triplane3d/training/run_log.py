@@ -8,6 +8,7 @@ import numpy as np
 from accelerate import Accelerator
 from PIL import Image
 
+from triplane3d.printing import print_line
 from triplane3d.storage.durable import full_disk_named, sync, write_file, writing_file
 from triplane3d.training.checkpointing import warn
 
@@ -27,7 +28,7 @@ class RunLog:
         with full_disk_named(self.path), self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")  # `sync` brings it to the disk, once per checkpoint
         self.accelerator.log(dict(values), step=step)
-        print(f"step {step}/{self.steps}", *(f"{k} {v:.4g}" for k, v in values.items()), flush=True)
+        print_line(" ".join([f"step {step}/{self.steps}", *(f"{k} {v:.4g}" for k, v in values.items())]))
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
         """Writes a (height, width, 3) uint8 image to `pictures/NAME-STEP.png` and passes it to TensorBoard."""

@@ -9,8 +9,10 @@ from accelerate.utils import DistributedType, LoggerType, ProjectConfiguration
 from transformers.utils.logging import disable_progress_bar
 
 from triplane3d.config import OptimConfig, RunConfig, save_config
+from triplane3d.printing import print_line
 from triplane3d.storage.durable import remove_temporaries
 from triplane3d.storage.locks import lock_folder
+from triplane3d.storage.writability import check_folder
 from triplane3d.training.checkpointing import (
     changed_settings,
     chosen_checkpoint,
@@ -18,7 +20,6 @@ from triplane3d.training.checkpointing import (
     refuse_changes,
     set_aside,
 )
-from triplane3d.training.inputs import check_writable
 from triplane3d.training.processes import make_accelerator
 from triplane3d.training.state import read_state
 
@@ -63,7 +64,7 @@ def start_run(config: StageConfig) -> Accelerator:
             "`accelerate launch --multi_gpu`"
         )
     if accelerator.is_main_process:
-        check_writable("run.output", output)
+        check_folder(output, "run.output")
         lock_folder(output, create=False)
     accelerator.wait_for_everyone()
     checkpoint = chosen_checkpoint(run)
@@ -76,11 +77,11 @@ def start_run(config: StageConfig) -> Accelerator:
         lock_folder(output)
         remove_temporaries(output)
         if aside := set_aside(output, None if checkpoint is None else read_state(checkpoint)["step"]):
-            print(f"files of an earlier run in {output} are now in {aside}", flush=True)
+            print_line(f"files of an earlier run in {output} are now in {aside}")
         save_config(config, output / "config.yaml")
         accelerator.init_trackers("tensorboard")
         if changed:
-            print(f"settings differ from those of {checkpoint}: {first_changes(changed)}", flush=True)
+            print_line(f"settings differ from those of {checkpoint}: {first_changes(changed)}")
     accelerator.wait_for_everyone()
     disable_progress_bar()  # transformers shows one for every file of every checkpoint
     torch.manual_seed(run.seed)

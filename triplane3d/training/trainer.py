@@ -23,6 +23,7 @@ from triplane3d.config import save_config
 from triplane3d.data.batches import NumberedBatches, SampleSource
 from triplane3d.data.seeds import derive_seed
 from triplane3d.data.streams import ShapeStream
+from triplane3d.printing import print_line
 from triplane3d.signals import Stopped, StopRequest, ignore_signals
 from triplane3d.storage.durable import remove_folder, remove_leftovers, writing_folder
 from triplane3d.training.architecture import check_checkpoint
@@ -247,7 +248,8 @@ class Trainer:
         if self.stop.signum is not None:
             raise Stopped(self.stop.signum, message)
         if self.step < self.run.steps:
-            self.accelerator.print(message, flush=True)
+            if self.accelerator.is_main_process:
+                print_line(message)
         return self.output
 
     def _save_final(self) -> str:
@@ -281,13 +283,12 @@ class Trainer:
             for name in self.components:
                 remove_leftovers(self.output / name, self.output)
             self.run_log.drop_after(self.step)
-            print(
+            print_line(
                 f"{describe_processes(self.accelerator, self.run.mixed_precision)}; "
-                f"{describe_batch(self.run.batch_size, self.run.accumulation, self.accelerator.num_processes)}\n"
-                + ("beginning" if found is None else f"resuming from {found}")
-                + f" at step {self.step} of {self.run.steps}; output in {self.output}",
-                flush=True,
+                f"{describe_batch(self.run.batch_size, self.run.accumulation, self.accelerator.num_processes)}"
             )
+            start = "beginning" if found is None else f"resuming from {found}"
+            print_line(f"{start} at step {self.step} of {self.run.steps}; output in {self.output}")
 
     def _must_stop(self) -> bool:
         """Whether a signal or `run.max_minutes` ends the run. If it does on one process, it does on all."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -22,10 +21,12 @@ from triplane3d.data.procedural.families import FAMILIES, HOLDOUT_FAMILIES
 from triplane3d.data.procedural.generation import FIRST_EVALUATION_SEED
 from triplane3d.data.procedural.samples import write_shape_shard
 from triplane3d.data.shards import SCRIPT
+from triplane3d.printing import print_line
 from triplane3d.signals import SIGNALS, Stopped, ignore_signals
 from triplane3d.storage.durable import remove_temporaries
 from triplane3d.storage.locks import lock_folder
 from triplane3d.storage.tensor_files import open_tensors
+from triplane3d.storage.writability import check_folder
 
 FIRST_VALIDATION_SEED = FIRST_EVALUATION_SEED + 500_000_000
 """Evaluation counts its seeds from `FIRST_EVALUATION_SEED`. Checkpoints must not be selected on those shapes."""
@@ -42,6 +43,7 @@ def prepare(config: ShapesConfig) -> None:
     """
     check_config(config)
     output = Path(config.output)
+    check_folder(output, "output")
     lock_folder(output, create=False)
     needed = [
         *shards_of(output / "validation", FIRST_VALIDATION_SEED, config.validation_shapes, config.shard_size),
@@ -55,7 +57,7 @@ def prepare(config: ShapesConfig) -> None:
     for folder in {output, *(path.parent for path, _ in needed)}:
         remove_temporaries(folder)
     save_config(config, output / "config.yaml")
-    print(f"{len(missing)} shards to write below {output}", flush=True)
+    print_line(f"{len(missing)} shards to write below {output}")
 
     write = partial(write_shape_shard, surface_points=config.surface_points, label_points=config.label_points,
                     views=config.views, image_size=config.image_size, families=config.families,
@@ -71,7 +73,7 @@ def prepare(config: ShapesConfig) -> None:
         for future in as_completed(futures):
             future.result()
             done += futures[future]
-            print(f"{done} shapes, {done / (time.perf_counter() - start):.1f} per second", flush=True)
+            print_line(f"{done} shapes, {done / (time.perf_counter() - start):.1f} per second")
     except Stopped as stopped:
         workers = multiprocessing.active_children()
         for worker in workers:
@@ -105,7 +107,7 @@ def check_existing(config: ShapesConfig, existing: list[tuple[Path, range]]) -> 
     saved = Path(config.output) / "config.yaml"
     settings = read_saved(saved)
     if existing and settings is None:
-        print(f"warning: {saved} is missing or damaged: the settings of the shards cannot be checked", file=sys.stderr)
+        print_line(f"warning: {saved} is missing or damaged: the settings of the shards cannot be checked", error=True)
     if existing and settings is not None:
         before = defaults(ShapesConfig) | settings
         changed = [

@@ -27,6 +27,7 @@ from triplane3d.images.background.matting_model import MATTING_VARIABLE, matting
 from triplane3d.images.background.rembg_model import rembg_checksum_error, rembg_missing, rembg_opacity
 from triplane3d.images.background.resampling import resampled, shrunk_shape
 from triplane3d.images.background.segmentation import segment
+from triplane3d.printing import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -206,5 +207,5 @@ def _joined(warnings: list[str]) -> str | None:
 
 def _logged(name: str, report: MaskReport) -> MaskReport:
     if report.warning is not None:
-        logger.warning("%s: %s", name, report.warning)
+        logger.warning("%s: %s", one_line(name), report.warning)
     return report
