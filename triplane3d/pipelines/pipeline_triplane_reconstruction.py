@@ -197,7 +197,7 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
             made = planes
             if output_type != "planes":
                 fields = self.reconstructor.field(planes)
-                made = self._realize(fields, int(resolution), level, output_type, callback_on_extraction)
+                made = self._meshes_or_grids(fields, int(resolution), level, output_type, callback_on_extraction)
         if not return_dict:
             return (made,)
         return TriplaneReconstructionPipelineOutput(
@@ -309,7 +309,7 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
         shape = ("photos", 3, self.reconstructor.config.field_channels, side, side)
         check_tensor("planes", planes, shape, "they are `planes` of an earlier call's output")
 
-    def _realize(
+    def _meshes_or_grids(
         self,
         fields: TriplaneRadianceField,
         resolution: int,
