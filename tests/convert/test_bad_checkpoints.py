@@ -181,6 +181,11 @@ TRIPOSR: dict[str, Case] = {
     "ViT size as text": (text("vit_config.json", '{"hidden_size": "wide"}'), "hidden_size must be a whole number"),
     "ViT is no JSON": (text("vit_config.json", "{"), "vit_config.json is no JSON"),
     "ViT is a list": (text("vit_config.json", "[]"), "should hold an object of keys and values, not list"),
+    "ViT flag as a number": (text("vit_config.json", '{"qkv_bias": 1}'), "qkv_bias must be true or false"),
+    "integers for floats": (
+        tensors("triposr.safetensors", lambda w: w.update({
+            "tokenizer.embeddings": w["tokenizer.embeddings"].contiguous().view(torch.int32)})),
+        "tokenizer.embeddings is torch.int32"),
     "another class": (settings(lambda s: s.update(decoder_cls="a.HashMLP")), "'HashMLP', not .* NeRFMLP"),
     "section is text": (settings(lambda s: s.update(renderer="fast")), "renderer must be a mapping of keys"),
     "image size missing": (settings(lambda s: s.pop("cond_image_size")), "has no cond_image_size"),

@@ -39,7 +39,12 @@ def set_last_value(value: float) -> Callable[[Tensors, str], None]:
     return change
 
 
+def make_integer(tensors: Tensors, name: str) -> None:
+    tensors[name] = tensors[name].view(torch.int32)
+
+
 FAULTS = {
+    "integer": (make_integer, "1 tensors that are not floating-point numbers .*: I32"),
     "missing": (drop, "1 missing"),
     "renamed": (rename, "1 missing .*; 1 that the model does not have"),
     "surplus": (add, "1 that the model does not have .surplus."),

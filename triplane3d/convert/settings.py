@@ -53,7 +53,7 @@ def mapping(value: object, where: str) -> Mapping[str, Any]:
 
 def _check(name: str, value: object, default: object, *, layers: bool) -> None:
     expected = default if isinstance(default, type) else type(default)
-    if default is None or value == default:
+    if default is None or (value == default and type(value) is type(default)):
         return
     if expected is bool and not isinstance(value, bool):
         raise ValueError(f"{name} must be true or false, got {value!r}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import ViTConfig
 
@@ -339,4 +340,10 @@ def _read_vit(folder: Path) -> ViTConfig:
         raise ValueError(f"{path} describes a {given['model_type']!r}, but TripoSR has a ViT")
     # Only the keys that define the network.
     defaults = {key: getattr(base, key) for key in VIT_KEYS}
-    return ViTConfig(**complete({key: given[key] for key in VIT_KEYS if key in given}, defaults, "vit_config.json"))
+    params = complete({key: given[key] for key in VIT_KEYS if key in given}, defaults, "vit_config.json")
+    # transformers accepts no whole number where it expects a float.
+    params = {key: float(value) if isinstance(defaults[key], float) else value for key, value in params.items()}
+    try:
+        return ViTConfig(**params)
+    except StrictDataclassError as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error

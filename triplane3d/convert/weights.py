@@ -90,11 +90,14 @@ def collect(
         if not fits:
             misfits.append(f"{place.key} is {found}, for {name} {tuple(parameter.shape)}")
             continue
+        if parameter.is_floating_point() and not source.dtypes[place.key].is_floating_point:
+            misfits.append(f"{place.key} is {source.dtypes[place.key]}, for {name} {parameter.dtype}")
+            continue
         read = _reader(source, place)
         entries.append(Entry(name, tuple(parameter.shape), source.dtypes[place.key], read))
     if misfits:
         raise ValueError(
-            f"{where} has tensors of other shapes than its settings imply:\n  "
+            f"{where} has tensors of other shapes or types than its settings imply:\n  "
             + _listed(misfits, "\n  ", SHAPES_SHOWN)
             + "\nAre config.yaml and the weights from one release?"
         )

@@ -1,14 +1,17 @@
-"""Checks of loaded weights: no tensor is missing, none is surplus, all shapes fit, and all values are finite.
+"""Checks of loaded weights: no tensor is missing, none is surplus, all shapes and types fit, and all values are finite.
 
 diffusers and transformers only log a missing or surplus tensor, and fill a missing one with random numbers.
 """
 
 from collections.abc import Collection
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from triplane3d.limits import read_weights_header
 
 SHOWN = 5
 """The most tensors of each group that an error message names."""
@@ -37,6 +40,7 @@ class StrictLoading:
             raise
         model, info = loaded
         check_keys(where, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
+        check_types(Path(where), model)
         check_finite(where, model)
         return (model, info) if return_info else model
 
@@ -59,6 +63,26 @@ def check_keys(where: str, missing: Collection[str], surplus: Collection[str], m
         raise ValueError(
             f"the weights in {where} do not fit the model that its config.json describes. Tensors: "
             f"{'; '.join(faults)}. Download or save the folder again, config.json and weights together"
+        )
+
+
+def check_types(folder: Path, model: nn.Module) -> None:
+    """Raises a ValueError that lists tensors that are not floating-point in the files, but are in the model.
+
+    The headers of all safetensors files of the folder are read. A folder that is not on this machine is not checked.
+    diffusers and transformers cast such tensors, or keep their type, without a message.
+    """
+    floating = {name for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    wrong = [
+        f"{name}: {header.dtype}"
+        for path in sorted(folder.glob("*.safetensors"))
+        for name, header in read_weights_header(path).items()
+        if name in floating and not header.dtype.startswith(("F", "BF"))
+    ]
+    if wrong:
+        raise ValueError(
+            f"the weights in {folder} hold {len(wrong)} tensors that are not floating-point numbers "
+            f"({', '.join(wrong[:SHOWN])}{', …' if len(wrong) > SHOWN else ''}): download or save the folder again"
         )
 
 

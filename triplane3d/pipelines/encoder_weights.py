@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from triplane3d.models.weights import check_finite, check_keys
+from triplane3d.models.weights import check_finite, check_keys, check_types
 
 
 def check_encoder(encoder: PreTrainedModel) -> None:
@@ -37,6 +37,7 @@ def load_encoder(folder: str | PathLike, model_class: type[PreTrainedModel], **o
     loaded: Any = model_class.from_pretrained(folder, output_loading_info=True, ignore_mismatched_sizes=True, **options)
     encoder, info = loaded
     check_keys(where, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
+    check_types(Path(where), encoder)
     check_finite(where, encoder)
     return encoder
 
@@ -49,7 +50,7 @@ def check_encoder_folder(folder: Path, model_class: type[PreTrainedModel]) -> No
     """
     for variant in _variants(folder):
         # On the meta device only the headers of the files are read.
-        _, info = model_class.from_pretrained(
+        model, info = model_class.from_pretrained(
             folder,
             variant=variant,
             device_map="meta",
@@ -58,6 +59,7 @@ def check_encoder_folder(folder: Path, model_class: type[PreTrainedModel]) -> No
             local_files_only=True,
             use_safetensors=True,
         )
+        check_types(folder, model)
         check_keys(str(folder), info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
 
 
