@@ -78,7 +78,7 @@ def measure(setting: Setting, calls: Mapping[str, Call]) -> dict[str, Measured]:
     """Times all calls alternately, after running each once."""
     results: dict[str, Any] = {}
 
-    def whole(name: str, call: Call) -> Call:
+    def synchronized(name: str, call: Call) -> Call:
         def run() -> None:
             results[name] = call()
             if setting.device.type == "cuda":
@@ -86,7 +86,7 @@ def measure(setting: Setting, calls: Mapping[str, Call]) -> dict[str, Measured]:
 
         return run
 
-    timings = time_calls({name: whole(name, call) for name, call in calls.items()}, baseline=next(iter(calls)),
+    timings = time_calls({name: synchronized(name, call) for name, call in calls.items()}, baseline=next(iter(calls)),
                          repeats=setting.repeats)  # fmt: skip
     return {name: Measured(timing.seconds, results[name]) for name, timing in timings.items()}
 
@@ -135,7 +135,7 @@ def vae_decode(setting: Setting, dtype: torch.dtype, code: str) -> Call:
 
 
 def photo_encoders(setting: Setting, dtype: torch.dtype, code: str) -> Call:
-    """CLIP and DINOv2, which are the same modules on both sides."""
+    """CLIP and DINOv2: the same modules in the reference code and in this library."""
     pipe = converted_direct3d(setting.folder, setting.size_name, dtype, setting.device, with_encoders=True)
     images = [setting.noise(1, 3, *[side["image_size"]] * 2) for side in (setting.size.clip, setting.size.dino)]
     both = list(zip((pipe.image_encoder, pipe.pixel_encoder), images, strict=True))
@@ -169,7 +169,7 @@ def backbone(setting: Setting, dtype: torch.dtype, code: str) -> Call:
 
 
 def photo(side: int = 512) -> UInt8[np.ndarray, "side side 4"]:
-    """A shaded disc, cut out."""
+    """A shaded disc on a transparent background."""
     row, column = np.indices((side, side)) / side
     inside = (row - 0.5) ** 2 + (column - 0.45) ** 2 < 0.12
     return np.stack([255 * row, 255 * column, 127 + 128 * row * column, 255 * inside], axis=-1).astype(np.uint8)
@@ -233,7 +233,7 @@ def triposr_planes(setting: Setting, dtype: torch.dtype) -> Float[Tensor, "1 3 c
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """The field of one model's `solid_planes` on both sides, and the grid of the published procedure."""
+    """The field of one model's `solid_planes` in both codes, and the grid of the published procedure."""
 
     query: Callable[[Float[Tensor, "points 3"]], Float[Tensor, " points"]]
     """The values at points on which the published code runs marching cubes."""
@@ -264,8 +264,8 @@ class Surface:
         chosen = []
         for start in range(0, self.nodes**3, every * self.chunk):
             index = torch.arange(start, min(start + self.chunk, self.nodes**3), device=self.device)
-            places = (index // self.nodes**2, index // self.nodes % self.nodes, index % self.nodes)
-            chosen.append(torch.stack([self.axis[place] for place in places], dim=-1))
+            indices = (index // self.nodes**2, index // self.nodes % self.nodes, index % self.nodes)
+            chosen.append(torch.stack([self.axis[along] for along in indices], dim=-1))
         return chosen
 
     def search(self) -> SampledSurface:
@@ -275,7 +275,7 @@ class Surface:
         return found._replace(values=found.values.copy()).triangulate(self.resolution, (-self.radius, self.radius))
 
     def dense(self) -> Float[np.ndarray, "x y z"]:
-        """The published procedure's grid less its threshold, evaluated by our field in float32."""
+        """The published procedure's grid minus its threshold, evaluated by our field in float32."""
         values = evaluate_grid(self.reference, self.resolution, (-self.radius, self.radius))
         return ((values if self.activation is None else self.activation(values)) - self.threshold).cpu().numpy()
 
@@ -314,7 +314,7 @@ def triposr_surface(setting: Setting, dtype: torch.dtype, resolution: int) -> Su
 
 
 def surface_stages(setting: Setting, surface: Surface, every: int) -> dict[str, tuple[float, float, dict[str, Any]]]:
-    """Seconds of both procedures for each stage, with measures of how equal the surfaces are."""
+    """Seconds of both procedures for each stage, and how much their surfaces differ."""
     chunks = surface.chunks(every)
     num_points = sum(map(len, chunks))
     queries = measure(setting, {
@@ -331,9 +331,9 @@ def surface_stages(setting: Setting, surface: Surface, every: int) -> dict[str, 
         "ours": lambda: surface.march(searched),
     })  # fmt: skip
     (vertices, faces), found = marching["original"].result, marching["ours"].result
-    places = (vertices * (2 * surface.radius / surface.resolution) - surface.radius).astype(np.float32)
+    points = (vertices * (2 * surface.radius / surface.resolution) - surface.radius).astype(np.float32)
     mesh = measure(setting, {
-        "original": lambda: Trimesh(places, faces.astype(np.int64)),
+        "original": lambda: Trimesh(points, faces.astype(np.int64)),
         "ours": lambda: Mesh(*found),
     })  # fmt: skip
     scaled = queries["original"].seconds * surface.nodes**3 / num_points
@@ -347,7 +347,7 @@ def surface_stages(setting: Setting, surface: Surface, every: int) -> dict[str, 
     }  # fmt: skip
     if surface.color is not None:
         colors = measure(setting, {
-            "original": lambda: surface.color(torch.from_numpy(places).to(setting.device)),
+            "original": lambda: surface.color(torch.from_numpy(points).to(setting.device)),
             "ours": lambda: color_at(surface.field, found[0]),
         })  # fmt: skip
         stages["colours"] = (colors["original"].seconds, colors["ours"].seconds, {"how": "measured"})

@@ -35,7 +35,7 @@ from checkpoint_stages import (
     view,
     vision_transformer,
 )
-from converted import SIZES, converted_place, original, publish
+from converted import SIZES, converted_folder, original, write_checkpoint
 from decode import PeakMemory
 from torch import Tensor
 
@@ -138,7 +138,7 @@ def conversions(setting: Setting, models: list[str]) -> list[Row]:
     """Converts the checkpoints that are not converted yet, and measures time and memory."""
     rows = []
     for model in models:
-        source, target = publish(setting.folder, setting.size, model), converted_place(setting.folder, model)
+        source, target = write_checkpoint(setting.folder, setting.size, model), converted_folder(setting.folder, model)
         if target.exists():
             continue
         start = time.perf_counter()

@@ -28,11 +28,11 @@ from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.pipeline_triplane_reconstruction import TriplaneReconstructionPipeline
 
 SEED = 0
-AMOUNT = 0.005
+NOISE = 0.005
 """Amplitude of the noise in the weights, such that activations stay finite through all blocks."""
 LEVELS = {"direct3d": -1.0, "triposr": 25.0}
 """The logit and the density at which the published examples extract the surface."""
-STEEPNESS, BULK, LUMPS, WAVE = 20.0, 0.4, 0.08, 2 * math.pi
+SLOPE, BALL, AMPLITUDE, FREQUENCY = 20.0, 0.4, 0.08, 2 * math.pi
 """Of the surface in `solid_planes`: slope of the field, size of the ball, amplitude and frequency of the waves."""
 
 
@@ -103,17 +103,17 @@ SIZES = {
 # ---- published checkpoints
 
 
-def publish(folder: Path, size: Size, model: str) -> Path:
-    """Writes the folder of a published checkpoint with random weights, unless it exists."""
-    place = folder / model
-    if (place / "model.ckpt").exists():
-        return place
-    place.mkdir(parents=True, exist_ok=True)
+def write_checkpoint(folder: Path, size: Size, model: str) -> Path:
+    """Writes a checkpoint in the published format with random weights, unless it exists. Returns its folder."""
+    target = folder / model
+    if (target / "model.ckpt").exists():
+        return target
+    target.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
     if model == "direct3d":
         vae, transformer = Direct3DVAE(**size.vae), Direct3DTransformer(**size.dit)
-        random_checkpoint(vae, SEED, amount=AMOUNT)
-        random_checkpoint(transformer, SEED + 1, amount=AMOUNT)
+        random_checkpoint(vae, SEED, amount=NOISE)
+        random_checkpoint(transformer, SEED + 1, amount=NOISE)
         pass_first_channels(vae.occ_decoder.net, bias=LEVELS[model])
         weights: Any = {"vae": vae.state_dict(), "dit": transformer.state_dict()}
         settings = {
@@ -125,16 +125,16 @@ def publish(folder: Path, size: Size, model: str) -> Path:
         }
     else:
         triposr = TripoSR(size.triposr)
-        random_checkpoint(triposr, SEED + 2, amount=AMOUNT)
+        random_checkpoint(triposr, SEED + 2, amount=NOISE)
         pass_first_channels(triposr.decoder["layers"], bias=math.log(LEVELS[model]) - triposr.density_bias)
         weights = triposr.state_dict()
         settings = {**size.triposr, "renderer": {**size.triposr["renderer"], "density_activation": "exp"}}
         settings["decoder"] = {**settings["decoder"], "activation": "silu"}
         settings["backbone"] = {**settings["backbone"], "in_channels": settings["tokenizer"]["num_channels"]}
-        (place / "vit_config.json").write_text(json.dumps(settings.pop("vit")))
-    (place / "config.yaml").write_text(yaml.safe_dump(settings))
-    torch.save(weights, place / "model.ckpt")
-    return place
+        (target / "vit_config.json").write_text(json.dumps(settings.pop("vit")))
+    (target / "config.yaml").write_text(yaml.safe_dump(settings))
+    torch.save(weights, target / "model.ckpt")
+    return target
 
 
 @torch.no_grad()
@@ -168,14 +168,14 @@ def solid_planes(
         rows, columns = torch.meshgrid(pixels, pixels, indexing="ij")
         coordinates = dict(zip(axes, (columns, rows)))
         first, second = (2, 0) if set(axes) == {0, 2} else sorted(axes)
-        waves = torch.sin(WAVE * coordinates[first]) * torch.cos(WAVE * coordinates[second])
-        ball = BULK / 3 - (coordinates[first].square() + coordinates[second].square()) / 2
-        planes[0, plane, 0] = STEEPNESS * (ball + LUMPS * waves)
+        waves = torch.sin(FREQUENCY * coordinates[first]) * torch.cos(FREQUENCY * coordinates[second])
+        ball = BALL / 3 - (coordinates[first].square() + coordinates[second].square()) / 2
+        planes[0, plane, 0] = SLOPE * (ball + AMPLITUDE * waves)
     return planes
 
 
 def original(folder: Path, size: Size, model: str, part: str | None = None) -> nn.Module:
-    """The reference model with the weights of `publish`; for Direct3D, its `part` "vae" or "dit"."""
+    """The reference model with the weights of `write_checkpoint`; for Direct3D, its `part` "vae" or "dit"."""
     parts = open_checkpoint(folder / model, ("vae", "dit") if model == "direct3d" else (model,))
     weights = parts[model if part is None else part]
     with torch.device("meta"):
@@ -183,7 +183,7 @@ def original(folder: Path, size: Size, model: str, part: str | None = None) -> n
             module: nn.Module = TripoSR(size.triposr)
         else:
             module = Direct3DVAE(**size.vae) if part == "vae" else Direct3DTransformer(**size.dit)
-    # Copied: pages of a mapped file would slow the first passes and would not count as memory of the process.
+    # Copied: pages of a mapped file would make the first passes slower, and are not counted as memory of the process.
     module.load_state_dict({name: weights[name].clone() for name in weights}, assign=True)
     return module.requires_grad_(False)
 
@@ -198,7 +198,7 @@ def encoders(size: Size, dtype: torch.dtype) -> dict[str, PreTrainedModel]:
 # ---- converted pipelines
 
 
-def converted_place(folder: Path, model: str) -> Path:
+def converted_folder(folder: Path, model: str) -> Path:
     return folder / f"{model}-converted"
 
 
@@ -208,19 +208,19 @@ def converted_direct3d(
 ) -> Triplane3DPipeline:
     """The converted pipeline on the device, or where `from_pretrained` leaves it (None), for offloading."""
     parts = encoders(SIZES[size_name], dtype) if with_encoders else {"image_encoder": None, "pixel_encoder": None}
-    pipe = Triplane3DPipeline.from_pretrained(converted_place(folder, "direct3d"), dtype=dtype, **parts)
+    pipe = Triplane3DPipeline.from_pretrained(converted_folder(folder, "direct3d"), dtype=dtype, **parts)
     pipe.set_progress_bar_config(disable=True)
     return pipe if device is None else pipe.to(device)
 
 
 @lru_cache(maxsize=1)
 def converted_triposr(folder: Path, dtype: torch.dtype, device: torch.device) -> TriplaneReconstructionPipeline:
-    place = converted_place(folder, "triposr")
-    return TriplaneReconstructionPipeline.from_pretrained(place, dtype=dtype).to(device)
+    source = converted_folder(folder, "triposr")
+    return TriplaneReconstructionPipeline.from_pretrained(source, dtype=dtype).to(device)
 
 
 def fused(transformer: TriplaneTransformer) -> TriplaneTransformer:
     """A copy with fused projections, which shares all other weights."""
-    with_fused = copy.deepcopy(transformer, {id(parameter): parameter for parameter in transformer.parameters()})
-    with_fused.fuse_qkv_projections()
-    return with_fused
+    duplicate = copy.deepcopy(transformer, {id(parameter): parameter for parameter in transformer.parameters()})
+    duplicate.fuse_qkv_projections()
+    return duplicate

@@ -4,8 +4,8 @@
 
 The dense procedure is that of Direct3D (Wu et al. 2024), implemented again here: all points of the grid in chunks of
 50,000, three calls of `grid_sample`, a five-layer MLP, marching cubes over the full grid. At 512³ its list of chunks
-would exceed most memories. There each of its timings takes a fiftieth of the chunks, evenly spread, alternating with
-ours, and is scaled up.
+exceeds the memory of most machines. A timing of it at 512³ evaluates every fiftieth chunk and is scaled up. Timings of
+the dense procedure and of ours alternate.
 
 Planes of Direct3D's published size (256², 32 channels, MLP of width 64) are fitted to three solids with thin parts in
 the first run, a minute each. Two further fields are outputs of `mini` for photos of held-out shapes.
@@ -181,10 +181,8 @@ class Published:
         decoder = field.decoder
         self.field, self.planes, self.padding_mode = field, field.planes[0], decoder.padding_mode
         self.layers = [decoder.proj_in, *decoder.layers, decoder.proj_out]
-        self.activation, self.place = (
-            decoder.activation,
-            decoder._project_coordinates if decoder.place_in is not None else None,
-        )
+        self.activation = decoder.activation
+        self.position = decoder._project_coordinates if decoder.place_in is not None else None
 
     def query(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         features = [
@@ -198,8 +196,8 @@ class Published:
             for plane, axes in zip(self.planes, PLANE_AXES, strict=True)
         ]
         hidden = self.layers[0](torch.cat(features, dim=-1))
-        if self.place is not None:
-            hidden = hidden + self.place(self.field.planes, points)
+        if self.position is not None:
+            hidden = hidden + self.position(self.field.planes, points)
         for layer in self.layers[1:]:
             hidden = layer(self.activation(hidden))
         return hidden[:, 0]
@@ -251,13 +249,13 @@ def overlap(mesh: Mesh, values: Float[np.ndarray, "x y z"]) -> float:
     Along each column of samples the inside changes exactly at the vertices on the edges between two samples.
     """
     resolution = len(values) - 1
-    places = (mesh.vertices.astype(np.float64) + 1) / 2 * resolution
-    samples = np.rint(places)
-    at_sample = np.abs(places - samples) < 5e-4
+    positions = (mesh.vertices.astype(np.float64) + 1) / 2 * resolution
+    samples = np.rint(positions)
+    at_sample = np.abs(positions - samples) < 5e-4
     # On the walls every sample inside has a vertex; only those at the lower end of a column change the state.
     counts = at_sample[:, :2].all(axis=1) & (~at_sample[:, 2] | (samples[:, 2] == 0))
     x, y = samples[counts, :2].astype(np.int64).T
-    z = np.where(at_sample[counts, 2], 0, np.ceil(places[counts, 2])).astype(np.int64)
+    z = np.where(at_sample[counts, 2], 0, np.ceil(positions[counts, 2])).astype(np.int64)
     changes = np.zeros(values.shape, dtype=np.int8)
     np.add.at(changes, (x, y, z), 1)
     inside = np.cumsum(changes, axis=2, dtype=np.int8) % 2 == 1
@@ -265,11 +263,11 @@ def overlap(mesh: Mesh, values: Float[np.ndarray, "x y z"]) -> float:
     return float((inside & truth).sum() / max(1, (inside | truth).sum()))
 
 
-# ---- memory, in separate processes
+# ---- memory, each measurement in a new process
 
 
 class PeakMemory:
-    """Peak of the process's anonymous memory while the block ran, less that before the block, in MiB."""
+    """Peak of the process's anonymous memory while the block runs, minus that before the block, in MiB."""
 
     def __enter__(self) -> "PeakMemory":
         self.start, self.most, self.running = self.used(), 0.0, True
@@ -396,7 +394,7 @@ def row(name: str, field: TriplaneField, resolution: int, repeats: int) -> str:
 
 
 def lower_bound(field: TriplaneField, resolution: int) -> None:
-    """The time of the matrix products and of copying alone, at the rates that this machine reaches for each."""
+    """The time of the matrix products alone and of copying alone, at the rates that this machine reaches."""
     run = min((extract(field, resolution) for _ in range(3)), key=lambda run: run.seconds)
     rows = torch.randn(8192, 64)
     weight = torch.randn(64, 64, 1, 1)
@@ -410,7 +408,8 @@ def lower_bound(field: TriplaneField, resolution: int) -> None:
         f"  {run.samples:,} queries are {work / 1e9:.0f} GFLOP: {work / multiply:.2f} s at "
         f"{multiply / 1e9:.0f} GFLOP/s; the search takes {run.search:.2f} s, {work / multiply / run.search:.0%} of "
         f"that rate\n"
-        f"  planes in and mesh out are {moved / 2**20:.0f} MiB: {moved / copy:.3f} s at {copy / 2**30:.1f} GiB/s; "
+        f"  reading the planes and writing the mesh moves {moved / 2**20:.0f} MiB: {moved / copy:.3f} s at "
+        f"{copy / 2**30:.1f} GiB/s; "
         f"marching cubes takes {run.marching:.2f} s"
     )
 

@@ -1,11 +1,12 @@
-"""Damaged photos: reading any file gives pixels or an error of one sentence, within 10 s and a gigabyte.
+"""Fuzz test of reading photos: every damaged file gives pixels or an error of one sentence, within 10 s and 1 GiB.
 
     python benchmarks/fuzz_photos.py --count 2000
 
-Valid files of every format that can be written here are damaged with seeded random numbers (flipped bits, extreme
-sizes, removed, repeated or swapped pieces, corrected checksums of damaged parts) and get a random extension. The image
-processor reads them in a process that may crash or hang without ending the run. `--only 17` repeats one of them.
-The exit code is 1 if any file gave neither a tensor nor a sentence that names the file.
+Valid files of every format that can be written here are changed at random, with a seed: bits are flipped, sizes are
+replaced by extreme values, ranges of bytes are removed, repeated or moved. Checksums are often corrected, so that the
+decoder reads the changed content. Each file gets a random extension. The image processor reads it in a separate
+process, whose crash or hang does not end the run. `--only 17` repeats file 17. The exit code is 1 if any file gave
+neither a tensor nor an error message that names the file.
 """
 
 import io
@@ -32,16 +33,16 @@ from PIL import Image, ImageCms
 from triplane3d.images.image_processor import Triplane3DImageProcessor
 from triplane3d.images.reading import DAMAGE
 
-# Limits in seconds: of processor time, which other programs do not change, and of wall-clock time.
-SECONDS, WALL_SECONDS = 10.0, 60.0
+# Limits in seconds: of CPU time, which does not depend on other programs, and of wall-clock time.
+CPU_SECONDS, WALL_SECONDS = 10.0, 60.0
 MEGABYTES = 1024
 SUFFIXES = (".png", ".jpg", ".webp", ".gif", ".tif", ".bmp", ".ppm", ".tga", ".ico", ".jp2", ".avif", ".txt", "")
 EXTREMES = (0, 1, 0xFF, 0x7FFF, 0xFFFF, 30_000, 11_000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How reading a file ended ("tensor", "sentence" or a fault), the message, and the time and memory it took."""
+class Outcome:
+    """How reading a file ended ("tensor", "sentence" or a fault), the message, CPU time and growth of memory."""
 
     kind: str
     message: str
@@ -51,38 +52,39 @@ class Ending:
 
 def main(
     count: Annotated[int, typer.Option(help="Files to read.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the damage.")] = 0,
-    only: Annotated[int | None, typer.Option(help="Read only the file with this number and print its message.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random changes.")] = 0,
+    only: Annotated[int | None, typer.Option(help="Read only the file of this number and print its message.")] = None,
 ) -> None:
     seeds = valid_files()
-    endings: dict[int, Ending] = {}
+    outcomes: dict[int, Outcome] = {}
     names: dict[int, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         reader = Reader()
         for index in range(count) if only is None else [only]:
-            names[index], content = mutant(seeds, seed, index)
+            names[index], content = damaged_file(seeds, seed, index)
             path = Path(folder) / f"{index}{np.random.default_rng([seed, index]).choice(SUFFIXES)}"
             path.write_bytes(content)
-            endings[index] = reader.read(path)
+            outcomes[index] = reader.read(path)
             path.unlink()
         reader.stop()
 
-    kinds = Counter(ending.kind for ending in endings.values())
+    kinds = Counter(outcome.kind for outcome in outcomes.values())
     print(
-        f"{len(endings)} mutants of {len(seeds)} valid files: " + ", ".join(f"{n} {k}" for k, n in kinds.most_common())
+        f"{len(outcomes)} damaged files of {len(seeds)} valid files: "
+        + ", ".join(f"{n} {k}" for k, n in kinds.most_common())
     )
-    slowest = max(endings, key=lambda index: endings[index].seconds)
-    largest = max(endings, key=lambda index: endings[index].megabytes)
-    print(f"slowest {endings[slowest].seconds:.2f} s (number {slowest}, {names[slowest]})")
-    print(f"most memory {endings[largest].megabytes:.0f} MiB (number {largest}, {names[largest]})")
-    faults = {index: ending for index, ending in endings.items() if ending.kind not in ("tensor", "sentence")}
-    for index, ending in endings.items() if only is not None else faults.items():
-        print(f"number {index}, {names[index]}: {ending.kind}: {ending.message}")
+    slowest = max(outcomes, key=lambda index: outcomes[index].seconds)
+    largest = max(outcomes, key=lambda index: outcomes[index].megabytes)
+    print(f"slowest {outcomes[slowest].seconds:.2f} s (number {slowest}, {names[slowest]})")
+    print(f"most memory {outcomes[largest].megabytes:.0f} MiB (number {largest}, {names[largest]})")
+    faults = {index: outcome for index, outcome in outcomes.items() if outcome.kind not in ("tensor", "sentence")}
+    for index, outcome in outcomes.items() if only is not None else faults.items():
+        print(f"number {index}, {names[index]}: {outcome.kind}: {outcome.message}")
     raise typer.Exit(1 if faults else 0)
 
 
 class Reader:
-    """A process that reads files one after another. It is replaced if it crashes, hangs or uses much memory."""
+    """A process that reads files one after another. It is replaced after a crash, a hang or a growth of its memory."""
 
     def __init__(self) -> None:
         self.context = multiprocessing.get_context("fork")
@@ -90,7 +92,7 @@ class Reader:
 
     def start(self) -> None:
         self.ours, theirs = self.context.Pipe()
-        self.process = self.context.Process(target=_read_on, args=(theirs,), daemon=True)
+        self.process = self.context.Process(target=_read_files, args=(theirs,), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -99,29 +101,29 @@ class Reader:
         self.process.join()
         self.ours.close()
 
-    def read(self, path: Path) -> Ending:
+    def read(self, path: Path) -> Outcome:
         self.ours.send(path)
         try:
             if not self.ours.poll(WALL_SECONDS):
-                ending = Ending("hang", f"still reading after {WALL_SECONDS:.0f} s", WALL_SECONDS, 0)
+                outcome = Outcome("hang", f"still reading after {WALL_SECONDS:.0f} s", WALL_SECONDS, 0)
             else:
                 kind, message, seconds, grown = self.ours.recv()
-                kind = "hang" if seconds > SECONDS else "memory" if grown > MEGABYTES else kind
-                ending = Ending(kind, message, seconds, grown)
+                kind = "hang" if seconds > CPU_SECONDS else "memory" if grown > MEGABYTES else kind
+                outcome = Outcome(kind, message, seconds, grown)
         except EOFError:
             self.process.join()
-            ending = Ending("crash", f"exit code {self.process.exitcode}", 0, 0)
-        # The peak of a process never decreases, so the peak of the next file needs a new process.
-        if ending.kind in ("hang", "crash") or ending.megabytes > 50:
+            outcome = Outcome("crash", f"exit code {self.process.exitcode}", 0, 0)
+        # The peak of a process never decreases. A new process is needed to measure that of the next file.
+        if outcome.kind in ("hang", "crash") or outcome.megabytes > 50:
             self.stop()
             self.start()
-        return ending
+        return outcome
 
 
-def _read_on(theirs: Connection) -> None:
+def _read_files(theirs: Connection) -> None:
     torch.set_num_threads(1)
     logging.disable()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries print warnings there
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries print their warnings there
     processor = Triplane3DImageProcessor(64)
     before = _peak()
     while True:
@@ -130,7 +132,7 @@ def _read_on(theirs: Connection) -> None:
         try:
             pixels = processor.preprocess(path).pixel_values
             whole = pixels.shape == (1, 4, 64, 64) and bool(pixels.isfinite().all())
-            kind, message = ("tensor" if whole else "unexpected tensor"), str(tuple(pixels.shape))
+            kind, message = ("tensor" if whole else "wrong tensor"), str(tuple(pixels.shape))
         except (ValueError, OSError) as error:
             message = str(error)
             kind = "sentence" if path.name in message and "\n" not in message else "error without the file's name"
@@ -144,7 +146,7 @@ def _peak() -> float:
 
 
 def valid_files() -> dict[str, bytes]:
-    """Small pictures in every format and mode, of an object on a plain backdrop, so that readable files have a mask."""
+    """Small pictures in every format and mode. The object is on a plain backdrop, so that a mask can be found."""
     rng = np.random.default_rng(0)
     pixels = np.full((32, 48, 3), 230) + rng.integers(-6, 7, (32, 48, 3))
     pixels[8:24, 14:36] = (180, 60, 30) + rng.integers(-20, 21, (16, 22, 3))
@@ -158,7 +160,7 @@ def valid_files() -> dict[str, bytes]:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
     exif[0x0112] = 6
-    wanted: list[tuple[str, Image.Image, dict[str, Any]]] = [
+    variants: list[tuple[str, Image.Image, dict[str, Any]]] = [
         ("PNG", rgb, {"exif": exif}),
         ("PNG", rgba, {}),
         ("PNG", palette, {"transparency": 0}),
@@ -200,7 +202,7 @@ def valid_files() -> dict[str, bytes]:
     ]
     Image.init()
     files = {}
-    for format, picture, options in wanted:
+    for format, picture, options in variants:
         if format in Image.SAVE:
             file = io.BytesIO()
             picture.save(file, format, **options)
@@ -208,110 +210,110 @@ def valid_files() -> dict[str, bytes]:
     return files
 
 
-def mutant(seeds: dict[str, bytes], seed: int, index: int) -> tuple[str, bytes]:
-    """A description of the damage, and the damaged file number `index`."""
+def damaged_file(seeds: dict[str, bytes], seed: int, index: int) -> tuple[str, bytes]:
+    """A description of damaged file number `index`, and its content."""
     rng = np.random.default_rng([seed, index])
     names = list(seeds)
     name = names[rng.integers(len(names))]
     content = bytearray(seeds[name])
-    done = []
+    applied = []
     for _ in range(rng.integers(1, 4)):
-        damage = DAMAGES[rng.integers(len(DAMAGES))]
-        content = damage(content, rng) if len(content) > 8 else content
-        done.append(damage.__name__)
+        change = CHANGES[rng.integers(len(CHANGES))]
+        content = change(content, rng) if len(content) > 8 else content
+        applied.append(change.__name__)
     if rng.random() < 0.1:
         content += seeds[names[rng.integers(len(names))]]
-        done.append("another picture appended")
+        applied.append("another picture appended")
     if content[:8] == b"\x89PNG\r\n\x1a\n" and rng.random() < 0.7:
-        content = correct_checksums(content)
-        done.append("checksums corrected")
-    return f"{name}: {', '.join(done)}", bytes(content)
+        content = fix_checksums(content)
+        applied.append("checksums corrected")
+    return f"{name}: {', '.join(applied)}", bytes(content)
 
 
 def flip_bits(content: bytearray, rng: np.random.Generator) -> bytearray:
-    for place in rng.integers(len(content), size=rng.integers(1, 17)):
-        content[place] ^= 1 << int(rng.integers(8))
+    for position in rng.integers(len(content), size=rng.integers(1, 17)):
+        content[position] ^= 1 << int(rng.integers(8))
     return content
 
 
 def flip_header_bits(content: bytearray, rng: np.random.Generator) -> bytearray:
-    for place in rng.integers(min(64, len(content)), size=rng.integers(1, 5)):
-        content[place] ^= 1 << int(rng.integers(8))
+    for position in rng.integers(min(64, len(content)), size=rng.integers(1, 5)):
+        content[position] ^= 1 << int(rng.integers(8))
     return content
 
 
 def write_extremes(content: bytearray, rng: np.random.Generator) -> bytearray:
-    """Sizes, counts and offsets are integers near the start; one or two get extreme values."""
+    """Writes one or two extreme integers near the start, where formats have sizes, counts and offsets."""
     for _ in range(rng.integers(1, 3)):
         value, order = EXTREMES[rng.integers(len(EXTREMES))], "<>"[rng.integers(2)]
         word = struct.pack(order + "I", value) if rng.random() < 0.5 else struct.pack(order + "H", value & 0xFFFF)
-        place = int(rng.integers(min(256, len(content) - 4)))
-        content[place : place + len(word)] = word
+        position = int(rng.integers(min(256, len(content) - 4)))
+        content[position : position + len(word)] = word
     return content
 
 
-def change_sizes(content: bytearray, rng: np.random.Generator) -> bytearray:
-    """Replaces the picture's sides (48 and 32) by other sizes where they are stored as integers."""
+def write_other_size(content: bytearray, rng: np.random.Generator) -> bytearray:
+    """Replaces the picture's width and height (48 and 32), where they are found as integers."""
     for side in (48, 32):
         for code in ("<I", ">I", "<H", ">H"):
-            place = content.find(struct.pack(code, side), 4, 400)
-            if place > 0 and rng.random() < 0.7:
-                changed = int(rng.choice([0, 1, 9_999, 12_000, 32_767, 65_500]))
-                content[place : place + struct.calcsize(code)] = struct.pack(code, changed)
+            position = content.find(struct.pack(code, side), 4, 400)
+            if position > 0 and rng.random() < 0.7:
+                size = int(rng.choice([0, 1, 9_999, 12_000, 32_767, 65_500]))
+                content[position : position + struct.calcsize(code)] = struct.pack(code, size)
                 break
     return content
 
 
-def cut_short(content: bytearray, rng: np.random.Generator) -> bytearray:
+def truncate(content: bytearray, rng: np.random.Generator) -> bytearray:
     return content[: rng.integers(len(content))]
 
 
-def drop_a_piece(content: bytearray, rng: np.random.Generator) -> bytearray:
-    start, end = _piece(content, rng)
+def remove_range(content: bytearray, rng: np.random.Generator) -> bytearray:
+    start, end = _random_range(content, rng)
     return content[:start] + content[end:]
 
 
-def repeat_a_piece(content: bytearray, rng: np.random.Generator) -> bytearray:
-    start, end = _piece(content, rng)
+def repeat_range(content: bytearray, rng: np.random.Generator) -> bytearray:
+    start, end = _random_range(content, rng)
     return content[:end] + content[start:end] * int(rng.integers(1, 9)) + content[end:]
 
 
-def swap_pieces(content: bytearray, rng: np.random.Generator) -> bytearray:
-    start, end = _piece(content, rng)
+def move_range_to_end(content: bytearray, rng: np.random.Generator) -> bytearray:
+    start, end = _random_range(content, rng)
     return content[:start] + content[end:] + content[start:end]
 
 
 def insert_noise(content: bytearray, rng: np.random.Generator) -> bytearray:
-    place = int(rng.integers(len(content)))
-    return content[:place] + rng.bytes(int(rng.integers(1, 200))) + content[place:]
+    position = int(rng.integers(len(content)))
+    return content[:position] + rng.bytes(int(rng.integers(1, 200))) + content[position:]
 
 
-def _piece(content: bytearray, rng: np.random.Generator) -> tuple[int, int]:
-    start, end = sorted(int(place) for place in rng.integers(len(content), size=2))
+def _random_range(content: bytearray, rng: np.random.Generator) -> tuple[int, int]:
+    start, end = sorted(int(position) for position in rng.integers(len(content), size=2))
     return start, end
 
 
-def correct_checksums(content: bytearray) -> bytearray:
-    """PNG chunks with checksums that match their damaged contents."""
-    place = 8
-    while place + 12 <= len(content):
-        end = place + 8 + int.from_bytes(content[place : place + 4], "big")
+def fix_checksums(content: bytearray) -> bytearray:
+    """PNG chunks with the correct checksums of their changed contents."""
+    position = 8
+    while position + 12 <= len(content):
+        end = position + 8 + int.from_bytes(content[position : position + 4], "big")
         if end + 4 > len(content):
             break
-        content[end : end + 4] = struct.pack(">I", zlib.crc32(content[place + 4 : end]))
-        place = end + 4
+        content[end : end + 4] = struct.pack(">I", zlib.crc32(content[position + 4 : end]))
+        position = end + 4
     return content
 
 
-DAMAGES: tuple[Callable[[bytearray, np.random.Generator], bytearray], ...] = (
+CHANGES: tuple[Callable[[bytearray, np.random.Generator], bytearray], ...] = (
     flip_bits,
     flip_header_bits,
     write_extremes,
-    change_sizes,
-    cut_short,
-    drop_a_piece,
-    repeat_a_piece,
-    swap_pieces,
+    write_other_size,
+    truncate,
+    remove_range,
+    repeat_range,
+    move_range_to_end,
     insert_noise,
 )
 

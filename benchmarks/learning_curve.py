@@ -1,13 +1,13 @@
 """Learning curve: an autoencoder from scratch with a fixed number of operations, and a denoiser that overfits 8 shapes.
 
     python benchmarks/learning_curve.py --budget full
-    python benchmarks/learning_curve.py --budget full --set run.batch_size=16 --set optim.lr=6e-3    # with changes
+    python benchmarks/learning_curve.py --budget full --set run.batch_size=16 --set optim.lr=6e-3    # changed settings
 
 The autoencoder trains for a number of floating-point operations (torch's counter: matrix products, convolutions and
 attention, forward and backward), so that a wider network gets fewer steps. The result is its V-IoU on held-out shapes,
-over several training seeds with the same data. The denoiser then trains on eight shapes only. Its generations from
-their photos should reach nearly the V-IoU of the autoencoder's reconstructions. A change of a recipe must not lower the
-mean of the seeds by more than 0.01.
+over several training seeds with the same data. The denoiser then trains on eight shapes only. From their photos it
+should generate shapes with nearly the V-IoU of the autoencoder's reconstructions. A change of a recipe must not lower
+the mean of the seeds by more than 0.01.
 """
 
 import tempfile
@@ -77,7 +77,7 @@ def main(
         list[str] | None, typer.Option("--set", help="KEY=VALUE of the autoencoder's configuration; repeatable.")
     ] = None,
 ) -> None:
-    """Measure what a fixed amount of training reaches."""
+    """Measure the V-IoU after a fixed amount of training."""
     if budget not in BUDGETS:
         raise typer.BadParameter(f"--budget must be one of {', '.join(BUDGETS)}, got {budget!r}")
     with tempfile.TemporaryDirectory() as scratch:
@@ -194,7 +194,7 @@ def reconstruction(vae: AutoencoderKLTriplane, folder: Path, budget: Budget) -> 
 
 
 def overfit_denoiser(budget: Budget, folder: Path, vae_folder: Path) -> tuple[list[float], list[float]]:
-    """V-IoU of the denoiser's generations from the photos of its training shapes, and of the reconstructions."""
+    """V-IoU of shapes generated from the photos of the training shapes, and of the reconstructions."""
     recipe = ROOT / "configs" / budget.recipe
     encode(
         load_config(

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 Figures = dict[str, list[dict[str, float]]]
-"""For each line of the table: the results of every seed."""
+"""For each row of the table: the results of every seed."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ Measure = Callable[[Change, int, Path], dict[str, float]]
 
 
 def chosen(changes: Mapping[str, Change], only: Collection[str] | None) -> dict[str, Change]:
-    """The first line and the lines named in `only`; all lines if `only` is empty. `BadParameter` for unknown names."""
+    """The first row and the rows named in `only`; all rows if `only` is empty. `BadParameter` for unknown names."""
     unknown = sorted(set(only or []) - changes.keys())
     if unknown:
-        raise typer.BadParameter(f"no such line {unknown}; they are {sorted(changes)}")
+        raise typer.BadParameter(f"there is no row {unknown} in the table; its rows are {sorted(changes)}")
     first = next(iter(changes))
     return {name: change for name, change in changes.items() if not only or name in only or name == first}
 
@@ -41,7 +41,7 @@ def chosen(changes: Mapping[str, Change], only: Collection[str] | None) -> dict[
 def measure_lines(
     changes: Mapping[str, Change], seeds: int, measure: Measure, *, output: Path | None, settings: dict[str, Any]
 ) -> Figures:
-    """Measures every line with every seed. After each one, settings and results so far are written to `output`."""
+    """Measures every row with every seed. After each run, the settings and all results are written to `output`."""
     figures: Figures = {name: [] for name in changes}
     for seed in range(seeds):  # seeds in the outer loop: an unfinished table then compares equal seeds
         for name, change in changes.items():

@@ -30,10 +30,10 @@ GRID = 64
 
 
 def main(
-    model: Annotated[str, typer.Option(help="An embedded pipeline, or a folder.")] = "mini",
+    model: Annotated[str, typer.Option(help="A pipeline that ships with the library, or a folder.")] = "mini",
     shapes: Annotated[int, typer.Option(help="Number of validation shapes for overlaps.")] = 24,
     repeats: Annotated[int, typer.Option(help="Number of timings; the median is printed.")] = 7,
-    threads: Annotated[int, typer.Option(help="Threads of the processor.")] = 2,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
 ) -> None:
     """Costs of the pipeline: its overhead over its modules, import times, half precision, and each quality."""
     torch.set_num_threads(threads)
@@ -49,7 +49,7 @@ def main(
     for timing in time_calls(calls, baseline="bare modules", repeats=repeats).values():
         print(" ", timing)
 
-    print("\nImport and start, each in a new process:")
+    print("\nImport times and start of the command, each in a new process:")
     for name, (seconds, ratio) in start_times(repeats).items():
         print(f"  {name:32s} {seconds:10.3f} s  {ratio:8.2f}x")
 
@@ -64,7 +64,7 @@ def main(
         overlaps = f"overlap with the truth {mean_iou(half, truth):.4f}, with float32 {mean_iou(half, full):.4f}"
         print(f"  {name:12s} {overlaps}")
 
-    print(f"\nEach quality ({shapes} shapes; seconds for one photo to its mesh, warm):")
+    print(f"\nEach quality ({shapes} shapes; seconds from one photo to its mesh, without the first call):")
     presets = dict(sorted(pipe.config.presets.items(), key=lambda item: item[1]["num_inference_steps"]))
     for name, preset in presets.items():
         seconds = median_seconds(partial(pipe, cases[0].pil_image, quality=name), repeats)

@@ -3,10 +3,10 @@
     python benchmarks/recipe.py --seeds 3 --steps 150 --output runs/recipe.json
 
 A small denoiser (`--width`, `--layers`; otherwise that of `--pipeline`) is trained from scratch on the latents and
-photos of configs/mini for each line of the table and each seed. The result is the mean squared error of the velocity on
+photos of configs/mini for each row of the table and each seed. The result is the mean squared error of the velocity on
 held-out shapes, with the same photos, noise and noise levels for all: mean over seeds, standard deviation between them,
-and the difference from the first line for the same seed. Auxiliary losses, such as coarse occupancy, are not included.
-The first line (`BASELINE`) is the start of the search, not the present configs/mini. Its learning rate is the best for
+and the difference from the first row with the same seed. Auxiliary losses, such as coarse occupancy, are not included.
+The first row (`BASELINE`) is the start of the search, not the present configs/mini. Its learning rate is the best for
 runs of this length.
 """
 
@@ -39,7 +39,7 @@ LR = 2e-2
 """Best rate of Muon for so few steps; AdamW needs a smaller one (docs/recipe.md)."""
 
 BASELINE = {"optim.lr": LR, "flow.regression_warmup": 0.15, "flow.logit_std": 1.0, "views.max_views": 1}
-"""The settings of the first line. Every other line changes one of them."""
+"""The settings of the first row. Every other row changes one of them."""
 
 CHANGES = {
     "recipe": Change(),
@@ -58,21 +58,21 @@ CHANGES = {
     ),
     "image patches of 8 pixels": Change(architecture={"image_encoder": {"patch_size": 8}}),
 }
-"""The lines of the table."""
+"""The rows of the table."""
 
 
 def main(
     pipeline: Annotated[Path, typer.Option(help="Folder with the architecture.")] = Path("pipelines/mini"),
     data: Annotated[Path, typer.Option(help="Folder of train, validation and latents.")] = Path("data/mini_views"),
-    seeds: Annotated[int, typer.Option(help="Runs of each line.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Runs of each row.")] = 3,
     steps: Annotated[int, typer.Option(help="Updates of each run.")] = 150,
     batch: Annotated[int, typer.Option(help="Samples per update.")] = 32,
-    width: Annotated[int, typer.Option(help="Width of denoiser and image encoder; 64 per head.")] = 128,
-    layers: Annotated[int, typer.Option(help="Layers of the denoiser; the image encoder has half.")] = 4,
-    only: Annotated[list[str] | None, typer.Option(help="Lines to run; repeatable.")] = None,
-    output: Annotated[Path | None, typer.Option(help="JSON file for every run's figures.")] = None,
+    width: Annotated[int, typer.Option(help="Width of denoiser and image encoder, 64 per head.")] = 128,
+    layers: Annotated[int, typer.Option(help="Layers of the denoiser; the image encoder has half as many.")] = 4,
+    only: Annotated[list[str] | None, typer.Option(help="Rows to run; repeatable.")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file for the results of every run.")] = None,
 ) -> None:
-    """Train every line of the table with every seed and print the errors on held-out shapes."""
+    """Train every row of the table with every seed and print the errors on held-out shapes."""
     lines = chosen(CHANGES, only)
     vae = AutoencoderKLTriplane.from_pretrained(pipeline, subfolder="vae").float().eval()
     samples = held_out_samples(vae, data / "validation")

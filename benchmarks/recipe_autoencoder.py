@@ -3,10 +3,10 @@
     python benchmarks/recipe_autoencoder.py --seeds 3 --steps 150 --output runs/recipe_autoencoder.json
 
 A small autoencoder (`--width`, `--layers`; otherwise that of `--pipeline`) is trained from scratch on the shards of
-configs/mini for each line of the table and each seed. On held-out shapes three values are measured: V-IoU at uniform
+configs/mini for each row of the table and each seed. On held-out shapes three values are measured: V-IoU at uniform
 points; S-IoU at points whose distance from the surface is normally distributed with a deviation of 0.02; the angle
 between the surface's normal and the negative gradient of the occupancy. The table also has the size of the latents and
-the information in them in nats, which a denoiser must generate. The first line (`BASELINE`) is the start of the search,
+the information in them in nats, which a denoiser must generate. The first row (`BASELINE`) is the start of the search,
 not the present configs/mini.
 """
 
@@ -38,7 +38,7 @@ BASELINE = {
     "optim.lr": LR, "loss.kl": 1e-3, "loss.kl_warmup_steps": 0, "loss.color": 0.2, "loss.band": 2 / 128,
     "loss.near_surface_share": 0.5, "data.surface_points": 2048, "data.label_points": 2048,
 }  # fmt: skip
-"""The settings of the first line. Every other line changes one of them."""
+"""The settings of the first row. Every other row changes one of them."""
 
 CHANGES = {
     "recipe": Change(),
@@ -66,21 +66,21 @@ CHANGES = {
     "two residual blocks over the planes": Change(architecture={"vae": {"decoder_resnet_layers": 2}}),
     "no positions of points in the field's MLP": Change(architecture={"vae": {"field_num_freqs": 0}}),
 }
-"""The lines of the table."""
+"""The rows of the table."""
 
 
 def main(
     pipeline: Annotated[Path, typer.Option(help="Folder with the architecture.")] = Path("pipelines/mini"),
     data: Annotated[Path, typer.Option(help="Folder of train and validation.")] = Path("data/mini_views"),
-    seeds: Annotated[int, typer.Option(help="Runs of each line.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Runs of each row.")] = 3,
     steps: Annotated[int, typer.Option(help="Updates of each run.")] = 150,
     batch: Annotated[int, typer.Option(help="Samples per update.")] = 16,
     width: Annotated[int, typer.Option(help="Width of encoder and decoder; 64 per head.")] = 128,
     layers: Annotated[int, typer.Option(help="Layers of encoder and of decoder.")] = 2,
-    only: Annotated[list[str] | None, typer.Option(help="Lines to run; repeatable.")] = None,
-    output: Annotated[Path | None, typer.Option(help="JSON file for every run's figures.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Rows to run; repeatable.")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file for the results of every run.")] = None,
 ) -> None:
-    """Train every line of the table with every seed and print the results on held-out shapes."""
+    """Train every row of the table with every seed and print the results on held-out shapes."""
     lines = chosen(CHANGES, only)
     shapes = ShardDataset(data / "validation", ("surface", "labels"), label_points=8192)
     coders = ("encoder", "decoder")

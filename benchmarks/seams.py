@@ -25,7 +25,7 @@ from triplane3d.models.triplane import TriplaneField
 
 
 def main(
-    model: Annotated[str, typer.Option(help="An included pipeline, or a folder.")] = "mini",
+    model: Annotated[str, typer.Option(help="A pipeline that ships with the library, or a folder.")] = "mini",
     shapes: Annotated[int, typer.Option(help="Number of held-out shapes.")] = 32,
     seed: Annotated[int, typer.Option(help="Seed of the held-out shapes.")] = 1,
 ) -> None:
@@ -41,12 +41,12 @@ def main(
         seams = (patch, pixels) if pixels else None
         fields = [smoothed(field, seams) for field in decoded]
         contrasts = torch.tensor([contrast(field, case) for field, case in zip(fields, cases)])
-        made = torch.tensor([contrast(smoothed(field, seams), case) for field, case in zip(generated, cases)])
+        of_photos = torch.tensor([contrast(smoothed(field, seams), case) for field, case in zip(generated, cases)])
         errors = torch.tensor([color_errors(field, case) for field, case in zip(fields, cases)])
-        mark = " *" if pixels == reach else ""
+        current = " *" if pixels == reach else ""
         print(
-            f"{pixels:>5}  {contrasts.nanmean():>17.2f}  {made.nanmean():>19.2f}  {errors[:, 0].mean():>11.4f}  "
-            f"{errors[:, 1].nanmean():>10.4f}{mark}",
+            f"{pixels:>5}  {contrasts.nanmean():>17.2f}  {of_photos.nanmean():>19.2f}  {errors[:, 0].mean():>11.4f}  "
+            f"{errors[:, 1].nanmean():>10.4f}{current}",
             flush=True,
         )
 
@@ -95,7 +95,7 @@ def color_errors(field: TriplaneField, case: EvaluationShape) -> tuple[float, fl
 
 
 def beside_edges(case: EvaluationShape, within: float) -> Float[Tensor, " points"]:
-    """Surface points that have another one within the distance whose true colour differs by more than 0.1."""
+    """Surface points with another point within the distance whose true colour differs by more than 0.1."""
     near = torch.cdist(case.surface_points, case.surface_points) < within
     differs = torch.cdist(case.surface_colors, case.surface_colors, p=1) / 3 > 0.1
     return (near & differs).any(dim=1)

@@ -2,7 +2,7 @@
 
     python benchmarks/shapes.py --seeds 2000
 
-A shape is valid if it is one closed, bounded solid. It is evaluated on a grid over a box that is a little larger than
+A shape is valid if it is one closed, bounded solid. It is evaluated on a grid over a box that is slightly larger than
 the cube. The solid must not touch the walls of the box, its pieces must be connected, it must fill a share of 0.002 to
 0.5 of the cube, and its longest side must be 2.
 
@@ -33,7 +33,7 @@ from triplane3d.data.procedural import (
 FILL = (0.002, 0.5)
 """Valid shares of the cube that a shape fills."""
 REACH = 1.05
-"""Half-edge of the box on which shapes are evaluated."""
+"""Half the edge of the box on which shapes are evaluated."""
 SMALL_PIECE = 0.01
 """Pieces below this share of the largest one are ignored: the grid cuts wires that are thinner than a cell."""
 
@@ -82,7 +82,7 @@ def main(
             f"{name:20s} {len(group):5d} {valid_share(group):7.1%} {low:7.3f} … {high:.3f}  {size:>26s}  "
             + ", ".join(f"{fault} {count}" for fault, count in faults.most_common())
         )
-    for title, names in (("trained on", FAMILIES), ("held out", HOLDOUT_FAMILIES)):
+    for title, names in (("training", FAMILIES), ("held out", HOLDOUT_FAMILIES)):
         group = [check for name in names for check in checks.get(name, [])]
         if group:
             print(f"{title}: {len(names)} families, {len(group)} shapes, {valid_share(group):.2%} valid")

@@ -97,7 +97,7 @@ def test_the_surface_is_that_of_the_fixture_without_its_scaling_error(tmp_path: 
     convert_direct3d(tmp_path / "in", tmp_path / "out", skip_encoders=True)
     pipe = Triplane3DPipeline.from_pretrained(tmp_path / "out")
     field, level = pipe.vae.field(data["dec_triplane"][:1]), float(data["mesh_threshold"])
-    (mesh,) = pipe._realize(field, 24, level, "mesh")
+    (mesh,) = pipe._meshes_or_grids(field, 24, level, "mesh")
     indices = (torch.from_numpy(mesh.vertices).float() + 1) * 12
     within = ((indices > 1e-3) & (indices < 24 - 1e-3)).all(dim=1)
     assert lies_on_the_surface(indices[within], data["mesh_grid_logits"], data["mesh_threshold"])
@@ -157,7 +157,7 @@ def same_autoencoder(folder: Path, theirs: Direct3DVAE) -> None:
     assert agrees(field.planes, planes)
     points = torch.rand(2, 200, 3) * 2.4 - 1.2
     assert agrees(field.occupancy(points), theirs.occupancy(planes, points))
-    assert agrees(pipe._realize(field, 9, 0.0, "pt"), theirs.dense_grid(planes, 9), 1e-4)
+    assert agrees(pipe._meshes_or_grids(field, 9, 0.0, "pt"), theirs.dense_grid(planes, 9), 1e-4)
 
 
 def same_transformer(ours: TriplaneTransformer, theirs: Direct3DTransformer, params: dict[str, Any]) -> None:

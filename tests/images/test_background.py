@@ -1,4 +1,4 @@
-"""The object is found by the chosen or the best available method, with a confidence and warnings."""
+"""Background removal: the chosen method or the best available one finds the object, with confidence and warnings."""
 
 import hashlib
 import importlib
@@ -61,7 +61,7 @@ def overlap(rgba: Tensor, truth: Tensor) -> float:
 
 
 @pytest.fixture(autouse=True)
-def _no_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _no_segmentation_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hides the models that are on the machine that runs the tests."""
     monkeypatch.setenv("U2NET_HOME", str(tmp_path / "no-models"))
     monkeypatch.delenv(MATTING_VARIABLE, raising=False)
@@ -87,7 +87,7 @@ def test_the_object_is_found_on_plain_backdrops(backdrop: str, method: str) -> N
 
 
 def test_the_same_photo_gets_the_same_mask(method: str) -> None:
-    """The mask does not depend on the state of random generators. GrabCut uses that of OpenCV."""
+    """The state of the random generators has no influence. GrabCut uses OpenCV's generator."""
     photo = photographed(disc(), backdrops()["grain"])
     masks = []
     for seed in (1, 2):
@@ -99,8 +99,8 @@ def test_the_same_photo_gets_the_same_mask(method: str) -> None:
     assert torch.equal(*masks)
 
 
-def test_confidence_is_lower_for_a_worse_mask(method: str) -> None:
-    """The same disc before a plain backdrop, and before one with texture and a similar colour."""
+def test_confidence_falls_with_the_quality_of_the_mask(method: str) -> None:
+    """The same disc before a plain backdrop, and before one with noise and a similar colour."""
     truth, noise = disc(), torch.randn(3, 160, 160, generator=torch.Generator().manual_seed(1))
     blotches = torch.nn.functional.avg_pool2d(noise[None], 9, stride=1, padding=4)[0] * 9
     color = torch.tensor([0.8, 0.2, 0.15])[:, None, None]
@@ -125,7 +125,7 @@ def test_an_opaque_alpha_is_not_used_as_a_mask() -> None:
         remove_background(photo, method="alpha", name="mug.png")
 
 
-def test_none_returns_the_photo_unchanged() -> None:
+def test_the_method_none_returns_the_photo_unchanged() -> None:
     opaque = photographed(disc(), backdrops()["white"])
     clear = torch.cat([torch.rand(3, 160, 160), disc()[None]])
     for photo in (opaque, clear):
@@ -146,7 +146,7 @@ def test_a_named_method_replaces_the_alpha() -> None:
 
 
 @pytest.mark.parametrize("photo", [torch.zeros(4, 32, 32), torch.ones(4, 32, 32)], ids=["transparent", "blank"])
-def test_a_photo_without_an_object_is_refused_with_its_name(photo: Tensor) -> None:
+def test_a_photo_without_an_object_raises_an_error_with_its_name(photo: Tensor) -> None:
     with pytest.raises(ValueError, match="mug.png.*no object"):
         remove_background(photo, name="mug.png")
 
@@ -198,7 +198,7 @@ def install_rembg(monkeypatch: pytest.MonkeyPatch, mask: Tensor) -> list[str]:
     loaded: list[str] = []
 
     class Session:
-        """As rembg's sessions: a class method finds the file, or downloads it."""
+        """Like a session of rembg: a class method finds the file, or downloads it."""
 
         def __init__(self, model_name: str, options: object) -> None:
             loaded.append(self.download_models())
@@ -271,7 +271,7 @@ def test_a_model_of_rembg_with_another_checksum_is_refused(
 
 @pytest.fixture
 def segmenter(tmp_path: Path) -> Path:
-    """A tiny Segformer of random weights, biased so that half of the photo of the disc is object."""
+    """A tiny Segformer with random weights. Its bias classifies half of the photo of the disc as object."""
     torch.manual_seed(0)
     config = SegformerConfig(
         num_labels=2,
@@ -357,7 +357,7 @@ def test_vitmatte_changes_only_the_edge_of_a_mask(tmp_path: Path) -> None:
         ("../a b/c*", "not on this machine"),
     ],
 )
-def test_a_method_that_cannot_run_is_refused_with_what_to_do(
+def test_a_method_that_cannot_run_raises_an_error_with_a_remedy(
     method: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(removal, "find_spec", lambda name: None)
@@ -403,7 +403,7 @@ def test_an_object_partly_in_the_backdrops_color_is_found_or_has_a_warning(contr
     assert overlap(rgba, truth) > 0.85 or report.warning is not None
 
 
-def test_things_at_the_border_of_the_photo_are_not_part_of_the_object(method: str) -> None:
+def test_other_objects_at_the_border_are_not_part_of_the_object(method: str) -> None:
     wall = backdrops()["grain"].clone()
     wall[:, :30, 100:150] = torch.tensor([0.1, 0.5, 0.2])[:, None, None]
     rgba, report = remove_background(photographed(disc(), wall))
@@ -419,8 +419,8 @@ def test_a_horizon_and_a_vignette_are_background(method: str) -> None:
         assert overlap(rgba, disc(256)) > 0.95 and report.warning is None
 
 
-def test_the_edge_of_the_mask_is_as_soft_as_that_of_the_object(method: str) -> None:
-    """A blurred disc in a photo of much higher resolution than that at which the mask is computed."""
+def test_the_edge_of_the_mask_is_as_soft_as_the_objects(method: str) -> None:
+    """A disc with a blurred edge, in a photo that is much larger than the picture in which the mask is found."""
     axis = torch.linspace(-1, 1, 1200)
     radius = (axis[:, None] ** 2 + axis**2).sqrt()
     truth = ((0.5 - radius) / 0.004).sigmoid()
@@ -429,7 +429,7 @@ def test_the_edge_of_the_mask_is_as_soft_as_that_of_the_object(method: str) -> N
     assert bool((rgba[3][radius < 0.4] == 1).all()) and bool((rgba[3][radius > 0.6] == 0).all())
 
 
-def test_masks_of_rendered_objects_are_as_good_as_documented() -> None:
+def test_masks_of_rendered_objects_reach_the_overlap_in_docs_photos_md() -> None:
     pytest.importorskip("cv2")
     for backdrop, least in (("plain", 0.95), ("gradient", 0.9), ("shadow", 0.9)):
         scenes = [draw_scene(11, backdrop, kind, scale=0.6) for kind in ("white", "handle")]

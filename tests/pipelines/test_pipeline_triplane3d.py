@@ -414,7 +414,7 @@ def test_a_second_encoder_gives_the_second_stream_of_tokens(pipe: Triplane3DPipe
     for streams, sentence in (
         ({"image_embeds": embeds}, "reads a second stream too: pass `pixel_embeds`"),
         ({"image_embeds": embeds, "pixel_embeds": pixel_embeds[..., :9]}, "pixel_embeds must have shape"),
-        ({"image": photo(), "pixel_embeds": pixel_embeds}, "go with `image_embeds`"),
+        ({"image": photo(), "pixel_embeds": pixel_embeds}, "`pixel_embeds` needs `image_embeds`"),
     ):
         with pytest.raises(ValueError, match=sentence):
             double(**streams)

@@ -15,7 +15,9 @@ LINES = {"recipe": Change(), "worse": Change({"optim.lr": 1}), "slower": Change(
 def test_the_first_line_is_always_included_and_unknown_names_are_refused() -> None:
     assert list(chosen(LINES, None)) == list(LINES)
     assert list(chosen(LINES, ["slower"])) == ["recipe", "slower"]
-    with pytest.raises(typer.BadParameter, match="no such line \\['other'\\]; they are \\['recipe'"):
+    with pytest.raises(
+        typer.BadParameter, match="there is no row \\['other'\\] in the table; its rows are \\['recipe'"
+    ):
         chosen(LINES, ["other"])
 
 

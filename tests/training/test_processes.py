@@ -28,7 +28,7 @@ def test_accelerate_starting_one_process_instead_of_several_causes_a_warning(mon
 def test_a_precision_of_the_launcher_without_effect_causes_a_warning(monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
     (warning,) = launch_warnings(1, "bf16")
-    assert "--mixed_precision fp16" in warning and warning.endswith("decides: bf16")
+    assert "--mixed_precision fp16" in warning and warning.endswith("is used: bf16")
 
 
 def test_processes_that_are_not_connected_are_refused(monkeypatch):

@@ -87,7 +87,7 @@ class EvaluationShape:
 
     def _required_image(self) -> Float[Tensor, "4 size size"]:
         if self.image is None:
-            raise ValueError(f"{self.name} has no image: create it with image_size")
+            raise ValueError(f"{self.name} has no image: create the shape with image_size")
         return self.image
 
 
@@ -103,7 +103,7 @@ def render_image(mesh: Mesh, camera: Camera, size: int) -> Float[Tensor, "4 size
 
 
 def family_groups() -> dict[str, list[str]]:
-    """Names of the families in each procedural data set: trained on, never seen, free compositions of primitives."""
+    """Names of the families in each procedural data set: trained families, unseen families, free compositions."""
     free = [name for name, family in FAMILIES.items() if family.__module__ == compositions.__name__]
     return {TRAINED: sorted(set(FAMILIES) - set(free)), UNSEEN: sorted(HOLDOUT_FAMILIES), FREE: sorted(free)}
 
@@ -116,7 +116,7 @@ def procedural_shapes(
     image_size: int | None = IMAGE_SIZE,
     resolution: int = GRID_RESOLUTION,
 ) -> list[EvaluationShape]:
-    """One shape per seed, in a random azimuth; its family is sampled from `families` (None: all families of training).
+    """One shape per seed, with a random azimuth. Its family is one of `families` (None: all training families).
 
     With `image_size` each shape has an image from a random camera, as in training. `resolution` is that of the grid
     from which the true surface is extracted. Occupancy is exact and does not depend on it.
@@ -193,7 +193,7 @@ def mesh_shapes(
             mesh = normalize_mesh(loaded, -azimuth)
             solid = Solid.from_mesh(mesh)
             if solid.surface is None:
-                raise ValueError(f"{path.name} encloses no volume")
+                raise ValueError(f"{path.name} encloses no volume, but a closed mesh is needed: repair or remove it")
             subset = np.random.default_rng(seed).choice(len(solid.surface.points), surface_points, replace=False)
             points = torch.from_numpy(solid.surface.points[subset]).float()
             camera = Camera.orbit(elevation=MESH_ELEVATION, field_of_view=MESH_FIELD_OF_VIEW)

@@ -244,12 +244,15 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         else:
             photos = PhotoBatch.parse(image, cameras)
             if pixel_embeds is not None:
-                raise ValueError("`pixel_embeds` go with `image_embeds`, not with `image`")
+                raise ValueError(
+                    "`pixel_embeds` needs `image_embeds`: omit it, or pass `image_embeds` instead of `image`"
+                )
             if (pixel_width is not None) != (self.pixel_encoder is not None):
                 has, lacks = "transformer", "pixel_encoder"
                 has, lacks = (has, lacks) if pixel_width is not None else (lacks, has)
                 raise ValueError(
-                    f"the {has} is for a second stream of image tokens, but no {lacks} is; load both or none"
+                    f"the pipeline has a {has} for a second stream of image tokens, but no {lacks} for it: load both "
+                    "or neither"
                 )
         photos.check_for(self.transformer.config)
         count = len(photos.counts) * num_images_per_prompt
@@ -281,7 +284,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         if latents is None:
             shape = self._latents_shape(batch_size)
             latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
-        # Schedulers that do not keep unit variance begin elsewhere.
+        # Schedulers that do not keep unit variance start from noise of another scale.
         scale = getattr(scheduler or self.scheduler, "init_noise_sigma", 1.0)
         return latents.to(device=device, dtype=torch.float32) * scale
 
@@ -326,7 +329,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
             num_inference_steps: denoising steps; None: that of `quality`.
             guidance_scale: strength of classifier-free guidance. 1 and 0 run the transformer without guidance. None:
                 that of `quality`. With a `guider`, set the scale there.
-            generator: makes the call repeatable. A list has one for each mesh, which then does not depend on its batch.
+            generator: makes the call repeatable. With a list, one for each mesh, a mesh does not depend on its batch.
             latents: noise to start from, (batch, channels, size, 3·size) of unit variance.
             image_embeds: tokens from `encode_image`, (batch, tokens, features), instead of `image`. Tokens of several
                 photos of an object follow one another; zeros fill up an object with fewer photos than others. The
@@ -453,7 +456,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
             # Latents → field → meshes or grids.
             meshes = latents
             if output_type != "latent":
-                meshes = self._realize(self.decode_latents(latents), resolution, level, output_type)
+                meshes = self._meshes_or_grids(self.decode_latents(latents), resolution, level, output_type)
         if not return_dict:
             return (meshes,)
         return Triplane3DPipelineOutput(
@@ -476,7 +479,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         embeds = embeds.to(self.transformer.dtype)
         return repeat(embeds, "photo token feature -> (photo again) token feature", again=num_images_per_prompt)
 
-    def _realize(self, field: TriplaneField, resolution: int, level: float, output_type: str) -> Any:
+    def _meshes_or_grids(self, field: TriplaneField, resolution: int, level: float, output_type: str) -> Any:
         """The batch of fields as meshes or as grids of logits."""
         if output_type in ("pt", "np"):
             grids = torch.stack([evaluate_grid(one, resolution) for one in field])

@@ -182,7 +182,7 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
             self._calls.current.planes = planes
             made = planes
             if output_type != "planes":
-                made = self._realize(self.reconstructor.field(planes), int(resolution), level, output_type)
+                made = self._meshes_or_grids(self.reconstructor.field(planes), int(resolution), level, output_type)
         if not return_dict:
             return (made,)
         return TriplaneReconstructionPipelineOutput(
@@ -294,7 +294,7 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
         shape = ("photos", 3, self.reconstructor.config.field_channels, side, side)
         check_tensor("planes", planes, shape, "they are `planes` of an earlier call's output")
 
-    def _realize(self, fields: TriplaneRadianceField, resolution: int, level: float, output_type: str) -> Any:
+    def _meshes_or_grids(self, fields: TriplaneRadianceField, resolution: int, level: float, output_type: str) -> Any:
         """The batch of fields as meshes or as grids of densities, in the library's frame."""
         radius = self.reconstructor.config.radius
         if output_type in ("pt", "np"):

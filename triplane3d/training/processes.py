@@ -15,7 +15,7 @@ from triplane3d.printing import print_line
 
 
 def make_accelerator(*, mixed_precision: str, **options: Any) -> Accelerator:
-    """An `Accelerator` with these `options` that connects exactly the processes which the launcher started.
+    """An `Accelerator` with these `options`. It connects all processes that the launcher started.
 
     Raises `ValueError` for processes that are not connected, and for fp16 without a GPU.
     """
@@ -41,9 +41,8 @@ def launch_warnings(processes: int, mixed_precision: str) -> list[str]:
     if "ACCELERATE_MIXED_PRECISION" not in os.environ:
         return []
     found = []
-    if (
-        processes == 1 and "MASTER_ADDR" in os.environ
-    ):  # set by accelerate launch only for several processes or machines
+    # accelerate launch sets MASTER_ADDR only for several processes or machines.
+    if processes == 1 and "MASTER_ADDR" in os.environ:
         found.append(
             "accelerate launch was given several processes, but it starts several only on GPUs: this is the only one. "
             "For 2 processes on a CPU: torchrun --standalone --nproc_per_node 2 SCRIPT CONFIG.yaml"
@@ -52,7 +51,7 @@ def launch_warnings(processes: int, mixed_precision: str) -> list[str]:
     if requested not in ("no", mixed_precision):
         found.append(
             f"accelerate launch was given --mixed_precision {requested}, but the configuration's mixed_precision "
-            f"decides: {mixed_precision}"
+            f"is used: {mixed_precision}"
         )
     return found
 

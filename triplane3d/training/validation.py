@@ -64,8 +64,8 @@ def validate_denoiser(
 ) -> tuple[dict[str, float], np.ndarray]:
     """Scores of shapes that are generated from held-out photos, and a picture of some of them.
 
-    `val_iou` is the mean volumetric IoU with the photo's shape. `val_iou_swapped` is that with the next shape of the
-    batch: both are equal if the photo has no influence.
+    `val_iou` is the mean volumetric IoU with the photo's shape. `val_iou_swapped` is the IoU with the next shape of
+    the batch. Both are equal if the photo has no influence.
     """
     count = min(data.validation_shapes, len(shapes))
     batch = validation_batch(shapes, range(count), pipeline.transformer.device)

@@ -232,7 +232,7 @@ def test_invalid_margins_are_refused(margin):
 
 
 def test_memory_is_bounded():
-    with pytest.raises(MemoryError, match="needs about .* MiB to be found, max_memory allows 1: lower the resolution"):
+    with pytest.raises(MemoryError, match="needs about .* MiB, but max_memory allows 1: lower the resolution"):
         extract_surface(ball(), 256, max_memory=2**20)
     extract_surface(ball(), 128, max_memory=2**26)
 

@@ -54,7 +54,7 @@ def extract_surface(
     any.
 
     `field` is a function of points (n, 3) that returns values (n,), higher inside. A `TriplaneField` also has the
-    faster methods `grid` and `lattice`, and colours. At the walls of the cube `bounds` the solid ends and is closed.
+    faster methods `grid` and `lattice`, and colours. The solid is cut off and closed at the walls of the cube `bounds`.
 
     The surface is found from coarse to fine (`search.py`), from a few per cent of the grid's samples. The mesh is that
     of the whole grid, except for components that lie wholly between the samples of a coarse lattice and are sharper
@@ -72,7 +72,7 @@ def extract_surface(
         refine: move every vertex onto the surface itself, by 13 more samples each; a message (level INFO) reports the
             distances before and after.
         activation: an increasing function, applied to the samples before vertices are interpolated between them. A
-            density that grows exponentially is searched by its logarithm, which is smooth, but interpolated as it is.
+            density that grows exponentially is searched by its logarithm, which is smooth, but is itself interpolated.
             `level` is still one of the field's own values.
         chunk_size: limits the samples computed at once, where the field does not split its lattice itself.
         max_memory: bytes that the search and its pieces of surface may take, beside the field's own needs and the mesh.

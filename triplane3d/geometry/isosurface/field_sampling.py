@@ -32,7 +32,7 @@ Activation = Callable[[Tensor], Tensor]
 
 
 class SampledSurface(NamedTuple):
-    """A field's values around its surface, less the level."""
+    """A field's values around its surface, minus the level."""
 
     values: Float[np.ndarray, "*bricks x y z"]
     """(bricks, 9, 9, 9), or (samples, samples, samples) where the whole grid was sampled."""
@@ -49,7 +49,7 @@ class SampledSurface(NamedTuple):
 class FieldSampler:
     """A field at the samples of a grid. Counts the samples, and records the range of their values.
 
-    It implements `LatticeSampler`: all values that its methods return are less the level.
+    It implements `LatticeSampler`. The level is subtracted from all values that its methods return.
     """
 
     def __init__(
@@ -83,10 +83,10 @@ class FieldSampler:
         return SampledSurface(values.cpu().numpy(), found.origins[keep].cpu().numpy())
 
     def _activated_difference(self, values: Float[Tensor, "*samples"], activation: Activation | None) -> Tensor:
-        """Activated values less the activated level; `values` are less the level."""
+        """Activated values minus the activated level. The level is already subtracted from `values`."""
         if activation is None:
             return values
-        # The signs stay those of the search. Nodes that were only predicted may hold values that cannot be activated.
+        # The signs of the search are kept. The activation of a value that was only predicted may not be finite.
         level = values.new_tensor(self.level)
         crossing = activation(level)
         difference = torch.nan_to_num(activation(values + level) - crossing).abs()
@@ -163,16 +163,15 @@ class FieldSampler:
         return values - self.level
 
     def announce(self, count: int) -> None:
-        """`count` samples follow."""
+        """Sets the expected number of samples: those computed so far, and `count` more."""
         self.expected_count = self.count + count
 
     def check_memory(self, size: int) -> None:
         """Raise MemoryError where `size` bytes exceed `max_memory`."""
         if self.max_memory is not None and size > self.max_memory:
             raise MemoryError(
-                f"the surface at resolution {len(self.axis) - 1} needs about {size / 2**20:,.0f} MiB to "
-                f"be found, max_memory allows {self.max_memory / 2**20:,.0f}: lower the resolution or "
-                f"allow more"
+                f"the search for the surface at resolution {len(self.axis) - 1} needs about {size / 2**20:,.0f} MiB, "
+                f"but max_memory allows {self.max_memory / 2**20:,.0f}: lower the resolution or raise max_memory"
             )
 
 
@@ -214,7 +213,7 @@ def grid_axis(
 
 
 def device_of(field: object) -> torch.device:
-    """The device of a field's points; the CPU where the field names none."""
+    """The device of a field's points; the CPU if the field has no attribute `device`."""
     return torch.device(getattr(field, "device", "cpu"))
 
 
@@ -234,7 +233,7 @@ def values_on_grid(
             if part.shape != (1, len(some), len(y), len(z)):
                 raise ValueError(
                     f"field.grid must return one field with shape {(1, len(some), len(y), len(z))}, got "
-                    f"{tuple(part.shape)}; pick one of a batch with field[i]"
+                    f"{tuple(part.shape)}; select one field of a batch with field[i]"
                 )
             values[start : start + slab] = part[0]
             if progress is not None:

@@ -1,4 +1,4 @@
-"""Which triangle each pixel of a picture shows: a z-buffer rasteriser in plain torch, the same on every device.
+"""The triangle that is visible at each pixel: a z-buffer rasteriser in plain torch, the same on every device.
 
 The idea is scan conversion (Foley et al., Computer Graphics: Principles and Practice, 1990, sections 3.6 and 15.4), for
 all triangles at once. Triangles are cut at the near plane, then into the rows of pixels that they cover, then into
@@ -12,7 +12,7 @@ from torch import Tensor
 from triplane3d.geometry.cameras import pixel_coordinates
 
 NEAR = 0.01
-"""Depth of the near plane: whatever is closer to the camera is not shown."""
+"""Depth of the near plane. Surfaces that are closer to the camera are not shown."""
 
 PIXEL_BATCH = 1 << 22
 """Number of (triangle, pixel) pairs that are compared at once."""
@@ -60,10 +60,8 @@ def rasterize(
         + right[triangle] * (start + 0.5 - x[triangle, 0])
         + down[triangle] * (row + 0.5 - y[triangle, 0])
     )
-    nearest, farthest = (
-        nearness.amax(1)[triangle],
-        nearness.amin(1)[triangle],
-    )  # limits rounding errors in triangles that are seen nearly edge-on
+    # These limits bound the rounding errors in triangles that are seen nearly edge-on.
+    nearest, farthest = nearness.amax(1)[triangle], nearness.amin(1)[triangle]
 
     # The bits of positive floats, read as integers, have the same order as the floats. The key holds the nearness in
     # the upper 32 bits and the face's index in the lower 32, so one maximum per pixel finds both.
@@ -98,7 +96,7 @@ def _clip_near(
     pieces, owners = [corners[whole]], [whole]
     for kept in (1, 2):
         owner = (count == kept).nonzero()[:, 0]
-        # Turn the corners so that the odd one out, ahead or behind, comes first.
+        # Rotate the corners so that the single one, ahead of the plane or behind it, comes first.
         odd = (ahead[owner] == (kept == 1)).int().argmax(1)
         turned = (odd[:, None] + torch.arange(3, device=odd.device)) % 3
         a, b, c = corners[owner].gather(1, turned[..., None].expand(-1, -1, 3)).unbind(1)
@@ -117,7 +115,7 @@ def _span(
 ) -> tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]:
     """Where a horizontal line at `height` enters and leaves each triangle.
 
-    Neighbours compute their common edge alike, from its upper end, so no crack opens between them.
+    Both triangles of a common edge compute it from its upper end, with equal results, so there is no gap between them.
     """
     left = torch.full_like(height, torch.inf)
     right = torch.full_like(height, -torch.inf)

@@ -1,4 +1,4 @@
-"""Electric and clockwork devices: cameras, radios, loudspeakers, televisions, clocks, game pads; they face +z."""
+"""Electric and clockwork devices: cameras, radios, loudspeakers, televisions, clocks, game pads; front towards +z."""
 
 from __future__ import annotations
 
@@ -181,24 +181,24 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
             parts.append(ellipsoid((0.25, 0.18, 0.2), center=bell, rotate=(0, 0, -30), mirror="x", material=steel))
             parts.append(tube(bezier(bell, (0, radius * 1.9, 0), bell * (-1, 1, 1)), 0.045, material=steel))
         return parts
-    wide, paw = rng.uniform(0.6, 0.75), rng.uniform(0.26, 0.34)
+    wide, grip_radius = rng.uniform(0.6, 0.75), rng.uniform(0.26, 0.34)
     parts = [
         box((wide, 0.26, 0.14), round=0.1, material=material),
         capsule(
             (wide * 0.85, 0, 0),
             (wide, -rng.uniform(0.3, 0.5), -0.05),
-            paw,
+            grip_radius,
             end_radius=0.16,
             mirror="x",
             blend=0.1,
             material=material,
         ),
-        box((0.16, 0.05, 0.05), center=(-wide * 0.75, 0.08, paw + 0.01), round=0.01, material=DARK),
-        box((0.05, 0.16, 0.05), center=(-wide * 0.75, 0.08, paw + 0.01), round=0.01, material=DARK),
+        box((0.16, 0.05, 0.05), center=(-wide * 0.75, 0.08, grip_radius + 0.01), round=0.01, material=DARK),
+        box((0.05, 0.16, 0.05), center=(-wide * 0.75, 0.08, grip_radius + 0.01), round=0.01, material=DARK),
         cylinder(0.1, 0.12, center=(wide * 0.35, -0.12, 0.15), rotate=(90, 0, 0), mirror="x", material=DARK),
     ]
     parts += [
-        ellipsoid((0.055, 0.055, 0.06), center=(wide * 0.75 + x, 0.08 + y, paw), material=plastic(rng))
+        ellipsoid((0.055, 0.055, 0.06), center=(wide * 0.75 + x, 0.08 + y, grip_radius), material=plastic(rng))
         for x, y in ((0.11, 0), (-0.11, 0), (0, 0.11), (0, -0.11))
     ]
     return posed(rng, parts, upright=0.4)

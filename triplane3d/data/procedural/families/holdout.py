@@ -180,7 +180,7 @@ def giraffe_like_animal(rng: np.random.Generator) -> list[Part]:
 
 
 def bicycle_or_scooter(rng: np.random.Generator) -> list[Part]:
-    """Bicycle, kick scooter or motor scooter, riding towards +z."""
+    """Bicycle, kick scooter or motor scooter, with the front towards +z."""
     material, steel, tyre = plastic(rng), metal(rng), Material((0.03, 0.03, 0.03))
     if rng.random() < 0.3:
         radius, deck = rng.uniform(0.11, 0.16), 0.17

@@ -1,4 +1,4 @@
-"""Musical instruments, upright or laid down; they face +z."""
+"""Musical instruments, upright or lying, with the front towards +z."""
 
 from __future__ import annotations
 
