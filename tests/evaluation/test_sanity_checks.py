@@ -7,9 +7,9 @@ from evaluation.scripted_pipeline import ball, no_log
 
 from triplane3d.evaluation.baselines import on_grid
 from triplane3d.evaluation.criteria import evaluate_criteria
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape, mesh_shapes
 from triplane3d.evaluation.sanity_checks import REFERENCE_SCORES, compare_with_reference, sanity_check_suite
 from triplane3d.evaluation.shape_metrics import Solid, compare_surfaces, volume_iou
-from triplane3d.evaluation.shapes import EvaluationShape, mesh_shapes
 from triplane3d.evaluation.suites import score_solids
 from triplane3d.evaluation.summary import Row
 

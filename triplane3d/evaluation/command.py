@@ -8,11 +8,11 @@ from typing import Annotated, TypeVar
 import typer
 
 from triplane3d.data.procedural import FIRST_EVALUATION_SEED
+from triplane3d.evaluation.evaluation_shapes import MESH_SUFFIXES
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES
 from triplane3d.evaluation.protocol import GRID_RESOLUTION, MEASURED_SURFACES, SEED_STRIDE
 from triplane3d.evaluation.report import Report
 from triplane3d.evaluation.runner import ALL, SUITES, Options, run_suites
-from triplane3d.evaluation.shapes import MESH_SUFFIXES
 from triplane3d.evaluation.steps import STEPS
 from triplane3d.evaluation.views import COUNTS
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline

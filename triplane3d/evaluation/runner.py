@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape, family_groups, held_out_shapes, mesh_shapes
 from triplane3d.evaluation.photos import photo_suite, worst_photo
 from triplane3d.evaluation.prediction import Log
 from triplane3d.evaluation.protocol import (
@@ -21,7 +22,6 @@ from triplane3d.evaluation.protocol import (
 from triplane3d.evaluation.report import Report
 from triplane3d.evaluation.retrieval import RetrievalIndex
 from triplane3d.evaluation.sanity_checks import compare_with_reference, sanity_check_suite
-from triplane3d.evaluation.shapes import EvaluationShape, family_groups, held_out_shapes, mesh_shapes
 from triplane3d.evaluation.steps import STEPS, steps_suite
 from triplane3d.evaluation.suites import autoencoder_suite, image_suite
 from triplane3d.evaluation.summary import generalization_gaps

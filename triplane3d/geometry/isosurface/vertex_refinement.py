@@ -73,7 +73,7 @@ def refine_vertices(
     for _ in range(ITERATIONS):
         inside = value > 0
         # Illinois rule: the value at an end that is kept twice in succession is halved. Otherwise one end of a convex
-        # function would stay for ever, and convergence would be linear only.
+        # function would never move, and convergence would be linear only.
         weight = torch.ones_like(slope) if before is None else torch.where(inside == before, 0.5, 1.0)
         low, high = torch.where(inside, low, middle), torch.where(inside, middle, high)
         f_low, f_high = torch.where(inside, weight * f_low, value), torch.where(inside, value, weight * f_high)
