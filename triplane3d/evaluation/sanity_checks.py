@@ -118,7 +118,7 @@ def sanity_check_suite(
             "inflated silhouette": lambda: [inflated_silhouette(shape.mask) for shape in shapes],
         }
     return score_methods(
-        "self-test", data, shapes, methods, points=points, surfaces=surfaces, log=log, align=(OTHER_SHAPE,)
+        "sanity checks", data, shapes, methods, points=points, surfaces=surfaces, log=log, align=(OTHER_SHAPE,)
     )
 
 
