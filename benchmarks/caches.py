@@ -22,7 +22,7 @@ from triplane3d.data.procedural import FAMILIES
 from triplane3d.evaluation.evaluation_shapes import held_out_shapes
 from triplane3d.evaluation.timing import time_calls
 from triplane3d.models.attention import TriplaneAttnProcessor
-from triplane3d.pipelines.presets import DEFAULT_QUALITY
+from triplane3d.settings import DEFAULT_QUALITY
 
 SELF_ATTENTION = (r"transformer_blocks\.\d+\.attn$",)
 

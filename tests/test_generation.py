@@ -1,5 +1,8 @@
 """A generation job without a command line: requests are checked, results are complete, jobs can be cancelled."""
 
+import inspect
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,12 @@ import torch
 import trimesh
 from pipelines.tiny_pipeline import build_tiny, grids, photo
 
-from triplane3d import Triplane3DPipeline
-from triplane3d.generation import GenerateRequest, GenerationCancelled, MeshOptions, Progress, generate
+from triplane3d import Triplane3DPipeline, model_loading
+from triplane3d.cli.models import load
+from triplane3d.generation import GenerateRequest, GenerationCancelled, Progress, generate, pipeline_options
 from triplane3d.model_loading import ModelRequest, load_model
+from triplane3d.pipelines import checks, hub
+from triplane3d.settings import KEYWORDS, GenerateSettings
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,8 @@ def test_a_request_gives_the_mesh_of_a_call_of_the_pipeline_and_its_files(
 ) -> None:
     reports: list[Progress] = []
     request = GenerateRequest(
-        photos=[photo()], seed=3, steps=2, guidance=2.0, resolution=12, level=level, mesh=MeshOptions(up="y", size=50),
+        photos=[photo()],
+        settings=GenerateSettings(seed=3, steps=2, guidance=2.0, resolution=12, level=level, up="y", size=50),
         mesh_path=tmp_path / "a.stl", preview_path=tmp_path / "a.png",
     )  # fmt: skip
     result = generate(request, pipe, progress=reports.append)
@@ -43,16 +50,18 @@ def test_a_request_gives_the_mesh_of_a_call_of_the_pipeline_and_its_files(
     np.testing.assert_array_equal(result.mesh.vertices, expected.vertices)
     assert trimesh.load_mesh(result.mesh_path).extents.max() == pytest.approx(50, rel=1e-5)
     assert result.preview_path.read_bytes().startswith(b"\x89PNG")
-    assert [(each.stage, each.step, each.steps) for each in reports] == [
+    assert [(each.stage, each.step, each.steps) for each in reports if each.stage != "extract"] == [
         ("generate", 0, 0), ("generate", 1, 2), ("generate", 2, 2), ("finish", 0, 0), ("write", 0, 0), ("preview", 0, 0)
     ]  # fmt: skip
+    extraction = [(each.step, each.steps) for each in reports if each.stage == "extract"]
+    assert extraction == sorted(extraction) and extraction[-1] == (1000, 1000)
     assert result.mask_reports[0].method == "alpha" and result.warnings == ()
     assert (result.device, result.dtype) == ("cpu", "float32")
     parts = [seconds for stage, seconds in result.seconds.items() if stage != "total"]
-    assert len(parts) == 4 and sum(parts) <= result.seconds["total"]
+    assert len(parts) == 5 and sum(parts) == pytest.approx(result.seconds["total"])
 
 
-@pytest.mark.parametrize("stop_at", range(1, 7))
+@pytest.mark.parametrize("stop_at", range(1, 9))
 def test_a_canceled_job_leaves_complete_files_or_none(
     pipe: Triplane3DPipeline, level: float, stop_at: int, tmp_path: Path
 ) -> None:
@@ -64,12 +73,44 @@ def test_a_canceled_job_leaves_complete_files_or_none(
         return calls == stop_at
 
     request = GenerateRequest(
-        photos=[photo()], steps=2, resolution=12, level=level, mesh_path=tmp_path / "a.glb",
+        photos=[photo()],
+        settings=GenerateSettings(steps=2, resolution=12, level=level),
+        mesh_path=tmp_path / "a.glb",
         preview_path=tmp_path / "a.webp",
-    )  # fmt: skip
+    )
     with pytest.raises(GenerationCancelled):
         generate(request, pipe, cancelled=cancelled)
-    assert [path.name for path in tmp_path.iterdir()] == (["a.glb"] if stop_at == 6 else [])
+    assert [path.name for path in tmp_path.iterdir()] == (["a.glb"] if stop_at == 8 else [])
+
+
+def test_a_job_can_be_canceled_between_the_levels_of_the_surface_search(pipe: Triplane3DPipeline, level: float) -> None:
+    """Cancelled at the first report of the extraction, the job computes only a part of its samples."""
+    settings = GenerateSettings(steps=2, resolution=96, level=level)
+    reports: list[Progress] = []
+    generate(GenerateRequest(photos=[photo()], settings=settings), pipe, progress=reports.append)
+    extraction = [each for each in reports if each.stage == "extract"]
+    assert len(extraction) > 3
+
+    seen: list[Progress] = []
+    with pytest.raises(GenerationCancelled, match="in the stage 'extract'"):
+        generate(
+            GenerateRequest(photos=[photo()], settings=settings),
+            pipe,
+            progress=seen.append,
+            cancelled=lambda: sum(each.stage == "extract" for each in seen) == 2,
+        )
+    assert seen[-1] == extraction[1] and seen[-1].step < seen[-1].steps
+
+
+def test_every_setting_reaches_the_pipeline_under_its_keyword_or_is_used_after_it(pipe: Triplane3DPipeline) -> None:
+    settings = GenerateSettings(steps=3, guidance=1.5, resolution=16, level=0.25, seed=5, background_removal="alpha")
+    options = pipeline_options(GenerateRequest(photos=["a.png"], settings=settings), pipe)
+    assert options.pop("generator").initial_seed() == 5
+    assert options == {
+        "quality": "balanced", "num_inference_steps": 3, "guidance_scale": 1.5, "resolution": 16, "level": 0.25,
+        "background_removal": "alpha",
+    }  # fmt: skip
+    assert set(KEYWORDS.values()) <= set(inspect.signature(pipe.__call__).parameters)
 
 
 @pytest.mark.parametrize(
@@ -79,13 +120,7 @@ def test_a_canceled_job_leaves_complete_files_or_none(
         ({"photos": "a.png"}, "photos must be a list"),
         ({"photos": ["a.png", "b.png"]}, "2 photos need cameras"),
         ({"cameras": ["front", "left"]}, "1 photo but 2 cameras"),
-        ({"seed": -1}, "seed must be from 0"),
-        ({"steps": 0}, "steps must be from 1"),
-        ({"steps": 10**9}, "steps must be from 1"),
-        ({"guidance": float("nan")}, "guidance must be a finite number"),
-        ({"resolution": 4096}, "resolution must be from 8 to 2048"),
-        ({"level": float("inf")}, "level must be a finite number"),
-        ({"background_removal": "magic"}, "background_removal"),
+        ({"settings": GenerateSettings(background_removal="magic")}, "background_removal"),
         ({"mesh_path": "a.fbx"}, "is not the name of a mesh file"),
         ({"preview_path": "a.mp4"}, "end the name in one of .webp"),
     ],
@@ -95,22 +130,64 @@ def test_a_request_out_of_range_is_refused(values: dict[str, Any], sentence: str
         GenerateRequest(**{"photos": ["a.png"], **values})
 
 
-def test_mesh_options_out_of_range_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for values in ({"up": "x"}, {"size": 0.0}, {"size": float("nan")}, {"faces": 3}):
-        with pytest.raises(ValueError, match=next(iter(values))):
-            MeshOptions(**values)
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"seed": -1}, "seed must be from 0"),
+        ({"steps": 0}, "steps must be from 1"),
+        ({"steps": 10**9}, "steps must be from 1"),
+        ({"guidance": float("nan")}, "guidance must be a finite number"),
+        ({"guidance": -1.0}, "guidance must be a finite number of at least 0"),
+        ({"resolution": 4096}, "resolution must be from 8 to 2048"),
+        ({"level": float("inf")}, "level must be a finite number"),
+        ({"up": "x"}, "up must be"),
+        ({"size": 0.0}, "size is the longest side"),
+        ({"size": float("nan")}, "size is the longest side"),
+        ({"faces": 3}, "faces must be at least 4"),
+    ],
+)
+def test_settings_out_of_range_are_refused(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        GenerateSettings(**values)
+
+
+def test_fewer_faces_without_libigl_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("triplane3d.geometry.mesh.simplification.igl", None)
-    with pytest.raises(ValueError, match="libigl"):
-        MeshOptions(faces=100)
+    with pytest.raises(ValueError, match="faces 100: .*libigl"):
+        GenerateRequest(photos=["a.png"], settings=GenerateSettings(faces=100))
+
+
+def test_the_command_and_the_settings_are_read_without_torch() -> None:
+    modules = "triplane3d.settings, triplane3d.file_formats, triplane3d.cli"
+    code = f"import sys, {modules}; print([name for name in ('torch', 'numpy', 'diffusers') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_options_that_a_pipeline_does_not_support_are_refused(pipe: Triplane3DPipeline) -> None:
     for values, sentence in (
-        ({"quality": "best"}, "quality must be one of balanced, draft"),
+        ({"settings": GenerateSettings(quality="best")}, "quality must be one of balanced, draft"),
         ({"cameras": ["front"]}, "for one photo of each object"),
     ):
         with pytest.raises(ValueError, match=sentence):
             generate(GenerateRequest(photos=["nowhere.png"], **values), pipe)
+
+
+def test_a_folder_is_found_and_checked_once_when_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_tiny().save_pretrained(tmp_path / "tiny")
+    calls: list[str] = []
+    for module, name in (
+        (checks, "check_pipeline_folder"),
+        (hub, "check_pipeline_folder"),
+        (model_loading, "find_saved"),
+    ):
+        function = getattr(module, name)
+        monkeypatch.setattr(
+            module,
+            name,
+            lambda *some, function=function, name=name, **more: (calls.append(name), function(*some, **more))[1],
+        )
+    load(ModelRequest(str(tmp_path / "tiny")))
+    assert sorted(calls) == ["check_pipeline_folder", "find_saved"]
 
 
 def test_a_pipeline_is_loaded_by_name_and_bad_names_are_refused(tmp_path: Path) -> None:

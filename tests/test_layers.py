@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = [
-    {"printing", "signals", "limits", "arguments", "diffusers_compat"},
-    {"errors", "storage"},
+    {"printing", "signals", "limits", "arguments", "file_formats", "diffusers_compat"},
+    {"errors", "storage", "settings"},
     {"geometry", "models", "config"},
     {"images"},
     {"data", "pipelines"},

@@ -8,8 +8,10 @@ import os
 import re
 import runpy
 import shutil
+import tempfile
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -87,7 +89,7 @@ OUTPUTS = {
 
 LONG = {"long": "n" * 300, "long path": "d/" * 2100 + "x", "long below": "d/" + "n" * 300}
 LINKS = {"loop": "loop", "in a loop": "loop/x", "in a dangling link": "nothing/x"}
-MISPLACED = {"in a file": "plain/x", "in a system folder": "/proc/x"}
+MISPLACED = {"in a file": "plain/x", "in a system folder": "/proc/x", "home": "~/new"}
 UNUSUAL = {
     "bytes": os.fsdecode(b"bytes\xff"),
     "escape sequences": "\x1b[2J\x1b]0;t\x07",
@@ -191,7 +193,7 @@ def test_an_input_of_a_strange_name_is_refused(launch: Callable, material: Path,
 
 @pytest.mark.parametrize(
     ("command", "name"),
-    cases(OUTPUTS, {"file": {**LONG, "in a loop": "loop/x", "in a file": "plain/x", "in a system folder": "/proc/x"},
+    cases(OUTPUTS, {"file": {**LONG, "in a loop": "loop/x", **MISPLACED},
                     "folder": {**LONG, **LINKS, **MISPLACED, "file": "plain", "device": "/dev/full"}}),
 )  # fmt: skip
 def test_an_output_of_a_strange_name_is_refused(launch: Callable, material: Path, command: str, name: str) -> None:
@@ -292,3 +294,86 @@ def test_names_that_are_not_utf8_are_refused_where_weights_are_opened(
     check_refusal(code, printed, err)
     assert "UTF-8" in err
     assert sorted(material.rglob("*")) == before
+
+
+IMPORTED = (
+    *("triplane3d.generation", "triplane3d.convert.triposr", "triplane3d.evaluation.command", "zoneinfo"),
+    *("triplane3d.evaluation.contact_sheets", "triplane3d.training.assemble_pipeline", "triplane3d.pipelines.checks"),
+    *("triplane3d.data.procedural.preparation", "concurrent.futures.process", "triplane3d.training.autoencoder"),
+    *("triplane3d.training.latents", "triplane3d.training.denoiser", "encodings.utf_8_sig"),
+)
+
+
+@pytest.fixture
+def forbidden(material: Path) -> Iterator[Path]:
+    """A place with files and folders that may be neither read nor written; and a function that gives up root's rights.
+
+    Root may read and write everything, so the process takes another user's number until the end of the test.
+    """
+    for module in IMPORTED:  # the other user may not read Python's own files everywhere
+        import_module(module)
+    place = Path(tempfile.mkdtemp())
+    shutil.copytree(material, place, symlinks=True, dirs_exist_ok=True)
+    for name in ("model", "data", "photos", "photo.png", "checkpoint"):
+        copy = shutil.copytree if (place / name).is_dir() else shutil.copy
+        copy(place / name, place / f"no-{name}")
+        (place / f"no-{name}").chmod(0)
+    shutil.copy(CONFIGS / "data.yaml", place / "no-data.yaml")
+    (place / "no-data.yaml").chmod(0)
+    (place / "closed").mkdir(mode=0o555)
+    (place / "closed" / "file.glb").touch(mode=0o444)
+    place.chmod(0o777)
+    before = os.getcwd()
+    os.chdir(place)
+    if os.getuid() == 0:
+        os.setresuid(65534, 65534, 0)
+    yield place
+    if os.getresuid()[2] == 0:
+        os.setresuid(0, 0, 0)
+    os.chdir(before)
+    for path in place.glob("no-*"):
+        path.chmod(0o755)
+    shutil.rmtree(place)
+
+
+FORBIDDEN = [
+    "triplane3d generate no-photo.png --model model -o mesh.glb",
+    "triplane3d generate photo.png --model no-model",
+    "triplane3d generate photo.png --model model -o closed/new.glb",
+    "triplane3d generate photo.png --model model -o closed/file.glb",
+    "triplane3d generate photo.png --model model -o no-data/new.glb",
+    "triplane3d generate photo.png --model model -o no-data/",
+    "triplane3d info no-model",
+    "triplane3d convert triposr no-checkpoint new",
+    "triplane3d convert triposr checkpoint closed/new",
+    "triplane3d convert triposr checkpoint no-data/new",
+    "evaluate.py no-model",
+    "evaluate.py model --photos no-photos",
+    "evaluate.py model --meshes no-photos",
+    "evaluate.py model --suite selftest --output closed/file.glb",
+    "evaluate.py model --suite selftest --output no-data/new.json",
+    "contact_sheet.py model no-photos sheet.png",
+    "contact_sheet.py model photos closed/new.png",
+    "assemble_pipeline.py no-model model model",
+    "assemble_pipeline.py model model no-model",
+    "prepare_shapes.py no-data.yaml",
+    f"prepare_shapes.py {CONFIGS}/data.yaml --output closed/new",
+    f"prepare_shapes.py {CONFIGS}/data.yaml --output no-data/new",
+    f"{STAGE1} --pipeline no-model",
+    f"{STAGE1} --data.folder no-data",
+    f"{STAGE1} --init no-model/vae",
+    f"{STAGE1} --run.output closed/new",
+    f"{STAGE1} --run.output no-data",
+    f"{STAGE1} --run.resume no-data",
+    f"{STAGE2} --vae no-model/vae",
+    f"{STAGE2} --output closed",
+    f"{STAGE3} --data.latents no-data",
+]
+
+
+@pytest.mark.parametrize("command", FORBIDDEN)
+def test_what_may_not_be_read_or_written_is_refused(launch: Callable, forbidden: Path, command: str) -> None:
+    os.chdir(forbidden)
+    code, printed, err = launch(command, "")
+    check_refusal(code, printed, err)
+    assert re.search("Permission denied|read-only|not readable", err), err

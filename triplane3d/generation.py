@@ -1,6 +1,6 @@
 """One generation job: a request with photos and settings in, a mesh with its files, timings and warnings out.
 
-    request = GenerateRequest(photos=["chair.png"], mesh_path="chair.glb", seed=7)
+    request = GenerateRequest(photos=["chair.png"], settings=GenerateSettings(seed=7), mesh_path="chair.glb")
     result = generate(request, load_model(ModelRequest("mini")))
 
 The command line calls this module; a server can do the same. Nothing is printed. `model_loading` loads pipelines.
@@ -10,82 +10,37 @@ import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from triplane3d.arguments import check_number, check_whole
+from triplane3d.file_formats import PREVIEW_SUFFIXES, mesh_format
 from triplane3d.geometry.mesh import Mesh
-from triplane3d.geometry.mesh.files import check_placement, format_of
 from triplane3d.geometry.mesh.simplification import check_simplify, simplify
 from triplane3d.images.background import MaskReport, check_background_removal
 from triplane3d.images.viewpoints import Viewpoint, relative_angles
-from triplane3d.limits import LIMITS
-from triplane3d.model_loading import OPTIONS, takes_views
+from triplane3d.model_loading import takes_views
+from triplane3d.settings import KEYWORDS, GenerateSettings
 
-PREVIEW_SUFFIXES = (".webp", ".gif", ".png")
-"""Formats of a preview: turntables (.webp, .gif) or one picture from the photo's camera (.png)."""
-
-STAGES = ("generate", "finish", "write", "preview")
-"""Stages of a job: the pipeline's call; floaters and simplification; the mesh file; the preview file."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeshOptions:
-    """Changes to the mesh after it is generated, and its placement in the file.
-
-    Raises:
-        ValueError: a value is out of its range, or `faces` needs a package that is not installed.
-    """
-
-    up: str | None = None
-    """Axis that points up in the file, "y" or "z". None: z in .ply and .stl, else y."""
-    size: float | None = None
-    """Longest side in millimetres. None: 100 in .ply and .stl; .glb and .obj keep the model's units."""
-    faces: int | None = None
-    """Simplify the mesh to this many faces, 4 or more. Needs libigl."""
-    keep_largest: bool = False
-    """Remove all connected pieces but the largest."""
-
-    def __post_init__(self) -> None:
-        check_placement(self.up, self.size)
-        if self.faces is not None:
-            try:
-                check_simplify(self.faces)
-            except ImportError as error:
-                raise ValueError(f"faces {self.faces}: {error}") from error
+STAGES = ("generate", "extract", "finish", "write", "preview")
+"""Stages of a job: photo to field; field to mesh; floaters and simplification; the mesh file; the preview file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateRequest:
-    """Photos of one object, and everything that determines its mesh except the pipeline.
-
-    Values that are None are taken from the preset `quality`, or from the pipeline.
+    """Photos of one object, the settings, and the files to write: everything that a job needs except the pipeline.
 
     Raises:
-        ValueError: a value is out of its range.
+        ValueError: a value is not accepted, or a setting needs a package that is not installed.
     """
 
     photos: Sequence[Any]
     """One photo, or several where `cameras` is given: paths, PIL images, arrays or tensors, as the pipeline takes."""
     cameras: Sequence[Viewpoint] | None = None
     """The viewpoint of each photo, None where it is unknown. Needs a pipeline for several photos."""
-    seed: int = 0
-    """The same seed gives the same mesh, 0 to 2⁶³ - 1."""
-    quality: str | None = None
-    """Name of a preset of the pipeline."""
-    steps: int | None = None
-    """Denoising steps."""
-    guidance: float | None = None
-    """Guidance scale; 1 switches guidance off."""
-    resolution: int | None = None
-    """Cells along an edge of the grid on which the surface is extracted, 8 to 2048."""
-    level: float | None = None
-    """Logit of the surface; a higher one gives a thinner object."""
-    background_removal: str = "auto"
-    """Method of background removal."""
-    mesh: MeshOptions = field(default_factory=MeshOptions)
+    settings: GenerateSettings = field(default_factory=GenerateSettings)
     mesh_path: str | Path | None = None
     """The mesh file (.glb, .obj, .ply, .stl); it appears whole or not at all. None: no file."""
     preview_path: str | Path | None = None
@@ -98,25 +53,25 @@ class GenerateRequest:
             relative_angles(self.cameras, len(self.photos), 0)
         elif len(self.photos) > 1:
             raise ValueError(f"{len(self.photos)} photos need cameras: pass one for each, None where it is unknown")
-        check_whole("seed", self.seed, 0, 2**63 - 1)
-        if self.steps is not None:
-            check_whole("steps", self.steps, 1, LIMITS["timesteps"].most)
-        if self.guidance is not None:
-            check_number("guidance", self.guidance, 0)
-        if self.resolution is not None:
-            check_whole("resolution", self.resolution, 8, 2048)
-        if self.level is not None:
-            check_number("level", self.level)
-        check_background_removal(self.background_removal)
+        check_background_removal(self.settings.background_removal)
+        if self.settings.faces is not None:
+            try:
+                check_simplify(self.settings.faces)
+            except ImportError as error:
+                raise ValueError(f"faces {self.settings.faces}: {error}") from error
         if self.mesh_path is not None:
-            format_of(Path(self.mesh_path))
+            mesh_format(Path(self.mesh_path))
         if self.preview_path is not None and Path(self.preview_path).suffix.lower() not in PREVIEW_SUFFIXES:
             raise ValueError(f"preview_path {self.preview_path}: end the name in one of {', '.join(PREVIEW_SUFFIXES)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a job is: one of `STAGES`, and in the first of them the finished steps of all `steps`."""
+    """How far a job is: one of `STAGES`, and in the first two of them the finished steps of all `steps`.
+
+    A step of "generate" is a denoising step. Those of "extract" are parts of the search for the surface; their number
+    may differ from call to call.
+    """
 
     stage: str
     step: int = 0
@@ -135,7 +90,8 @@ class GenerateResult:
     warnings: tuple[str, ...]
     """Warnings for the user, with the name of the photo where a request has several."""
     seconds: Mapping[str, float]
-    """Duration of each of `STAGES` that ran, and of all of them as "total"."""
+    """Duration of each of `STAGES` that ran, and of all of them as "total". A job without `progress` and `cancelled`
+    counts "extract" as part of "generate"."""
     device: str
     dtype: str
 
@@ -151,12 +107,13 @@ def generate(
     progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> GenerateResult:
-    """Run a request: photos to mesh, then the mesh options, then the files.
+    """Run a request: photos to mesh, then the steps on the mesh, then the files.
 
     Args:
         request: photos and settings of one object.
         pipeline: a `Triplane3DPipeline` or `TriplaneReconstructionPipeline`, as `load_model` returns.
-        progress: called at the start of each stage and after each denoising step.
+        progress: called at the start of each stage, after each denoising step, and many times during the extraction
+            of the surface: after each batch of samples of the field.
         cancelled: called at the same moments; where it returns True, the job ends with `GenerationCancelled`.
 
     Raises:
@@ -165,10 +122,10 @@ def generate(
         GenerationCancelled: see `cancelled`.
     """
     call_options = pipeline_options(request, pipeline)
-    seconds: dict[str, float] = {}
-    started = time.perf_counter()
+    started: dict[str, float] = {}
 
     def enter(stage: str, step: int = 0, steps: int = 0) -> None:
+        started.setdefault(stage, time.perf_counter())
         if cancelled is not None and cancelled():
             raise GenerationCancelled(f"cancelled in the stage {stage!r}")
         if progress is not None:
@@ -178,32 +135,29 @@ def generate(
         enter("generate", step + 1, pipe.num_timesteps)
         return {}
 
+    def during_extraction(done: int, total: int) -> None:
+        enter("extract", done, total)
+
     takes = inspect.signature(pipeline.__call__).parameters
-    if (progress or cancelled) and "callback_on_step_end" in takes:
-        call_options["callback_on_step_end"] = after_step
+    if progress is not None or cancelled is not None:
+        callbacks = {"callback_on_step_end": after_step, "callback_on_extraction": during_extraction}
+        call_options |= {name: callback for name, callback in callbacks.items() if name in takes}
 
     enter("generate")
-    stage_started = time.perf_counter()
     photos = list(request.photos)
     output = pipeline([photos] if request.cameras is not None else photos[0], **call_options)
-    seconds["generate"] = time.perf_counter() - stage_started
 
     enter("finish")
-    stage_started = time.perf_counter()
-    mesh = finish_mesh(output.meshes[0], request.mesh)
+    mesh = finish_mesh(output.meshes[0], request.settings)
     output.meshes[0] = mesh  # the preview shows the mesh that is saved
-    seconds["finish"] = time.perf_counter() - stage_started
 
     if request.mesh_path is not None:
         enter("write")
-        stage_started = time.perf_counter()
-        mesh.save(request.mesh_path, up=request.mesh.up, size=request.mesh.size)
-        seconds["write"] = time.perf_counter() - stage_started
+        mesh.save(request.mesh_path, up=request.settings.up, size=request.settings.size)
     if request.preview_path is not None:
         enter("preview")
-        stage_started = time.perf_counter()
         output.save_preview(request.preview_path)
-        seconds["preview"] = time.perf_counter() - stage_started
+    ended = time.perf_counter()
 
     reports = tuple(output.mask_reports or ())
     return GenerateResult(
@@ -216,39 +170,45 @@ def generate(
             for photo, report in zip(photos, reports, strict=False)
             if report.warning is not None
         ),
-        seconds={**seconds, "total": time.perf_counter() - started},
+        seconds=_durations(started, ended),
         device=str(pipeline.device),
         dtype=str(pipeline.dtype).removeprefix("torch."),
     )
 
 
+def _durations(started: Mapping[str, float], ended: float) -> dict[str, float]:
+    """Seconds of each stage and of all, from the moments at which the stages began, in order, and the end."""
+    moments = [*started.values(), ended]
+    durations = [end - begin for begin, end in pairwise(moments)]
+    return {**dict(zip(started, durations, strict=True)), "total": ended - moments[0]}
+
+
 def pipeline_options(request: GenerateRequest, pipeline: Any) -> dict[str, Any]:
     """Keyword arguments of the pipeline's call, apart from the photos. Call it to check a request before any work.
 
+    Settings that are None are left out: the pipeline takes its preset.
+
     Raises:
-        ValueError: the pipeline has no such preset, or does not support an option or several photos.
+        ValueError: the pipeline has no such preset, or does not support a setting or several photos.
     """
-    takes = inspect.signature(pipeline.__call__).parameters
-    options: dict[str, Any] = {"background_removal": request.background_removal}
-    if request.quality is not None:
-        if request.quality not in pipeline.config.presets:
-            presets = ", ".join(sorted(pipeline.config.presets))
-            raise ValueError(f"quality must be one of {presets}, got {request.quality!r}")
-        options["quality"] = request.quality
-    given = {name: getattr(request, name) for name in OPTIONS if getattr(request, name) is not None}
-    if refused := [name for name in given if OPTIONS[name] not in takes]:
+    settings, takes = request.settings, inspect.signature(pipeline.__call__).parameters
+    if settings.quality not in pipeline.config.presets:
+        presets = ", ".join(sorted(pipeline.config.presets))
+        raise ValueError(f"quality must be one of {presets}, got {settings.quality!r}")
+    given = {name: getattr(settings, name) for name in KEYWORDS if getattr(settings, name) is not None}
+    if refused := [name for name in given if KEYWORDS[name] not in takes]:
         raise ValueError(f"this model computes a mesh in a single pass: leave out {' and '.join(refused)}")
-    options |= {OPTIONS[name]: value for name, value in given.items()}
+    options: dict[str, Any] = {KEYWORDS[name]: value for name, value in given.items()}
     if request.cameras is not None:
         if not takes_views(getattr(getattr(pipeline, "transformer", None), "config", {})):
             raise ValueError("this model is for one photo of each object: pass one photo, without cameras")
         options["cameras"] = [list(request.cameras)]
     if "generator" in takes:
-        options["generator"] = torch.Generator().manual_seed(request.seed)
+        options["generator"] = torch.Generator().manual_seed(settings.seed)
     return options
 
 
-def finish_mesh(mesh: Mesh, options: MeshOptions) -> Mesh:
-    """The mesh with the pieces and the number of faces of `options`."""
-    mesh = mesh.remove_floaters(1.0) if options.keep_largest else mesh
-    return mesh if options.faces is None else simplify(mesh, options.faces)
+def finish_mesh(mesh: Mesh, settings: GenerateSettings) -> Mesh:
+    """The mesh with the pieces and the number of faces of `settings`."""
+    mesh = mesh.remove_floaters(1.0) if settings.keep_largest else mesh
+    return mesh if settings.faces is None else simplify(mesh, settings.faces)

@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 
-OPTIONS = {
-    "steps": "num_inference_steps",
-    "guidance": "guidance_scale",
-    "resolution": "resolution",
-    "level": "level",
-}
-"""Fields of a request, and the pipeline's names of the same values. A preset gives those that are None."""
-
-
 class Device(StrEnum):
     """Where a pipeline computes; auto is a GPU if there is one."""
 
@@ -127,7 +118,13 @@ def load_model(request: ModelRequest, *, report: Callable[[str], None] | None = 
         ValueError: there is no such pipeline, or its files are damaged or do not fit together.
         OSError: a file cannot be read or downloaded.
     """
-    folder = find_model(request)
+    return load_found_model(request, find_model(request), report=report)
+
+
+def load_found_model(
+    request: ModelRequest, folder: Path | None, *, report: Callable[[str], None] | None = None
+) -> "DiffusionPipeline":
+    """`load_model` with the result `folder` of `find_model`, for callers that report its errors in another way."""
     import torch
     from diffusers import DiffusionPipeline
 
@@ -141,8 +138,9 @@ def load_model(request: ModelRequest, *, report: Callable[[str], None] | None = 
         folder, online = _find_on_hub(model, request.revision)
     index = read_json(folder / INDEX)
     _check_classes(index, model)
+    pipeline_class = getattr(triplane3d, index["_class_name"])
     if online is None:
-        check_pipeline_folder(folder, getattr(triplane3d, index["_class_name"]))
+        check_pipeline_folder(folder, pipeline_class)
     if absent := [name for name in ("image_encoder", "scheduler") if index.get(name) == [None, None]]:
         raise ValueError(f"{model} was saved without its {' and '.join(absent)}: save it whole, or pass them in Python")
     available = variants(online or files_below(folder), component_names(index))
@@ -153,12 +151,14 @@ def load_model(request: ModelRequest, *, report: Callable[[str], None] | None = 
         check_variant(available, variant, model)
     if report is not None:
         report(f"loading {model} on {device} ({dtype.value}{', variant ' + variant if variant else ''})")
-    # A pickle is never read, also where the folder contains nothing else.
-    options = {"dtype": getattr(torch, dtype.value), "variant": variant, "use_safetensors": True}
+    options = {"dtype": getattr(torch, dtype.value), "variant": variant}
     if online is None:
-        return DiffusionPipeline.from_pretrained(folder, **options).to(device)
+        return pipeline_class.from_checked_folder(folder, index, **options).to(device)
     try:
-        return DiffusionPipeline.from_pretrained(model, revision=request.revision, **options).to(device)
+        # A pickle is never read, also where the repository contains nothing else.
+        return DiffusionPipeline.from_pretrained(model, revision=request.revision, use_safetensors=True, **options).to(
+            device
+        )
     except _http_error() as error:
         raise OSError(
             f"{model} was not downloaded to its end ({type(error).__name__}): give the command again to go on"

@@ -315,7 +315,7 @@ def test_a_missing_network_is_named(triposr: TriplaneReconstructionPipeline, dir
         with pytest.raises(ValueError, match="without its reconstructor"):
             call()
     direct3d.pixel_encoder = None
-    with pytest.raises(ValueError, match="no pixel_encoder is"):
+    with pytest.raises(ValueError, match="no pixel_encoder for it"):
         result_of(direct3d)
 
 

@@ -12,16 +12,19 @@ import typer
 
 from triplane3d.cli.console import print_message, print_result, write_output
 from triplane3d.cli.errors import ERRORS, PASSED_ON, STOPPED, errors_are_sentences, sentence
-from triplane3d.cli.mesh_options import Faces, KeepLargest, Size, Up, describe_mesh
 from triplane3d.cli.models import load, memory_advice
-from triplane3d.cli.outputs import STANDARD_OUTPUT, Format, check_places, mesh_places, preview_places
+from triplane3d.cli.outputs import STANDARD_OUTPUT, Format, check_outputs, mesh_paths, preview_paths
 from triplane3d.cli.photos import as_photo, check_photos, fetch_photos, shown, without_repeats
+from triplane3d.cli.settings_options import with_settings
 from triplane3d.model_loading import Device, Dtype, ModelRequest
+from triplane3d.settings import GenerateSettings
 
 if TYPE_CHECKING:
     from triplane3d.generation import GenerateRequest, GenerateResult
+    from triplane3d.geometry.mesh import Mesh
 
 
+@with_settings
 def generate(
     images: Annotated[
         list[Path],
@@ -47,40 +50,12 @@ def generate(
             help="A pipeline that ships with the library (mini), a folder, or owner/name on the Hugging Face Hub."
         ),
     ] = "mini",
-    quality: Annotated[
-        str, typer.Option(help="A preset of the model for steps, guidance and resolution: draft, balanced or high.")
-    ] = "balanced",
-    steps: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Denoising steps. Default: the preset's.")
-    ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="Guidance scale: higher values follow the photo more closely; 1 is off. Default: the preset's."
-        ),
-    ] = None,
-    resolution: Annotated[
-        int | None, typer.Option(min=8, max=2048, help="Cells along an edge of the grid. Default: the preset's.")
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same mesh; try others for variants.")
-    ] = 0,
+    *,
+    settings: GenerateSettings,
     device: Annotated[Device, typer.Option(help="Where to compute; auto is a GPU if there is one.")] = Device.auto,
     dtype: Annotated[
         Dtype, typer.Option(help="Precision of the networks; auto is float32 on the CPU, float16 on a GPU.")
     ] = Dtype.auto,
-    background_removal: Annotated[
-        str,
-        typer.Option(
-            metavar="METHOD",
-            help="auto (the photo's alpha, or else the best available method), none (the photo as it is), alpha, "
-            "rembg, matting, grabcut, border, or the folder of a matting model. Nothing is downloaded.",
-        ),
-    ] = "auto",
-    level: Annotated[
-        float | None,
-        typer.Option(help="Logit of the surface; higher values give a thinner object. Default: the model's."),
-    ] = None,
     views: Annotated[
         bool,
         typer.Option(
@@ -106,10 +81,6 @@ def generate(
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit of a model on the Hugging Face Hub.")
     ] = None,
-    up: Up = None,
-    size: Size = None,
-    faces: Faces = None,
-    keep_largest: KeepLargest = False,
 ) -> None:
     """Make a 3D mesh from each photo, or one mesh from several views of an object.
 
@@ -132,9 +103,9 @@ def generate(
         else:
             images = without_repeats(images)
         check_photos(images)
-        targets = mesh_places(images[:1] if views else images, output, format, scratch)
-        previews = preview_places(targets, preview)
-        check_places([*targets, *filter(None, previews)], images)
+        targets = mesh_paths(images[:1] if views else images, output, format, scratch)
+        previews = preview_paths(targets, preview)
+        check_outputs([*targets, *filter(None, previews)], images)
         files = fetch_photos(images, scratch)
         piped = output == STANDARD_OUTPUT
         report = print_message if piped else print_result
@@ -144,26 +115,17 @@ def generate(
 
         import torch
 
-        from triplane3d.generation import GenerateRequest, MeshOptions, generate, pipeline_options
+        from triplane3d.generation import GenerateRequest, generate, pipeline_options
 
         logger = logging.getLogger("triplane3d.images.background")  # its warnings are printed below, once
         resources.callback(logger.setLevel, logger.level)
         logger.setLevel(logging.ERROR)
         with errors_are_sentences():
-            options: dict[str, Any] = {
-                "cameras": cameras,
-                "seed": seed,
-                "quality": quality,
-                "steps": steps,
-                "guidance": guidance,
-                "resolution": resolution,
-                "level": level,
-                "background_removal": background_removal,
-                "mesh": MeshOptions(up=up, size=size, faces=faces, keep_largest=keep_largest),
-            }
             groups = [files] if views else [[file] for file in files]
             requests = [
-                GenerateRequest(photos=group, mesh_path=target, preview_path=turntable, **options)
+                GenerateRequest(
+                    photos=group, cameras=cameras, settings=settings, mesh_path=target, preview_path=turntable
+                )
                 for group, target, turntable in zip(groups, targets, previews, strict=True)
             ]
         pipe = load(ModelRequest(model, device, dtype, variant, revision))
@@ -204,7 +166,7 @@ class _Job:
 
     def __init__(self, request: "GenerateRequest", names: list[str], piped: bool) -> None:
         self.request, self.names, self.piped = request, names, piped
-        self.place = "standard output" if piped else str(request.mesh_path)
+        self.target = "standard output" if piped else str(request.mesh_path)
         self.stage = "generate"
 
     def enter(self, progress: Any) -> None:
@@ -218,7 +180,7 @@ class _Job:
         if text.startswith(tuple(self.names)):
             return text
         if self.stage == "write":
-            return f"{self.names[0]}: {self.place} cannot be written: {text}"
+            return f"{self.names[0]}: {self.target} cannot be written: {text}"
         if self.stage == "preview":
             return f"{self.names[0]}: the mesh is written, but {self.request.preview_path} cannot be: {text}"
         return f"{self.names[0]}: {text}"
@@ -228,9 +190,15 @@ class _Job:
         for name, mask in zip(self.names, result.mask_reports, strict=False):
             if mask.warning is not None:
                 print_message(f"warning: {name}: {mask.warning}")
-        facts = [describe_mesh(result.mesh), f"{result.seconds['total']:.1f} s"]
+        facts = [_describe_mesh(result.mesh), f"{result.seconds['total']:.1f} s"]
         facts += [f"background: {mask.method}, confidence {mask.confidence:.2f}" for mask in result.mask_reports]
-        report(f"{self.place}  ({', '.join(facts)})" + (f"  {result.preview_path}" if result.preview_path else ""))
+        report(f"{self.target}  ({', '.join(facts)})" + (f"  {result.preview_path}" if result.preview_path else ""))
+
+
+def _describe_mesh(mesh: "Mesh") -> str:
+    """Number of faces, and of pieces where there are several."""
+    pieces = int(mesh.face_components.max()) + 1
+    return f"{len(mesh.faces):,} faces" + (f", {pieces} pieces" if pieces > 1 else "")
 
 
 def _split_views(images: list[Path]) -> tuple[list[Any], list[Path]]:

@@ -10,7 +10,7 @@ import typer
 from triplane3d.cli.console import print_result
 from triplane3d.cli.errors import errors_are_sentences, fail
 from triplane3d.limits import parse_yaml, read_text
-from triplane3d.model_loading import OPTIONS, find_local, takes_views
+from triplane3d.model_loading import find_local, takes_views
 from triplane3d.pipelines.saved import (
     INDEX,
     component_names,
@@ -20,6 +20,7 @@ from triplane3d.pipelines.saved import (
     tensors,
     variants,
 )
+from triplane3d.settings import KEYWORDS
 
 FRONT_MATTER = re.compile(r"\s*---\s*?\n(.*?)\n---\s*?\n", re.DOTALL)
 """The YAML at the start of a model card."""
@@ -87,14 +88,14 @@ def _describe_index(model: str, folder: Path, index: dict[str, Any]) -> list[str
     return lines
 
 
-def _presets(presets: Any, place: Path) -> list[str]:
+def _presets(presets: Any, path: Path) -> list[str]:
     """The presets of --quality, as a table."""
     rows = list(presets.values()) if isinstance(presets, dict) else [None]
-    columns = [name for name in OPTIONS.values() if isinstance(rows[0], dict) and name in rows[0]] if rows else []
+    columns = [name for name in KEYWORDS.values() if isinstance(rows[0], dict) and name in rows[0]] if rows else []
     numbers = [row.get(name) if isinstance(row, dict) else None for row in rows for name in columns]
     if not columns or not all(isinstance(number, int | float) for number in numbers):
-        raise ValueError(f"{place}: presets must contain a section of numbers for each name, got {presets!r}")
-    lines = [f"{'--quality':<16}" + "".join(f"{flag:>12}" for flag, name in OPTIONS.items() if name in columns)]
+        raise ValueError(f"{path}: presets must contain a section of numbers for each name, got {presets!r}")
+    lines = [f"{'--quality':<16}" + "".join(f"{flag:>12}" for flag, name in KEYWORDS.items() if name in columns)]
     for name, preset in sorted(presets.items(), key=lambda item: [item[1][column] for column in columns]):
         lines.append(f"{name:<16}" + "".join(f"{preset[column]:>12g}" for column in columns))
     return lines

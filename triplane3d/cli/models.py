@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from triplane3d.cli.console import print_message
 from triplane3d.cli.errors import errors_are_sentences
-from triplane3d.model_loading import Dtype, ModelRequest, find_model, load_model
+from triplane3d.model_loading import Dtype, ModelRequest, find_model, load_found_model
 
 if TYPE_CHECKING:
     import torch
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def load(request: ModelRequest) -> "DiffusionPipeline":
     """Load the pipeline. An error ends the command with one sentence."""
     with errors_are_sentences():
-        find_model(request)
+        folder = find_model(request)
         device = request.resolved_device()
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
@@ -24,7 +24,7 @@ def load(request: ModelRequest) -> "DiffusionPipeline":
     transformers_logging.disable_progress_bar()
     full_precision = request.resolved_dtype(device) is Dtype.float32
     with errors_are_sentences(request.model, memory_advice(device, full_precision=full_precision, loading=True)):
-        return load_model(request, report=print_message)
+        return load_found_model(request, folder, report=print_message)
 
 
 def memory_advice(device: "torch.device", *, full_precision: bool, loading: bool = False) -> str:

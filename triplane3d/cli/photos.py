@@ -47,9 +47,9 @@ def without_repeats(photos: Sequence[Path]) -> list[Path]:
     """Each photo once, with a warning for repeated ones."""
     once: dict[str, Path] = {}
     for photo in photos:
-        if (place := os.path.abspath(photo)) in once:
+        if (path := os.path.abspath(photo)) in once:
             print_message(f"warning: {photo} is named twice; one mesh is made of it")
-        once.setdefault(place, photo)
+        once.setdefault(path, photo)
     return list(once.values())
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,26 @@ class PipelineHubMixin:
                 check_pipeline_folder(Path(source), cls, given=kwargs)
             if kwargs.get("variant") is None:
                 kwargs["variant"] = saved_variant(source)
-            # diffusers refuses a pipeline without a required component unless the component is passed, if only as None.
-            absent = dict.fromkeys(absent_components(index))
-            return super().from_pretrained(source, **{**absent, **kwargs})  # type: ignore[misc]
+            return cls._load(source, index, kwargs)
+
+    @classmethod
+    def from_checked_folder(cls, folder: Path, index: Mapping[str, Any], *, variant: str | None, **kwargs: Any) -> Any:
+        """`from_pretrained` for a folder that `check_pipeline_folder` has accepted. Only safetensors are read.
+
+        Args:
+            folder: of the saved pipeline.
+            index: the content of its model_index.json.
+            variant: of the weights; None for plain ones.
+            kwargs: other arguments of diffusers' `from_pretrained`.
+        """
+        with loading_errors(str(folder)):
+            return cls._load(str(folder), index, {**kwargs, "variant": variant, "use_safetensors": True})
+
+    @classmethod
+    def _load(cls, source: str, index: Mapping[str, Any], options: dict[str, Any]) -> Any:
+        # diffusers refuses a pipeline without a required component unless the component is passed, if only as None.
+        absent = dict.fromkeys(absent_components(index))
+        return super().from_pretrained(source, **{**absent, **options})  # type: ignore[misc]
 
     @classmethod
     def download(cls, pretrained_model_name: str | PathLike, **kwargs: Any) -> Any:

@@ -10,6 +10,7 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
+from triplane3d.file_formats import PREVIEW_SUFFIXES
 from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.render import render, save_turntable, turntable
@@ -78,7 +79,7 @@ class Triplane3DPipelineOutput(BaseOutput):
         Raises:
             ValueError: for another suffix, or an output that does not hold meshes.
         """
-        if Path(path).suffix.lower() not in (".webp", ".gif", ".png"):
+        if Path(path).suffix.lower() not in PREVIEW_SUFFIXES:
             raise ValueError(f"cannot save a preview as {Path(path).name!r}: end the name in .webp, .gif or .png")
         mesh, white = self._own_meshes()[index], (1.0, 1.0, 1.0)
         if Path(path).suffix.lower() == ".png":

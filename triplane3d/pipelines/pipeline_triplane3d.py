@@ -16,16 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from triplane3d.arguments import (
-    check_attention_kwargs,
-    check_callback,
-    check_changed,
-    check_generators,
-    check_number,
-    check_tensor,
-    check_whole,
-)
-from triplane3d.geometry.isosurface import evaluate_grid, extract_surfaces
+from triplane3d.arguments import check_number, check_whole
+from triplane3d.geometry.isosurface import evaluate_grids, extract_surfaces
 from triplane3d.images.background import check_background_removal
 from triplane3d.images.image_processor import PreparedPhotos, Triplane3DImageProcessor, prepare_photos
 from triplane3d.images.photo_batch import PhotoBatch
@@ -35,6 +27,16 @@ from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_width, image_tokens, own_image_size
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.triplane import TriplaneField
+from triplane3d.pipelines.arguments import (
+    check_attention_kwargs,
+    check_callback,
+    check_changed,
+    check_components,
+    check_generators,
+    check_progress,
+    check_tensor,
+    check_tokens,
+)
 from triplane3d.pipelines.calls import Calls, DenoisingState, DenoisingStateMixin
 from triplane3d.pipelines.encoder_weights import check_encoder
 from triplane3d.pipelines.guidance import GuidedPrediction, is_guided
@@ -49,7 +51,8 @@ from triplane3d.pipelines.noise_levels import (
     step_kwargs,
 )
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
-from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_MESHES, MAX_RESOLUTION, PRESETS, check_presets
+from triplane3d.pipelines.presets import MAX_GRID, MAX_MESHES, MAX_RESOLUTION, PRESETS, check_presets
+from triplane3d.settings import DEFAULT_QUALITY
 
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "latent")
 
@@ -183,6 +186,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
 
     def check_inputs(
         self,
+        *,
         image: Photo | Sequence[Photo] | Sequence[Sequence[Photo]] | None,
         image_embeds: Tensor | None,
         latents: Tensor | None,
@@ -196,6 +200,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         attention_kwargs: dict[str, Any] | None,
         callback_on_step_end: Callable | PipelineCallback | MultiPipelineCallbacks | None,
         callback_on_step_end_tensor_inputs: Sequence[str],
+        callback_on_extraction: Callable[[int, int], object] | None = None,
         background_removal: str = "auto",
         pixel_embeds: Tensor | None = None,
         cameras: Sequence[Sequence[Viewpoint]] | None = None,
@@ -213,10 +218,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         needed = ["scheduler", "transformer"]
         needed += ["vae"] if output_type != "latent" else []
         needed += ["image_encoder"] if image is not None else []
-        for name in needed:
-            if getattr(self, name) is None:
-                way_out = {"image_encoder": ": pass `image_embeds`", "vae": ': use output_type="latent"'}
-                raise ValueError(f"this pipeline was loaded without its {name}" + way_out.get(name, ""))
+        check_components(self, needed)
 
         check_whole("num_inference_steps", num_inference_steps, 1, self.scheduler.config.get("num_train_timesteps"))
         check_number("guidance_scale", guidance_scale, 0)
@@ -228,18 +230,13 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         )
         check_attention_kwargs(attention_kwargs)
         check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
+        check_progress("callback_on_extraction", callback_on_extraction)
 
         width, pixel_width = (
             self.transformer.config.get(name) for name in ("cross_attention_dim", "pixel_attention_dim")
         )
         if image_embeds is not None:
-            check_tensor("image_embeds", image_embeds, ("photos", "tokens", width), "`encode_image` makes them")
-            if (pixel_embeds is None) != (pixel_width is None):
-                streams = "no second stream of tokens: omit" if pixel_width is None else "a second stream too: pass"
-                raise ValueError(f"this transformer reads {streams} `pixel_embeds`")
-            if pixel_embeds is not None:
-                shape = (len(image_embeds), "tokens", pixel_width)
-                check_tensor("pixel_embeds", pixel_embeds, shape, "`encode_image` makes them, given the pixel_encoder")
+            check_tokens(image_embeds, pixel_embeds, width, pixel_width)
             photos = PhotoBatch.of_tokens(image_embeds, cameras)
         else:
             photos = PhotoBatch.parse(image, cameras)
@@ -318,6 +315,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         background_removal: str = "auto",
         pixel_embeds: Tensor | None = None,
         cameras: Sequence[Sequence[Viewpoint]] | None = None,
+        callback_on_extraction: Callable[[int, int], object] | None = None,
     ) -> Triplane3DPipelineOutput | tuple:
         """One mesh per object, or `num_images_per_prompt` of them.
 
@@ -352,6 +350,8 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
                 "left"; an (azimuth, elevation) pair in degrees, either of them None if unknown; a `Camera`, of which
                 the direction is used; or None. Azimuth 0 is the front (+z), 90 the right (+x). Only differences to the
                 first photo's azimuth matter. By default the first photo is the front, and the others are unknown.
+            callback_on_extraction: called as (done, total) many times while surfaces are extracted, in parts of the
+                work; the total may grow. An exception that it raises ends the call.
 
         Raises:
             ValueError: for an argument that is not acceptable, before any work; for a photo without an object; for a
@@ -371,22 +371,23 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         resolution = preset["resolution"] if resolution is None else resolution
         level = self.config.level if level is None else level
         photos = self.check_inputs(
-            image,
-            image_embeds,
-            latents,
-            generator,
-            num_inference_steps,
-            guidance_scale,
-            num_images_per_prompt,
-            resolution,
-            level,
-            output_type,
-            attention_kwargs,
-            callback_on_step_end,
-            callback_on_step_end_tensor_inputs,
-            background_removal,
-            pixel_embeds,
-            cameras,
+            image=image,
+            image_embeds=image_embeds,
+            latents=latents,
+            generator=generator,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            num_images_per_prompt=num_images_per_prompt,
+            resolution=resolution,
+            level=level,
+            output_type=output_type,
+            attention_kwargs=attention_kwargs,
+            callback_on_step_end=callback_on_step_end,
+            callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
+            callback_on_extraction=callback_on_extraction,
+            background_removal=background_removal,
+            pixel_embeds=pixel_embeds,
+            cameras=cameras,
         )
         # numpy's numbers are accepted; schedulers need Python's.
         num_inference_steps, resolution = int(num_inference_steps), int(resolution)
@@ -456,7 +457,8 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
             # Latents → field → meshes or grids.
             meshes = latents
             if output_type != "latent":
-                meshes = self._meshes_or_grids(self.decode_latents(latents), resolution, level, output_type)
+                field = self.decode_latents(latents)
+                meshes = self._meshes_or_grids(field, resolution, level, output_type, callback_on_extraction)
         if not return_dict:
             return (meshes,)
         return Triplane3DPipelineOutput(
@@ -479,10 +481,17 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         embeds = embeds.to(self.transformer.dtype)
         return repeat(embeds, "photo token feature -> (photo again) token feature", again=num_images_per_prompt)
 
-    def _meshes_or_grids(self, field: TriplaneField, resolution: int, level: float, output_type: str) -> Any:
+    def _meshes_or_grids(
+        self,
+        field: TriplaneField,
+        resolution: int,
+        level: float,
+        output_type: str,
+        progress: Callable[[int, int], object] | None,
+    ) -> Any:
         """The batch of fields as meshes or as grids of logits."""
         if output_type in ("pt", "np"):
-            grids = torch.stack([evaluate_grid(one, resolution) for one in field])
+            grids = torch.stack(evaluate_grids(field, resolution, progress=progress))
             return grids if output_type == "pt" else grids.cpu().numpy()
-        meshes = extract_surfaces(field, resolution, level=level)
+        meshes = extract_surfaces(field, resolution, level=level, progress=progress)
         return meshes if output_type == "mesh" else [mesh.to_trimesh() for mesh in meshes]

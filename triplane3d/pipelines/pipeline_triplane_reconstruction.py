@@ -1,6 +1,6 @@
 """Photos to meshes in one pass: photo → planes → radiance field → mesh with colours, or rendered views."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
@@ -11,11 +11,11 @@ from diffusers import DiffusionPipeline
 from jaxtyping import Float
 from torch import Tensor
 
-from triplane3d.arguments import check_number, check_tensor, check_whole
+from triplane3d.arguments import check_number, check_whole
 from triplane3d.geometry.cameras import Camera, orbit_cameras
 from triplane3d.geometry.color import linear_from_srgb
 from triplane3d.geometry.fields import BrickValues
-from triplane3d.geometry.isosurface import evaluate_grid, extract_surface
+from triplane3d.geometry.isosurface import evaluate_grids, extract_surfaces
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.render.volume import VolumeRendering, render_volume
 from triplane3d.images.background import check_background_removal
@@ -24,10 +24,12 @@ from triplane3d.images.photo_batch import PhotoBatch
 from triplane3d.images.reading import Photo
 from triplane3d.models.radiance import TriplaneRadianceField
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
+from triplane3d.pipelines.arguments import check_progress, check_tensor
 from triplane3d.pipelines.calls import Calls, ReconstructionState
 from triplane3d.pipelines.hub import PipelineHubMixin
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
-from triplane3d.pipelines.presets import DEFAULT_QUALITY, MAX_GRID, MAX_RESOLUTION, check_presets
+from triplane3d.pipelines.presets import MAX_GRID, MAX_RESOLUTION, check_presets
+from triplane3d.settings import DEFAULT_QUALITY
 
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "planes")
 PRESETS = {"draft": {"resolution": 128}, "balanced": {"resolution": 256}, "high": {"resolution": 512}}
@@ -108,12 +110,14 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
 
     def check_inputs(
         self,
+        *,
         image: Photo | Sequence[Photo] | None,
         planes: Tensor | None,
         resolution: int,
         level: float,
         output_type: str,
         background_removal: str = "auto",
+        callback_on_extraction: Callable[[int, int], object] | None = None,
     ) -> PhotoBatch | None:
         """Check all arguments of a call before any work, and parse its photos; None for a call with `planes`.
 
@@ -128,6 +132,7 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
             raise ValueError(f"output_type must be one of {OUTPUT_TYPES}, got {output_type!r}")
         check_whole("resolution", resolution, 2, MAX_GRID if output_type in ("pt", "np") else MAX_RESOLUTION)
         _check_level(level)
+        check_progress("callback_on_extraction", callback_on_extraction)
         if image is not None:
             return PhotoBatch.of_single_photos(image)
         self._check_planes(planes)
@@ -144,6 +149,7 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
         return_dict: bool = True,
         quality: str = DEFAULT_QUALITY,
         background_removal: str = "auto",
+        callback_on_extraction: Callable[[int, int], object] | None = None,
     ) -> TriplaneReconstructionPipelineOutput | tuple:
         """One mesh for each photo.
 
@@ -157,7 +163,7 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
             output_type: "mesh" (`Mesh`), "trimesh", "pt" or "np" (density on the grid, (photos, n, n, n) with
                 n = resolution + 1 samples per axis over ±`radius` of the network's config, axes x, y, z), or "planes".
             quality: the name of one of the pipeline's presets: "draft", "balanced" or "high".
-            background_removal: as `Triplane3DPipeline` has it.
+            background_removal, callback_on_extraction: as `Triplane3DPipeline` has them.
 
         Raises:
             ValueError: for an argument that is not acceptable, before any work; for a photo without an object; for a
@@ -169,7 +175,15 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
             raise ValueError(f"quality must be one of {sorted(self.config.presets)}, got {quality!r}")
         resolution = self.config.presets[quality]["resolution"] if resolution is None else resolution
         level = self.config.level if level is None else level
-        photos = self.check_inputs(image, planes, resolution, level, output_type, background_removal)
+        photos = self.check_inputs(
+            image=image,
+            planes=planes,
+            resolution=resolution,
+            level=level,
+            output_type=output_type,
+            background_removal=background_removal,
+            callback_on_extraction=callback_on_extraction,
+        )
         with self._begin_call():
             prepared: PreparedPhotos | None = None
             if photos is not None:
@@ -182,7 +196,8 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
             self._calls.current.planes = planes
             made = planes
             if output_type != "planes":
-                made = self._meshes_or_grids(self.reconstructor.field(planes), int(resolution), level, output_type)
+                fields = self.reconstructor.field(planes)
+                made = self._meshes_or_grids(fields, int(resolution), level, output_type, callback_on_extraction)
         if not return_dict:
             return (made,)
         return TriplaneReconstructionPipelineOutput(
@@ -294,24 +309,31 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
         shape = ("photos", 3, self.reconstructor.config.field_channels, side, side)
         check_tensor("planes", planes, shape, "they are `planes` of an earlier call's output")
 
-    def _meshes_or_grids(self, fields: TriplaneRadianceField, resolution: int, level: float, output_type: str) -> Any:
+    def _meshes_or_grids(
+        self,
+        fields: TriplaneRadianceField,
+        resolution: int,
+        level: float,
+        output_type: str,
+        progress: Callable[[int, int], object] | None,
+    ) -> Any:
         """The batch of fields as meshes or as grids of densities, in the library's frame."""
         radius = self.reconstructor.config.radius
+        surfaces = [_Surface(field) for field in fields]
         if output_type in ("pt", "np"):
-            grids = [evaluate_grid(_Surface(field), resolution, (-radius, radius)) for field in fields]
-            densities = torch.stack([field.activate(grid) for field, grid in zip(fields, grids, strict=True)])
+            grids = evaluate_grids(surfaces, resolution, (-radius, radius), progress=progress)
+            densities = torch.stack([fields.activate(grid) for grid in grids])
             densities = densities.permute(0, *(1 + axis for axis in TO_WORLD))
             return densities if output_type == "pt" else densities.cpu().numpy()
-        meshes = []
-        for field in fields:
-            mesh = extract_surface(
-                _Surface(field),
-                resolution,
-                level=field.raw_density_at(level),
-                bounds=(-radius, radius),
-                activation=field.activate,
-            )
-            meshes.append(Mesh(mesh.vertices[:, TO_WORLD], mesh.faces, mesh.vertex_colors))
+        found = extract_surfaces(
+            surfaces,
+            resolution,
+            level=fields.raw_density_at(level),
+            bounds=(-radius, radius),
+            activation=fields.activate,
+            progress=progress,
+        )
+        meshes = [Mesh(mesh.vertices[:, TO_WORLD], mesh.faces, mesh.vertex_colors) for mesh in found]
         return meshes if output_type == "mesh" else [mesh.to_trimesh() for mesh in meshes]
 
 

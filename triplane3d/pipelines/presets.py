@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 
 from triplane3d.arguments import check_number, check_whole
+from triplane3d.settings import DEFAULT_QUALITY
 
 # In cells along an edge: the largest grid for a mesh, and the largest grid that is returned, whose values take 4 GB.
 MAX_RESOLUTION = 2048
 MAX_GRID = 1024
 MAX_MESHES = 10_000
 
-# The default of `quality`, and the presets of a pipeline that was saved without any.
-DEFAULT_QUALITY = "balanced"
+# The presets of a pipeline that was saved without any.
 PRESETS = {
     "draft": {"num_inference_steps": 8, "guidance_scale": 3.0, "resolution": 128},
     "balanced": {"num_inference_steps": 20, "guidance_scale": 3.0, "resolution": 256},

@@ -66,11 +66,18 @@ def _try_folder(folder: Path, name: str) -> None:
 
 
 def check_names(path: Path, name: str = "") -> None:
-    """Refuse names that the file system refuses, and links that lead to themselves. `name` is as for `check_file`.
+    """Refuse names that the file system refuses, links that lead to themselves, and ~ for the home folder.
+
+    Shells replace ~ at the beginning of an argument only; elsewhere, and in YAML files, it would be made as a folder.
+    `name` is as for `check_file`.
 
     Raises:
         OSError: the message has the reason, and what to do.
     """
+    home = os.path.expanduser(path)
+    if len(path.parts) > 1 and home != str(path) and not os.path.lexists(path.parts[0]):
+        why = f"{path}: {path.parts[0]} is not replaced by the home folder here: write {home}"
+        raise FileNotFoundError(_message(name, why))
     for part in (*reversed(path.parents), path):
         try:
             os.stat(part)

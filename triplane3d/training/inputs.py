@@ -3,6 +3,7 @@
 Missing inputs raise a `ValueError` that names the stage which writes them.
 """
 
+import fnmatch
 from pathlib import Path
 
 from triplane3d.errors import elsewhere, not_there
@@ -49,9 +50,13 @@ def check_model(key: str, folder: str, writer: str) -> None:
 
 
 def check_files(key: str, folder: str, pattern: str, writer: str) -> None:
-    """Raises `ValueError` unless `folder` holds files that match `pattern`. `key` and `writer` as for `check_model`."""
+    """Raises `ValueError` unless `folder` holds files that match `pattern`. `key` and `writer` as for `check_model`.
+
+    Raises `OSError` for a folder that may not be read.
+    """
     if not Path(folder).is_dir():
         there = not_there(folder) if elsewhere(folder) else f"there is no folder {folder}"
         raise ValueError(f"{key}: {there}; {STAGES[writer]}, writes it")
-    if not any(Path(folder).glob(pattern)):
+    names = [path.name for path in Path(folder).iterdir()]  # `glob` is empty for a folder that may not be read
+    if not fnmatch.filter(names, pattern):
         raise ValueError(f"{key}: no {pattern} in {folder}; {STAGES[writer]}, writes them")

@@ -6,7 +6,7 @@
 """
 
 from triplane3d.geometry.isosurface.extraction import extract_surface, extract_surfaces
-from triplane3d.geometry.isosurface.field_sampling import color_at, evaluate_grid
+from triplane3d.geometry.isosurface.field_sampling import color_at, evaluate_grid, evaluate_grids
 from triplane3d.geometry.isosurface.marching import surface_of_grid
 
-__all__ = ["color_at", "evaluate_grid", "extract_surface", "extract_surfaces", "surface_of_grid"]
+__all__ = ["color_at", "evaluate_grid", "evaluate_grids", "extract_surface", "extract_surfaces", "surface_of_grid"]

@@ -22,6 +22,7 @@ from triplane3d.geometry.isosurface.field_sampling import (
     activated,
     color_at,
     grid_axis,
+    progress_of,
     values_at_points,
     values_on_grid,
 )
@@ -78,7 +79,8 @@ def extract_surface(
         max_memory: bytes that the search and its pieces of surface may take, beside the field's own needs and the mesh.
             Does not apply to `dense=True`.
         progress: `progress(done, total)` is called with the number of computed samples; the total grows while the
-            search finds more to compute. An exception that it raises ends the extraction.
+            search finds more to compute. An exception that it raises ends the extraction. While colours are computed,
+            it is called with the last numbers again.
 
     Raises:
         ValueError: the field has no surface (the message states the range of its values), is NaN or infinite, or an
@@ -93,15 +95,23 @@ def extract_surface(
     if not np.isfinite(level):
         raise ValueError(f"level is a value of the field, a finite number; got {level!r}")
     axis = grid_axis(field, resolution, bounds, chunk_size)
+    latest = (0, 0)
+
+    def report(done: int, total: int) -> None:
+        nonlocal latest
+        latest = done, total
+        if progress is not None:
+            progress(done, total)
+
     if dense or resolution < SMALLEST_SEARCH:
-        values = values_on_grid(field, (axis, axis, axis), chunk_size, progress)
+        values = values_on_grid(field, (axis, axis, axis), chunk_size, report)
         crossing = float(activated(activation, torch.tensor(float(level))))
         if activation is not None:
             reach = ACTIVATED_RANGE * abs(crossing)
             values = activation(values).clamp(crossing - reach, crossing + reach)
         vertices, faces = surface_of_grid(values.cpu().numpy(), crossing, bounds)
     else:
-        sampler = FieldSampler(field, axis, level, chunk_size, max_memory, progress)
+        sampler = FieldSampler(field, axis, level, chunk_size, max_memory, report)
         vertices, faces = sampler.search(margin, activation).triangulate(resolution, bounds)
     if refine:
         cell = (bounds[1] - bounds[0]) / resolution
@@ -109,7 +119,7 @@ def extract_surface(
         logger.info("%s", offsets)
     mesh = Mesh(vertices, faces)
     if isinstance(field, ColorField) and field.has_color:
-        mesh = Mesh(mesh.vertices, faces, color_at(field, mesh.vertices, chunk_size))
+        mesh = Mesh(mesh.vertices, faces, color_at(field, mesh.vertices, chunk_size, lambda: report(*latest)))
     return mesh
 
 
@@ -121,20 +131,7 @@ def extract_surfaces(
     `progress(done, total)` covers all fields: each counts as a thousand parts.
     """
     fields = list(fields)
-
-    def progress_of(number: int) -> Progress | None:
-        if progress is None:
-            return None
-        reported = [1000 * number]
-
-        def report(done: int, total: int) -> None:
-            # The total may grow between two calls; the reported number never decreases.
-            reported.append(max(reported.pop(), 1000 * number + 1000 * done // total))
-            progress(reported[0], 1000 * len(fields))
-
-        return report
-
     return [
-        extract_surface(field, resolution, progress=progress_of(number), **options)
+        extract_surface(field, resolution, progress=progress_of(number, len(fields), progress), **options)
         for number, field in enumerate(fields)
     ]

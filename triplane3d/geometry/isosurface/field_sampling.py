@@ -1,7 +1,7 @@
 """Values and colours of a field: on grids, at the nodes of bricks, and at points, in chunks of bounded size."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -192,6 +192,35 @@ def evaluate_grid(
     return values_on_grid(field, (axis, axis, axis), chunk_size, progress)
 
 
+def evaluate_grids(
+    fields: Iterable[Field],
+    resolution: int,
+    bounds: tuple[float, float] = (-1.0, 1.0),
+    *,
+    progress: Progress | None = None,
+) -> list[Float[Tensor, "x y z"]]:
+    """`evaluate_grid` of several fields. `progress(done, total)` covers all fields: each counts as a thousand parts."""
+    fields = list(fields)
+    return [
+        evaluate_grid(field, resolution, bounds, progress=progress_of(number, len(fields), progress))
+        for number, field in enumerate(fields)
+    ]
+
+
+def progress_of(number: int, count: int, progress: Progress | None) -> Progress | None:
+    """`progress` for field `number` of `count`, each of which counts as a thousand parts."""
+    if progress is None:
+        return None
+    reported = [1000 * number]
+
+    def report(done: int, total: int) -> None:
+        # The total may grow between two calls; the reported number never decreases.
+        reported.append(max(reported.pop(), 1000 * number + 1000 * done // total))
+        progress(reported[0], 1000 * count)
+
+    return report
+
+
 def activated(activation: Activation | None, values: Tensor) -> Tensor:
     """`activation` of the values, or the values where it is None."""
     return values if activation is None else activation(values)
@@ -268,10 +297,16 @@ def values_at_points(
 
 
 def color_at(
-    field: ColorField, vertices: Float[np.ndarray, "vertices 3"], chunk_size: int | None = None
+    field: ColorField,
+    vertices: Float[np.ndarray, "vertices 3"],
+    chunk_size: int | None = None,
+    before_chunk: Callable[[], object] | None = None,
 ) -> Float[np.ndarray, "vertices 3"]:
-    """The field's colour, linear albedo in 0..1, at every vertex."""
+    """The field's colour, linear albedo in 0..1, at every vertex. `before_chunk` is called before each chunk."""
     device = device_of(field)
-    chunks = torch.from_numpy(vertices).split(chunk_size or POINT_CHUNK)
-    colors = [field.color(rearrange(chunk.to(device), "points xyz -> 1 points xyz"))[0] for chunk in chunks]
+    colors = []
+    for chunk in torch.from_numpy(vertices).split(chunk_size or POINT_CHUNK):
+        if before_chunk is not None:
+            before_chunk()
+        colors.append(field.color(rearrange(chunk.to(device), "points xyz -> 1 points xyz"))[0])
     return torch.cat(colors).float().clamp(0, 1).cpu().numpy()

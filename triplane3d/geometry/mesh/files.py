@@ -1,6 +1,5 @@
-"""Mesh files: the conventions of each format (docs/formats.md has a table), and a mesh as the bytes of a file."""
+"""A mesh as the bytes of a file, by the conventions of its format (`triplane3d/file_formats.py`)."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,48 +10,11 @@ from jaxtyping import Float, Integer, UInt8
 from trimesh.visual.material import PBRMaterial
 from trimesh.visual.texture import TextureVisuals
 
+from triplane3d.file_formats import MeshFormat, check_placement, mesh_format
 from triplane3d.geometry.color import linear_from_srgb, srgb_from_linear
 
 ROUGHNESS = 0.9
 """Of the material in a GLB: close to the matt surface in previews. Without a material glTF's default is metal."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """The conventions that readers of a format assume."""
-
-    up: str
-    """The axis that points up, "y" or "z"."""
-    millimetres: float
-    """Length of one unit of the file."""
-    size: float | None
-    """Default length of the longest side, in millimetres. None keeps the coordinates of the library's frame."""
-    color_space: str
-    """Of vertex colours, "linear" or "srgb"."""
-
-
-FORMATS = {
-    ".glb": Format(up="y", millimetres=1000.0, size=None, color_space="linear"),
-    ".obj": Format(up="y", millimetres=1.0, size=None, color_space="srgb"),
-    ".ply": Format(up="z", millimetres=1.0, size=100.0, color_space="srgb"),
-    ".stl": Format(up="z", millimetres=1.0, size=100.0, color_space="srgb"),  # without colours
-}
-
-
-def format_of(path: Path) -> Format:
-    """The format of a file, by its suffix. Raises ValueError for other suffixes."""
-    suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise ValueError(f"{path.name!r} is not the name of a mesh file: end it in one of {', '.join(FORMATS)}")
-    return FORMATS[suffix]
-
-
-def check_placement(up: str | None, size: float | None) -> None:
-    """Raise ValueError where `up` is not an axis or `size` not a length."""
-    if up not in (None, "y", "z"):
-        raise ValueError(f'up must be "y" or "z", got {up!r}')
-    if size is not None and not 0 < size < float("inf"):
-        raise ValueError(f"size is the longest side in millimetres, a finite number above 0; got {size}")
 
 
 def encode_mesh(
@@ -71,7 +33,7 @@ def encode_mesh(
     axis that points up in the file, `size` the longest side in millimetres; None takes the format's defaults. Raises
     ValueError for invalid arguments and for a mesh without faces.
     """
-    form = format_of(path)
+    form = mesh_format(path)
     check_placement(up, size)
     if len(faces) == 0:
         raise ValueError(f"cannot save a mesh without faces as {path.name!r}")
@@ -126,7 +88,10 @@ def vertex_colors(source: trimesh.Trimesh, color_space: str) -> Float[np.ndarray
 
 
 def _scale(
-    vertices: Float[np.ndarray, "vertices 3"], faces: Integer[np.ndarray, "faces 3"], form: Format, size: float | None
+    vertices: Float[np.ndarray, "vertices 3"],
+    faces: Integer[np.ndarray, "faces 3"],
+    form: MeshFormat,
+    size: float | None,
 ) -> float:
     """Units of the file for one unit of the frame."""
     size = size or form.size

@@ -13,20 +13,18 @@ from scipy import sparse
 from torch import Tensor
 
 from triplane3d.errors import PARSER_ERRORS
+from triplane3d.file_formats import MESH_FORMATS, check_placement, mesh_format
 from triplane3d.geometry.color import srgb_from_linear
 from triplane3d.geometry.mesh.files import (
-    FORMATS,
-    check_placement,
     display_bytes,
     encode_mesh,
-    format_of,
     vertex_colors,
     y_up,
 )
 from triplane3d.geometry.mesh.topology import MeshReport, edge_faces, label_components, used_vertices
 from triplane3d.storage.durable import write_file
 
-SUFFIXES = tuple(FORMATS)
+SUFFIXES = tuple(MESH_FORMATS)
 
 
 class FaceArray(np.ndarray):
@@ -226,7 +224,7 @@ class Mesh:
         Raises FileNotFoundError; ValueError for another suffix, another axis or a file without triangles.
         """
         path = Path(path)
-        form = format_of(path)
+        form = mesh_format(path)
         check_placement(up, None)
         if not path.is_file():
             raise FileNotFoundError(f"there is no mesh file {path}: check the path")

@@ -1,0 +1,132 @@
+"""The settings of a generation: everything that determines the mesh except the photos and the pipeline.
+
+Each field of `GenerateSettings` is stated once: its default, range, help text, and the keyword argument of the
+pipeline's call that takes it. `cli/settings_options.py` makes the options of `triplane3d generate` from the fields,
+`generation.py` makes the keyword arguments. Imports neither torch nor numpy.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import NoneType
+from typing import Any, get_args
+
+from triplane3d.arguments import check_number, check_whole
+from triplane3d.file_formats import AXES, check_placement
+from triplane3d.limits import LIMITS
+
+DEFAULT_QUALITY = "balanced"
+"""The preset that is used where none is named. Every pipeline has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is known about a field of `GenerateSettings` besides its name, type and default."""
+
+    help: str
+    """Help text of the command's option."""
+    keyword: str | None
+    """Keyword argument of the pipeline's call. None: the setting does not concern the pipeline."""
+    least: int | None
+    most: int | None
+    """Range of a number, both ends included. None: no limit."""
+    choices: tuple[str, ...]
+    """Accepted words. Empty: any."""
+    metavar: str | None
+    """Name of the value in the help text. None: that of its type."""
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    keyword: str | None = None,
+    least: int | None = None,
+    most: int | None = None,
+    choices: tuple[str, ...] = (),
+    metavar: str | None = None,
+) -> Any:
+    """A field of `GenerateSettings`; the arguments are those of `Setting`."""
+    about = Setting(help=help, keyword=keyword, least=least, most=most, choices=choices, metavar=metavar)
+    return field(default=default, metadata={"setting": about})
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateSettings:
+    """Settings of one mesh. A number that is None is taken from the preset `quality`, or from the pipeline.
+
+    Raises:
+        ValueError: a value is out of its range or not one of its choices.
+    """
+
+    quality: str = setting(
+        DEFAULT_QUALITY,
+        "A preset of the model for steps, guidance and resolution: draft, balanced or high.",
+        keyword="quality",
+    )
+    steps: int | None = setting(
+        None,
+        "Denoising steps. Default: the preset's.",
+        keyword="num_inference_steps",
+        least=1,
+        most=LIMITS["timesteps"].most,
+    )
+    guidance: float | None = setting(
+        None,
+        "Guidance scale: higher values follow the photo more closely; 1 is off. Default: the preset's.",
+        keyword="guidance_scale",
+        least=0,
+    )
+    resolution: int | None = setting(
+        None, "Cells along an edge of the grid. Default: the preset's.", keyword="resolution", least=8, most=2048
+    )
+    seed: int = setting(0, "The same seed gives the same mesh; try others for variants.", least=0, most=2**63 - 1)
+    background_removal: str = setting(
+        "auto",
+        "auto (the photo's alpha, or else the best available method), none (the photo as it is), alpha, rembg, "
+        "matting, grabcut, border, or the folder of a matting model. Nothing is downloaded.",
+        keyword="background_removal",
+        metavar="METHOD",
+    )
+    level: float | None = setting(
+        None, "Logit of the surface; higher values give a thinner object. Default: the model's.", keyword="level"
+    )
+    up: str | None = setting(
+        None, "Axis that points up in the file. Default: z in .ply and .stl, else y.", choices=AXES
+    )
+    size: float | None = setting(
+        None,
+        "Longest side in millimetres. Default: 100 in .ply and .stl; .glb and .obj keep the model's units, at most 2 "
+        "(metres in .glb).",
+        metavar="MM",
+    )
+    faces: int | None = setting(
+        None, "Simplify the mesh to this many faces. Needs: pip install 'triplane3d[mesh]'.", least=4
+    )
+    keep_largest: bool = setting(False, "Keep only the largest connected piece.")
+
+    def __post_init__(self) -> None:
+        check_placement(self.up, self.size)
+        for name, about in SETTINGS.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if about.choices and value not in about.choices:
+                raise ValueError(f"{name} must be one of {', '.join(about.choices)}, got {value!r}")
+            if TYPES[name] is int:
+                assert about.least is not None, f"{name} needs a lower limit"
+                check_whole(name, value, about.least, about.most)
+            elif TYPES[name] is float:
+                check_number(name, value, *(() if about.least is None else (about.least,)))
+
+
+SETTINGS: Mapping[str, Setting] = {each.name: each.metadata["setting"] for each in fields(GenerateSettings)}
+"""The settings by name, in the order of the command's help."""
+
+TYPES: Mapping[str, type] = {
+    each.name: next(one for one in (*get_args(each.type), each.type) if one is not NoneType)
+    for each in fields(GenerateSettings)
+}
+"""The type of each setting: int, float, str or bool. Those with the default None can be None as well."""
+
+KEYWORDS: Mapping[str, str] = {name: about.keyword for name, about in SETTINGS.items() if about.keyword is not None}
+"""The settings that the pipeline's call takes, and its keyword arguments of the same values."""
