@@ -208,7 +208,8 @@ USED = {
     "generate into a folder": "triplane3d generate photo.png NAME.png --model model -o OUT/",
     "info": "triplane3d info NAME",
     "convert": "triplane3d convert triposr NAME-checkpoint OUT",
-    "evaluate": "evaluate.py NAME --suite sanity-checks --photos NAME-photos --shapes 1 --surfaces 0 --steps 1 --output OUT",
+    "evaluate": "evaluate.py NAME --suite sanity-checks --photos NAME-photos --shapes 1 --surfaces 0 --steps 1 "
+    "--output OUT",
     "contact sheet": "contact_sheet.py NAME NAME-photos OUT --size 8",
     "assemble": "assemble_pipeline.py NAME NAME OUT",
     "prepare": f"prepare_shapes.py {CONFIGS}/data.yaml --output OUT --shapes 1 --validation_shapes 1",
