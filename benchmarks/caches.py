@@ -19,7 +19,7 @@ from pipeline import grids, inside, load, mean_iou, seed
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.procedural import FAMILIES
-from triplane3d.evaluation.shapes import held_out_shapes
+from triplane3d.evaluation.evaluation_shapes import held_out_shapes
 from triplane3d.evaluation.timing import time_calls
 from triplane3d.models.attention import TriplaneAttnProcessor
 from triplane3d.settings import DEFAULT_QUALITY

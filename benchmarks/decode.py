@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.procedural import FAMILIES
-from triplane3d.evaluation.shapes import held_out_shapes
+from triplane3d.evaluation.evaluation_shapes import held_out_shapes
 from triplane3d.geometry.isosurface import evaluate_grid, extract_surface, surface_of_grid
 from triplane3d.geometry.isosurface.field_sampling import FieldSampler
 from triplane3d.geometry.mesh import Mesh

@@ -22,7 +22,7 @@ import typer
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.procedural import FAMILIES
-from triplane3d.evaluation.shapes import EvaluationShape, held_out_shapes
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape, held_out_shapes
 from triplane3d.evaluation.timing import time_calls
 from triplane3d.geometry.isosurface import extract_surface
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.procedural import FAMILIES
-from triplane3d.evaluation.shapes import EvaluationShape, held_out_shapes
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape, held_out_shapes
 from triplane3d.models.triplane import TriplaneField
 
 

@@ -32,7 +32,7 @@ LATENTS = "--pipeline model --data.folder data --data.latents latents --data.vae
 STAGE2 = f"encode_latents.py {CONFIGS}/latents.yaml --vae model/vae --data data --output out"
 STAGE3 = f"train_denoiser.py {CONFIGS}/denoiser.yaml {LATENTS} {TRAINED}"
 STAGE4 = f"distill_denoiser.py {CONFIGS}/distill.yaml {LATENTS} --teacher model {TRAINED}"
-EVALUATE = "evaluate.py model --suite selftest"
+EVALUATE = "evaluate.py model --suite sanity-checks"
 
 INPUTS = {
     "file": [
@@ -208,7 +208,8 @@ USED = {
     "generate into a folder": "triplane3d generate photo.png NAME.png --model model -o OUT/",
     "info": "triplane3d info NAME",
     "convert": "triplane3d convert triposr NAME-checkpoint OUT",
-    "evaluate": "evaluate.py NAME --suite selftest --photos NAME-photos --shapes 1 --surfaces 0 --steps 1 --output OUT",
+    "evaluate": "evaluate.py NAME --suite sanity-checks --photos NAME-photos --shapes 1 --surfaces 0 --steps 1 "
+    "--output OUT",
     "contact sheet": "contact_sheet.py NAME NAME-photos OUT --size 8",
     "assemble": "assemble_pipeline.py NAME NAME OUT",
     "prepare": f"prepare_shapes.py {CONFIGS}/data.yaml --output OUT --shapes 1 --validation_shapes 1",

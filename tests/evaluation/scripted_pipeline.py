@@ -8,7 +8,7 @@ from diffusers.configuration_utils import FrozenDict
 from PIL import Image
 
 from triplane3d import Triplane3DPipeline
-from triplane3d.evaluation.shapes import EvaluationShape
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape
 from triplane3d.geometry.fields import Field
 from triplane3d.pipelines.calls import Calls, DenoisingState
 

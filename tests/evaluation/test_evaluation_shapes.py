@@ -9,8 +9,8 @@ import trimesh
 
 from triplane3d.data.procedural import FAMILIES, FIRST_EVALUATION_SEED
 from triplane3d.evaluation.baselines import inflated_silhouette
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape, family_groups, held_out_shapes, mesh_shapes
 from triplane3d.evaluation.shape_metrics import uniform_points, volume_iou
-from triplane3d.evaluation.shapes import EvaluationShape, family_groups, held_out_shapes, mesh_shapes
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,12 @@ import trimesh
 from evaluation.scripted_pipeline import ball, no_log
 
 from triplane3d.evaluation.baselines import on_grid
+from triplane3d.evaluation.command import current_suite
 from triplane3d.evaluation.criteria import evaluate_criteria
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape, mesh_shapes
+from triplane3d.evaluation.runner import SUITES
 from triplane3d.evaluation.sanity_checks import REFERENCE_SCORES, compare_with_reference, sanity_check_suite
 from triplane3d.evaluation.shape_metrics import Solid, compare_surfaces, volume_iou
-from triplane3d.evaluation.shapes import EvaluationShape, mesh_shapes
 from triplane3d.evaluation.suites import score_solids
 from triplane3d.evaluation.summary import Row
 
@@ -46,7 +48,7 @@ def test_wrong_occupancy_fails_the_check_of_the_truth(shapes: list[EvaluationSha
         )
 
     scores = score_solids(shapes, [damaged(shape) for shape in shapes], points=4000, surfaces=0)
-    (result,) = evaluate_criteria([Row("self-test", "meshes", "truth", scores)], [])
+    (result,) = evaluate_criteria([Row("sanity checks", "meshes", "truth", scores)], [])
     assert not result.passed
 
 
@@ -69,3 +71,9 @@ def test_grid_of_a_mesh_holds_its_exact_distance(shapes: list[EvaluationShape]) 
 def test_solid_between_the_nodes_of_the_grid_is_empty() -> None:
     lost = on_grid(Solid.from_field(ball(0.05, (0.1, 0.1, 0.1)), resolution=96), 10)
     assert lost.surface is None and not lost.occupancy(np.zeros((1, 3))).any()
+
+
+def test_the_former_name_of_the_suite_is_deprecated() -> None:
+    with pytest.warns(FutureWarning, match="--suite sanity-checks"):
+        assert current_suite("selftest") == "sanity-checks"
+    assert [current_suite(suite) for suite in SUITES] == list(SUITES)

@@ -5,7 +5,7 @@ from evaluation.scripted_pipeline import ScriptedPipeline, ball, no_log
 
 from triplane3d.data.procedural import FAMILIES
 from triplane3d.evaluation.criteria import evaluate_criteria
-from triplane3d.evaluation.shapes import EvaluationShape, held_out_shapes
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape, held_out_shapes
 from triplane3d.evaluation.steps import steps_suite
 
 

@@ -7,9 +7,9 @@ from pipelines.tiny_pipeline import build_tiny
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.procedural import FAMILIES
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape, held_out_shapes, procedural_shapes
 from triplane3d.evaluation.prediction import predict_shapes
 from triplane3d.evaluation.retrieval import RetrievalIndex, image_features
-from triplane3d.evaluation.shapes import EvaluationShape, held_out_shapes, procedural_shapes
 from triplane3d.evaluation.suites import autoencoder_suite, image_suite, partner_indices
 from triplane3d.evaluation.summary import format_table
 

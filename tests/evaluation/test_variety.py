@@ -7,8 +7,8 @@ import torch
 from evaluation.scripted_pipeline import ScriptedPipeline, ball, no_log
 
 from triplane3d.data.procedural import FAMILIES
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape, held_out_shapes
 from triplane3d.evaluation.shape_metrics import Solid
-from triplane3d.evaluation.shapes import EvaluationShape, held_out_shapes
 from triplane3d.evaluation.summary import Estimate
 from triplane3d.evaluation.variety import variety_suite
 from triplane3d.geometry.cameras import Camera

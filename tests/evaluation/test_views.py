@@ -9,7 +9,7 @@ from evaluation.scripted_pipeline import ScriptedPipeline, ball, no_log
 from PIL import Image
 
 from triplane3d.data.procedural import FAMILIES
-from triplane3d.evaluation.shapes import EvaluationShape, held_out_shapes, mesh_shapes
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape, held_out_shapes, mesh_shapes
 from triplane3d.evaluation.views import AZIMUTHS, photos_around_meshes, photos_around_shapes, views_suite
 
 SOME = sorted(FAMILIES)[:4]

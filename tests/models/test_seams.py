@@ -6,7 +6,7 @@ from seams import autoencoded, contrast, smoothed
 
 from triplane3d import Triplane3DPipeline
 from triplane3d.data.procedural import FAMILIES
-from triplane3d.evaluation.shapes import held_out_shapes
+from triplane3d.evaluation.evaluation_shapes import held_out_shapes
 from triplane3d.models.seams import smooth_seams
 from triplane3d.models.triplane import TriplaneField, TriplaneFieldDecoder
 

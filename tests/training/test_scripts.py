@@ -133,7 +133,7 @@ def test_shards_of_other_settings_or_seeds_are_not_mixed(refused, tmp_path):
         (["."], ". is not a saved pipeline: it has no model_index.json"),
         ([ROOT / "pipelines" / "base"], "base describes a pipeline but holds no weights: train it"),
         (["mini", "--teacher", "nothing"], "there is no pipeline 'nothing'"),
-        (["mini", "--suite", "everything"], "--suite must be one of selftest, autoencoder"),
+        (["mini", "--suite", "everything"], "--suite must be one of sanity-checks, autoencoder"),
         (["mini", "--meshes", "nowhere"], "--meshes nowhere is not a folder"),
         (["mini", "--photos", "."], "--photos . holds none of *.jpeg, *.jpg"),
         (["mini", "--step-counts", "1,two"], "--step-counts takes whole numbers of 1 or more with commas between them"),

@@ -11,7 +11,7 @@ from triplane3d.config.distill import DistillConfig, FlowMapConfig
 from triplane3d.config.flags import parse_config
 from triplane3d.config.latents import LatentsConfig
 from triplane3d.config.loader import build, load_config, save_config, unknown_key
-from triplane3d.config.shapes import ShapesConfig
+from triplane3d.config.prepare_shapes import ShapesConfig
 from triplane3d.config.shared import (
     AugmentConfig,
     LatentDataConfig,

@@ -4,7 +4,7 @@ from triplane3d.config.autoencoder import AutoencoderConfig
 from triplane3d.config.denoiser import DenoiserConfig
 from triplane3d.config.distill import DistillConfig
 from triplane3d.config.latents import LatentsConfig
-from triplane3d.config.shapes import ShapesConfig
+from triplane3d.config.prepare_shapes import ShapesConfig
 
 SCRIPTS: dict[type, str] = {
     ShapesConfig: "scripts/prepare_shapes.py",

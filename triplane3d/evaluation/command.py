@@ -2,17 +2,18 @@
 
 import json
 import time
+import warnings
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
 from triplane3d.data.procedural import FIRST_EVALUATION_SEED
+from triplane3d.evaluation.evaluation_shapes import MESH_SUFFIXES
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES
 from triplane3d.evaluation.protocol import GRID_RESOLUTION, MEASURED_SURFACES, SEED_STRIDE
 from triplane3d.evaluation.report import Report
 from triplane3d.evaluation.runner import ALL, SUITES, Options, run_suites
-from triplane3d.evaluation.shapes import MESH_SUFFIXES
 from triplane3d.evaluation.steps import STEPS
 from triplane3d.evaluation.views import COUNTS
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
@@ -55,6 +56,7 @@ def main(
     output: Annotated[Path | None, typer.Option(help="JSON file for all results.")] = None,
 ) -> None:
     """Measure a saved pipeline and reference methods on the same shapes. docs/evaluation.md describes the suites."""
+    suite = current_suite(suite)
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     # Former names of two options, which programs written for earlier reports read.
     settings |= {"bank": retrieval_shapes, "pictures": images}
@@ -97,6 +99,14 @@ def main(
     if output is not None:
         write_file(output, json.dumps(report.to_json(), indent=1))
         log(f"written to {output}")
+
+
+def current_suite(suite: str) -> str:
+    """The suite's present name. `selftest` is the former name of `sanity-checks`; it gives a `FutureWarning`."""
+    if suite != "selftest":
+        return suite
+    warnings.warn("--suite selftest is now called --suite sanity-checks", FutureWarning, stacklevel=2)
+    return "sanity-checks"
 
 
 def load(saved: str) -> Triplane3DPipeline:

@@ -11,9 +11,9 @@ import torch
 import typer
 from PIL import Image
 
+from triplane3d.evaluation.evaluation_shapes import mesh_shapes
 from triplane3d.evaluation.photos import photo_paths
 from triplane3d.evaluation.protocol import MESH_IMAGE_SIZE, TWO_SIDES
-from triplane3d.evaluation.shapes import mesh_shapes
 from triplane3d.geometry.cameras import Camera, orbit_cameras
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.render import framing_distance, image_grid, render

@@ -139,8 +139,8 @@ MODEL = Subject("image", TRAINED, "model")
 MODEL_ON_FREE = MODEL._replace(data=FREE)
 MODEL_ON_MESHES = MODEL._replace(data=MESH_VIEWS)
 PHOTOS = Subject("photos", "photos", "model")
-TRUTH = Subject("self-test", "*", "truth")
-REFERENCE_CHECKS = Subject("self-test", "*", "reference scores")
+TRUTH = Subject("sanity checks", "*", "truth")
+REFERENCE_CHECKS = Subject("sanity checks", "*", "reference scores")
 
 
 def _variety(name: str) -> Subject:
@@ -218,7 +218,7 @@ def evaluate_criteria(
     estimates = list(estimates)
     if checks:
         fraction = sum(check.agrees for check in checks) / len(checks)
-        estimates.append(Estimate("self-test", MESHES, REFERENCE_CHECKS.name, fraction, fraction, fraction))
+        estimates.append(Estimate("sanity checks", MESHES, REFERENCE_CHECKS.name, fraction, fraction, fraction))
     return [result for criterion in criteria for result in criterion.results(rows, estimates)]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape, batches
 from triplane3d.evaluation.protocol import GRID_RESOLUTION
-from triplane3d.evaluation.shapes import EvaluationShape, batches
 from triplane3d.evaluation.solids import Solid
 from triplane3d.geometry.fields import Field
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline

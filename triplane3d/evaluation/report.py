@@ -14,7 +14,7 @@ from triplane3d.evaluation.summary import Estimate, Row, format_table, margins
 SURFACES = {"normal_consistency": "NC", "chamfer": "CD", "point_to_surface": "P2S"}
 ALIGNED = {"aligned_chamfer": "aligned CD", "aligned_f_score_10": "aligned F@.1"}
 COLUMNS = {
-    "self-test": {"volume_iou": "V-IoU", "surface_iou": "S-IoU", "f_score_02": "F@.02", **SURFACES, **ALIGNED},
+    "sanity checks": {"volume_iou": "V-IoU", "surface_iou": "S-IoU", "f_score_02": "F@.02", **SURFACES, **ALIGNED},
     "autoencoder": {"volume_iou": "V-IoU", "surface_iou": "S-IoU", "f_score_02": "F@.02", **SURFACES},
     "image": {
         "volume_iou": "V-IoU",
@@ -89,7 +89,7 @@ class Report:
                 measured = {name: head for name, head in columns.items() if any(row.values(name) for row in rows)}
                 parts += [f"{suite}, {self.title}", format_table(rows, measured)]
                 parts.append("\n".join(str(estimate) for estimate in self.estimates if estimate.suite == suite))
-                if suite == "self-test":
+                if suite == "sanity checks":
                     parts.append("\n".join(str(check) for check in self.checks))
                 if suite == "photos":
                     parts.append("\n".join(self.remarks))

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from triplane3d.data.procedural import generate_shapes
 from triplane3d.evaluation.baselines import nearest_neighbor, thumbnail_features
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape, batches, procedural_shapes, procedural_solid
 from triplane3d.evaluation.prediction import Log
 from triplane3d.evaluation.protocol import GRID_RESOLUTION, IMAGE_SIZE
-from triplane3d.evaluation.shapes import EvaluationShape, batches, procedural_shapes, procedural_solid
 from triplane3d.evaluation.solids import Solid
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 

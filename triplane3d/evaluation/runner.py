@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape, family_groups, held_out_shapes, mesh_shapes
 from triplane3d.evaluation.photos import photo_suite, worst_photo
 from triplane3d.evaluation.prediction import Log
 from triplane3d.evaluation.protocol import (
@@ -21,7 +22,6 @@ from triplane3d.evaluation.protocol import (
 from triplane3d.evaluation.report import Report
 from triplane3d.evaluation.retrieval import RetrievalIndex
 from triplane3d.evaluation.sanity_checks import compare_with_reference, sanity_check_suite
-from triplane3d.evaluation.shapes import EvaluationShape, family_groups, held_out_shapes, mesh_shapes
 from triplane3d.evaluation.steps import STEPS, steps_suite
 from triplane3d.evaluation.suites import autoencoder_suite, image_suite
 from triplane3d.evaluation.summary import generalization_gaps
@@ -29,17 +29,17 @@ from triplane3d.evaluation.variety import variety_suite
 from triplane3d.evaluation.views import COUNTS, photos_around_meshes, photos_around_shapes, views_suite
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 
-SUITES = ("selftest", "autoencoder", "image", "retrieval", "variety", "steps", "views")
+SUITES = ("sanity-checks", "autoencoder", "image", "retrieval", "variety", "steps", "views")
 """Names of the suites. `retrieval` is `image` with the retrieval baselines."""
 
-ALL = ("selftest", "autoencoder", "retrieval", "variety", "steps")
+ALL = ("sanity-checks", "autoencoder", "retrieval", "variety", "steps")
 """Suites of `--suite all`. `views` is not among them because some pipelines accept one photo only."""
 
 GROUP_SUITES = frozenset({"autoencoder", "image", "retrieval"})
 """Suites that run on all procedural data sets; the others use the trained families only."""
 IMAGE_SUITES = frozenset({"image", "retrieval", "variety", "steps", "views"})
 """Suites that use images. Meshes are evaluated from two sides there."""
-STANDING_SUITES = frozenset({"selftest", "autoencoder"})
+STANDING_SUITES = frozenset({"sanity-checks", "autoencoder"})
 """Suites that use every mesh once, as it stands in its file."""
 
 
@@ -118,7 +118,7 @@ def run_suites(
     """
     data = Data.load(options, log)
     suites = set(options.suites)
-    if "selftest" in suites:
+    if "sanity-checks" in suites:
         _run_sanity_checks(data, options, report, log)
     if "autoencoder" in suites:
         _run_autoencoder(pipe, data, options, report, log)

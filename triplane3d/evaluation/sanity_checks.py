@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from triplane3d.evaluation.baselines import inflated_silhouette, on_grid
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape
 from triplane3d.evaluation.prediction import Log
 from triplane3d.evaluation.protocol import GRID_RESOLUTION, MEASURED_SURFACES, OCCUPANCY_POINTS
-from triplane3d.evaluation.shapes import EvaluationShape
 from triplane3d.evaluation.suites import Method, partner_indices, reference_methods, score_methods
 from triplane3d.evaluation.summary import Row
 
@@ -118,7 +118,7 @@ def sanity_check_suite(
             "inflated silhouette": lambda: [inflated_silhouette(shape.mask) for shape in shapes],
         }
     return score_methods(
-        "self-test", data, shapes, methods, points=points, surfaces=surfaces, log=log, align=(OTHER_SHAPE,)
+        "sanity checks", data, shapes, methods, points=points, surfaces=surfaces, log=log, align=(OTHER_SHAPE,)
     )
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape
 from triplane3d.evaluation.prediction import Log, predict_solids
 from triplane3d.evaluation.protocol import OCCUPANCY_POINTS
 from triplane3d.evaluation.shape_metrics import intersection_over_union, uniform_points
-from triplane3d.evaluation.shapes import EvaluationShape
 from triplane3d.evaluation.summary import Estimate, Row, ratio_of_means
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 

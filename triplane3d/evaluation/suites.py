@@ -13,10 +13,10 @@ import torch
 
 from triplane3d.evaluation.alignment import aligned_scores
 from triplane3d.evaluation.baselines import bounding_ellipsoid, convex_hull, inflated_silhouette, on_grid
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape, batches
 from triplane3d.evaluation.prediction import Log, predict_shapes
 from triplane3d.evaluation.protocol import GRID_RESOLUTION, MEASURED_SURFACES, OCCUPANCY_POINTS
 from triplane3d.evaluation.shape_metrics import compare_surfaces, intersection_over_union, surface_iou, uniform_points
-from triplane3d.evaluation.shapes import EvaluationShape, batches
 from triplane3d.evaluation.solids import Solid
 from triplane3d.evaluation.summary import Row
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane

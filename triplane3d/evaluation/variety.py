@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from triplane3d.evaluation.evaluation_shapes import EvaluationShape
 from triplane3d.evaluation.prediction import Log, predict_solids
 from triplane3d.evaluation.protocol import OCCUPANCY_POINTS
 from triplane3d.evaluation.shape_metrics import intersection_over_union, uniform_points
-from triplane3d.evaluation.shapes import EvaluationShape
 from triplane3d.evaluation.solids import Solid
 from triplane3d.evaluation.suites import partner_indices
 from triplane3d.evaluation.summary import Estimate, Row, Summary, ratio_of_means

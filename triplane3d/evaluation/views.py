@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from triplane3d.data.procedural import OrbitCameras, generate_shapes, render_views, sample_surface
+from triplane3d.evaluation.evaluation_shapes import BATCH, EvaluationShape, held_out_seeds, render_image, to_pil
 from triplane3d.evaluation.prediction import Log, Pose, predict_solids
 from triplane3d.evaluation.protocol import ENCODED_POINTS, IMAGE_SIZE, MESH_IMAGE_SIZE, OCCUPANCY_POINTS
 from triplane3d.evaluation.shape_metrics import intersection_over_union, uniform_points
-from triplane3d.evaluation.shapes import BATCH, EvaluationShape, held_out_seeds, render_image, to_pil
 from triplane3d.evaluation.summary import Estimate, Row, Summary
 from triplane3d.geometry.cameras import Camera
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline

@@ -64,6 +64,8 @@ class TimeGrid:
             )
         self.scheduler = deepcopy(scheduler)
         self.levels, self.count = finest.bit_length() - 1, finest * substeps
+        # Steps are nested: two steps of one level span one step of the next coarser level. The
+        # target of a long step is therefore computed from two steps of half the length.
         coarser = [self._trailing_sigmas(2**level) for level in range(self.levels + 1)]
         self.sigmas = self._trailing_sigmas(self.count)
         for sigmas in coarser:
@@ -106,6 +108,7 @@ class TimeGrid:
         timesteps = self.timesteps.to(latents.device)
         for start, end in pairwise(route):
             sigma, sigma_end = _per_sample(self.sigmas[start], latents), _per_sample(self.sigmas[end], latents)
+            # Euler's method: x(σ_end) = x(σ) + (σ_end - σ) v(x, σ).
             current = latents + moved
             moved = moved + (sigma_end - sigma) * velocity(current, timesteps[start], timesteps[end], conditions)
         return moved
@@ -141,6 +144,7 @@ class TimeGrid:
         latents, indices = noise.clone(), torch.zeros_like(ends)
         for level in range(1, self.levels + 1):
             length = self.count // 2**level
+            # Invariant: less than 2 · length remains, so one step of this level is enough.
             moving = (ends - indices >= length).nonzero()[:, 0]
             if len(moving):
                 route = [indices[moving], indices[moving] + length]
@@ -181,6 +185,7 @@ class FlowMapSampler:
                 self.student, noise[on_policy], starts[on_policy], take_conditions(conditions, on_policy)
             )
 
+        # Shortest steps: several Euler steps of the guided teacher. Longer steps: two half steps of the student.
         target = []
         for velocity, steps, chosen in (
             (self.teacher, config.teacher_steps, torch.arange(finest)),

@@ -55,6 +55,7 @@ def box(points: Points, parameters: Parameters) -> Distance:
 
 def ellipsoid(points: Points, parameters: Parameters) -> Distance:
     """(f - 1) / |∇f| with f(p) = |p / radii|, which is 1 on the surface: exact to first order there."""
+    # ∇f = p / (f radii²). The lower bounds below keep the quotient finite at the centre, where f and ∇f vanish.
     radii = torch.stack(_columns(parameters, 3), 1)
     scaled = points / radii
     level = scaled.square().sum(1).sqrt().clamp(min=1e-3)
@@ -111,6 +112,8 @@ def _segment(points: Points, start: Float[Tensor, "n 3"], end: Float[Tensor, "n 
 
 def capsule(points: Points, parameters: Parameters) -> Distance:
     """Distance to a segment less a radius that changes linearly along it."""
+    # Exact for equal radii. Otherwise another ball of the segment may be slightly nearer: exact to first order only for
+    # slow changes of the radius.
     distance, along = _segment(points, parameters[:, 0:3], parameters[:, 3:6])
     start, end = parameters[:, 6, None], parameters[:, 7, None]
     return distance - (start + (end - start) * along)
@@ -184,8 +187,8 @@ def prism(points: Points, parameters: Parameters) -> Distance:
     x, y, z = points.unbind(1)
     # In the plane, and along z. A point outside both is at the distance of the edge between them.
     flat = _polygon(x, y, nodes, closed=True) + radius
-    deep = z.abs() - half + radius
-    return torch.maximum(flat, deep).clamp(max=0) + _norm(flat.clamp(min=0), deep.clamp(min=0)) - radius
+    depth = z.abs() - half + radius
+    return torch.maximum(flat, depth).clamp(max=0) + _norm(flat.clamp(min=0), depth.clamp(min=0)) - radius
 
 
 PRIMITIVES: dict[str, Callable[[Points, Parameters], Distance]] = {

@@ -32,6 +32,7 @@ class Lattice:
 
     @classmethod
     def coarsest(cls, resolution: int) -> "Lattice":
+        # Doubling the cell as often as possible makes the first, complete level cheap: its cost grows with 1 / step³.
         step = 1
         while resolution // (2 * step) >= COARSEST_CELLS:
             step *= 2
@@ -44,6 +45,7 @@ class Lattice:
     @property
     def side(self) -> int:
         """Bricks along an edge."""
+        # The box and one fine cell on both sides, divided by the width of a brick, rounded up.
         return -(-(self.resolution + 2) // (8 * self.step))
 
     @property
@@ -114,6 +116,7 @@ def sampled_values(bricks: Bricks) -> tuple[Float[Tensor, "x y z"], Bool[Tensor,
     values = torch.zeros(count**3, device=place.device)
     sampled = torch.zeros(count**3, device=place.device, dtype=torch.bool)
     for some in batches(len(bricks), place.device):
+        # Nodes on a common side are written by several bricks, always with the same value.
         numbers = bricks.origins[some, :, None] * 8 + torch.arange(9, device=place.device)
         x, y, z = place[numbers].unbind(1)
         index = (x[:, :, None, None] * count + y[:, None, :, None]) * count + z[:, None, None]
@@ -187,6 +190,7 @@ def outer_and(
 def brick_indices(bricks: Bricks) -> Int[Tensor, "x y z"]:
     """The index of the brick at every position, with a margin of one position on all sides; -1 without a brick."""
     indices = torch.full([bricks.lattice.side + 2] * 3, -1, dtype=torch.int32, device=bricks.origins.device)
+    # The margin makes a neighbour outside the lattice an ordinary look-up of -1.
     x, y, z = (bricks.origins + 1).long().unbind(1)
     indices[x, y, z] = torch.arange(len(bricks), dtype=torch.int32, device=indices.device)
     return indices

@@ -77,6 +77,7 @@ def surface_of_bricks(
     number = np.cumsum(kept, dtype=np.int32) - 1
     number[shared] = number[shared[first]][same]
 
+    # Invariant: `number` gives all copies of a vertex one index, so faces of neighbouring bricks are connected.
     vertices = np.empty((np.count_nonzero(kept), 3), dtype=np.float32)
     faces = np.empty((sum(len(piece.faces) for piece in pieces), 3), dtype=np.int64)
     done = 0
@@ -85,6 +86,7 @@ def surface_of_bricks(
         vertices[number[part][kept[part]]] = piece.vertices[kept[part]]
         faces[done : done + len(piece.faces)] = number[part][piece.faces]
         done += len(piece.faces)
+    # Vertices that were moved onto one sample of a wall are one vertex now; faces with two equal corners have no area.
     if any(piece.at_wall for piece in pieces):
         faces = faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]
         used, faces = used_vertices(faces, len(vertices))
@@ -134,6 +136,7 @@ def _march(
     ends = ends[shared] + shift[shared]
     at_wall = beyond[shared]
     ends[at_wall] = np.rint(vertices[shared[at_wall]])
+    # An edge is identified by its lower end and its axis (0, 1, 2); 3 stands for a sample on a wall.
     x, y, z = (ends + 1).T
     side = np.int64(resolution + 3)
     keys = ((x * side + y) * side + z) * 4 + np.where(at_wall, 3, axes[shared])
@@ -182,6 +185,7 @@ def _move_off_samples(
 
     Returns the lower end of each vertex's edge and its axis.
     """
+    # A vertex lies on an edge of the grid: two of its coordinates are integers, and the third is along the edge.
     samples = np.rint(vertices)
     offsets = vertices - samples
     axes = np.abs(offsets).argmax(axis=1)

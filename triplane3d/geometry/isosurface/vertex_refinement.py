@@ -54,6 +54,7 @@ def refine_vertices(
     """
     points = torch.from_numpy(np.asarray(vertices, dtype=np.float32))
     steps = DIFFERENCE_STEP * cell * torch.eye(3)
+    # ∇f ≈ (f(p + h e) - f(p - h e)) / 2h along each axis e. The error is of order h².
     differences = torch.stack([values_at(points + step) - values_at(points - step) for step in steps], dim=1)
     gradient = differences / (2 * DIFFERENCE_STEP * cell)
     slope = gradient.norm(dim=1, keepdim=True)
@@ -72,19 +73,22 @@ def refine_vertices(
     for _ in range(ITERATIONS):
         inside = value > 0
         # Illinois rule: the value at an end that is kept twice in succession is halved. Otherwise one end of a convex
-        # function would stay for ever, and convergence would be linear only.
+        # function would never move, and convergence would be linear only.
         weight = torch.ones_like(slope) if before is None else torch.where(inside == before, 0.5, 1.0)
         low, high = torch.where(inside, low, middle), torch.where(inside, middle, high)
         f_low, f_high = torch.where(inside, weight * f_low, value), torch.where(inside, value, weight * f_high)
         before = inside
+        # Regula falsi: the zero of the straight line through (low, f_low) and (high, f_high).
         middle = low + (high - low) * (f_low / (f_low - f_high)).nan_to_num(0.5).clamp(0, 1)
         value = excess(middle)
+        # Invariant: `best` is the position with the smallest |f| so far. No vertex moves to a worse place.
         better = bracketed & (value.abs() < least)
         best, least = torch.where(better, middle, best), torch.where(better, value.abs(), least)
 
     margin = 1e-6 * (bounds[1] - bounds[0])
     on_wall = ((points <= bounds[0] + margin) | (points >= bounds[1] - margin)).any(1, keepdim=True)
     moved = torch.where(on_wall | (best == 0), points, (points + best * normal).clamp(*bounds))
+    # To first order, the distance from the surface is |f - level| / |∇f|.
     measurable = ~on_wall & slope.isfinite() & (slope > 0)
     distances = [(part / slope)[measurable].clamp_max(LARGEST_MOVE * cell) for part in (start.abs(), least)]
     return moved.numpy(), VertexOffsets(*(float(part.mean()) / cell if len(part) else 0.0 for part in distances))

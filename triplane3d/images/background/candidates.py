@@ -13,7 +13,7 @@ from triplane3d.images.background.features import FeatureExtractor, agreement
 
 # Colour differences (CIE76) beyond which a pixel may belong to the object.
 THRESHOLDS = tuple(np.geomspace(2.5, 45, 12))
-# A mask that covers a share of the photo outside of this range is not a believable object.
+# A mask that covers a share of the photo outside of this range is not a plausible object.
 MIN_COVERAGE, MAX_COVERAGE = 0.002, 0.9
 # Parts smaller than this share of the main one are specks.
 SPECK = 0.05

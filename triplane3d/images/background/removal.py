@@ -56,7 +56,7 @@ class MaskReport:
     coverage: float
     """The object's share of the photo, in 0..1."""
     confidence: float
-    """In 0..1: 1 for the photo's own alpha or a whole photo on request, 0 where no believable mask was found.
+    """In 0..1: 1 for the photo's own alpha or a whole photo on request, 0 where no plausible mask was found.
 
     For "grabcut" and "border" it is the estimated probability that the mask is right: that its intersection over union
     with the object is 0.85 or more. The estimate was fitted on rendered objects before rendered backdrops

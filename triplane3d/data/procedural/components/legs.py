@@ -11,7 +11,7 @@ from triplane3d.data.procedural.parts import Material, Part, bezier, box, capsul
 
 
 def four_legs(
-    rng: np.random.Generator, top: float, x: float, z: float, thick: float, material: Material, *, low: bool = False
+    rng: np.random.Generator, top: float, x: float, z: float, thickness: float, material: Material, *, low: bool = False
 ) -> list[Part]:
     """Four legs from the floor to (±x, top, ±z), of half-width `thick`, sometimes joined by bars near the floor.
 
@@ -25,24 +25,32 @@ def four_legs(
         splay = 0.0
         parts = [
             box(
-                (thick, top / 2, thick), round=thick * u(0.05, 0.5), taper=u(0.0, 0.25), center=(x, top / 2, z), **place
+                (thickness, top / 2, thickness),
+                round=thickness * u(0.05, 0.5),
+                taper=u(0.0, 0.25),
+                center=(x, top / 2, z),
+                **place,
             )
         ]
     elif style == 1:
-        parts = [capsule((x, top, z), (x + splay, thick, z + splay), thick, end_radius=thick * u(0.78, 1.1), **place)]
+        parts = [
+            capsule(
+                (x, top, z), (x + splay, thickness, z + splay), thickness, end_radius=thickness * u(0.78, 1.1), **place
+            )
+        ]
     elif style == 2:
         bow, splay = u(-0.12, 0.12) * top, abs(splay)
-        curve = bezier((x, top, z), (x + bow, top * 0.5, z + bow), (x + splay, thick, z + splay), 5)
-        return [tube(curve, thick * 1.05, end_radius=thick * u(0.8, 1.0), **place)]
+        curve = bezier((x, top, z), (x + bow, top * 0.5, z + bow), (x + splay, thickness, z + splay), 5)
+        return [tube(curve, thickness * 1.05, end_radius=thickness * u(0.8, 1.0), **place)]
     else:
         splay = 0.0
         height = np.array((0.0, 0.0, 0.05, 0.12, 0.3, 0.5, 0.62, 0.7, 0.74, 0.8, 1.0, 1.0)) * top
         radius = np.array((0.0, 0.8, 1.0, u(0.7, 0.9), u(0.8, 1.2), u(0.9, 1.4), u(0.7, 1.1), 1.2, 0.8, 1.2, 1.2, 0.0))
-        parts = [revolve(np.stack([radius * thick, height], axis=1), center=(x, 0, z), **place)]
+        parts = [revolve(np.stack([radius * thickness, height], axis=1), center=(x, 0, z), **place)]
     if not low and rng.random() < 0.4:
         level = u(0.2, 0.5)
         reach, depth = x + splay * (1 - level), z + splay * (1 - level)
-        bar = thick * u(0.65, 0.85)
+        bar = thickness * u(0.65, 0.85)
         parts.append(box((bar, bar, depth), center=(reach, top * level, 0), mirror="x", material=material))
         if rng.random() < 0.6:
             parts.append(box((reach, bar * 0.9, bar), center=(0, top * level, 0), material=material))
@@ -84,36 +92,36 @@ def pedestal(rng: np.random.Generator, top: float, foot: float, column: float, m
             ]
         )
         return [revolve([(0, 0), *smooth(profile, 12), (0, top)], material=material)]
-    hub, thick = top * u(0.12, 0.3), max(column * 0.75, 0.016)
+    hub, thickness = top * u(0.12, 0.3), max(column * 0.75, 0.016)
     parts = [capsule((0, hub * 0.6, 0), (0, top, 0), column, material=material)]
     if style == "four":
-        tip = (foot * 0.75, thick, foot * 0.75)
+        tip = (foot * 0.75, thickness, foot * 0.75)
         return parts + [
             tube(
                 bezier((0, hub, 0), (foot * 0.4, hub, foot * 0.4), tip, 5),
-                thick * 1.1,
-                end_radius=thick,
+                thickness * 1.1,
+                end_radius=thickness,
                 mirror="xz",
                 material=material,
             )
         ]
-    parts.append(capsule((0, hub, 0), (0, thick, foot), thick * 1.1, end_radius=thick, material=material))
+    parts.append(capsule((0, hub, 0), (0, thickness, foot), thickness * 1.1, end_radius=thickness, material=material))
     for angle in (72, 144):
-        tip = (foot * sin(radians(angle)), thick, foot * cos(radians(angle)))
-        parts.append(capsule((0, hub, 0), tip, thick * 1.1, end_radius=thick, mirror="x", material=material))
+        tip = (foot * sin(radians(angle)), thickness, foot * cos(radians(angle)))
+        parts.append(capsule((0, hub, 0), tip, thickness * 1.1, end_radius=thickness, mirror="x", material=material))
     return parts
 
 
 def cantilever(
-    seat: float, x: float, half_depth: float, thick: float, material: Material, *, closed: bool
+    seat: float, x: float, half_depth: float, thickness: float, material: Material, *, closed: bool
 ) -> list[Part]:
     """A frame of bent tube on both sides: under the seat, down the front, along the floor to the back. With `closed` it
     rises to the seat again."""
     z = half_depth * 0.85
-    path = [(x, seat, -z), (x, seat, z), (x, thick, z), (x, thick, -z)]
+    path = [(x, seat, -z), (x, seat, z), (x, thickness, z), (x, thickness, -z)]
     if closed:
         path.append((x, seat, -z))
     return [
-        tube(path, thick, mirror="x", material=material),
-        capsule((-x, thick * 1.02, -z), (x, thick * 1.02, -z), thick * 0.95, material=material),
+        tube(path, thickness, mirror="x", material=material),
+        capsule((-x, thickness * 1.02, -z), (x, thickness * 1.02, -z), thickness * 0.95, material=material),
     ]

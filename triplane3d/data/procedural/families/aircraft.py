@@ -20,7 +20,7 @@ def airplane(rng: np.random.Generator) -> list[Part]:
     if style == "jet":
         span *= 0.75
         chord *= 1.6
-    tip, thick = rng.uniform(0.35, 0.9), rng.uniform(0.025, 0.04)
+    tip, thickness = rng.uniform(0.35, 0.9), rng.uniform(0.025, 0.04)
     tail = -0.82
     body = [
         (0, -1),
@@ -38,16 +38,16 @@ def airplane(rng: np.random.Generator) -> list[Part]:
     dihedral = rng.uniform(0, 6)
     at = rng.uniform(0, 0.25) + sweep * 0.3
     parts.append(
-        prism(wing, thick, center=(0, lift, at), rotate=(90, 0, dihedral), round=0.01, mirror="x", material=trim)
+        prism(wing, thickness, center=(0, lift, at), rotate=(90, 0, dihedral), round=0.01, mirror="x", material=trim)
     )
     rear = [(0, 0.12), (0.36, 0.06 - sweep * 0.3), (0.36, -0.08 - sweep * 0.3), (0, -0.12)]
     up = rng.uniform(0.3, 0.42)
     fin = [(0.16, 0), (-0.02 - sweep * 0.2, up), (-0.16 - sweep * 0.2, up), (-0.14, 0)]
-    parts.append(prism(fin, thick, center=(0, size * 0.1, tail), rotate=SIDE_VIEW, round=0.01, material=trim))
+    parts.append(prism(fin, thickness, center=(0, size * 0.1, tail), rotate=SIDE_VIEW, round=0.01, material=trim))
     height = up * 0.92 if rng.random() < 0.2 else 0.02
     shift = tail - sweep * 0.15 if height > 0.1 else tail
     parts.append(
-        prism(rear, thick * 0.9, center=(0, height, shift), rotate=TOP_VIEW, round=0.01, mirror="x", material=trim)
+        prism(rear, thickness * 0.9, center=(0, height, shift), rotate=TOP_VIEW, round=0.01, mirror="x", material=trim)
     )
     parts.append(
         ellipsoid(
@@ -93,7 +93,13 @@ def airplane(rng: np.random.Generator) -> list[Part]:
         gap = rng.uniform(0.32, 0.45)
         parts.append(
             prism(
-                wing, thick, center=(0, lift + gap, at), rotate=(90, 0, dihedral), round=0.01, mirror="x", material=trim
+                wing,
+                thickness,
+                center=(0, lift + gap, at),
+                rotate=(90, 0, dihedral),
+                round=0.01,
+                mirror="x",
+                material=trim,
             )
         )
         for x in (0.08, span * 0.65):
@@ -212,12 +218,12 @@ def rocket(rng: np.random.Generator) -> list[Part]:
         (base + out, -0.9 - drop),
         (base * 0.5, -0.8),
     ]
-    thick = rng.uniform(0.03, 0.05)
+    thickness = rng.uniform(0.03, 0.05)
     if rng.random() < 0.5:
-        parts.append(prism(fin, thick, mirror="x", round=0.01, material=trim))
-        parts.append(prism(fin, thick, mirror="z", rotate=SIDE_VIEW, round=0.01, material=trim))
+        parts.append(prism(fin, thickness, mirror="x", round=0.01, material=trim))
+        parts.append(prism(fin, thickness, mirror="z", rotate=SIDE_VIEW, round=0.01, material=trim))
     else:
-        parts += [prism(fin, thick, rotate=(0, 90 + turn, 0), round=0.01, material=trim) for turn in (0, 120, 240)]
+        parts += [prism(fin, thickness, rotate=(0, 90 + turn, 0), round=0.01, material=trim) for turn in (0, 120, 240)]
     if rng.random() < 0.5:
         parts.append(
             ellipsoid(

@@ -63,11 +63,11 @@ def _tail(rng: np.random.Generator, kind: str, root: np.ndarray, girth: float, m
     drop = {"up": rng.uniform(0.15, 0.4), "bushy": rng.uniform(-0.15, 0.15)}.get(kind, -rng.uniform(0.25, 0.4))
     end = root + (rng.normal(0, 0.05), drop, -rng.uniform(0.1, 0.3))
     bend = root + (0, drop * 0.2, -rng.uniform(0.15, 0.3))
-    thick = 0.04 if "bushy" not in kind else 0.06
+    thickness = 0.04 if "bushy" not in kind else 0.06
     return [
         tube(
             bezier(root + (0, 0, 0.08), bend, end),
-            thick,
+            thickness,
             end_radius=0.03 if "bushy" not in kind else 0.1,
             blend=0.03,
             material=material,
@@ -103,8 +103,8 @@ def quadruped(rng: np.random.Generator) -> list[Part]:
     else:
         parts = [capsule(rump, chest, girth * rng.uniform(0.8, 1.1), end_radius=girth, material=material)]
     nape = chest + np.array([0, np.sin(lift), np.cos(lift)]) * (neck + girth * 0.6)
-    thick = min(girth * 0.62, head * rng.uniform(0.6, 0.9))
-    parts.append(capsule(chest, nape, girth * 0.7, end_radius=thick, blend=soft, material=material))
+    thickness = min(girth * 0.62, head * rng.uniform(0.6, 0.9))
+    parts.append(capsule(chest, nape, girth * 0.7, end_radius=thickness, blend=soft, material=material))
     radii = head * np.array([rng.uniform(0.85, 1.0), 1.0, rng.uniform(1.0, 1.15)])
     skull = nape + np.array([0, head * 0.3, head * 0.3])
     parts.append(ellipsoid(radii, center=skull, blend=0.04, material=material if species != "sheep" else detail))
@@ -370,7 +370,7 @@ def fish(rng: np.random.Generator) -> list[Part]:
     material = any_material(rng)
     fin = contrasting(rng, material) if rng.random() < 0.6 else material
     style = rng.choice(["fish", "round", "shark", "whale"])
-    wide, high = {
+    width, height = {
         "fish": (rng.uniform(0.12, 0.24), rng.uniform(0.25, 0.45)),
         "round": (rng.uniform(0.35, 0.5),) * 2,
         "shark": (rng.uniform(0.16, 0.24),) * 2,
@@ -379,16 +379,16 @@ def fish(rng: np.random.Generator) -> list[Part]:
     length = rng.uniform(0.65, 0.8)
     bend = rng.normal(0, 0.12)
     parts = [
-        ellipsoid((wide, high, length), center=(0, 0, 0.2), material=material),
+        ellipsoid((width, height, length), center=(0, 0, 0.2), material=material),
         tube(
             bezier((0, 0, 0.1), (0, 0.0, -0.5), (bend, rng.uniform(-0.02, 0.15), -0.85)),
-            min(wide, high) * 0.75,
+            min(width, height) * 0.75,
             end_radius=rng.uniform(0.04, 0.07),
             blend=0.12,
             material=material,
         ),
     ]
-    tail, tall, thick = np.array([bend, 0.05, -0.88]), rng.uniform(0.2, 0.4), rng.uniform(0.025, 0.04)
+    tail, tall, thickness = np.array([bend, 0.05, -0.88]), rng.uniform(0.2, 0.4), rng.uniform(0.025, 0.04)
     fork = [
         (0.12, 0.0),
         (-0.2, tall),
@@ -400,7 +400,13 @@ def fish(rng: np.random.Generator) -> list[Part]:
     flat = style == "whale"
     parts.append(
         prism(
-            fork, thick, center=tail, rotate=(0, -90, 90) if flat else (0, -90, 0), round=0.01, blend=0.02, material=fin
+            fork,
+            thickness,
+            center=tail,
+            rotate=(0, -90, 90) if flat else (0, -90, 0),
+            round=0.01,
+            blend=0.02,
+            material=fin,
         )
     )
     if style != "whale":
@@ -412,14 +418,22 @@ def fish(rng: np.random.Generator) -> list[Part]:
             (-back, -0.1),
         ]
         parts.append(
-            prism(crest, thick, center=(0, high * 0.93, 0.12), rotate=(0, -90, 0), round=0.01, blend=0.02, material=fin)
+            prism(
+                crest,
+                thickness,
+                center=(0, height * 0.93, 0.12),
+                rotate=(0, -90, 0),
+                round=0.01,
+                blend=0.02,
+                material=fin,
+            )
         )
         if rng.random() < 0.6:
             parts.append(
                 prism(
                     [(0.1, 0.1), (0.1, 0), (-0.12, -0.18), (-0.12, 0.1)],
-                    thick,
-                    center=(0, -high * 0.85, -0.05),
+                    thickness,
+                    center=(0, -height * 0.85, -0.05),
                     rotate=(0, -90, 0),
                     round=0.01,
                     material=fin,
@@ -428,7 +442,7 @@ def fish(rng: np.random.Generator) -> list[Part]:
     parts.append(
         ellipsoid(
             (rng.uniform(0.12, 0.3), 0.035, rng.uniform(0.09, 0.14)),
-            center=(wide * 0.85 + 0.06, -high * 0.3, 0.3),
+            center=(width * 0.85 + 0.06, -height * 0.3, 0.3),
             rotate=(0, rng.uniform(10, 40), -rng.uniform(15, 50)),
             mirror="x",
             blend=0.02,
@@ -436,9 +450,9 @@ def fish(rng: np.random.Generator) -> list[Part]:
         )
     )
     z = 0.2 + length * rng.uniform(0.6, 0.72)
-    across = wide * np.sqrt(1 - ((z - 0.2) / length) ** 2 - 0.04)
+    across = width * np.sqrt(1 - ((z - 0.2) / length) ** 2 - 0.04)
     parts.append(
-        ellipsoid((0.05, 0.06, 0.06), center=(across * 0.97, high * 0.2, z), mirror="x", material=eye_black(rng))
+        ellipsoid((0.05, 0.06, 0.06), center=(across * 0.97, height * 0.2, z), mirror="x", material=eye_black(rng))
     )
     if style == "fish" and rng.random() < 0.5:
         parts.append(torus(0.06, 0.035, center=(0, -0.02, 0.2 + length * 0.97), rotate=(90, 0, 0), material=fin))

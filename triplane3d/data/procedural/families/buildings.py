@@ -56,10 +56,10 @@ def house(rng: np.random.Generator) -> list[Part]:
             parts.append(prism(inset, length - 0.01 + 0.03, rotate=(0, turn, 0), material=material))
     elif roof == "hip":
         shrink = rng.uniform(0.05, 0.6)
-        wide = (1 + shrink) / 2
+        width = (1 + shrink) / 2
         parts.append(
             box(
-                ((half[0] + eave) * wide, rise / 2, (half[2] + eave) * wide),
+                ((half[0] + eave) * width, rise / 2, (half[2] + eave) * width),
                 taper=-(1 - shrink) / (1 + shrink),
                 center=(0, top + rise / 2 - 0.04, 0),
                 material=tiles,
@@ -106,9 +106,13 @@ def house(rng: np.random.Generator) -> list[Part]:
         )
     if rng.random() < 0.6 and roof != "cone":
         x = half[0] * rng.uniform(0.2, 0.6) * rng.choice([-1, 1])
-        high = top + rise * rng.uniform(0.85, 1.2)
+        height = top + rise * rng.uniform(0.85, 1.2)
         parts.append(
-            box((0.08, (high - top + 0.2) / 2, 0.08), center=(x, (high + top - 0.2) / 2, -half[2] * 0.3), material=trim)
+            box(
+                (0.08, (height - top + 0.2) / 2, 0.08),
+                center=(x, (height + top - 0.2) / 2, -half[2] * 0.3),
+                material=trim,
+            )
         )
     extra = rng.random()
     if extra < 0.2:
@@ -143,11 +147,13 @@ def house(rng: np.random.Generator) -> list[Part]:
         )
     elif extra < 0.55:
         spire = half[0] * rng.uniform(0.3, 0.45)
-        z, high = half[2] * 0.9, top + rise + rng.uniform(0.0, 0.3)
+        z, height = half[2] * 0.9, top + rise + rng.uniform(0.0, 0.3)
         parts.append(
-            box((spire, (high + half[1]) / 2, spire), center=(0, (high - half[1]) / 2 + 0.01, -z), material=material)
+            box(
+                (spire, (height + half[1]) / 2, spire), center=(0, (height - half[1]) / 2 + 0.01, -z), material=material
+            )
         )
-        parts.append(box((spire * 0.62, 0.3, spire * 0.62), taper=-0.9, center=(0, high + 0.27, -z), material=tiles))
+        parts.append(box((spire * 0.62, 0.3, spire * 0.62), taper=-0.9, center=(0, height + 0.27, -z), material=tiles))
     if rng.random() < 0.5:
         parts.append(
             box(
@@ -167,12 +173,12 @@ def tower_or_castle(rng: np.random.Generator) -> list[Part]:
     if style == "castle":
         half, low, high = rng.uniform(0.5, 0.7), rng.uniform(0.2, 0.35), rng.uniform(0.45, 0.75)
         radius = rng.uniform(0.17, 0.26)
-        deep = half * rng.uniform(0.7, 1.0)
+        depth = half * rng.uniform(0.7, 1.0)
         parts = [
-            box((half, low, deep), center=(0, low, 0), material=material),
-            box((half - 0.12, low, deep - 0.12), center=(0, low * 1.5, 0), op="subtract"),
-            box((0.14, low * 0.6, 0.3), center=(0, low * 0.5, deep), op="subtract"),
-            cylinder(radius, high, center=(half, high + 0.01, deep), mirror="xz", material=material),
+            box((half, low, depth), center=(0, low, 0), material=material),
+            box((half - 0.12, low, depth - 0.12), center=(0, low * 1.5, 0), op="subtract"),
+            box((0.14, low * 0.6, 0.3), center=(0, low * 0.5, depth), op="subtract"),
+            cylinder(radius, high, center=(half, high + 0.01, depth), mirror="xz", material=material),
         ]
         if rng.random() < 0.6:
             parts.append(
@@ -180,18 +186,20 @@ def tower_or_castle(rng: np.random.Generator) -> list[Part]:
                     radius * 1.3,
                     high * 0.35,
                     top_radius=0.02,
-                    center=(half, high * 2.3, deep),
+                    center=(half, high * 2.3, depth),
                     mirror="xz",
                     material=tiles,
                 )
             )
         else:
-            parts.append(cylinder(radius * 1.15, 0.1, center=(half, high * 2, deep), mirror="xz", material=material))
-            parts.append(cylinder(radius * 0.85, 0.1, center=(half, high * 2 + 0.06, deep), mirror="xz", op="subtract"))
+            parts.append(cylinder(radius * 1.15, 0.1, center=(half, high * 2, depth), mirror="xz", material=material))
+            parts.append(
+                cylinder(radius * 0.85, 0.1, center=(half, high * 2 + 0.06, depth), mirror="xz", op="subtract")
+            )
         for x in np.linspace(0.1, half - radius - 0.05, rng.integers(0, 4)):
-            parts.append(box((0.045, 0.06, deep + 0.01), center=(x, low * 2 + 0.04, 0), mirror="x", material=material))
+            parts.append(box((0.045, 0.06, depth + 0.01), center=(x, low * 2 + 0.04, 0), mirror="x", material=material))
         if parts[-1].kind == "box":
-            parts.append(box((half * 0.9, low, deep - 0.11), center=(0, low * 2.5, 0), op="subtract"))
+            parts.append(box((half * 0.9, low, depth - 0.11), center=(0, low * 2.5, 0), op="subtract"))
         if rng.random() < 0.6:
             keep = rng.uniform(0.18, 0.28)
             parts.append(box((keep, high * 0.9, keep), center=(0, high * 0.9 + 0.02, -0.1), material=material))
@@ -335,83 +343,96 @@ def bridge_or_arch(rng: np.random.Generator) -> list[Part]:
     """Arched or suspension bridge, triumphal arch, temple front or gate."""
     style = rng.choice(["arches", "hump", "suspension", "arch", "temple", "gate"])
     material, trim = wall_material(rng), any_material(rng)
-    wide = rng.uniform(0.18, 0.35)
+    width = rng.uniform(0.18, 0.35)
     if style == "arches":
-        count, high = int(rng.integers(1, 4)), rng.uniform(0.25, 0.5)
+        count, height = int(rng.integers(1, 4)), rng.uniform(0.25, 0.5)
         span = 2 / count
-        radius = min(span * rng.uniform(0.34, 0.42), high * 1.6)
-        parts = [box((1, high, wide), material=material)]
+        radius = min(span * rng.uniform(0.34, 0.42), height * 1.6)
+        parts = [box((1, height, width), material=material)]
         for k in range(count):
             x = -1 + span * (k + 0.5)
             parts.append(
                 cylinder(
-                    radius, 1, center=(x, -high + max(0.0, high * 1.6 - radius), 0), rotate=(90, 0, 0), op="subtract"
+                    radius,
+                    1,
+                    center=(x, -height + max(0.0, height * 1.6 - radius), 0),
+                    rotate=(90, 0, 0),
+                    op="subtract",
                 )
             )
-            if radius < high * 1.5:
+            if radius < height * 1.5:
                 parts.append(
-                    box((radius * 0.98, 0.5, 1), center=(x, -high + (high * 1.6 - radius) - 0.5, 0), op="subtract")
+                    box((radius * 0.98, 0.5, 1), center=(x, -height + (height * 1.6 - radius) - 0.5, 0), op="subtract")
                 )
-        parts.append(box((1.05, 0.05, wide + 0.05), center=(0, high - 0.02, 0), material=trim))
-        parts.append(box((1.05, 0.09, 0.045), center=(0, high + 0.08, wide), mirror="z", material=material))
+        parts.append(box((1.05, 0.05, width + 0.05), center=(0, height - 0.02, 0), material=trim))
+        parts.append(box((1.05, 0.09, 0.045), center=(0, height + 0.08, width), mirror="z", material=material))
         return parts
     if style == "hump":
-        rise, thick = rng.uniform(0.25, 0.5), rng.uniform(0.06, 0.1)
+        rise, thickness = rng.uniform(0.25, 0.5), rng.uniform(0.06, 0.1)
         curve = bezier((-1, 0, 0), (0, rise * 2, 0), (1, 0, 0), 8)[:, :2]
-        parts = [prism(np.concatenate([curve + (0, thick), curve[::-1] - (0, thick)]), wide, material=material)]
+        parts = [
+            prism(np.concatenate([curve + (0, thickness), curve[::-1] - (0, thickness)]), width, material=material)
+        ]
         for z in (1,):
-            rail = [(x * 0.95, y + 0.32, wide * z) for x, y in curve]
+            rail = [(x * 0.95, y + 0.32, width * z) for x, y in curve]
             parts.append(tube(rail, 0.04, mirror="z", material=trim))
             for x, y in curve[::2] if rng.random() < 0.5 else curve[1::2]:
                 parts.append(
-                    capsule((x * 0.95, y, wide * 0.97), (x * 0.95, y + 0.32, wide), 0.035, mirror="z", material=trim)
+                    capsule((x * 0.95, y, width * 0.97), (x * 0.95, y + 0.32, width), 0.035, mirror="z", material=trim)
                 )
         return parts
     if style == "suspension":
         at, top, drop = rng.uniform(0.45, 0.6), rng.uniform(0.5, 0.8), rng.uniform(0.2, 0.4)
         parts = [
-            box((1, 0.04, wide), material=material),
-            box((0.06, (top + drop) / 2, 0.05), center=(at, (top - drop) / 2, wide), mirror="xz", material=trim),
-            box((0.055, 0.05, wide), center=(at, top - 0.08, 0), mirror="x", material=trim),
+            box((1, 0.04, width), material=material),
+            box((0.06, (top + drop) / 2, 0.05), center=(at, (top - drop) / 2, width), mirror="xz", material=trim),
+            box((0.055, 0.05, width), center=(at, top - 0.08, 0), mirror="x", material=trim),
             tube(
-                bezier((0, 0.12, wide), (at * 0.55, 0.08, wide), (at, top - 0.03, wide)),
+                bezier((0, 0.12, width), (at * 0.55, 0.08, width), (at, top - 0.03, width)),
                 0.033,
                 mirror="xz",
                 material=metal(rng),
             ),
-            capsule((at, top - 0.03, wide), (0.97, 0.03, wide), 0.033, mirror="xz", material=metal(rng)),
+            capsule((at, top - 0.03, width), (0.97, 0.03, width), 0.033, mirror="xz", material=metal(rng)),
         ]
         parts += [
             capsule(
-                (x, 0, wide), (x, 0.12 + (top - 0.15) * (x / at) ** 2, wide), 0.028, mirror="xz", material=metal(rng)
+                (x, 0, width), (x, 0.12 + (top - 0.15) * (x / at) ** 2, width), 0.028, mirror="xz", material=metal(rng)
             )
             for x in np.linspace(0.0, at * 0.75, rng.integers(2, 4))
         ]
         return parts
     if style == "arch":
-        half, high, deep = rng.uniform(0.6, 0.9), rng.uniform(0.7, 0.95), rng.uniform(0.2, 0.35)
+        half, height, depth = rng.uniform(0.6, 0.9), rng.uniform(0.7, 0.95), rng.uniform(0.2, 0.35)
         radius = half * rng.uniform(0.4, 0.55)
-        spring = rng.uniform(-0.1, 0.2) * high
+        spring = rng.uniform(-0.1, 0.2) * height
         parts = [
-            box((half, high, deep), material=material),
+            box((half, height, depth), material=material),
             cylinder(radius, 1, center=(0, spring, 0), rotate=(90, 0, 0), op="subtract"),
             box((radius * 0.99, 1, 1), center=(0, spring - 1, 0), op="subtract"),
-            box((half + 0.07, 0.07, deep + 0.07), center=(0, high - 0.03, 0), material=trim),
-            box((0.08, high * 0.9, 0.06), center=((half + radius) / 2, -high * 0.05, deep), mirror="xz", material=trim),
+            box((half + 0.07, 0.07, depth + 0.07), center=(0, height - 0.03, 0), material=trim),
+            box(
+                (0.08, height * 0.9, 0.06),
+                center=((half + radius) / 2, -height * 0.05, depth),
+                mirror="xz",
+                material=trim,
+            ),
         ]
         if rng.random() < 0.5:
-            parts.append(box((half * 0.8, 0.15, deep * 0.8), center=(0, high + 0.1, 0), material=material))
+            parts.append(box((half * 0.8, 0.15, depth * 0.8), center=(0, height + 0.1, 0), material=material))
         if rng.random() < 0.4:
-            parts.append(ellipsoid((half * 0.3, half * 0.4, deep * 0.7), center=(0, high + 0.2, 0), material=material))
+            parts.append(
+                ellipsoid((half * 0.3, half * 0.4, depth * 0.7), center=(0, height + 0.2, 0), material=material)
+            )
         return parts
     if style == "temple":
-        half, high, deep = rng.uniform(0.75, 0.95), rng.uniform(0.35, 0.55), rng.uniform(0.35, 0.6)
+        half, height, depth = rng.uniform(0.75, 0.95), rng.uniform(0.35, 0.55), rng.uniform(0.35, 0.6)
         parts = [
-            box((half + 0.1, 0.06, deep + 0.1), center=(0, -high - 0.02, 0), material=material),
-            box((half, 0.07, deep), center=(0, high + 0.02, 0), material=material),
+            box((half + 0.1, 0.06, depth + 0.1), center=(0, -height - 0.02, 0), material=material),
+            box((half, 0.07, depth), center=(0, height + 0.02, 0), material=material),
             prism(
-                [(-half - 0.06, high + 0.06), (half + 0.06, high + 0.06), (0, high + rng.uniform(0.25, 0.45))],
-                deep + 0.04,
+                [(-half - 0.06, height + 0.06), (half + 0.06, height + 0.06), (0, height + rng.uniform(0.25, 0.45))],
+                depth + 0.04,
                 material=trim,
             ),
         ]
@@ -420,33 +441,35 @@ def bridge_or_arch(rng: np.random.Generator) -> list[Part]:
             parts.append(
                 cylinder(
                     radius,
-                    high + 0.02,
+                    height + 0.02,
                     top_radius=radius * 0.8,
-                    center=(x, 0, deep - 0.1),
+                    center=(x, 0, depth - 0.1),
                     mirror="xz",
                     material=material,
                 )
             )
         if rng.random() < 0.6:
-            parts.append(box((half * 0.6, high + 0.02, deep * 0.55), material=wall_material(rng)))
+            parts.append(box((half * 0.6, height + 0.02, depth * 0.55), material=wall_material(rng)))
         return parts
-    half, high, radius = rng.uniform(0.5, 0.75), rng.uniform(0.7, 0.95), rng.uniform(0.06, 0.1)
+    half, height, radius = rng.uniform(0.5, 0.75), rng.uniform(0.7, 0.95), rng.uniform(0.06, 0.1)
     lean = rng.uniform(0, 0.08)
     parts = [
-        capsule((half - lean, high, 0), (half + lean, -high, 0), radius, mirror="x", material=material),
+        capsule((half - lean, height, 0), (half + lean, -height, 0), radius, mirror="x", material=material),
         tube(
-            bezier((-half - 0.35, high + 0.2, 0), (0, high - 0.05, 0), (half + 0.35, high + 0.2, 0)),
+            bezier((-half - 0.35, height + 0.2, 0), (0, height - 0.05, 0), (half + 0.35, height + 0.2, 0)),
             radius,
             material=trim,
         ),
-        box((half + 0.15, radius * 0.8, radius * 0.8), center=(0, high - rng.uniform(0.25, 0.4), 0), material=material),
+        box(
+            (half + 0.15, radius * 0.8, radius * 0.8), center=(0, height - rng.uniform(0.25, 0.4), 0), material=material
+        ),
     ]
     if rng.random() < 0.6:
-        parts.append(box((0.1, 0.2, 0.05), center=(0, high - 0.12, 0), material=trim))
+        parts.append(box((0.1, 0.2, 0.05), center=(0, height - 0.12, 0), material=trim))
     if rng.random() < 0.6:
         parts.append(
-            cylinder(radius * 1.6, 0.1, center=(half + lean, -high, 0), mirror="x", material=any_material(rng))
+            cylinder(radius * 1.6, 0.1, center=(half + lean, -height, 0), mirror="x", material=any_material(rng))
         )
     if rng.random() < 0.4:
-        parts.append(box((half + 0.3, 0.05, 0.4), center=(0, -high - 0.03, 0), material=any_material(rng)))
+        parts.append(box((half + 0.3, 0.05, 0.4), center=(0, -height - 0.03, 0), material=any_material(rng)))
     return parts

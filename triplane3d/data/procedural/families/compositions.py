@@ -78,22 +78,24 @@ def primitive(rng: np.random.Generator, size: float, material: Material) -> Piec
             _core(np.array([inner, inner, depth * 0.6])),
             float(min(inner, depth * 0.4)),
         )
-    thick = size * rng.uniform(0.1, 0.35)
+    thickness = size * rng.uniform(0.1, 0.35)
     if kind == "capsule":
         end = np.array([0, size, 0])
-        tip = thick * rng.uniform(0.5, 1)
-        return Piece(capsule(-end, end, thick, end_radius=tip, material=material), np.linspace(-end, end, 5), tip * 0.7)
+        tip = thickness * rng.uniform(0.5, 1)
+        return Piece(
+            capsule(-end, end, thickness, end_radius=tip, material=material), np.linspace(-end, end, 5), tip * 0.7
+        )
     if kind == "torus":
         arc = np.pi if rng.random() < 0.6 else rng.uniform(0.8, 2.5)
         turns = np.linspace(-arc, arc, 7) * 0.9
         major = size * rng.uniform(0.6, 1.0)
         return Piece(
-            torus(major, thick, arc=arc, material=material),
+            torus(major, thickness, arc=arc, material=material),
             np.stack([np.sin(turns), 0 * turns, np.cos(turns)], 1) * major,
-            thick * 0.7,
+            thickness * 0.7,
         )
     curve = bezier((0, -size, 0), rng.normal(0, size, 3), (0, size, 0))
-    return Piece(tube(curve, thick, end_radius=thick * 0.6, material=material), curve, thick * 0.45)
+    return Piece(tube(curve, thickness, end_radius=thickness * 0.6, material=material), curve, thickness * 0.45)
 
 
 def compose(
@@ -193,8 +195,8 @@ def _grooves(rng: np.random.Generator, kind: str, half: np.ndarray) -> list[Part
     parts = []
     for y in -half[1] + gap * np.arange(1, count + 1):
         if kind == "box":
-            deep = half[2] * rng.uniform(0.5, 1.6)
-            parts.append(box((2, gap * rng.uniform(0.15, 0.3), deep), center=(0, y, half[2]), op="subtract"))
+            depth = half[2] * rng.uniform(0.5, 1.6)
+            parts.append(box((2, gap * rng.uniform(0.15, 0.3), depth), center=(0, y, half[2]), op="subtract"))
         else:
             major = half[0] * (1.05 if kind == "cylinder" else np.sqrt(1 - (y / half[1]) ** 2))
             parts.append(torus(major, min(gap * 0.35, major * 0.5), center=(0, y, 0), op="subtract"))
@@ -377,19 +379,19 @@ def wires(rng: np.random.Generator) -> list[Part]:
             parts.append(capsule((-x, -y, -z), (x, -y, z), thin, material=other))
         return parts
     if style == "cage":
-        wide, half = rng.uniform(0.4, 0.8), rng.uniform(0.4, 1.0)
+        width, half = rng.uniform(0.4, 0.8), rng.uniform(0.4, 1.0)
         taper, count = rng.uniform(0.5, 1.3), int(rng.integers(3, 8))
         parts = [
-            torus(wide, thin, center=(0, -half, 0), material=material),
-            torus(wide * taper, thin, center=(0, half, 0), material=material),
+            torus(width, thin, center=(0, -half, 0), material=material),
+            torus(width * taper, thin, center=(0, half, 0), material=material),
         ]
         twist = rng.uniform(-0.8, 0.8)
         for turn in np.arange(count) * 2 * np.pi / count:
-            low = np.array([np.sin(turn) * wide, -half, np.cos(turn) * wide])
-            high = np.array([np.sin(turn + twist) * wide * taper, half, np.cos(turn + twist) * wide * taper])
+            low = np.array([np.sin(turn) * width, -half, np.cos(turn) * width])
+            high = np.array([np.sin(turn + twist) * width * taper, half, np.cos(turn + twist) * width * taper])
             parts.append(capsule(low, high, thin * 0.8, material=material))
         if rng.random() < 0.5:
-            parts.append(cylinder(wide, thin, center=(0, -half, 0), material=any_material(rng)))
+            parts.append(cylinder(width, thin, center=(0, -half, 0), material=any_material(rng)))
         return parts
     if style == "star":
         parts = [ellipsoid((thin * 2, thin * 2, thin * 2), material=any_material(rng))]
@@ -401,9 +403,11 @@ def wires(rng: np.random.Generator) -> list[Part]:
             if ball:
                 parts.append(ellipsoid((ball, ball, ball), center=tip, material=any_material(rng)))
         return parts
-    half, wide, count = rng.uniform(0.8, 1.0), rng.uniform(0.2, 0.5), int(rng.integers(2, 8))
+    half, width, count = rng.uniform(0.8, 1.0), rng.uniform(0.2, 0.5), int(rng.integers(2, 8))
     bend = rng.uniform(-0.5, 0.5)
-    rail = bezier((wide, -half, 0), (wide * rng.uniform(0.5, 1.5), 0, bend), (wide * rng.uniform(0.4, 1.2), half, 0), 8)
+    rail = bezier(
+        (width, -half, 0), (width * rng.uniform(0.5, 1.5), 0, bend), (width * rng.uniform(0.4, 1.2), half, 0), 8
+    )
     parts = [tube(rail, thin, mirror="x", material=material)]
     for k in np.linspace(0.5, 6.5, count):
         at = rail[int(k)] + (rail[int(k) + 1] - rail[int(k)]) * (k % 1)

@@ -26,50 +26,55 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
     material = plastic(rng) if rng.random() < 0.8 else wood(rng)
     trim, steel = contrasting(rng, material), metal(rng)
     if style == "camera":
-        wide, high, deep = rng.uniform(0.6, 0.85), rng.uniform(0.38, 0.55), rng.uniform(0.18, 0.3)
+        width, high, depth = rng.uniform(0.6, 0.85), rng.uniform(0.38, 0.55), rng.uniform(0.18, 0.3)
         lens, reach, aside = high * rng.uniform(0.5, 0.8), rng.uniform(0.15, 0.7), rng.uniform(-0.15, 0.15)
         parts = [
-            box((wide, high, deep), round=rng.uniform(0.02, 0.1), material=material),
+            box((width, high, depth), round=rng.uniform(0.02, 0.1), material=material),
             cylinder(
                 lens,
                 reach / 2 + 0.05,
                 round=0.02,
-                center=(aside, -0.04, deep + reach / 2 - 0.02),
+                center=(aside, -0.04, depth + reach / 2 - 0.02),
                 rotate=(90, 0, 0),
                 material=DARK if rng.random() < 0.5 else steel,
             ),
             cylinder(
                 lens * rng.uniform(0.7, 0.9),
                 0.06,
-                center=(aside, -0.04, deep + reach),
+                center=(aside, -0.04, depth + reach),
                 rotate=(90, 0, 0),
                 material=trim,
             ),
         ]
         if rng.random() < 0.7:
             parts.append(
-                cylinder(lens * 0.65, 0.1, center=(aside, -0.04, deep + reach + 0.06), rotate=(90, 0, 0), op="subtract")
+                cylinder(
+                    lens * 0.65, 0.1, center=(aside, -0.04, depth + reach + 0.06), rotate=(90, 0, 0), op="subtract"
+                )
             )
             parts.append(
-                ellipsoid((lens * 0.66, lens * 0.66, 0.06), center=(aside, -0.04, deep + reach - 0.04), material=DARK)
+                ellipsoid((lens * 0.66, lens * 0.66, 0.06), center=(aside, -0.04, depth + reach - 0.04), material=DARK)
             )
         if rng.random() < 0.7:
             parts.append(
                 box(
-                    (rng.uniform(0.18, 0.3), 0.14, deep * 0.7),
+                    (rng.uniform(0.18, 0.3), 0.14, depth * 0.7),
                     taper=-rng.uniform(0, 0.3),
                     round=0.02,
                     center=(aside, high + 0.06, 0.02),
                     material=material,
                 )
             )
-        parts.append(cylinder(0.07, 0.07, center=(wide * 0.7, high + 0.02, 0), material=steel))
+        parts.append(cylinder(0.07, 0.07, center=(width * 0.7, high + 0.02, 0), material=steel))
         if rng.random() < 0.5:
-            parts.append(cylinder(0.12, 0.05, center=(-wide * 0.7, high + 0.02, 0), material=steel))
+            parts.append(cylinder(0.12, 0.05, center=(-width * 0.7, high + 0.02, 0), material=steel))
         if rng.random() < 0.4:
             parts.append(
                 box(
-                    (0.14, high * 0.9, deep * 0.6), round=0.06, center=(-wide * 0.85, -0.02, deep * 0.75), material=DARK
+                    (0.14, high * 0.9, depth * 0.6),
+                    round=0.06,
+                    center=(-width * 0.85, -0.02, depth * 0.75),
+                    material=DARK,
                 )
             )
         if rng.random() < 0.25:
@@ -81,34 +86,39 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
                 )
         return parts
     if style == "radio":
-        wide, high, deep = rng.uniform(0.7, 0.9), rng.uniform(0.35, 0.5), rng.uniform(0.18, 0.3)
+        width, high, depth = rng.uniform(0.7, 0.9), rng.uniform(0.35, 0.5), rng.uniform(0.18, 0.3)
         speaker = high * rng.uniform(0.6, 0.75)
         parts = [
-            box((wide, high, deep), round=rng.uniform(0.03, 0.12), material=material),
+            box((width, high, depth), round=rng.uniform(0.03, 0.12), material=material),
             cylinder(
-                speaker, 0.05, round=0.02, center=(-wide + speaker + 0.1, 0, deep), rotate=(90, 0, 0), material=DARK
+                speaker, 0.05, round=0.02, center=(-width + speaker + 0.1, 0, depth), rotate=(90, 0, 0), material=DARK
             ),
         ]
         if rng.random() < 0.4:
             parts.append(
                 cylinder(
-                    speaker, 0.05, round=0.02, center=(wide - speaker - 0.1, 0, deep), rotate=(90, 0, 0), material=DARK
+                    speaker,
+                    0.05,
+                    round=0.02,
+                    center=(width - speaker - 0.1, 0, depth),
+                    rotate=(90, 0, 0),
+                    material=DARK,
                 )
             )
-        parts.append(cylinder(0.09, 0.07, center=(0.14, -high * 0.45, deep), rotate=(90, 0, 0), material=steel))
-        parts.append(box((wide * 0.25, high * 0.2, 0.03), center=(wide * 0.3, high * 0.5, deep), material=trim))
+        parts.append(cylinder(0.09, 0.07, center=(0.14, -high * 0.45, depth), rotate=(90, 0, 0), material=steel))
+        parts.append(box((width * 0.25, high * 0.2, 0.03), center=(width * 0.3, high * 0.5, depth), material=trim))
         if rng.random() < 0.5:
             parts.append(
                 capsule(
-                    (wide * 0.8, high * 0.8, -0.05),
-                    (wide * rng.uniform(0.2, 1.1), high + rng.uniform(0.4, 0.9), -0.08),
+                    (width * 0.8, high * 0.8, -0.05),
+                    (width * rng.uniform(0.2, 1.1), high + rng.uniform(0.4, 0.9), -0.08),
                     0.035,
                     end_radius=0.028,
                     material=steel,
                 )
             )
         if rng.random() < 0.5:
-            side = wide * 0.6
+            side = width * 0.6
             parts.append(
                 tube(
                     [(-side, high * 0.9, 0), (-side, high + 0.22, 0), (side, high + 0.22, 0), (side, high * 0.9, 0)],
@@ -118,32 +128,32 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
             )
         return parts
     if style == "speaker":
-        wide, high, deep = rng.uniform(0.4, 0.6), rng.uniform(0.85, 1.0), rng.uniform(0.35, 0.5)
-        low = wide * rng.uniform(0.6, 0.8)
+        width, high, depth = rng.uniform(0.4, 0.6), rng.uniform(0.85, 1.0), rng.uniform(0.35, 0.5)
+        low = width * rng.uniform(0.6, 0.8)
         return [
-            box((wide, high, deep), round=rng.uniform(0.01, 0.08), material=material),
-            torus(low, 0.06, center=(0, -high * 0.35, deep), rotate=(90, 0, 0), material=trim),
-            ellipsoid((low, low, 0.12), center=(0, -high * 0.35, deep + 0.02), op="subtract"),
-            ellipsoid((low * 0.35, low * 0.35, 0.12), center=(0, -high * 0.35, deep - 0.08), material=DARK),
-            cylinder(low * 0.45, 0.05, round=0.02, center=(0, high * 0.5, deep), rotate=(90, 0, 0), material=DARK),
-            box((0.07, 0.06, 0.07), center=(wide * 0.75, -high - 0.03, deep * 0.7), mirror="xz", material=DARK),
+            box((width, high, depth), round=rng.uniform(0.01, 0.08), material=material),
+            torus(low, 0.06, center=(0, -high * 0.35, depth), rotate=(90, 0, 0), material=trim),
+            ellipsoid((low, low, 0.12), center=(0, -high * 0.35, depth + 0.02), op="subtract"),
+            ellipsoid((low * 0.35, low * 0.35, 0.12), center=(0, -high * 0.35, depth - 0.08), material=DARK),
+            cylinder(low * 0.45, 0.05, round=0.02, center=(0, high * 0.5, depth), rotate=(90, 0, 0), material=DARK),
+            box((0.07, 0.06, 0.07), center=(width * 0.75, -high - 0.03, depth * 0.7), mirror="xz", material=DARK),
         ]
     if style == "television":
-        wide, high, deep = rng.uniform(0.7, 0.9), rng.uniform(0.5, 0.65), rng.uniform(0.25, 0.45)
+        width, high, depth = rng.uniform(0.7, 0.9), rng.uniform(0.5, 0.65), rng.uniform(0.25, 0.45)
         parts = [
-            box((wide, high, deep), round=0.06, material=material),
-            box((wide * 0.72, high * 0.8, 0.1), center=(-wide * 0.15, 0, deep + 0.04), round=0.02, op="subtract"),
+            box((width, high, depth), round=0.06, material=material),
+            box((width * 0.72, high * 0.8, 0.1), center=(-width * 0.15, 0, depth + 0.04), round=0.02, op="subtract"),
             ellipsoid(
-                (wide * 0.75, high * 0.83, 0.1),
+                (width * 0.75, high * 0.83, 0.1),
                 exponents=(0.5, 0.5),
-                center=(-wide * 0.15, 0, deep - 0.09),
+                center=(-width * 0.15, 0, depth - 0.09),
                 material=DARK,
             ),
-            cylinder(0.07, 0.06, center=(wide * 0.79, high * 0.4, deep), rotate=(90, 0, 0), material=steel),
-            cylinder(0.07, 0.06, center=(wide * 0.79, high * 0.05, deep), rotate=(90, 0, 0), material=steel),
+            cylinder(0.07, 0.06, center=(width * 0.79, high * 0.4, depth), rotate=(90, 0, 0), material=steel),
+            cylinder(0.07, 0.06, center=(width * 0.79, high * 0.05, depth), rotate=(90, 0, 0), material=steel),
             capsule(
-                (wide * 0.7, -high * 0.9, deep * 0.5),
-                (wide * 0.85, -high - rng.uniform(0.15, 0.4), deep * 0.6),
+                (width * 0.7, -high * 0.9, depth * 0.5),
+                (width * 0.85, -high - rng.uniform(0.15, 0.4), depth * 0.6),
                 0.06,
                 end_radius=0.045,
                 mirror="xz",
@@ -162,15 +172,15 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
             )
         return parts
     if style == "clock":
-        radius, deep = rng.uniform(0.6, 0.8), rng.uniform(0.18, 0.3)
+        radius, depth = rng.uniform(0.6, 0.8), rng.uniform(0.18, 0.3)
         turn = rng.uniform(0, 2 * np.pi, 2)
         parts = [
-            cylinder(radius, deep, round=0.05, rotate=(90, 0, 0), material=material),
-            cylinder(radius * 0.85, 0.04, center=(0, 0, deep), rotate=(90, 0, 0), material=Material((0.9, 0.9, 0.87))),
+            cylinder(radius, depth, round=0.05, rotate=(90, 0, 0), material=material),
+            cylinder(radius * 0.85, 0.04, center=(0, 0, depth), rotate=(90, 0, 0), material=Material((0.9, 0.9, 0.87))),
         ]
         for angle, reach in zip(turn, (0.4, 0.65)):
             tip = radius * reach * np.array([np.sin(angle), np.cos(angle), 0])
-            parts.append(capsule((0, 0, deep + 0.04), tip + (0, 0, deep + 0.04), 0.035, material=DARK))
+            parts.append(capsule((0, 0, depth + 0.04), tip + (0, 0, depth + 0.04), 0.035, material=DARK))
         parts.append(
             capsule(
                 (radius * 0.5, -radius * 0.6, 0), (radius * 0.75, -radius - 0.15, 0.1), 0.06, mirror="x", material=steel
@@ -181,24 +191,24 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
             parts.append(ellipsoid((0.25, 0.18, 0.2), center=bell, rotate=(0, 0, -30), mirror="x", material=steel))
             parts.append(tube(bezier(bell, (0, radius * 1.9, 0), bell * (-1, 1, 1)), 0.045, material=steel))
         return parts
-    wide, grip_radius = rng.uniform(0.6, 0.75), rng.uniform(0.26, 0.34)
+    width, grip_radius = rng.uniform(0.6, 0.75), rng.uniform(0.26, 0.34)
     parts = [
-        box((wide, 0.26, 0.14), round=0.1, material=material),
+        box((width, 0.26, 0.14), round=0.1, material=material),
         capsule(
-            (wide * 0.85, 0, 0),
-            (wide, -rng.uniform(0.3, 0.5), -0.05),
+            (width * 0.85, 0, 0),
+            (width, -rng.uniform(0.3, 0.5), -0.05),
             grip_radius,
             end_radius=0.16,
             mirror="x",
             blend=0.1,
             material=material,
         ),
-        box((0.16, 0.05, 0.05), center=(-wide * 0.75, 0.08, grip_radius + 0.01), round=0.01, material=DARK),
-        box((0.05, 0.16, 0.05), center=(-wide * 0.75, 0.08, grip_radius + 0.01), round=0.01, material=DARK),
-        cylinder(0.1, 0.12, center=(wide * 0.35, -0.12, 0.15), rotate=(90, 0, 0), mirror="x", material=DARK),
+        box((0.16, 0.05, 0.05), center=(-width * 0.75, 0.08, grip_radius + 0.01), round=0.01, material=DARK),
+        box((0.05, 0.16, 0.05), center=(-width * 0.75, 0.08, grip_radius + 0.01), round=0.01, material=DARK),
+        cylinder(0.1, 0.12, center=(width * 0.35, -0.12, 0.15), rotate=(90, 0, 0), mirror="x", material=DARK),
     ]
     parts += [
-        ellipsoid((0.055, 0.055, 0.06), center=(wide * 0.75 + x, 0.08 + y, grip_radius), material=plastic(rng))
+        ellipsoid((0.055, 0.055, 0.06), center=(width * 0.75 + x, 0.08 + y, grip_radius), material=plastic(rng))
         for x, y in ((0.11, 0), (-0.11, 0), (0, 0.11), (0, -0.11))
     ]
     return posed(rng, parts, upright=0.4)

@@ -18,14 +18,14 @@ def humanoid_figure(rng: np.random.Generator) -> list[Part]:
     hip = 0.85 * rng.uniform(0.75, 1.1)
     shoulder = hip + rng.uniform(0.4, 0.6)
     half, waist = rng.uniform(0.17, 0.27), rng.uniform(0.13, 0.22)
-    deep = rng.uniform(0.11, 0.16)
+    depth = rng.uniform(0.11, 0.16)
     skull = rng.uniform(0.13, 0.27)
     top = np.array([0, shoulder + skull * 1.05 + 0.04, 0.02])
     limb = rng.uniform(0.06, 0.1)
     if robot:
         parts = [
             box(
-                (half, (shoulder - hip) / 2 + 0.08, deep),
+                (half, (shoulder - hip) / 2 + 0.08, depth),
                 round=0.03,
                 taper=rng.uniform(-0.1, 0.25),
                 center=(0, (hip + shoulder) / 2, 0),
@@ -46,7 +46,7 @@ def humanoid_figure(rng: np.random.Generator) -> list[Part]:
             revolve(profile, material=shirt)
             if rng.random() < 0.4
             else box(
-                (half * 0.85, (shoulder - hip) / 2 + 0.06, deep),
+                (half * 0.85, (shoulder - hip) / 2 + 0.06, depth),
                 round=0.09,
                 taper=rng.uniform(0, 0.25),
                 center=(0, (hip + shoulder) / 2, 0),
@@ -215,11 +215,11 @@ def head_or_bust(rng: np.random.Generator) -> list[Part]:
         )
     base = -radii[1] - 0.3
     if rng.random() < 0.7:
-        wide = rng.uniform(0.55, 0.85)
+        width = rng.uniform(0.55, 0.85)
         cloth = material if statue else fabric(rng)
         parts.append(
             ellipsoid(
-                (wide, rng.uniform(0.24, 0.34), rng.uniform(0.28, 0.36)),
+                (width, rng.uniform(0.24, 0.34), rng.uniform(0.28, 0.36)),
                 exponents=(0.8, 0.9),
                 center=(0, base - 0.05, -0.06),
                 blend=0.06,

@@ -118,7 +118,7 @@ def _pear(rng: np.random.Generator) -> list[Part]:
 def _banana(rng: np.random.Generator) -> list[Part]:
     """One to four bananas on one stalk, lying or standing."""
     u = rng.uniform
-    skin, thick, sag = tinted(rng, (0.92, 0.78, 0.18)), u(0.2, 0.28), u(0.35, 0.75)
+    skin, thickness, sag = tinted(rng, (0.92, 0.78, 0.18)), u(0.2, 0.28), u(0.35, 0.75)
     dark = tinted(rng, (0.3, 0.22, 0.1))
     flat = u(-90, 0)
     parts = []
@@ -127,8 +127,8 @@ def _banana(rng: np.random.Generator) -> list[Part]:
         half = bezier((0, -sag, 0), (0.6, -sag, 0), (1.1, u(0.0, 0.15), 0), 6)
         rest = bezier((0, -sag, 0), (-0.6, -sag, 0), (-1.05, 0.05, 0), 6)
         parts += [
-            tube(half, thick, end_radius=thick * 0.5, rotate=turn, material=skin),
-            tube(rest, thick, end_radius=thick * 0.35, rotate=turn, material=skin),
+            tube(half, thickness, end_radius=thickness * 0.5, rotate=turn, material=skin),
+            tube(rest, thickness, end_radius=thickness * 0.35, rotate=turn, material=skin),
         ]
     parts.append(capsule((-1.0, 0.0, 0), (-1.25, 0.22, 0), 0.11, end_radius=0.09, rotate=(flat, 0, 0), material=dark))
     return parts
@@ -187,9 +187,10 @@ def _carrot(rng: np.random.Generator) -> list[Part]:
     """A carrot, radish, strawberry or chilli: a pointed body with leaves."""
     u = rng.uniform
     skin = tinted(rng, ((0.9, 0.45, 0.1), (0.8, 0.1, 0.15), (0.85, 0.8, 0.7))[rng.integers(3)])
-    long, wide = u(0.7, 2.0), u(0.3, 0.45)
+    long, width = u(0.7, 2.0), u(0.3, 0.45)
     profile = smooth(
-        [(0, 0), (0.06, 0), (wide * u(0.5, 0.8), long * 0.45), (wide, long * 0.85), (wide * 0.4, long), (0, long)], 14
+        [(0, 0), (0.06, 0), (width * u(0.5, 0.8), long * 0.45), (width, long * 0.85), (width * 0.4, long), (0, long)],
+        14,
     )
     leaf, count = foliage(rng), int(rng.integers(2, 6))
     lean = (u(-20, 20), 0, u(60, 100) if rng.random() < 0.5 else u(-15, 15))
@@ -212,18 +213,18 @@ def _carrot(rng: np.random.Generator) -> list[Part]:
 
 def _pumpkin(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
-    skin, high, stalk = tinted(rng, (0.9, 0.45, 0.08)), u(0.5, 0.75), u(0.15, 0.35)
+    skin, height, stalk = tinted(rng, (0.9, 0.45, 0.08)), u(0.5, 0.75), u(0.15, 0.35)
     parts = []
     for turn in (0.0, 45.0, 90.0, 135.0):
         c, s = 0.45 * cos(radians(turn)), 0.45 * sin(radians(turn))
         for side in (-1, 1):
             parts.append(
-                ellipsoid((0.5, high, 0.36), center=(side * c, 0, -side * s), rotate=(0, turn, 0), material=skin)
+                ellipsoid((0.5, height, 0.36), center=(side * c, 0, -side * s), rotate=(0, turn, 0), material=skin)
             )
     stem = tinted(rng, (0.4, 0.42, 0.2))
     parts.append(
         tube(
-            bezier((0, high * 0.7, 0), (0, high + stalk, 0), (u(-0.3, 0.3), high + stalk, 0), 4),
+            bezier((0, height * 0.7, 0), (0, height + stalk, 0), (u(-0.3, 0.3), height + stalk, 0), 4),
             0.12,
             end_radius=0.09,
             material=stem,
@@ -240,16 +241,16 @@ def _pumpkin(rng: np.random.Generator) -> list[Part]:
 
 def _mushroom(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
-    wide, tall, stem = u(0.5, 0.9), u(0.6, 1.2), u(0.14, 0.3)
+    width, tall, stem = u(0.5, 0.9), u(0.6, 1.2), u(0.14, 0.3)
     cap = plastic(rng)
-    rise = wide * u(0.4, 0.9)
+    rise = width * u(0.4, 0.9)
     profile = smooth(
         [
             (0, tall - 0.1),
-            (wide * 0.5, tall - 0.05),
-            (wide, tall - 0.1),
-            (wide * 0.9, tall + rise * 0.5),
-            (wide * 0.4, tall + rise),
+            (width * 0.5, tall - 0.05),
+            (width, tall - 0.1),
+            (width * 0.9, tall + rise * 0.5),
+            (width * 0.4, tall + rise),
             (0, tall + rise),
         ],
         16,

@@ -16,12 +16,14 @@ def table(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
     frame = (wood, metal, wood, plastic)[rng.integers(4)](rng)
     top_material = frame if rng.random() < 0.6 else any_material(rng)
-    height, half_width, thick = u(0.35, 0.8), u(0.35, 0.95), u(0.02, 0.045)
+    height, half_width, thickness = u(0.35, 0.8), u(0.35, 0.95), u(0.02, 0.045)
     half_depth = half_width * u(0.4, 1.0)
     shape = rng.choice(("rectangle", "round", "oval"), p=(0.5, 0.3, 0.2))
     if shape == "round":
         half_width = half_depth = min(half_width, 0.65)
-        parts = [cylinder(half_width, thick, round=thick * u(0.1, 0.9), center=(0, height, 0), material=top_material)]
+        parts = [
+            cylinder(half_width, thickness, round=thickness * u(0.1, 0.9), center=(0, height, 0), material=top_material)
+        ]
     elif shape == "oval":
         angle = np.arange(16) * pi / 8
         corner = u(0.6, 1.0)
@@ -32,12 +34,12 @@ def table(rng: np.random.Generator) -> list[Part]:
             ],
             axis=1,
         )
-        parts = [prism(outline, thick, center=(0, height, 0), rotate=(90, 0, 0), material=top_material)]
+        parts = [prism(outline, thickness, center=(0, height, 0), rotate=(90, 0, 0), material=top_material)]
     else:
         parts = [
             box(
-                (half_width, thick, half_depth),
-                round=thick * u(0.05, 0.8),
+                (half_width, thickness, half_depth),
+                round=thickness * u(0.05, 0.8),
                 center=(0, height, 0),
                 material=top_material,
             )
@@ -72,7 +74,7 @@ def table(rng: np.random.Generator) -> list[Part]:
     if shape == "rectangle" and rng.random() < 0.2:  # a lower shelf, which needs straight legs
         return parts + [
             box((leg, height / 2, leg), center=(x, height / 2, z), mirror="xz", material=frame),
-            box((x, thick * 0.8, z), center=(0, height * u(0.25, 0.45), 0), material=top_material),
+            box((x, thickness * 0.8, z), center=(0, height * u(0.25, 0.45), 0), material=top_material),
         ]
     return parts + four_legs(rng, height, x, z, leg, frame)
 
@@ -80,10 +82,18 @@ def table(rng: np.random.Generator) -> list[Part]:
 def desk(rng: np.random.Generator) -> list[Part]:
     """A writing desk: legs or panels, drawers on one or both sides, sometimes a hutch or a screen."""
     u = rng.uniform
-    body, height, half_width, half_depth, thick = wood(rng), u(0.68, 0.8), u(0.45, 0.8), u(0.26, 0.4), u(0.018, 0.035)
+    body, height, half_width, half_depth, thickness = (
+        wood(rng),
+        u(0.68, 0.8),
+        u(0.45, 0.8),
+        u(0.26, 0.4),
+        u(0.018, 0.035),
+    )
     front = body if rng.random() < 0.4 else contrasting(rng, body)
     knob = metal(rng)
-    parts = [box((half_width, thick, half_depth), round=thick * u(0.1, 0.6), center=(0, height, 0), material=body)]
+    parts = [
+        box((half_width, thickness, half_depth), round=thickness * u(0.1, 0.6), center=(0, height, 0), material=body)
+    ]
     chest = half_width * u(0.2, 0.32)
     sides = ("left", "right", "both", "none")[rng.integers(4)]
     place = dict(mirror="x") if sides == "both" else {}
@@ -145,7 +155,7 @@ def desk(rng: np.random.Generator) -> list[Part]:
                 material=screen,
             ),
             box((0.035, 0.12, 0.02), center=(0, height + 0.1, -half_depth * 0.46), material=screen),
-            cylinder(0.1, 0.02, center=(0, height + thick + 0.01, -half_depth * 0.4), material=screen),
+            cylinder(0.1, 0.02, center=(0, height + thickness + 0.01, -half_depth * 0.4), material=screen),
         ]
     return parts
 
@@ -172,10 +182,10 @@ def shelf(rng: np.random.Generator) -> list[Part]:
         drawer = half_height / count
         for level in np.arange(count):
             y = middle + half_height * 0.97 - (2 * level + 1) * drawer * 0.97
-            x, wide = (half_width * 0.48, half_width * 0.43) if pair else (0.0, half_width * 0.92)
+            x, width = (half_width * 0.48, half_width * 0.43) if pair else (0.0, half_width * 0.92)
             place = dict(mirror="x") if pair else {}
             parts += [
-                box((wide, drawer * 0.84, 0.02), round=0.006, center=(x, y, half_depth), material=front, **place),
+                box((width, drawer * 0.84, 0.02), round=0.006, center=(x, y, half_depth), material=front, **place),
                 ellipsoid(
                     (0.022, 0.022, 0.03),
                     center=(x if pair else half_width * 0.5, y, half_depth + 0.03),
@@ -212,10 +222,14 @@ def shelf(rng: np.random.Generator) -> list[Part]:
     for y in levels[:-1]:
         if rng.random() < 0.45:  # a row of books or a box standing on the board
             gap = (levels[1] - levels[0]) / 2
-            wide, high = half_width * u(0.12, 0.4), gap * u(0.45, 0.8)
-            x = u(-1, 1) * (half_width * 0.95 - wide)
+            width, height = half_width * u(0.12, 0.4), gap * u(0.45, 0.8)
+            x = u(-1, 1) * (half_width * 0.95 - width)
             parts.append(
-                box((wide, high, half_depth * u(0.5, 0.8)), center=(x, y + board * 0.5 + high, 0), material=fabric(rng))
+                box(
+                    (width, height, half_depth * u(0.5, 0.8)),
+                    center=(x, y + board * 0.5 + height, 0),
+                    material=fabric(rng),
+                )
             )
     return parts
 
@@ -224,20 +238,20 @@ def bed(rng: np.random.Generator) -> list[Part]:
     """A bed with headboard, footboard, mattress, pillows and blanket; sometimes a bunk bed or a cot."""
     u = rng.uniform
     frame, half_width, half_depth, base = (wood if rng.random() < 0.7 else metal)(rng), u(0.42, 0.9), u(0.9, 1.05), 0.28
-    linen, thick, leg = fabric(rng), u(0.08, 0.14), u(0.035, 0.05)
+    linen, thickness, leg = fabric(rng), u(0.08, 0.14), u(0.035, 0.05)
     head, foot = base + u(0.25, 0.8), base + u(0.0, 0.4)
 
     def deck(level: float) -> list[Part]:
         parts = [
             box((half_width, 0.06, half_depth), round=0.02, center=(0, level, 0), material=frame),
             box(
-                (half_width * 0.95, thick, half_depth * 0.96),
+                (half_width * 0.95, thickness, half_depth * 0.96),
                 round=0.05,
-                center=(0, level + 0.03 + thick, 0),
+                center=(0, level + 0.03 + thickness, 0),
                 material=linen,
             ),
         ]
-        top = level + 0.03 + 2 * thick
+        top = level + 0.03 + 2 * thickness
         pair = half_width > 0.6
         parts.append(
             ellipsoid(
@@ -252,9 +266,9 @@ def bed(rng: np.random.Generator) -> list[Part]:
             length = half_depth * u(0.4, 0.7)
             parts.append(
                 box(
-                    (half_width * 0.99, thick * 0.8, length),
+                    (half_width * 0.99, thickness * 0.8, length),
                     round=0.05,
-                    center=(0, top - thick * 0.62, half_depth * 0.98 - length),
+                    center=(0, top - thickness * 0.62, half_depth * 0.98 - length),
                     material=fabric(rng),
                 )
             )

@@ -28,24 +28,24 @@ def teapot(rng: np.random.Generator) -> list[Part]:
     """Teapot with lid and knob, the spout on one side and the handle on the other or above."""
     material = ceramic(rng) if rng.random() < 0.7 else metal(rng)
     trim = contrasting(rng, material) if rng.random() < 0.5 else material
-    wide, high, bend = rng.uniform(0.5, 0.65), rng.uniform(0.38, 0.6), rng.uniform(0.7, 1.0)
-    mouth = wide * rng.uniform(0.35, 0.6)
+    width, high, bend = rng.uniform(0.5, 0.65), rng.uniform(0.38, 0.6), rng.uniform(0.7, 1.0)
+    mouth = width * rng.uniform(0.35, 0.6)
     parts = [
-        ellipsoid((wide, high, wide), exponents=(bend, 1.0), material=material),
-        cylinder(wide * rng.uniform(0.5, 0.7), 0.07, center=(0, -high * 0.96, 0), material=material),
+        ellipsoid((width, high, width), exponents=(bend, 1.0), material=material),
+        cylinder(width * rng.uniform(0.5, 0.7), 0.07, center=(0, -high * 0.96, 0), material=material),
         ellipsoid((mouth, high * 0.35, mouth), center=(0, high * 0.88, 0), material=trim),
         torus(mouth, 0.04, center=(0, high * 0.9, 0), material=material),
         ellipsoid((0.08, rng.uniform(0.07, 0.12), 0.08), center=(0, high * 1.28, 0), blend=0.02, material=trim),
     ]
-    tip = (wide + rng.uniform(0.3, 0.45), high * rng.uniform(0.6, 1.0), 0)
-    spout = bezier((wide * 0.8, -high * 0.25, 0), (wide + 0.25, -high * 0.2, 0), tip)
+    tip = (width + rng.uniform(0.3, 0.45), high * rng.uniform(0.6, 1.0), 0)
+    spout = bezier((width * 0.8, -high * 0.25, 0), (width + 0.25, -high * 0.2, 0), tip)
     parts.append(
         tube(spout, rng.uniform(0.13, 0.18), end_radius=rng.uniform(0.06, 0.09), blend=0.04, material=material)
     )
-    thick = rng.uniform(0.05, 0.08)
+    thickness = rng.uniform(0.05, 0.08)
     if rng.random() < 0.7:
-        out, top, low = -wide - rng.uniform(0.5, 0.8), high * rng.uniform(0.5, 0.75), -high * rng.uniform(0.3, 0.6)
-        inside = -wide * 0.72
+        out, top, low = -width - rng.uniform(0.5, 0.8), high * rng.uniform(0.5, 0.75), -high * rng.uniform(0.3, 0.6)
+        inside = -width * 0.72
         loop = [
             (inside, top, 0),
             ((inside + out) / 2 - 0.1, top + 0.08, 0),
@@ -53,24 +53,24 @@ def teapot(rng: np.random.Generator) -> list[Part]:
             ((inside + out) / 2 - 0.1, low, 0),
             (inside, low, 0),
         ]
-        parts.append(tube(loop, thick, blend=0.03, material=trim))
+        parts.append(tube(loop, thickness, blend=0.03, material=trim))
     else:
         reach = high + rng.uniform(0.3, 0.5)
-        side = wide * 0.62
+        side = width * 0.62
         arch = [(side * np.cos(t), high * 0.6 + reach * np.sin(t), 0) for t in np.linspace(0, np.pi, 8)]
-        parts.append(tube(arch, thick, material=trim))
+        parts.append(tube(arch, thickness, material=trim))
     return parts
 
 
 def scissors(rng: np.random.Generator) -> list[Part]:
     """Scissors: two crossed blades with rings for the fingers."""
     steel, material = metal(rng), plastic(rng)
-    opening, thick, length = rng.uniform(8, 28), rng.uniform(0.035, 0.05), rng.uniform(0.75, 1.0)
+    opening, thickness, length = rng.uniform(8, 28), rng.uniform(0.035, 0.05), rng.uniform(0.75, 1.0)
     width, ring = rng.uniform(0.08, 0.13), rng.uniform(0.16, 0.24)
-    parts = [cylinder(0.06, thick * 2.6, rotate=(90, 0, 0), material=DARK)]
+    parts = [cylinder(0.06, thickness * 2.6, rotate=(90, 0, 0), material=DARK)]
     for side in (1, -1):
         turn = rotation_matrix((0, 0, -side * opening))
-        lift = np.array([0, 0, side * thick * 0.6])
+        lift = np.array([0, 0, side * thickness * 0.6])
         blade = [
             (0, length),
             (-side * width * 0.6, length),
@@ -79,7 +79,7 @@ def scissors(rng: np.random.Generator) -> list[Part]:
             (side * width * 0.6, -0.25),
             (side * width * 0.7, 0.1),
         ]
-        parts.append(prism(blade, thick, center=lift, rotate=(0, 0, -side * opening), round=0.01, material=steel))
+        parts.append(prism(blade, thickness, center=lift, rotate=(0, 0, -side * opening), round=0.01, material=steel))
         grip = turn @ (-side * ring * 0.55, -0.5 - ring * 0.7, 0)
         shank = turn @ (0, -0.15, 0) + lift
         parts.append(capsule(shank, turn @ (-side * 0.02, -0.52, 0) + lift * 0.5, 0.07, material=material))
@@ -197,7 +197,7 @@ def bicycle_or_scooter(rng: np.random.Generator) -> list[Part]:
             capsule((-0.3, bar, 0.44), (0.3, bar, 0.44), 0.045, material=DARK),
         ]
     radius, half = rng.uniform(0.28, 0.36), rng.uniform(0.5, 0.6)
-    thick, axle = rng.uniform(0.035, 0.05), radius + 0.04
+    thickness, axle = rng.uniform(0.035, 0.05), radius + 0.04
     saddle, crank = np.array([0, 2.35 * radius + rng.uniform(0, 0.15), -0.2]), np.array([0, axle * 0.85, -0.02])
     head = np.array([0, 2.2 * radius + 0.1, 0.3])
     bar = head + (0, rng.uniform(0.1, 0.2), -0.03)
@@ -205,7 +205,7 @@ def bicycle_or_scooter(rng: np.random.Generator) -> list[Part]:
     back = np.array([0, axle, -half])
     frame = 0.038
     parts = [
-        torus(radius, thick, center=(0, axle, half), rotate=(0, 0, 90), mirror="z", material=tyre),
+        torus(radius, thickness, center=(0, axle, half), rotate=(0, 0, 90), mirror="z", material=tyre),
         tube([head * (1, 0.9, 1), crank, saddle, head * (1, 0.9, 1)], frame, material=material),
         tube([crank, back, saddle * (1, 0.85, 1)], frame * 0.9, material=material),
         capsule(front, bar, frame, material=material),
@@ -241,25 +241,25 @@ def bicycle_or_scooter(rng: np.random.Generator) -> list[Part]:
 def eyeglasses(rng: np.random.Generator) -> list[Part]:
     """Spectacles or sunglasses with open temples."""
     material = plastic(rng) if rng.random() < 0.7 else metal(rng)
-    thick, size, gap = rng.uniform(0.045, 0.075), rng.uniform(0.3, 0.4), rng.uniform(0.08, 0.14)
+    thickness, size, gap = rng.uniform(0.045, 0.075), rng.uniform(0.3, 0.4), rng.uniform(0.08, 0.14)
     x = size + gap
     parts: list[Part] = []
     if rng.random() < 0.5:
-        parts.append(torus(size, thick, center=(x, 0, 0), rotate=(90, 0, 0), mirror="x", material=material))
+        parts.append(torus(size, thickness, center=(x, 0, 0), rotate=(90, 0, 0), mirror="x", material=material))
         edge = x + size
     else:
-        high = size * rng.uniform(0.65, 0.9)
+        height = size * rng.uniform(0.65, 0.9)
         turns = np.linspace(0, 2 * np.pi, 8)
         bend = rng.uniform(0.4, 0.8)
         loop = [
             (
                 x + size * np.sign(np.cos(t)) * abs(np.cos(t)) ** bend,
-                high * np.sign(np.sin(t)) * abs(np.sin(t)) ** bend,
+                height * np.sign(np.sin(t)) * abs(np.sin(t)) ** bend,
                 0,
             )
             for t in turns
         ]
-        parts.append(tube(loop, thick, mirror="x", material=material))
+        parts.append(tube(loop, thickness, mirror="x", material=material))
         edge = x + size
     if rng.random() < 0.6:
         parts.append(
@@ -277,7 +277,7 @@ def eyeglasses(rng: np.random.Generator) -> list[Part]:
     parts.append(
         tube(
             bezier((-gap - 0.03, 0.05, 0), (0, rng.uniform(0.12, 0.25), 0), (gap + 0.03, 0.05, 0)),
-            thick,
+            thickness,
             material=material,
         )
     )
@@ -291,7 +291,7 @@ def eyeglasses(rng: np.random.Generator) -> list[Part]:
                 (edge + flare, 0.06, back * 0.75),
                 (edge + flare - 0.02, 0.06 - drop, back),
             ],
-            thick * 0.85,
+            thickness * 0.85,
             mirror="x",
             material=material,
         )
@@ -319,7 +319,7 @@ def spiral_or_helix(rng: np.random.Generator) -> list[Part]:
             )
         return parts
     turns, radius = rng.uniform(2, 4.5), rng.uniform(0.4, 0.8)
-    thick = rng.uniform(0.05, 0.09)
+    thickness = rng.uniform(0.05, 0.09)
     shrink, height = rng.uniform(0.2, 1.0), rng.uniform(1.2, 2.0)
     if style == "flat":
         shrink, height = 0.15, rng.uniform(0.0, 0.15)
@@ -328,7 +328,7 @@ def spiral_or_helix(rng: np.random.Generator) -> list[Part]:
     t = np.linspace(0, 1, count * 7 + 1)
     angle, out = 2 * np.pi * turns * t, radius * (1 + (shrink - 1) * t)
     curve = np.stack([out * np.sin(angle), height * t, out * np.cos(angle)], 1)
-    parts = [tube(curve[7 * k : 7 * k + 8], thick, material=material) for k in range(count)]
+    parts = [tube(curve[7 * k : 7 * k + 8], thickness, material=material) for k in range(count)]
     if style == "coil" and rng.random() < 0.4:
         end = curve[0]
         parts.append(cylinder(radius + 0.12, 0.06, center=(0, end[1], 0), material=any_material(rng)))
@@ -342,15 +342,16 @@ def windmill(rng: np.random.Generator) -> list[Part]:
     blades, turn = int(rng.integers(3, 7)), rng.uniform(0, 90)
     parts: list[Part] = []
     if style == "mill":
-        base, top, high = rng.uniform(0.35, 0.5), rng.uniform(0.22, 0.3), rng.uniform(0.55, 0.7)
+        base, top, height = rng.uniform(0.35, 0.5), rng.uniform(0.22, 0.3), rng.uniform(0.55, 0.7)
         parts = [
-            cylinder(base, high, top_radius=top, material=material),
+            cylinder(base, height, top_radius=top, material=material),
             revolve(
-                [(0, high - 0.05), (top * 1.15, high - 0.05), (top * 0.8, high + 0.2), (0, high + 0.32)], material=trim
+                [(0, height - 0.05), (top * 1.15, height - 0.05), (top * 0.8, height + 0.2), (0, height + 0.32)],
+                material=trim,
             ),
-            box((0.1, 0.17, 0.1), center=(0, -high + 0.16, base * 0.93), material=wood(rng)),
+            box((0.1, 0.17, 0.1), center=(0, -height + 0.16, base * 0.93), material=wood(rng)),
         ]
-        hub, reach = np.array([0, high + 0.05, top + 0.12]), rng.uniform(0.65, 0.9)
+        hub, reach = np.array([0, height + 0.05, top + 0.12]), rng.uniform(0.65, 0.9)
         parts.append(capsule((0, hub[1], 0), hub, 0.07, material=wood(rng)))
     elif style == "turbine":
         parts = [

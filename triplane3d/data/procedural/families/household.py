@@ -30,24 +30,31 @@ def clock(rng: np.random.Generator) -> list[Part]:
     face = contrasting(rng, material)
     style = rng.choice(("alarm", "mantel", "wall", "long", "hourglass"), p=(0.35, 0.2, 0.2, 0.1, 0.15))
     if style == "hourglass":
-        high, wide, waist = u(0.7, 1.1), u(0.35, 0.5), u(0.06, 0.12)
+        height, width, waist = u(0.7, 1.1), u(0.35, 0.5), u(0.06, 0.12)
         outline = smooth(
-            [(wide * 0.8, 0), (wide, high * 0.4), (waist, high), (wide, high * 1.6), (wide * 0.8, high * 2)], 13
+            [
+                (width * 0.8, 0),
+                (width, height * 0.4),
+                (waist, height),
+                (width, height * 1.6),
+                (width * 0.8, height * 2),
+            ],
+            13,
         )
         return [
             revolve(solid(outline), material=face),
-            cylinder(wide * 1.25, 0.08, round=0.02, center=(0, 0, 0), material=material),
-            cylinder(wide * 1.25, 0.08, round=0.02, center=(0, 2 * high, 0), material=material),
+            cylinder(width * 1.25, 0.08, round=0.02, center=(0, 0, 0), material=material),
+            cylinder(width * 1.25, 0.08, round=0.02, center=(0, 2 * height, 0), material=material),
             capsule(
-                (wide * 0.78, 0, wide * 0.78),
-                (wide * 0.78, 2 * high, wide * 0.78),
+                (width * 0.78, 0, width * 0.78),
+                (width * 0.78, 2 * height, width * 0.78),
                 0.05,
                 mirror="xz",
                 material=material,
             ),
         ]
-    radius, deep = u(0.5, 0.75), u(0.12, 0.35)
-    front = deep + 0.02
+    radius, depth = u(0.5, 0.75), u(0.12, 0.35)
+    front = depth + 0.02
     dial = [cylinder(radius * 0.88, 0.05, center=(0, 0, front - 0.03), rotate=(90, 0, 0), material=face)]
     angle, minute = u(0, 2 * pi), u(0, 2 * pi)
     hand = contrasting(rng, face)
@@ -55,11 +62,11 @@ def clock(rng: np.random.Generator) -> list[Part]:
         capsule((0, 0, front), (long * radius * sin(a), long * radius * cos(a), front), 0.035, material=hand)
         for long, a in ((0.45, angle), (0.7, minute))
     ]
-    body = cylinder(radius, deep, round=u(0.01, 0.1), rotate=(90, 0, 0), material=material)
-    rim = torus(radius * 0.96, u(0.05, 0.09), center=(0, 0, deep * 0.9), rotate=(90, 0, 0), material=material)
+    body = cylinder(radius, depth, round=u(0.01, 0.1), rotate=(90, 0, 0), material=material)
+    rim = torus(radius * 0.96, u(0.05, 0.09), center=(0, 0, depth * 0.9), rotate=(90, 0, 0), material=material)
     if style == "wall":
         square = rng.random() < 0.3
-        case = box((radius * 1.1, radius * 1.1, deep * 0.8), round=0.08, material=material)
+        case = box((radius * 1.1, radius * 1.1, depth * 0.8), round=0.08, material=material)
         return [case, *dial] if square else [body, rim, *dial]
     if style == "alarm":
         parts = [
@@ -90,34 +97,34 @@ def clock(rng: np.random.Generator) -> list[Part]:
                 )
         return parts
     if style == "mantel":
-        wide, foot = radius * u(1.15, 1.8), radius * u(1.15, 1.4)
-        arch = [(-wide, -foot), (wide, -foot), (wide * u(0.8, 1.0), 0)]
+        width, foot = radius * u(1.15, 1.8), radius * u(1.15, 1.4)
+        arch = [(-width, -foot), (width, -foot), (width * u(0.8, 1.0), 0)]
         arch += [(radius * 1.2 * cos(a), radius * 1.2 * sin(a)) for a in np.linspace(0.5, pi - 0.5, 7)]
         arch.append((-arch[2][0], 0))
         return [
-            prism(arch, deep, round=0.02, material=material),
+            prism(arch, depth, round=0.02, material=material),
             *dial,
-            box((wide * 1.1, 0.09, deep * 1.3), round=0.02, center=(0, -foot, 0), material=material),
+            box((width * 1.1, 0.09, depth * 1.3), round=0.02, center=(0, -foot, 0), material=material),
         ]
     tall = radius * u(4.0, 6.0)
     head, waist = radius * 1.15, radius * u(0.7, 0.95)
     parts = [
-        box((head, head, deep * 0.95), round=0.02, material=material),
+        box((head, head, depth * 0.95), round=0.02, material=material),
         *dial,
-        box((waist, tall / 2, deep * 0.85), center=(0, -tall / 2, 0), material=material),
-        box((head * 1.02, radius * u(0.4, 0.8), deep), center=(0, -tall, 0), material=material),
+        box((waist, tall / 2, depth * 0.85), center=(0, -tall / 2, 0), material=material),
+        box((head * 1.02, radius * u(0.4, 0.8), depth), center=(0, -tall, 0), material=material),
     ]
     if rng.random() < 0.6:
         parts.append(
             prism(
                 [(-head * 1.15, 0), (head * 1.15, 0), (0, head * u(0.3, 0.7))],
-                deep,
+                depth,
                 center=(0, head * 0.93, 0),
                 material=material,
             )
         )
     if rng.random() < 0.6:
-        parts.append(box((waist * 0.7, tall * 0.28, 0.03), center=(0, -tall * 0.5, deep * 0.85), material=face))
+        parts.append(box((waist * 0.7, tall * 0.28, 0.03), center=(0, -tall * 0.5, depth * 0.85), material=face))
     return parts
 
 
@@ -128,57 +135,61 @@ def book_stack(rng: np.random.Generator) -> list[Part]:
     style = rng.choice(("pile", "row", "open"), p=(0.6, 0.25, 0.15))
     parts: list[Part] = []
     if style == "open":
-        wide, high, tilt, thick = u(0.6, 0.8), u(0.8, 1.1), u(4, 25), u(0.07, 0.13)
-        rise = wide * sin(radians(tilt))
+        width, height, tilt, thickness = u(0.6, 0.8), u(0.8, 1.1), u(4, 25), u(0.07, 0.13)
+        rise = width * sin(radians(tilt))
         return [
             box(
-                (wide, thick, high),
-                round=thick * 0.5,
-                center=(wide * 0.97, rise, 0),
+                (width, thickness, height),
+                round=thickness * 0.5,
+                center=(width * 0.97, rise, 0),
                 rotate=(0, 0, tilt),
                 mirror="x",
                 material=paper,
             ),
             box(
-                (wide * 1.04, 0.04, high * 1.04),
-                center=(wide * 0.98, rise - thick * 0.9, 0),
+                (width * 1.04, 0.04, height * 1.04),
+                center=(width * 0.98, rise - thickness * 0.9, 0),
                 rotate=(0, 0, tilt),
                 mirror="x",
                 material=fabric(rng),
             ),
-            capsule((0, 0, -high), (0, 0, high), thick * 0.6, material=paper),
+            capsule((0, 0, -height), (0, 0, height), thickness * 0.6, material=paper),
         ]
     if style == "row":
-        x, deep = 0.0, u(0.5, 0.65)
+        x, depth = 0.0, u(0.5, 0.65)
         for _ in range(int(rng.integers(1, 7))):
-            thick, high = u(0.07, 0.2), u(0.75, 1.15)
-            inset = deep * u(0.9, 1.0)
+            thickness, height = u(0.07, 0.2), u(0.75, 1.15)
+            inset = depth * u(0.9, 1.0)
             parts += [
-                box((thick, high, inset), round=0.02, center=(x + thick, high, 0), material=fabric(rng)),
-                box((thick * 0.75, high * 0.98, inset), center=(x + thick, high + 0.035, -0.035), material=paper),
+                box((thickness, height, inset), round=0.02, center=(x + thickness, height, 0), material=fabric(rng)),
+                box(
+                    (thickness * 0.75, height * 0.98, inset),
+                    center=(x + thickness, height + 0.035, -0.035),
+                    material=paper,
+                ),
             ]
-            x += 2 * thick - 0.03
+            x += 2 * thickness - 0.03
         if rng.random() < 0.5 or len(parts) < 4:
             end = any_material(rng)
             parts += [
-                box((x / 2 + 0.5, 0.05, deep * 0.9), center=(x / 2, 0.02, 0), material=end),
-                box((0.05, 0.45, deep * 0.85), center=(-0.03, 0.45, 0), material=end),
+                box((x / 2 + 0.5, 0.05, depth * 0.9), center=(x / 2, 0.02, 0), material=end),
+                box((0.05, 0.45, depth * 0.85), center=(-0.03, 0.45, 0), material=end),
             ]
         return parts
     y = 0.0
     for _ in range(int(rng.integers(2, 7))):
-        thick, wide, deep, yaw = u(0.06, 0.2), u(0.55, 0.8), u(0.75, 1.1), u(-25, 25)
-        shift = (u(-0.1, 0.1), y + thick, u(-0.1, 0.1))
+        thickness, width, depth, yaw = u(0.06, 0.2), u(0.55, 0.8), u(0.75, 1.1), u(-25, 25)
+        shift = (u(-0.1, 0.1), y + thickness, u(-0.1, 0.1))
         parts += [
-            box((wide, thick, deep), round=0.02, center=shift, rotate=(0, yaw, 0), material=fabric(rng)),
+            box((width, thickness, depth), round=0.02, center=shift, rotate=(0, yaw, 0), material=fabric(rng)),
             box(
-                (wide * 0.97, thick * 0.72, deep * 1.015),
+                (width * 0.97, thickness * 0.72, depth * 1.015),
                 center=np.add(shift, (0.04, 0, 0)),
                 rotate=(0, yaw, 0),
                 material=paper,
             ),
         ]
-        y += 2 * thick - 0.04
+        y += 2 * thickness - 0.04
     if rng.random() < 0.2:
         parts.append(ellipsoid((0.28, 0.26, 0.28), center=(0, y + 0.18, 0), material=tinted(rng, (0.75, 0.15, 0.12))))
     return parts
@@ -345,20 +356,22 @@ def hydrant(rng: np.random.Generator) -> list[Part]:
             ),
         ]
     if rng.random() < 0.75:
-        wide, ahead = nozzle * u(1.0, 1.4), belly * u(1.15, 1.4)
+        width, ahead = nozzle * u(1.0, 1.4), belly * u(1.15, 1.4)
         parts += [
             cylinder(
-                wide, ahead / 2, center=(0, level - height * 0.02, ahead / 2), rotate=(90, 0, 0), material=material
+                width, ahead / 2, center=(0, level - height * 0.02, ahead / 2), rotate=(90, 0, 0), material=material
             ),
             cylinder(
-                wide * 1.2,
+                width * 1.2,
                 0.07,
                 round=0.02,
                 center=(0, level - height * 0.02, ahead * 0.96),
                 rotate=(90, 0, 0),
                 material=trim,
             ),
-            box((wide * 0.35, wide * 0.35, 0.1), center=(0, level - height * 0.02, ahead * 0.96 + 0.1), material=trim),
+            box(
+                (width * 0.35, width * 0.35, 0.1), center=(0, level - height * 0.02, ahead * 0.96 + 0.1), material=trim
+            ),
         ]
     if rng.random() < 0.35 and sides == "both":
         sag = height * u(0.25, 0.4)

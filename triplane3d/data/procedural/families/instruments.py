@@ -26,14 +26,14 @@ def guitar_or_violin(rng: np.random.Generator) -> list[Part]:
     """Acoustic or electric guitar, violin, ukulele or banjo."""
     style = rng.choice(["acoustic", "electric", "violin", "banjo"])
     material, dark = (wood if rng.random() < 0.7 else plastic)(rng), wood(rng)
-    deep = {"acoustic": rng.uniform(0.1, 0.17), "electric": 0.06, "violin": 0.08, "banjo": 0.11}[style]
+    depth = {"acoustic": rng.uniform(0.1, 0.17), "electric": 0.06, "violin": 0.08, "banjo": 0.11}[style]
     low, high = rng.uniform(0.32, 0.42), rng.uniform(0.24, 0.32)
     shoulder = -0.08
     if style == "banjo":
         shoulder = -0.25
         parts = [
             cylinder(
-                low, deep, round=0.02, center=(0, -0.58, 0), rotate=(90, 0, 0), material=Material((0.85, 0.82, 0.75))
+                low, depth, round=0.02, center=(0, -0.58, 0), rotate=(90, 0, 0), material=Material((0.85, 0.82, 0.75))
             ),
             torus(low, 0.05, center=(0, -0.58, 0), rotate=(90, 0, 0), material=metal(rng)),
         ]
@@ -53,15 +53,15 @@ def guitar_or_violin(rng: np.random.Generator) -> list[Part]:
             (-high * 0.8, -0.45),
             (-low, -0.7),
         ]
-        parts = [prism(body, deep, round=0.04, material=material)]
-        parts += [box((0.12, 0.035, 0.02), center=(0, y, deep), material=DARK) for y in (-0.45, -0.6)]
+        parts = [prism(body, depth, round=0.04, material=material)]
+        parts += [box((0.12, 0.035, 0.02), center=(0, y, depth), material=DARK) for y in (-0.45, -0.6)]
         shoulder = -0.3
     else:
         parts = [
-            cylinder(low, deep, round=0.03, center=(0, -0.98 + low, 0), rotate=(90, 0, 0), material=material),
+            cylinder(low, depth, round=0.03, center=(0, -0.98 + low, 0), rotate=(90, 0, 0), material=material),
             cylinder(
                 high,
-                deep * 0.97,
+                depth * 0.97,
                 round=0.03,
                 center=(0, shoulder - high * 0.9, 0),
                 rotate=(90, 0, 0),
@@ -74,9 +74,9 @@ def guitar_or_violin(rng: np.random.Generator) -> list[Part]:
                 cylinder(
                     0.1,
                     0.03,
-                    center=(0, -0.42, deep),
+                    center=(0, -0.42, depth),
                     rotate=(90, 0, 0),
-                    op="subtract" if deep > 0.12 else "union",
+                    op="subtract" if depth > 0.12 else "union",
                     material=DARK,
                 )
             )
@@ -85,26 +85,26 @@ def guitar_or_violin(rng: np.random.Generator) -> list[Part]:
                 cylinder(0.1, 0.4, center=(high * 1.12, -0.5, 0), rotate=(90, 0, 0), mirror="x", op="subtract")
             )
             parts.append(
-                box((0.03, 0.1, 0.02), center=(high * 0.5, -0.58, deep), rotate=(0, 0, 12), mirror="x", material=DARK)
+                box((0.03, 0.1, 0.02), center=(high * 0.5, -0.58, depth), rotate=(0, 0, 12), mirror="x", material=DARK)
             )
-    parts.append(box((low * 0.3, 0.035, 0.04), round=0.01, center=(0, -0.72, deep + 0.01), material=dark))
+    parts.append(box((low * 0.3, 0.035, 0.04), round=0.01, center=(0, -0.72, depth + 0.01), material=dark))
     width, top = rng.uniform(0.045, 0.06), rng.uniform(0.6, 0.75)
     parts.append(
         box(
             (width, (top - shoulder + 0.2) / 2, 0.05),
             round=0.02,
-            center=(0, (top + shoulder - 0.2) / 2, deep * 0.6),
+            center=(0, (top + shoulder - 0.2) / 2, depth * 0.6),
             material=material if rng.random() < 0.5 else dark,
         )
     )
     parts.append(
         box(
             (width * 0.9, (top - shoulder + 0.3) / 2, 0.03),
-            center=(0, (top + shoulder - 0.3) / 2, deep * 0.6 + 0.045),
+            center=(0, (top + shoulder - 0.3) / 2, depth * 0.6 + 0.045),
             material=DARK,
         )
     )
-    head = deep * 0.6 - 0.03
+    head = depth * 0.6 - 0.03
     if style == "violin":
         parts.append(cylinder(0.075, 0.06, center=(0, top + 0.13, head), rotate=(0, 0, 90), material=dark))
         parts.append(box((0.045, 0.12, 0.045), center=(0, top, head), material=dark))
@@ -156,7 +156,7 @@ def drum_or_trumpet(rng: np.random.Generator) -> list[Part]:
             parts.append(capsule((-0.5, half + 0.05, 0.1), (0.6, half + 0.08, -0.1), 0.045, material=wood(rng)))
         return parts
     if style == "goblet":
-        wide, waist, foot = rng.uniform(0.4, 0.6), rng.uniform(0.15, 0.25), rng.uniform(0.28, 0.45)
+        width, waist, foot = rng.uniform(0.4, 0.6), rng.uniform(0.15, 0.25), rng.uniform(0.28, 0.45)
         parts = [
             revolve(
                 [
@@ -164,21 +164,27 @@ def drum_or_trumpet(rng: np.random.Generator) -> list[Part]:
                     (foot, -1),
                     (foot * 0.8, -0.6),
                     (waist, -0.2),
-                    (wide, rng.uniform(0.2, 0.5)),
-                    (wide * 0.95, 0.9),
-                    (wide * 0.85, 0.9),
-                    (wide * 0.85, 0.85),
+                    (width, rng.uniform(0.2, 0.5)),
+                    (width * 0.95, 0.9),
+                    (width * 0.85, 0.9),
+                    (width * 0.85, 0.85),
                     (0, 0.85),
                 ],
                 material=material,
             ),
-            torus(wide * 0.97, 0.05, center=(0, 0.82, 0), material=trim),
+            torus(width * 0.97, 0.05, center=(0, 0.82, 0), material=trim),
         ]
         return parts
     if style == "bell":
-        wide, wall, top = rng.uniform(0.5, 0.7), rng.uniform(0.05, 0.08), rng.uniform(0.2, 0.35)
-        outer = [(wide, -0.8), (wide * 0.8, -0.6), (wide * 0.62, -0.2), (wide * 0.5, top * 0.6), (wide * 0.25, top)]
-        inner = [(max(r - wall, 0.05), y - wall * 0.6) for r, y in outer[:0:-1]] + [(wide - wall * 1.3, -0.8)]
+        width, wall, top = rng.uniform(0.5, 0.7), rng.uniform(0.05, 0.08), rng.uniform(0.2, 0.35)
+        outer = [
+            (width, -0.8),
+            (width * 0.8, -0.6),
+            (width * 0.62, -0.2),
+            (width * 0.5, top * 0.6),
+            (width * 0.25, top),
+        ]
+        inner = [(max(r - wall, 0.05), y - wall * 0.6) for r, y in outer[:0:-1]] + [(width - wall * 1.3, -0.8)]
         parts = [
             revolve([(0, top + 0.02), *outer[::-1], *inner[::-1], (0, top - wall * 1.2)], material=trim),
             grip(rng, 0.1, top - 0.05, 1.0, wood(rng)),
@@ -190,7 +196,7 @@ def drum_or_trumpet(rng: np.random.Generator) -> list[Part]:
     inner = [(bell - wall * 0.6, 0.54), (bell * 0.55 - wall, 0.46), (0, 0.3)]
     horn = [(0, -0.35), *flare, *inner]
     if style == "trumpet":
-        wide, drop = rng.uniform(0.12, 0.16), rng.uniform(0.26, 0.36)
+        width, drop = rng.uniform(0.12, 0.16), rng.uniform(0.26, 0.36)
         loop = [
             (0, 0, -0.7),
             (0, -drop * 0.3, -0.85),
@@ -209,9 +215,9 @@ def drum_or_trumpet(rng: np.random.Generator) -> list[Part]:
             ),
             cylinder(0.05, 0.05, top_radius=0.09, center=(0.12, 0.02, -1.03), rotate=(-90, 0, 0), material=trim),
         ]
-        for z in (-0.3, -0.3 + wide, -0.3 + 2 * wide):
+        for z in (-0.3, -0.3 + width, -0.3 + 2 * width):
             parts.append(cylinder(0.06, drop * 0.75, round=0.01, center=(0.03, -drop / 2, z), material=trim))
-        parts.append(capsule((0.03, 0, -0.3 + wide), (0.03, drop * 0.45, -0.3 + wide), 0.035, material=trim))
+        parts.append(capsule((0.03, 0, -0.3 + width), (0.03, drop * 0.45, -0.3 + width), 0.035, material=trim))
         return parts if rng.random() < 0.6 else turned(parts, rotation_matrix((0, rng.uniform(0, 360), 90)))
     parts = [
         revolve(horn, center=(0, 0.15, 0.32), rotate=(15, 0, 0), material=trim),

@@ -76,8 +76,8 @@ def sign_or_post(rng: np.random.Generator) -> list[Part]:
             )
     elif style == "arrows":
         for y in np.linspace(0.8, 0.8 - rng.uniform(0.4, 0.9), rng.integers(1, 5)):
-            reach, high, way = rng.uniform(0.4, 0.7), rng.uniform(0.08, 0.12), rng.choice([-1, 1])
-            arrow = [(-0.2, -high), (reach, -high), (reach + high, 0), (reach, high), (-0.2, high)]
+            reach, height, way = rng.uniform(0.4, 0.7), rng.uniform(0.08, 0.12), rng.choice([-1, 1])
+            arrow = [(-0.2, -height), (reach, -height), (reach + height, 0), (reach, height), (-0.2, height)]
             parts.append(
                 prism(
                     [(x * way, v) for x, v in arrow],
@@ -108,20 +108,25 @@ def sign_or_post(rng: np.random.Generator) -> list[Part]:
         if rng.random() < 0.4:
             parts.append(box((0.3, 0.05, 0.05), center=(0, y - size * 3.8, 0), material=material))
     elif style == "mailbox":
-        wide, deep, y = rng.uniform(0.18, 0.28), rng.uniform(0.35, 0.5), rng.uniform(0.2, 0.5)
-        high = wide * rng.uniform(0.6, 1.1)
+        width, depth, y = rng.uniform(0.18, 0.28), rng.uniform(0.35, 0.5), rng.uniform(0.2, 0.5)
+        height = width * rng.uniform(0.6, 1.1)
         parts[0] = cylinder(thin * 1.3, (y + 1) / 2 + 0.05, center=(0, (y - 1) / 2, 0), material=pole)
-        parts.append(box((wide, high, deep), center=(0, y + high, 0), material=material))
+        parts.append(box((width, height, depth), center=(0, y + height, 0), material=material))
         parts.append(
-            cylinder(wide * 0.999, deep * 0.999, center=(0, y + 2 * high, 0), rotate=(90, 0, 0), material=material)
+            cylinder(width * 0.999, depth * 0.999, center=(0, y + 2 * height, 0), rotate=(90, 0, 0), material=material)
         )
-        parts.append(box((wide * 0.6, 0.04, 0.04), center=(0, y + high * 1.6, deep), material=trim))
+        parts.append(box((width * 0.6, 0.04, 0.04), center=(0, y + height * 1.6, depth), material=trim))
         if rng.random() < 0.7:
             parts.append(
-                capsule((wide, y + high, deep * 0.3), (wide + 0.03, y + high + 0.3, deep * 0.3), 0.035, material=trim)
+                capsule(
+                    (width, y + height, depth * 0.3),
+                    (width + 0.03, y + height + 0.3, depth * 0.3),
+                    0.035,
+                    material=trim,
+                )
             )
             parts.append(
-                box((0.035, 0.07, 0.1), center=(wide + 0.03, y + high + 0.3, deep * 0.3 - 0.05), material=trim)
+                box((0.035, 0.07, 0.1), center=(width + 0.03, y + height + 0.3, depth * 0.3 - 0.05), material=trim)
             )
     else:
         globe = rng.uniform(0.14, 0.22)
@@ -172,11 +177,11 @@ def _letters(rng: np.random.Generator, material: Material, trim: Material) -> li
             parts.append(tube([(x + shift, y, 0) for x, y in stroke], radius, material=material))
     if flat:
         parts.append(box((5, 5, radius * rng.uniform(0.6, 0.9)), op="intersect"))
-    wide, deep = count * 0.95, rng.uniform(0.3, 0.5)
+    width, depth = count * 0.95, rng.uniform(0.3, 0.5)
     if rng.random() < 0.7 or count > 1:
-        parts.append(box((wide, rng.uniform(0.1, 0.2), deep), round=0.03, center=(0, -1 - radius, 0), material=trim))
+        parts.append(box((width, rng.uniform(0.1, 0.2), depth), round=0.03, center=(0, -1 - radius, 0), material=trim))
     else:
-        parts.append(cylinder(wide * 0.75, rng.uniform(0.1, 0.2), center=(0, -1 - radius, 0), material=trim))
+        parts.append(cylinder(width * 0.75, rng.uniform(0.1, 0.2), center=(0, -1 - radius, 0), material=trim))
     return parts
 
 
@@ -233,10 +238,10 @@ def hydrant_or_bollard(rng: np.random.Generator) -> list[Part]:
         cylinder(nozzle * 0.4, 0.06, center=(out + 0.09, y, 0), rotate=(0, 0, 90), mirror="x", material=trim),
     ]
     if rng.random() < 0.8:
-        low, wide = y - rng.uniform(0.0, 0.2), nozzle * rng.uniform(1.2, 1.5)
+        low, width = y - rng.uniform(0.0, 0.2), nozzle * rng.uniform(1.2, 1.5)
         parts += [
-            cylinder(wide, out / 2, center=(0, low, out / 2), rotate=(90, 0, 0), material=material),
-            cylinder(wide * 1.2, 0.06, round=0.015, center=(0, low, out), rotate=(90, 0, 0), material=trim),
+            cylinder(width, out / 2, center=(0, low, out / 2), rotate=(90, 0, 0), material=material),
+            cylinder(width * 1.2, 0.06, round=0.015, center=(0, low, out), rotate=(90, 0, 0), material=trim),
             cylinder(0.06, 0.06, center=(0, low, out + 0.09), rotate=(90, 0, 0), material=trim),
         ]
     if rng.random() < 0.4:
@@ -268,29 +273,29 @@ def tree(rng: np.random.Generator) -> list[Part]:
     foot = np.array([0, -1, 0])
     if style == "fir":
         parts = [cylinder(trunk, 0.35, center=(0, -0.75, 0), material=bark)]
-        count, wide, y = int(rng.integers(1, 6)), rng.uniform(0.45, 0.75), -0.55
+        count, width, y = int(rng.integers(1, 6)), rng.uniform(0.45, 0.75), -0.55
         step = 1.55 / count
         for k in range(count):
-            size = wide * (1 - 0.8 * k / count)
-            high = min(step * 1.7, 1.6) if k + 1 < count else step * 1.1
+            size = width * (1 - 0.8 * k / count)
+            height = min(step * 1.7, 1.6) if k + 1 < count else step * 1.1
             parts.append(
                 cylinder(
                     size,
-                    high / 2,
+                    height / 2,
                     top_radius=size * 0.12 + 0.01,
                     round=0.01,
-                    center=(0, y + high / 2, 0),
+                    center=(0, y + height / 2, 0),
                     material=leaf,
                 )
             )
             y += step
         if rng.random() < 0.3:
             parts.append(
-                ellipsoid((0.1, 0.1, 0.1), center=(0, y - step + high + 0.02, 0), material=Material((0.9, 0.65, 0.1)))
+                ellipsoid((0.1, 0.1, 0.1), center=(0, y - step + height + 0.02, 0), material=Material((0.9, 0.65, 0.1)))
             )
             for _ in range(rng.integers(2, 7)):
                 turn, k = rng.uniform(0, 2 * np.pi), rng.integers(count)
-                size = wide * (1 - 0.8 * k / count) * 0.93
+                size = width * (1 - 0.8 * k / count) * 0.93
                 parts.append(
                     ellipsoid(
                         (0.06, 0.06, 0.06),
@@ -329,11 +334,11 @@ def tree(rng: np.random.Generator) -> list[Part]:
             tip = start + np.array([np.sin(turn) * 0.6, rng.uniform(0.3, 0.8), np.cos(turn) * 0.6]) * rng.uniform(
                 0.6, 1.1
             )
-            thick = trunk * (0.75 if level < 0.8 else 0.6)
+            thickness = trunk * (0.75 if level < 0.8 else 0.6)
             parts.append(
                 tube(
                     [start, (start + tip) / 2 + rng.normal(0, 0.05, 3), tip],
-                    thick,
+                    thickness,
                     end_radius=0.03,
                     blend=0.03,
                     material=bark,

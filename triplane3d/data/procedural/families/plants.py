@@ -29,28 +29,28 @@ def cactus(rng: np.random.Generator) -> list[Part]:
             parts.append(capsule((0, soil, 0), (0, top, 0), radius * 0.7, material=green))
         for side in (1, -1)[: rng.choice((0, 0, 1, 2))]:
             level, out = soil + rise * u(0.35, 0.65), radius + u(0.15, 0.3)
-            up, thick = u(0.2, 0.6), radius * u(0.4, 0.65)
+            up, thickness = u(0.2, 0.6), radius * u(0.4, 0.65)
             angle = u(-0.7, 0.7)
             direction = np.array([side * cos(angle), 0, sin(angle)])
             elbow = np.array([0, level, 0]) + out * direction
             parts.append(
                 tube(
                     [(0, level - 0.05, 0), elbow, elbow + (0, up * 0.3, 0) + 0.05 * direction, elbow + (0, up, 0)],
-                    thick,
-                    end_radius=thick * 0.9,
+                    thickness,
+                    end_radius=thickness * 0.9,
                     blend=0.05,
                     material=green,
                 )
             )
     elif style == "barrel":
         radius = mouth * u(0.8, 1.1)
-        high = radius * u(0.8, 1.3)
-        middle = soil + high * 0.75
-        parts.append(ellipsoid((radius * 0.93, high * 0.97, radius * 0.93), center=(0, middle, 0), material=green))
+        height = radius * u(0.8, 1.3)
+        middle = soil + height * 0.75
+        parts.append(ellipsoid((radius * 0.93, height * 0.97, radius * 0.93), center=(0, middle, 0), material=green))
         for angle in np.arange(4) * pi / 4 + 0.01:
             parts.append(
                 ellipsoid(
-                    (radius * 1.02, high, radius * 0.17),
+                    (radius * 1.02, height, radius * 0.17),
                     center=(0, middle, 0),
                     rotate=(0, np.degrees(angle), 0),
                     material=green,
@@ -67,23 +67,23 @@ def cactus(rng: np.random.Generator) -> list[Part]:
                 )
             )
     else:
-        wide, high = mouth * u(0.6, 0.9), u(0.35, 0.5)
-        parts.append(ellipsoid((wide, high, 0.09), center=(0, soil + high * 0.85, 0), material=green))
+        width, height = mouth * u(0.6, 0.9), u(0.35, 0.5)
+        parts.append(ellipsoid((width, height, 0.09), center=(0, soil + height * 0.85, 0), material=green))
         for side in (-1, 1, u(-0.4, 0.4)):
             lean = side * u(20, 45)
             size = u(0.5, 0.8)
-            root = np.array([side * wide * 0.55, soil + high * 1.45, 0])
+            root = np.array([side * width * 0.55, soil + height * 1.45, 0])
             up = np.array([sin(radians(lean)), cos(radians(lean)), 0])
             parts.append(
                 ellipsoid(
-                    (wide * size, high * size, 0.075),
-                    center=root + up * high * size * 0.7,
+                    (width * size, height * size, 0.075),
+                    center=root + up * height * size * 0.7,
                     rotate=(u(-15, 15), 0, -lean),
                     material=green,
                 )
             )
     if rng.random() < 0.3 and style in ("column", "barrel"):
-        top = soil + rise + radius * 0.8 if style == "column" else middle + high
+        top = soil + rise + radius * 0.8 if style == "column" else middle + height
         parts.append(ellipsoid((0.1, 0.08, 0.1), center=(0, top, 0), material=contrasting(rng, green)))
     return parts
 
@@ -156,7 +156,7 @@ def potted_plant(rng: np.random.Generator) -> list[Part]:
                 ]
             else:
                 blade = style == "blades"
-                lean, long, wide = (
+                lean, long, width = (
                     (u(2, 30), u(0.5, 1.0), u(0.08, 0.13)) if blade else (u(35, 75), u(0.3, 0.5), u(0.12, 0.18))
                 )
                 direction = np.array(
@@ -168,7 +168,7 @@ def potted_plant(rng: np.random.Generator) -> list[Part]:
                 )
                 parts.append(
                     ellipsoid(
-                        (wide, long, 0.06),
+                        (width, long, 0.06),
                         rotate=(lean, turn, 0),
                         material=green,
                         center=np.array([0, soil - 0.05, 0]) + direction * long * 0.85,

@@ -159,10 +159,10 @@ def _cupcake(rng: np.random.Generator) -> list[Part]:
     cream, radius, y = fabric(rng), u(0.42, 0.55), u(0.45, 0.65)
     parts = [revolve(solid(np.array([(radius * u(0.65, 0.8), 0), (radius, y)])), material=fabric(rng))]
     for _ in range(int(rng.integers(2, 5))):
-        high = u(0.12, 0.2)
-        parts.append(torus(radius * 0.6, high, center=(0, y + high * 0.4, 0), blend=0.05, material=cream))
-        parts.append(cylinder(radius * 0.6, high * 0.8, center=(0, y + high * 0.3, 0), material=cream))
-        y += high * 1.2
+        height = u(0.12, 0.2)
+        parts.append(torus(radius * 0.6, height, center=(0, y + height * 0.4, 0), blend=0.05, material=cream))
+        parts.append(cylinder(radius * 0.6, height * 0.8, center=(0, y + height * 0.3, 0), material=cream))
+        y += height * 1.2
         radius *= 0.72
     size = u(0.09, 0.14)
     return [*parts, ellipsoid((size, size, size), center=(0, y + size * 0.6, 0), material=plastic(rng))]
@@ -206,7 +206,7 @@ def _burger(rng: np.random.Generator) -> list[Part]:
         "cheese": (0.95, 0.72, 0.2),
     }
     for name in ["patty", *rng.choice(list(fillings), size=int(rng.integers(1, 4)), replace=False)]:
-        material, thick = tinted(rng, fillings[name]), u(0.05, 0.09)
+        material, thickness = tinted(rng, fillings[name]), u(0.05, 0.09)
         if name == "cheese":
             parts.append(
                 box(
@@ -219,11 +219,17 @@ def _burger(rng: np.random.Generator) -> list[Part]:
             )
             y += 0.04
             continue
-        thick = u(0.1, 0.14) if name == "patty" else thick
+        thickness = u(0.1, 0.14) if name == "patty" else thickness
         parts.append(
-            cylinder(radius * u(0.94, 1.1), thick, round=thick * 0.7, center=(0, y + thick * 0.7, 0), material=material)
+            cylinder(
+                radius * u(0.94, 1.1),
+                thickness,
+                round=thickness * 0.7,
+                center=(0, y + thickness * 0.7, 0),
+                material=material,
+            )
         )
-        y += thick * 1.5
+        y += thickness * 1.5
     dome = u(0.35, 0.6) * radius
     parts.append(
         revolve(
@@ -249,14 +255,19 @@ def _burger(rng: np.random.Generator) -> list[Part]:
 
 def _hot_dog(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
-    long, thick = u(0.8, 1.1), u(0.17, 0.24)
+    long, thickness = u(0.8, 1.1), u(0.17, 0.24)
     bun, sausage = tinted(rng, (0.85, 0.6, 0.32)), tinted(rng, (0.62, 0.24, 0.14))
-    zigzag = [(x * long * 0.8, thick * 1.55, 0.07 * (-1) ** i) for i, x in enumerate(np.linspace(-1, 1, 8))]
+    zigzag = [(x * long * 0.8, thickness * 1.55, 0.07 * (-1) ** i) for i, x in enumerate(np.linspace(-1, 1, 8))]
     return [
-        capsule((-long, 0, thick * 0.85), (long, 0, thick * 0.85), thick * 1.05, mirror="z", material=bun),
+        capsule((-long, 0, thickness * 0.85), (long, 0, thickness * 0.85), thickness * 1.05, mirror="z", material=bun),
         tube(
-            bezier((-long * 1.15, thick * 0.7, 0), (0, thick * u(0.5, 0.7), 0), (long * 1.15, thick * 0.7, 0), 6),
-            thick * 0.95,
+            bezier(
+                (-long * 1.15, thickness * 0.7, 0),
+                (0, thickness * u(0.5, 0.7), 0),
+                (long * 1.15, thickness * 0.7, 0),
+                6,
+            ),
+            thickness * 0.95,
             material=sausage,
         ),
         tube(zigzag, 0.045, material=tinted(rng, (0.9, 0.7, 0.1))),

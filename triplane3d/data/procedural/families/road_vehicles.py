@@ -90,20 +90,20 @@ def car(rng: np.random.Generator) -> list[Part]:
             ),
         ]
         cabin = parts[1]
-        wide, high, long = cabin.parameters[:3]
+        width, height, long = cabin.parameters[:3]
         parts.append(
             box(
-                (wide * 0.96, high * 0.22, long * 0.5),
+                (width * 0.96, height * 0.22, long * 0.5),
                 round=0.04,
-                center=(0, waist + high * 0.36, cabin.center[2]),
+                center=(0, waist + height * 0.36, cabin.center[2]),
                 material=glass,
             )
         )
         parts.append(
             box(
-                (wide * 0.5, high * 0.22, long * 0.96),
+                (width * 0.5, height * 0.22, long * 0.96),
                 round=0.04,
-                center=(0, waist + high * 0.36, cabin.center[2]),
+                center=(0, waist + height * 0.36, cabin.center[2]),
                 material=glass,
             )
         )

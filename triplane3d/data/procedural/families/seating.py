@@ -27,12 +27,12 @@ def chair(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
     frame = (wood, metal, plastic, wood)[rng.integers(4)](rng)
     cover = frame if rng.random() < 0.5 else fabric(rng)
-    half_width, half_depth, seat, thick = u(0.18, 0.27), u(0.18, 0.26), u(0.38, 0.52), u(0.015, 0.04)
+    half_width, half_depth, seat, thickness = u(0.18, 0.27), u(0.18, 0.26), u(0.38, 0.52), u(0.015, 0.04)
     leg, back, lean = u(0.0165, 0.027), u(0.25, 0.6), u(0.0, 0.14)
     round_seat = rng.random() < 0.25
     if round_seat:
         half_depth = half_width
-    parts = _seat(rng, half_width, half_depth, seat, thick, round_seat, cover)
+    parts = _seat(rng, half_width, half_depth, seat, thickness, round_seat, cover)
     inset = 0.68 if round_seat else u(0.82, 0.92)
     style = rng.integers(6)
     if style < 4:
@@ -65,7 +65,7 @@ def stool(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
     frame = (wood, metal, plastic)[rng.integers(3)](rng)
     cover = frame if rng.random() < 0.4 else fabric(rng)
-    radius, height, thick, leg = u(0.15, 0.23), u(0.32, 0.8), u(0.018, 0.05), u(0.015, 0.028)
+    radius, height, thickness, leg = u(0.15, 0.23), u(0.32, 0.8), u(0.018, 0.05), u(0.015, 0.028)
     style = rng.choice(("four", "three", "pedestal", "pouf", "panel"), p=(0.35, 0.2, 0.2, 0.15, 0.1))
     if style == "pouf":
         exponents = (u(0.25, 0.8), 1.0 if rng.random() < 0.6 else u(0.3, 0.6))
@@ -73,7 +73,7 @@ def stool(rng: np.random.Generator) -> list[Part]:
         base = cylinder(0.17, 0.05, center=(0, -0.13, 0), round=0.01, material=contrasting(rng, body.material))
         return [body, base]
     round_seat = style == "three" or rng.random() < 0.6
-    parts = _seat(rng, radius, radius if round_seat else radius * u(0.7, 1.2), height, thick, round_seat, cover)
+    parts = _seat(rng, radius, radius if round_seat else radius * u(0.7, 1.2), height, thickness, round_seat, cover)
     if style == "pedestal":
         parts += pedestal(rng, height, radius * u(0.8, 1.15), leg * 1.4, frame)
     elif style == "panel":
@@ -112,7 +112,7 @@ def _seat(
     half_width: float,
     half_depth: float,
     height: float,
-    thick: float,
+    thickness: float,
     round_seat: bool,
     material: Material,
 ) -> list[Part]:
@@ -122,19 +122,30 @@ def _seat(
     if round_seat:
         if cushion:
             return [
-                ellipsoid((half_width, thick * 1.6, half_depth), exponents=(0.5, 1.0), center=center, material=material)
+                ellipsoid(
+                    (half_width, thickness * 1.6, half_depth), exponents=(0.5, 1.0), center=center, material=material
+                )
             ]
-        return [cylinder(half_width, thick, round=thick * rng.uniform(0.2, 0.9), center=center, material=material)]
+        return [
+            cylinder(half_width, thickness, round=thickness * rng.uniform(0.2, 0.9), center=center, material=material)
+        ]
     if cushion:
         return [
             ellipsoid(
-                (half_width, thick * 1.6, half_depth),
+                (half_width, thickness * 1.6, half_depth),
                 exponents=(0.5, rng.uniform(0.25, 0.5)),
                 center=center,
                 material=material,
             )
         ]
-    return [box((half_width, thick, half_depth), round=thick * rng.uniform(0.1, 0.9), center=center, material=material)]
+    return [
+        box(
+            (half_width, thickness, half_depth),
+            round=thickness * rng.uniform(0.1, 0.9),
+            center=center,
+            material=material,
+        )
+    ]
 
 
 def _chair_back(
@@ -151,7 +162,7 @@ def _chair_back(
 ) -> list[Part]:
     """The back of a chair, `back` high above the seat and leaning backwards by `lean`, with or without arms."""
     u = rng.uniform
-    wide = half_width * (0.6 if round_seat else u(0.8, 0.95))
+    width = half_width * (0.6 if round_seat else u(0.8, 0.95))
     foot_z = -half_depth * (0.78 if round_seat else 0.9)
     tilt = -np.degrees(np.arctan2(lean, back))
 
@@ -160,21 +171,21 @@ def _chair_back(
         return (x, seat + level * back, foot_z - level * lean)
 
     style = rng.choice(("panel", "slats", "spindles", "hoop", "splat"))
-    posts = capsule(at(wide, 0), at(wide, 1), post, mirror="x", material=frame)
+    posts = capsule(at(width, 0), at(width, 1), post, mirror="x", material=frame)
     top = box(
-        (wide + post * u(0.3, 2), post * u(1.2, 3), post * u(0.7, 1.0)),
+        (width + post * u(0.3, 2), post * u(1.2, 3), post * u(0.7, 1.0)),
         round=post * 0.5,
         center=at(0, 0.95),
         rotate=(tilt, 0, 0),
         material=frame,
     )
     if style == "panel":
-        thick = u(0.015, 0.04)
+        thickness = u(0.015, 0.04)
         if rng.random() < 0.5:
             parts = [
                 box(
-                    (wide, back / 2, thick),
-                    round=thick * u(0.2, 0.95),
+                    (width, back / 2, thickness),
+                    round=thickness * u(0.2, 0.95),
                     taper=u(-0.25, 0.15),
                     center=at(0, 0.5),
                     rotate=(tilt, 0, 0),
@@ -186,7 +197,7 @@ def _chair_back(
             parts = [
                 posts,
                 ellipsoid(
-                    (wide * 1.05, back * 0.32, thick * 1.2),
+                    (width * 1.05, back * 0.32, thickness * 1.2),
                     exponents=(0.4, 0.4),
                     center=at(0, 0.72),
                     rotate=(tilt, 0, 0),
@@ -197,13 +208,13 @@ def _chair_back(
         count = int(rng.integers(1, 4))
         half = back * u(0.15, 0.35) / count
         parts = [posts, top] + [
-            box((wide, half, post * 0.8), round=post * 0.3, center=at(0, level), rotate=(tilt, 0, 0), material=frame)
+            box((width, half, post * 0.8), round=post * 0.3, center=at(0, level), rotate=(tilt, 0, 0), material=frame)
             for level in np.linspace(0.3, 0.7, count)
         ]
     elif style == "spindles":
         count = int(rng.integers(1, 4))
         parts = [posts, top] + [
-            capsule(at(wide * place, 0), at(wide * place, 0.95), post * 0.75, mirror="x", material=frame)
+            capsule(at(width * place, 0), at(width * place, 0.95), post * 0.75, mirror="x", material=frame)
             for place in (np.arange(count) + 0.5) / count * 0.85
         ]
     elif style == "splat":
@@ -211,7 +222,7 @@ def _chair_back(
             posts,
             top,
             box(
-                (wide * u(0.2, 0.45), back / 2, post * 0.8),
+                (width * u(0.2, 0.45), back / 2, post * 0.8),
                 taper=u(-0.4, 0.4),
                 center=at(0, 0.48),
                 rotate=(tilt, 0, 0),
@@ -222,7 +233,7 @@ def _chair_back(
         angle = np.linspace(0, pi, 8)
         bend = u(0.5, 0.9)
         arch = [
-            at(-wide * np.sign(cos(a)) * abs(cos(a)) ** bend, sin(a) ** bend if 0 < a < pi - 1e-6 else 0.0)
+            at(-width * np.sign(cos(a)) * abs(cos(a)) ** bend, sin(a) ** bend if 0 < a < pi - 1e-6 else 0.0)
             for a in angle
         ]
         parts = [tube(arch, post * 1.05, material=frame)]
@@ -233,11 +244,11 @@ def _chair_back(
         else:
             parts += [
                 capsule(at(0, 0), at(0, 0.97), post * 0.85, material=frame),
-                capsule(at(wide * 0.45, 0), at(wide * 0.45, 0.87), post * 0.8, mirror="x", material=frame),
+                capsule(at(width * 0.45, 0), at(width * 0.45, 0.87), post * 0.8, mirror="x", material=frame),
             ]
     if rng.random() < 0.25 and style != "hoop" and not round_seat:
         level = u(0.3, 0.55) * min(0.45 / back, 1)
-        start, front = at(wide, level), half_depth * u(0.4, 0.85)
+        start, front = at(width, level), half_depth * u(0.4, 0.85)
         out = half_width * u(0.95, 1.1)
         parts.append(
             tube(
@@ -256,7 +267,7 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
     cover = fabric(rng)
     cushion = cover if rng.random() < 0.6 else contrasting(rng, cover)
     half_depth, seat, back, foot = u(0.3, 0.42), u(0.32, 0.44), u(0.36, 0.62), u(0.07, 0.17)
-    arm, arm_height, thick, soft = u(0.05, 0.11), u(0.12, 0.28), u(0.07, 0.12), u(0.015, 0.05)
+    arm, arm_height, thickness, soft = u(0.05, 0.11), u(0.12, 0.28), u(0.07, 0.12), u(0.015, 0.05)
     blend = u(0.0, 0.06) if rng.random() < 0.7 else 0.0
     base = (seat - foot) / 2
     outer = half_width + arm
@@ -264,10 +275,10 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
     lean = u(-14, -2)
     parts.append(
         box(
-            (half_width + arm * u(0, 1), (back + base) / 2 + 0.05, thick),
-            round=min(soft * 1.6, thick * 0.95),
+            (half_width + arm * u(0, 1), (back + base) / 2 + 0.05, thickness),
+            round=min(soft * 1.6, thickness * 0.95),
             taper=u(-0.12, 0.08),
-            center=(0, seat + back / 2 - base / 2, -half_depth + thick * 0.8),
+            center=(0, seat + back / 2 - base / 2, -half_depth + thickness * 0.8),
             rotate=(lean, 0, 0),
             blend=blend,
             material=cover,
@@ -322,7 +333,7 @@ def _upholstery(rng: np.random.Generator, half_width: float, seats: int) -> list
                 ellipsoid(
                     (half_width / count * 0.98, back * 0.46, plump * 1.4),
                     exponents=(0.45, 0.4),
-                    center=(x, seat + back * 0.5, -half_depth + thick * 1.8),
+                    center=(x, seat + back * 0.5, -half_depth + thickness * 1.8),
                     rotate=(lean, 0, 0),
                     mirror="x" if x > 0 else "",
                     material=cushion,

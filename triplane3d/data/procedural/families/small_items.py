@@ -26,11 +26,11 @@ from triplane3d.data.procedural.parts import (
 def umbrella_or_mushroom(rng: np.random.Generator) -> list[Part]:
     """Open umbrella, parasol on a foot, mushroom or toadstool."""
     if rng.random() < 0.5:
-        wide, rise, wall = rng.uniform(0.75, 1.0), rng.uniform(0.3, 0.55), rng.uniform(0.035, 0.05)
+        width, rise, wall = rng.uniform(0.75, 1.0), rng.uniform(0.3, 0.55), rng.uniform(0.035, 0.05)
         cover, stick = fabric(rng), wood(rng) if rng.random() < 0.5 else metal(rng)
         angles = np.linspace(0, np.pi / 2, 6)
         bend = rng.uniform(0.7, 1.2)
-        outer = np.stack([wide * np.sin(angles), 0.5 + rise * np.cos(angles) ** bend], 1)
+        outer = np.stack([width * np.sin(angles), 0.5 + rise * np.cos(angles) ** bend], 1)
         inner = outer[::-1] - (wall, wall)
         inner[0] = outer[-1] - (wall * 1.6, 0.0)
         inner[-1, 0] = 0
@@ -62,15 +62,15 @@ def umbrella_or_mushroom(rng: np.random.Generator) -> list[Part]:
         if foot < 0.5:
             return posed(rng, parts, upright=0.6)
         return parts
-    wide, rise, stem = rng.uniform(0.5, 0.85), rng.uniform(0.35, 0.8), rng.uniform(0.14, 0.3)
+    width, rise, stem = rng.uniform(0.5, 0.85), rng.uniform(0.35, 0.8), rng.uniform(0.14, 0.3)
     cap, flesh = any_material(rng), ceramic(rng)
     under = rng.uniform(-0.05, 0.15)
     angles = np.linspace(0, np.pi / 2, 7)
-    dome = np.stack([wide * np.sin(angles) ** rng.uniform(0.8, 1.1), rise * np.cos(angles)], 1)
+    dome = np.stack([width * np.sin(angles) ** rng.uniform(0.8, 1.1), rise * np.cos(angles)], 1)
     dome[0, 0] = 0
     parts = [
         revolve(
-            np.concatenate([dome, [(wide * 0.92, -0.08), (stem, under), (0, under)]]), center=(0, 0.3, 0), material=cap
+            np.concatenate([dome, [(width * 0.92, -0.08), (stem, under), (0, under)]]), center=(0, 0.3, 0), material=cap
         ),
         revolve(
             [
@@ -89,7 +89,9 @@ def umbrella_or_mushroom(rng: np.random.Generator) -> list[Part]:
         spot = contrasting(rng, cap)
         for _ in range(rng.integers(3, 9)):
             turn, lift = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, 1.2)
-            at = np.array([wide * np.sin(lift) * np.sin(turn), rise * np.cos(lift), wide * np.sin(lift) * np.cos(turn)])
+            at = np.array(
+                [width * np.sin(lift) * np.sin(turn), rise * np.cos(lift), width * np.sin(lift) * np.cos(turn)]
+            )
             size = rng.uniform(0.06, 0.14)
             parts.append(ellipsoid((size, size * 0.6, size), center=at * 0.97 + (0, 0.3, 0), material=spot))
     if rng.random() < 0.3:
@@ -106,33 +108,33 @@ def key_or_ring(rng: np.random.Generator) -> list[Part]:
     style = rng.choice(["key", "ring", "padlock", "horseshoe", "doughnut", "medal"])
     material = metal(rng)
     if style == "key":
-        bow, hole, thick = rng.uniform(0.26, 0.36), rng.uniform(0.4, 0.65), rng.uniform(0.05, 0.08)
-        parts = [cylinder(bow, thick, round=0.02, center=(0, 0.65, 0), rotate=(90, 0, 0), material=material)]
+        bow, hole, thickness = rng.uniform(0.26, 0.36), rng.uniform(0.4, 0.65), rng.uniform(0.05, 0.08)
+        parts = [cylinder(bow, thickness, round=0.02, center=(0, 0.65, 0), rotate=(90, 0, 0), material=material)]
         if rng.random() < 0.4:
-            parts = [torus(bow * 0.8, thick * 1.3, center=(0, 0.65, 0), rotate=(90, 0, 0), material=material)]
+            parts = [torus(bow * 0.8, thickness * 1.3, center=(0, 0.65, 0), rotate=(90, 0, 0), material=material)]
             lobes = rng.random() < 0.5
             if lobes:
                 parts = [
-                    torus(bow * 0.55, thick, center=(dx, dy, 0), rotate=(90, 0, 0), material=material)
+                    torus(bow * 0.55, thickness, center=(dx, dy, 0), rotate=(90, 0, 0), material=material)
                     for dx, dy in ((bow * 0.55, 0.6), (-bow * 0.55, 0.6), (0, 0.6 + bow * 0.8))
                 ]
         else:
             parts.append(
                 cylinder(bow * hole, 1, center=(0, 0.65 + bow * (1 - hole) * 0.3, 0), rotate=(90, 0, 0), op="subtract")
             )
-        parts.append(cylinder(thick * 1.3, 0.75, round=0.02, center=(0, -0.25, 0), material=material))
+        parts.append(cylinder(thickness * 1.3, 0.75, round=0.02, center=(0, -0.25, 0), material=material))
         if rng.random() < 0.5:
-            parts.append(torus(thick * 1.5, 0.045, center=(0, 0.3, 0), material=material))
+            parts.append(torus(thickness * 1.5, 0.045, center=(0, 0.3, 0), material=material))
         for y in np.linspace(-0.9, -0.6, rng.integers(2, 5)):
             reach = rng.uniform(0.1, 0.28)
-            parts.append(box((reach / 2 + 0.03, 0.045, thick), center=(reach / 2, y, 0), material=material))
+            parts.append(box((reach / 2 + 0.03, 0.045, thickness), center=(reach / 2, y, 0), material=material))
         return posed(rng, parts, upright=0.5)
     if style == "ring":
-        thick = rng.uniform(0.06, 0.14)
-        parts = [torus(0.75, thick, rotate=(90, 0, 0), material=material)]
+        thickness = rng.uniform(0.06, 0.14)
+        parts = [torus(0.75, thickness, rotate=(90, 0, 0), material=material)]
         if rng.random() < 0.5:
             parts = [
-                cylinder(0.85, thick * rng.uniform(1.0, 3.0), round=0.03, rotate=(90, 0, 0), material=material),
+                cylinder(0.85, thickness * rng.uniform(1.0, 3.0), round=0.03, rotate=(90, 0, 0), material=material),
                 cylinder(0.72, 1, rotate=(90, 0, 0), op="subtract"),
             ]
         if rng.random() < 0.75:
@@ -148,19 +150,19 @@ def key_or_ring(rng: np.random.Generator) -> list[Part]:
             )
         return posed(rng, parts, upright=0.6)
     if style == "padlock":
-        wide, high, deep = rng.uniform(0.45, 0.65), rng.uniform(0.4, 0.6), rng.uniform(0.15, 0.28)
+        width, height, depth = rng.uniform(0.45, 0.65), rng.uniform(0.4, 0.6), rng.uniform(0.15, 0.28)
         bar, open_by = rng.uniform(0.07, 0.11), rng.uniform(0, 0.2) if rng.random() < 0.3 else 0.0
-        side, top = wide * 0.62, high + rng.uniform(0.25, 0.5)
+        side, top = width * 0.62, height + rng.uniform(0.25, 0.5)
         arch = [(side * np.cos(t), top + side * np.sin(t), 0) for t in np.linspace(0, np.pi, 6)]
         parts = [
-            box((wide, high, deep), round=rng.uniform(0.03, 0.12), material=material),
+            box((width, height, depth), round=rng.uniform(0.03, 0.12), material=material),
             tube(
-                [(side, high * (0.7 if not open_by else 1.15), 0), *arch, (-side, high * 0.7, 0)],
+                [(side, height * (0.7 if not open_by else 1.15), 0), *arch, (-side, height * 0.7, 0)],
                 bar,
                 material=metal(rng),
             ),
-            cylinder(0.09, 0.04, center=(0, -0.02, deep), rotate=(90, 0, 0), material=DARK),
-            box((0.04, 0.12, 0.035), center=(0, -0.12, deep), material=DARK),
+            cylinder(0.09, 0.04, center=(0, -0.02, depth), rotate=(90, 0, 0), material=DARK),
+            box((0.04, 0.12, 0.035), center=(0, -0.12, depth), material=DARK),
         ]
         return posed(rng, parts, upright=0.6)
     if style == "horseshoe":
@@ -183,13 +185,16 @@ def key_or_ring(rng: np.random.Generator) -> list[Part]:
             )
         return posed(rng, parts, upright=0.5)
     if style == "medal":
-        size, thick = rng.uniform(0.45, 0.6), rng.uniform(0.06, 0.1)
+        size, thickness = rng.uniform(0.45, 0.6), rng.uniform(0.06, 0.1)
         ribbon = fabric(rng)
         return [
-            cylinder(size, thick, round=0.02, center=(0, -0.45, 0), rotate=(90, 0, 0), material=material),
-            torus(size * 0.85, thick * 0.7, center=(0, -0.45, thick), rotate=(90, 0, 0), material=material),
+            cylinder(size, thickness, round=0.02, center=(0, -0.45, 0), rotate=(90, 0, 0), material=material),
+            torus(size * 0.85, thickness * 0.7, center=(0, -0.45, thickness), rotate=(90, 0, 0), material=material),
             ellipsoid(
-                (size * 0.35, size * 0.35, 0.06), exponents=(1.5, 1.5), center=(0, -0.45, thick), material=metal(rng)
+                (size * 0.35, size * 0.35, 0.06),
+                exponents=(1.5, 1.5),
+                center=(0, -0.45, thickness),
+                material=metal(rng),
             ),
             prism([(-0.1, 0.0), (0.1, 0.0), (0.55, 1.0), (0.2, 1.0)], 0.035, mirror="x", material=ribbon),
             box((0.12, 0.1, 0.06), center=(0, 0.04, 0), material=material),

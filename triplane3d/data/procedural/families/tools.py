@@ -105,39 +105,39 @@ def screwdriver_or_knife(rng: np.random.Generator) -> list[Part]:
                 cylinder(radius * 1.1, 0.05, round=0.02, center=(0, waist - 0.06, 0), material=contrasting(rng, handle))
             )
     elif style in ("knife", "dagger"):
-        wide = rng.uniform(0.1, 0.18)
-        side = -wide if style == "dagger" else -wide * rng.uniform(0.5, 0.8)
+        width = rng.uniform(0.1, 0.18)
+        side = -width if style == "dagger" else -width * rng.uniform(0.5, 0.8)
         blade = [
             (side, waist - 0.12),
-            (wide, waist - 0.12),
-            (wide * 1.05, 0.5),
-            (wide * 0.5 if style == "knife" else 0, 1.05),
+            (width, waist - 0.12),
+            (width * 1.05, 0.5),
+            (width * 0.5 if style == "knife" else 0, 1.05),
             (side, 0.5 if style == "dagger" else rng.uniform(0.6, 0.95)),
         ]
         parts.append(prism(blade, rng.uniform(0.03, 0.04), round=0.01, material=steel))
         if style == "dagger" or rng.random() < 0.4:
             parts.append(
-                box((wide * rng.uniform(1.2, 2.2), 0.045, 0.08), round=0.03, center=(0, waist, 0), material=steel)
+                box((width * rng.uniform(1.2, 2.2), 0.045, 0.08), round=0.03, center=(0, waist, 0), material=steel)
             )
     elif style == "brush":
-        wide, deep = rng.uniform(0.14, 0.3), rng.uniform(0.05, 0.1)
-        parts.append(box((wide, 0.14, deep), round=0.02, center=(0, waist + 0.1, 0), material=steel))
+        width, depth = rng.uniform(0.14, 0.3), rng.uniform(0.05, 0.1)
+        parts.append(box((width, 0.14, depth), round=0.02, center=(0, waist + 0.1, 0), material=steel))
         parts.append(
             box(
-                (wide * 0.95, 0.25, deep * 0.85),
+                (width * 0.95, 0.25, depth * 0.85),
                 taper=rng.uniform(-0.2, 0.1),
                 center=(0, waist + 0.42, 0),
                 material=fabric(rng),
             )
         )
     elif style == "spatula":
-        wide = rng.uniform(0.2, 0.32)
+        width = rng.uniform(0.2, 0.32)
         parts.append(capsule((0, waist - 0.1, 0), (0, 0.5, 0), 0.045, material=steel))
         parts.append(
-            box((wide, 0.33, 0.035), taper=rng.uniform(-0.1, 0.2), round=0.025, center=(0, 0.68, 0), material=steel)
+            box((width, 0.33, 0.035), taper=rng.uniform(-0.1, 0.2), round=0.025, center=(0, 0.68, 0), material=steel)
         )
         for x in np.linspace(-0.5, 0.5, rng.integers(0, 4)):
-            parts.append(box((wide * 0.13, 0.19, 0.2), center=(x * wide * 1.1, 0.72, 0), op="subtract"))
+            parts.append(box((width * 0.13, 0.19, 0.2), center=(x * width * 1.1, 0.72, 0), op="subtract"))
     else:
         head = radius * rng.uniform(1.2, 1.7)
         parts.append(cylinder(radius * 0.95, 0.25, top_radius=head, center=(0, waist + 0.18, 0), material=handle))
@@ -150,12 +150,12 @@ def screwdriver_or_knife(rng: np.random.Generator) -> list[Part]:
 def wrench_or_spanner(rng: np.random.Generator) -> list[Part]:
     """Open, ring, combination or adjustable spanner; pliers."""
     steel, grips = metal(rng), plastic(rng)
-    thick, width = rng.uniform(0.04, 0.08), rng.uniform(0.08, 0.14)
+    thickness, width = rng.uniform(0.04, 0.08), rng.uniform(0.08, 0.14)
     if rng.random() < 0.25:
         spread, bend = rng.uniform(0.2, 0.4), rng.uniform(0.15, 0.35)
         jaw = rng.uniform(0.3, 0.6)
         parts = [
-            cylinder(0.15, thick * 1.2, round=0.02, center=(0, 0.2, 0), rotate=(90, 0, 0), material=steel),
+            cylinder(0.15, thickness * 1.2, round=0.02, center=(0, 0.2, 0), rotate=(90, 0, 0), material=steel),
             tube(
                 bezier((0.02, 0.25, 0), (spread + bend, -0.1, 0), (spread, -1.0, 0)),
                 0.07,
@@ -172,17 +172,17 @@ def wrench_or_spanner(rng: np.random.Generator) -> list[Part]:
                     (0.0, 0.3 + jaw * 0.98),
                     (-0.03, 0.25),
                 ],
-                thick,
+                thickness,
                 round=0.01,
                 mirror="x",
                 material=steel,
             ),
         ]
         return posed(rng, parts, upright=0.4)
-    parts = [box((width * 0.75, 0.85, thick * 0.8), round=0.02, taper=rng.uniform(-0.2, 0.2), material=steel)]
+    parts = [box((width * 0.75, 0.85, thickness * 0.8), round=0.02, taper=rng.uniform(-0.2, 0.2), material=steel)]
     for end, size in ((1, rng.uniform(0.22, 0.3)), (-1, rng.uniform(0.18, 0.26))):
         at, ring = end * 0.75, rng.random() < (0.3 if end > 0 else 0.6)
-        parts.append(cylinder(size, thick, round=0.015, center=(0, at, 0), rotate=(90, 0, 0), material=steel))
+        parts.append(cylinder(size, thickness, round=0.015, center=(0, at, 0), rotate=(90, 0, 0), material=steel))
         if ring:
             sides = int(rng.choice([6, 12]))
             turns = np.arange(sides) * 2 * np.pi / sides
@@ -207,7 +207,12 @@ def wrench_or_spanner(rng: np.random.Generator) -> list[Part]:
             )
     if rng.random() < 0.5:
         parts.append(
-            box((width * 0.95, rng.uniform(0.25, 0.4), thick * 1.15), round=0.03, center=(0, -0.05, 0), material=grips)
+            box(
+                (width * 0.95, rng.uniform(0.25, 0.4), thickness * 1.15),
+                round=0.03,
+                center=(0, -0.05, 0),
+                material=grips,
+            )
         )
     return posed(rng, parts, upright=0.4)
 
@@ -311,19 +316,25 @@ def gear_or_bolt(rng: np.random.Generator) -> list[Part]:
     turns = np.arange(6) * np.pi / 3
     hexagon = np.stack([np.cos(turns), np.sin(turns)], 1)
     if style == "gear":
-        count, thick, root = int(rng.integers(3, 8)), rng.uniform(0.1, 0.3), rng.uniform(0.7, 0.85)
+        count, thickness, root = int(rng.integers(3, 8)), rng.uniform(0.1, 0.3), rng.uniform(0.7, 0.85)
         tooth = np.pi * root / count * rng.uniform(0.22, 0.3)
-        parts = [cylinder(root, thick, round=0.02, rotate=(90, 0, 0), material=material)]
+        parts = [cylinder(root, thickness, round=0.02, rotate=(90, 0, 0), material=material)]
         parts += [
-            box((tooth, 1.0, thick * 0.96), taper=0, round=0.03, rotate=(0, 0, 180 * k / count + 5), material=material)
+            box(
+                (tooth, 1.0, thickness * 0.96),
+                taper=0,
+                round=0.03,
+                rotate=(0, 0, 180 * k / count + 5),
+                material=material,
+            )
             for k in range(count)
         ]
         hole = root * rng.uniform(0.15, 0.5)
         if rng.random() < 0.5:
             parts.append(
-                cylinder(root * 0.75, 0.3, center=(0, 0, thick * 0.55 + 0.3), rotate=(90, 0, 0), op="subtract")
+                cylinder(root * 0.75, 0.3, center=(0, 0, thickness * 0.55 + 0.3), rotate=(90, 0, 0), op="subtract")
             )
-            parts.append(cylinder(hole + 0.15, thick * 1.1, rotate=(90, 0, 0), material=material))
+            parts.append(cylinder(hole + 0.15, thickness * 1.1, rotate=(90, 0, 0), material=material))
         parts.append(cylinder(hole, 1.0, rotate=(90, 0, 0), op="subtract"))
         return posed(rng, parts, upright=0.5)
     if style == "bolt":
@@ -367,9 +378,9 @@ def gear_or_bolt(rng: np.random.Generator) -> list[Part]:
         parts.append(cylinder(hole, 2, op="subtract"))
         return posed(rng, parts, upright=0.5)
     if style == "wing":
-        hub, high = rng.uniform(0.24, 0.34), rng.uniform(0.2, 0.35)
+        hub, height = rng.uniform(0.24, 0.34), rng.uniform(0.2, 0.35)
         lift, reach = rng.uniform(0.15, 0.5), rng.uniform(0.7, 0.95)
-        parts = [cylinder(hub * 1.15, high, top_radius=hub * 0.85, round=0.03, material=material)]
+        parts = [cylinder(hub * 1.15, height, top_radius=hub * 0.85, round=0.03, material=material)]
         if rng.random() < 0.5:
             parts.append(
                 capsule(
@@ -383,16 +394,16 @@ def gear_or_bolt(rng: np.random.Generator) -> list[Part]:
                 )
             )
             parts.append(box((2, 2, rng.uniform(0.09, 0.13)), op="intersect"))
-            parts.append(cylinder(hub * 1.15, high, top_radius=hub * 0.85, round=0.03, material=material))
+            parts.append(cylinder(hub * 1.15, height, top_radius=hub * 0.85, round=0.03, material=material))
         else:
             wing = [
-                (hub * 0.4, -high * 0.6),
-                (hub, -high * 0.5),
+                (hub * 0.4, -height * 0.6),
+                (hub, -height * 0.5),
                 (reach, lift - 0.2),
                 (reach + 0.05, lift + 0.1),
                 (reach * 0.85, lift + 0.25),
-                (hub, high * 0.5),
-                (hub * 0.4, high * 0.5),
+                (hub, height * 0.5),
+                (hub * 0.4, height * 0.5),
             ]
             parts.append(prism(wing, rng.uniform(0.06, 0.1), round=0.04, mirror="x", blend=0.04, material=material))
         if rng.random() < 0.7:

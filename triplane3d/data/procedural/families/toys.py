@@ -152,28 +152,30 @@ def snowman_or_blob(rng: np.random.Generator) -> list[Part]:
                 ellipsoid((0.05, 0.05, 0.04), center=(0, 0.1, parts[0].parameters[2] * 0.98), material=eye_black(rng))
             )
         return parts
-    wide, bulge = rng.uniform(0.35, 0.6), rng.uniform(0.7, 1.15)
-    tall = wide * max(1.0, bulge) * rng.uniform(1.3, 2.1)
+    width, bulge = rng.uniform(0.35, 0.6), rng.uniform(0.7, 1.15)
+    tall = width * max(1.0, bulge) * rng.uniform(1.3, 2.1)
     profile = [
         (0, -tall),
-        (wide * bulge * 0.9, -tall),
-        (wide * bulge, -tall * 0.8),
-        (wide, 0),
-        (wide * 0.9, tall * 0.5),
-        (wide * 0.55, tall * 0.88),
+        (width * bulge * 0.9, -tall),
+        (width * bulge, -tall * 0.8),
+        (width, 0),
+        (width * 0.9, tall * 0.5),
+        (width * 0.55, tall * 0.88),
         (0, tall),
     ]
     parts = [revolve(profile, material=material)]
-    head = np.array([wide * 0.97, tall * 0.8, wide * 0.97])
+    head = np.array([width * 0.97, tall * 0.8, width * 0.97])
     if rng.random() < 0.3:
         parts.append(
             ellipsoid(
-                (wide * 0.45, wide * 0.45, 0.2), center=(0, tall * 0.3, wide * 0.75), material=Material((0.9, 0.9, 0.9))
+                (width * 0.45, width * 0.45, 0.2),
+                center=(0, tall * 0.3, width * 0.75),
+                material=Material((0.9, 0.9, 0.9)),
             )
         )
         parts.append(
             ellipsoid(
-                (wide * 0.2, wide * 0.2, 0.12), center=(0, tall * 0.3, wide * 0.75 + 0.12), material=eye_black(rng)
+                (width * 0.2, width * 0.2, 0.12), center=(0, tall * 0.3, width * 0.75 + 0.12), material=eye_black(rng)
             )
         )
     else:
@@ -181,8 +183,8 @@ def snowman_or_blob(rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.6:
         parts.append(
             capsule(
-                (wide * 0.7, -0.05, 0),
-                (wide + rng.uniform(0.1, 0.35), rng.uniform(-0.4, 0.4), 0.15),
+                (width * 0.7, -0.05, 0),
+                (width + rng.uniform(0.1, 0.35), rng.uniform(-0.4, 0.4), 0.15),
                 0.13,
                 end_radius=0.1,
                 mirror="x",
@@ -196,7 +198,7 @@ def snowman_or_blob(rng: np.random.Generator) -> list[Part]:
                 0.1,
                 0.2,
                 top_radius=0.02,
-                center=(wide * 0.4, tall * 0.95, 0),
+                center=(width * 0.4, tall * 0.95, 0),
                 rotate=(0, 0, -20),
                 mirror="x",
                 blend=0.04,
@@ -205,6 +207,6 @@ def snowman_or_blob(rng: np.random.Generator) -> list[Part]:
         )
     if rng.random() < 0.6:
         parts.append(
-            ellipsoid((0.2, 0.1, 0.28), center=(wide * 0.5, -tall, 0.15), mirror="x", blend=0.04, material=trim)
+            ellipsoid((0.2, 0.1, 0.28), center=(width * 0.5, -tall, 0.15), mirror="x", blend=0.04, material=trim)
         )
     return parts

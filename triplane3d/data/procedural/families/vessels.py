@@ -53,15 +53,15 @@ def mug(rng: np.random.Generator) -> list[Part]:
         high, low = height * u(0.72, 0.92), height * u(0.1, 0.35)
         parts.append(_handle(outline, high, low, height * u(0.2, 0.4), u(0.04, 0.075), u(0.4, 1.0), wall, handle))
     if rng.random() < 0.15:
-        wide, dish = max(belly, rim) * u(1.3, 1.7), u(0.06, 0.14)
+        width, dish = max(belly, rim) * u(1.3, 1.7), u(0.06, 0.14)
         parts.append(
             revolve(
                 [
                     (0, -0.05),
-                    (wide * 0.6, -0.05),
-                    (wide, dish),
-                    (wide * 0.97, dish + 0.06),
-                    (wide * 0.55, 0.04),
+                    (width * 0.6, -0.05),
+                    (width, dish),
+                    (width * 0.97, dish + 0.06),
+                    (width * 0.55, 0.04),
                     (0, 0.04),
                 ],
                 material=material,
@@ -120,10 +120,10 @@ def bottle(rng: np.random.Generator) -> list[Part]:
         neck, height = belly * u(0.8, 1.1), belly * u(2.8, 4.0)
     shoulder, throat = height * u(0.4, 0.7), height * u(0.72, 0.88)
     if style == "flat":  # a flask, box-shaped or oval
-        deep = belly * u(0.35, 0.6)
+        depth = belly * u(0.35, 0.6)
         parts = [
             ellipsoid(
-                (belly, throat / 2, deep),
+                (belly, throat / 2, depth),
                 exponents=(u(0.2, 0.5), u(0.3, 1.0)),
                 center=(0, throat / 2, 0),
                 material=material,
@@ -218,15 +218,15 @@ def kettle(rng: np.random.Generator) -> list[Part]:
     material = metal(rng) if rng.random() < 0.75 else plastic(rng)
     grip = contrasting(rng, material) if rng.random() < 0.7 else material
     tall = rng.random() < 0.5
-    wide = u(0.4, 0.52)
-    height = wide * (u(1.9, 2.7) if tall else u(1.0, 1.5))
-    lid = wide * (u(0.45, 0.75) if tall else u(0.3, 0.5))
+    width = u(0.4, 0.52)
+    height = width * (u(1.9, 2.7) if tall else u(1.0, 1.5))
+    lid = width * (u(0.45, 0.75) if tall else u(0.3, 0.5))
     body = smooth(
         [
-            (wide * u(0.85, 1.0), 0),
-            (wide, 0.05),
-            (wide, height * u(0.15, 0.5)),
-            (wide * u(0.75, 1.0) if tall else wide * u(0.8, 1.0), height * 0.7),
+            (width * u(0.85, 1.0), 0),
+            (width, 0.05),
+            (width, height * u(0.15, 0.5)),
+            (width * u(0.75, 1.0) if tall else width * u(0.8, 1.0), height * 0.7),
             (lid, height),
         ],
         11,
@@ -234,7 +234,7 @@ def kettle(rng: np.random.Generator) -> list[Part]:
     dome = height + lid * u(0.15, 0.5)
     parts = [revolve([(0, 0), *body, (lid * 0.6, dome - 0.03), (0, dome)], material=material)]
     if rng.random() < 0.5:
-        parts.append(cylinder(wide * u(1.0, 1.05), 0.05, round=0.02, center=(0, 0.03, 0), material=grip))
+        parts.append(cylinder(width * u(1.0, 1.05), 0.05, round=0.02, center=(0, 0.03, 0), material=grip))
     if rng.random() < 0.85:
         knob = u(0.06, 0.1)
         parts.append(ellipsoid((knob, knob * u(0.7, 1.2), knob), center=(0, dome + knob * 0.5, 0), material=grip))
@@ -244,12 +244,12 @@ def kettle(rng: np.random.Generator) -> list[Part]:
     start = (-radius_at(body, root) + 0.06, root, 0)
     tip = (start[0] - reach, max(lift, root + 0.2), 0)
     bend = (tip[0] + reach * u(0.0, 0.5), root + u(0.0, 0.3) * (tip[1] - root), 0)
-    thick = u(0.08, 0.13)
+    thickness = u(0.08, 0.13)
     parts.append(
-        tube(bezier(start, bend, tip, 6), thick, end_radius=thick * u(0.4, 0.65), blend=0.05, material=material)
+        tube(bezier(start, bend, tip, 6), thickness, end_radius=thickness * u(0.4, 0.65), blend=0.05, material=material)
     )
     if not tall or rng.random() < 0.2:
-        span, rise = wide * u(0.55, 0.85), u(0.35, 0.7)
+        span, rise = width * u(0.55, 0.85), u(0.35, 0.7)
         root = float(np.interp(-span, -body[:, 0], body[:, 1])) if body[-1, 0] < span else height
         root = min(root, height * 0.93) - 0.04
         angle = np.linspace(0, pi, 8)
@@ -279,11 +279,11 @@ def jug(rng: np.random.Generator) -> list[Part]:
     """An open pitcher, measuring jug or milk can, with a lip towards -x and a handle towards +x."""
     u = rng.uniform
     material = ceramic(rng) if rng.random() < 0.6 else metal(rng)
-    height, wall, wide = u(0.9, 1.6), u(0.05, 0.08), u(0.32, 0.5)
-    neck = wide * u(0.6, 0.95)
+    height, wall, width = u(0.9, 1.6), u(0.05, 0.08), u(0.32, 0.5)
+    neck = width * u(0.6, 0.95)
     rim = neck * u(1.0, 1.3)
     outline = smooth(
-        [(wide * u(0.6, 0.9), 0), (wide, height * u(0.2, 0.4)), (neck, height * u(0.65, 0.8)), (rim, height)], 7
+        [(width * u(0.6, 0.9), 0), (width, height * u(0.2, 0.4)), (neck, height * u(0.65, 0.8)), (rim, height)], 7
     )
     lip = u(0.12, 0.25)
     lean = u(25, 45)
@@ -321,14 +321,15 @@ def goblet(rng: np.random.Generator) -> list[Part]:
     """A wine, cocktail or champagne glass, a chalice or an egg cup: bowl, stem and foot in one piece."""
     u = rng.uniform
     material = (plastic, metal, ceramic)[rng.integers(3)](rng)
-    stem, bowl, wide, wall = u(0.25, 1.0), u(0.4, 1.0), u(0.25, 0.55), u(0.035, 0.06)
-    thin, foot = u(0.035, 0.06), wide * u(0.7, 1.1)
-    rim = wide * u(0.7, 1.15)
+    stem, bowl, width, wall = u(0.25, 1.0), u(0.4, 1.0), u(0.25, 0.55), u(0.035, 0.06)
+    thin, foot = u(0.035, 0.06), width * u(0.7, 1.1)
+    rim = width * u(0.7, 1.15)
     if rng.random() < 0.25:
         cup = np.array([(thin, stem), (rim, stem + bowl * 0.6)])
     else:
         cup = smooth(
-            [(thin, stem), (wide * u(0.6, 1.0), stem + 0.02), (wide, stem + bowl * u(0.3, 0.6)), (rim, stem + bowl)], 4
+            [(thin, stem), (width * u(0.6, 1.0), stem + 0.02), (width, stem + bowl * u(0.3, 0.6)), (rim, stem + bowl)],
+            4,
         )
     filled = rng.random() < 0.35
     floor = stem + bowl * u(0.3, 0.55) if filled else stem + max(2 * wall, 0.15 * bowl)
@@ -362,7 +363,7 @@ def bucket_or_basket(rng: np.random.Generator) -> list[Part]:
     rim, height, wall = u(0.5, 0.8), u(0.5, 1.3), u(0.045, 0.075)
     foot = rim * u(0.65, 1.0)
     floor = wall * 1.3 if rng.random() < 0.7 else height * u(0.5, 0.9)
-    deep = rim
+    depth = rim
     if rng.random() < 0.65:
         bulge = (rim + foot) / 2 * u(0.98, 1.15)
         parts = [
@@ -378,13 +379,13 @@ def bucket_or_basket(rng: np.random.Generator) -> list[Part]:
                 )
             )
     else:
-        deep = rim * u(0.5, 1.0)
+        depth = rim * u(0.5, 1.0)
         taper = (rim - foot) / (rim + foot)
         middle, half = (rim + foot) / 2, height / 2
         parts = [
-            box((middle, half, deep * middle / rim), round=0.06, taper=taper, center=(0, half, 0), material=material),
+            box((middle, half, depth * middle / rim), round=0.06, taper=taper, center=(0, half, 0), material=material),
             box(
-                (middle - wall, half, deep * middle / rim - wall),
+                (middle - wall, half, depth * middle / rim - wall),
                 round=0.04,
                 taper=taper,
                 center=(0, half + floor, 0),
@@ -395,8 +396,8 @@ def bucket_or_basket(rng: np.random.Generator) -> list[Part]:
         if rng.random() < 0.4:
             parts.append(
                 capsule(
-                    (-rim * 0.97, height * 0.98, deep * 0.96),
-                    (rim * 0.97, height * 0.98, deep * 0.96),
+                    (-rim * 0.97, height * 0.98, depth * 0.96),
+                    (rim * 0.97, height * 0.98, depth * 0.96),
                     wall * 0.7,
                     mirror="z",
                     material=material,
@@ -405,9 +406,9 @@ def bucket_or_basket(rng: np.random.Generator) -> list[Part]:
     handle = rng.choice(("bail", "ears", "none"), p=(0.5, 0.25, 0.25))
     grip = material if rng.random() < 0.4 else contrasting(rng, material)
     if handle == "bail":
-        rise, thick = u(0.3, 0.9), u(0.035, 0.055)
+        rise, thickness = u(0.3, 0.9), u(0.035, 0.055)
         arch = [((rim - wall * 0.5) * -cos(a), height - 0.1 + rise * sin(a), 0) for a in np.linspace(0, pi, 8)]
-        parts.append(tube(arch, thick, material=grip))
+        parts.append(tube(arch, thickness, material=grip))
     elif handle == "ears":
         parts.append(
             torus(
@@ -427,14 +428,14 @@ def _handle(
     high: float,
     low: float,
     reach: float,
-    thick: float,
+    thickness: float,
     square: float,
     wall: float,
     material: Material,
     mirror: str = "",
 ) -> Part:
     """A handle towards +x from the height `high` to `low`: half an ellipse for `square` 1, angular for less."""
-    sink = min(wall, 0.8 * thick)
+    sink = min(wall, 0.8 * thickness)
     top, bottom = (radius_at(outline, high) - sink, high), (radius_at(outline, low) - sink, low)
     points = []
     for angle in np.linspace(0, pi, 8):
@@ -443,4 +444,4 @@ def _handle(
         points.append(
             (share * top[0] + (1 - share) * bottom[0] + reach * out, share * top[1] + (1 - share) * bottom[1], 0)
         )
-    return tube(points, thick, end_radius=thick * 0.9, mirror=mirror, material=material)
+    return tube(points, thickness, end_radius=thickness * 0.9, mirror=mirror, material=material)
