@@ -14,6 +14,7 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import SchedulerMixin
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModel, CLIPVisionModel, Dinov2Model, PreTrainedModel
@@ -27,6 +28,7 @@ from triplane3d.convert.weights import Origin, collect, field_layer, outline, re
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import own_image_size, token_width
 from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.models.weights import check_types
 from triplane3d.pipelines.assembly import write_index
 from triplane3d.storage.durable import writing_folder
 from triplane3d.storage.writability import check_folder
@@ -369,7 +371,7 @@ def load_encoder(section: str, given: str | Path | None, params: Mapping[str, An
         encoder, report = model_class.from_pretrained(
             source, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
         )
-    except (OSError, RuntimeError, SafetensorError, ValueError) as error:
+    except (OSError, RuntimeError, SafetensorError, StrictDataclassError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if source.count("/") > 1 and not Path(source).exists():
             reason = "there is no such folder"
@@ -378,6 +380,7 @@ def load_encoder(section: str, given: str | Path | None, params: Mapping[str, An
         raise ValueError(
             f"{source!r} does not contain a complete {section}, but probably a {type(encoder).__name__}: {remedy}"
         )
+    check_types(Path(source), encoder)
     if token_width(encoder.config) != width:
         raise ValueError(
             f"the {section} {source!r} has tokens of width {token_width(encoder.config)}, but the dit needs {width}"

@@ -8,6 +8,7 @@ ValueError.
 
 import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from triplane3d.limits import check_config, read_weights_header
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
 from triplane3d.models.transformer_triplane import TriplaneTransformer
+from triplane3d.pipelines.noise_levels import try_scheduler
 from triplane3d.pipelines.saved import INDEX, check_not_pointer, read_json
 
 OWN_MODELS = {model.__name__: model for model in (AutoencoderKLTriplane, TriplaneReconstructor, TriplaneTransformer)}
@@ -144,6 +146,8 @@ def _check_component(folder: Path, component_class: type, *, needs_safetensors: 
             _check_attention(config, str(path))
             if issubclass(component_class, ConfigMixin):
                 _check_types(config, component_class, str(path))
+            if issubclass(component_class, SchedulerMixin):
+                _check_scheduler(config, component_class, str(path))
     weights = sorted(folder.glob("*.safetensors"))
     is_model = (folder / "config.json").is_file()
     if is_model and not weights and needs_safetensors:
@@ -158,21 +162,77 @@ def _check_component(folder: Path, component_class: type, *, needs_safetensors: 
 
 
 def _check_types(config: Mapping[str, Any], component_class: type, where: str) -> None:
-    """A value whose default is true or false, a number or a text is of the same type, or null.
+    """Refuse a value that has another type than the annotation and the default of its parameter in the constructor.
 
-    diffusers passes any value on, and a text such as "false" would count as true.
+    diffusers passes any value on: a text such as "false" would count as true, and null fails only in a call. A whole
+    number is accepted for a float. Whole sizes of this library's models must be at least 1, or 0 where `MAY_BE_ZERO`
+    lists them.
     """
-    types: tuple[tuple[type, tuple[type, ...], str], ...] = (
-        (bool, (bool,), "true or false"),
-        (int, (int, float, list), "a number"),
-        (float, (int, float, list), "a number"),
-        (str, (str,), "a text"),
-    )
+    own = component_class in OWN_MODELS.values()
     for name, parameter in inspect.signature(component_class.__init__).parameters.items():  # type: ignore[misc]
-        value = config.get(name)
-        for kind, accepted, description in types:
-            if type(parameter.default) is kind and value is not None and type(value) not in accepted:
-                raise ValueError(f"{where}: {name} must be {description}, got {str(value)[:80]!r}")
+        if name not in config:
+            continue
+        value, annotation = config[name], str(parameter.annotation)
+        may_be_null = parameter.default is None or "None" in annotation or "Optional" in annotation
+        if value is None and not may_be_null:
+            raise ValueError(f"{where}: {name} must not be null")
+        accepted = _accepted(parameter, strict=own)
+        if accepted and value is not None and type(value) not in accepted:
+            description = " or ".join(dict.fromkeys(TYPE_NAMES[kind] for kind in accepted))
+            raise ValueError(f"{where}: {name} must be {description}, got {str(value)[:80]!r}")
+        least = 0 if name in MAY_BE_ZERO else 1
+        if own and accepted == (int,) and value is not None and value < least:
+            raise ValueError(f"{where}: {name} must be at least {least}, got {value}")
+
+
+MAY_BE_ZERO = (
+    "num_prefix_tokens", "num_freqs", "field_num_freqs", "color_channels", "surface_color_channels",
+    "decoder_resnet_layers", "color_seam_reach", "num_layers", "encoder_layers", "decoder_layers", "field_layers",
+)  # fmt: skip
+"""Whole numbers in the config of a model that may be 0: the part that they count is left out."""
+
+TYPE_NAMES: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list"}
+
+
+def _accepted(parameter: inspect.Parameter, *, strict: bool) -> tuple[type, ...]:
+    """The types of JSON that a parameter accepts besides null; empty for a parameter whose type is not known.
+
+    The annotations of this library's models are exact (`strict`). Those of diffusers are not: a number may be
+    annotated as bool, and a list may replace a number.
+    """
+    text = "str" if "Literal" in str(parameter.annotation) else str(parameter.annotation)
+    names = set(re.findall(r"\w+", text))
+    if names & {"dict", "Callable", "Any"} or any(name.endswith(("Config", "Mixin")) for name in names):
+        return ()
+    kinds: dict[str, tuple[type, ...]] = {
+        "bool": (bool,),
+        "int": (int,) if strict else (int, float),
+        "float": (int, float),
+        "str": (str,),
+        "list": (list,),
+        "tuple": (list,),
+    }
+    accepted: list[type] = []
+    for name, types in kinds.items():
+        is_default = name == type(parameter.default).__name__
+        if name in names or is_default:
+            accepted += types
+    if names & {"list", "tuple"} and re.match(r"(typing\.)?(list|tuple)|numpy", text):
+        return (list,)  # the other names are those of its entries
+    if not strict and bool in accepted and parameter.default is None:
+        accepted += [int, float]
+    return tuple(accepted)
+
+
+def _check_scheduler(config: Mapping[str, Any], scheduler_class: type[SchedulerMixin], where: str) -> None:
+    """Refuse a scheduler that cannot compute steps, so that it does not fail in a call."""
+    try:
+        try_scheduler(scheduler_class.from_config(dict(config)))  # type: ignore[attr-defined]
+    except (ValueError, *FAULTS) as error:
+        raise ValueError(
+            f"{where}: {scheduler_class.__name__} with these settings cannot compute steps ({_reason(error)}): "
+            "correct them, or pass another scheduler to from_pretrained"
+        ) from error
 
 
 def _check_attention(config: Mapping[str, Any], where: str) -> None:

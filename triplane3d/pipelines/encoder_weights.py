@@ -20,11 +20,17 @@ def check_encoder(encoder: PreTrainedModel) -> None:
     Raises:
         ValueError: if the weights lack a tensor, have one too many or one of another shape, or are not finite.
     """
-    folder = Path(str(encoder.config._name_or_path))
-    if not (folder.parent / "model_index.json").is_file() or not folder.is_dir():
+    if not is_saved(encoder):
         return
+    folder = Path(str(encoder.config._name_or_path))
     check_encoder_folder(folder, type(encoder))
     check_finite(str(folder), encoder)
+
+
+def is_saved(encoder: PreTrainedModel) -> bool:
+    """Whether the encoder was loaded from the folder of a saved pipeline."""
+    folder = Path(str(encoder.config._name_or_path))
+    return (folder.parent / "model_index.json").is_file() and folder.is_dir()
 
 
 def load_encoder(folder: str | PathLike, model_class: type[PreTrainedModel], **options: Any) -> PreTrainedModel:

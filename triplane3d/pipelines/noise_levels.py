@@ -54,6 +54,23 @@ def set_noise_levels(scheduler: SchedulerMixin, steps: int, device: torch.device
         scheduler.set_timesteps(steps, device=device, sigmas=np.linspace(1, 1 / steps, steps))
 
 
+def try_scheduler(scheduler: SchedulerMixin) -> None:
+    """Denoise a small latent of zeros in up to ten steps, as a test of the scheduler's settings.
+
+    Raises:
+        ValueError: if the result is not finite.
+        Exception: whatever diffusers raises for settings that it cannot use.
+    """
+    latents = torch.zeros(1, 1, 2, 2)
+    kwargs = step_kwargs(scheduler, torch.Generator().manual_seed(0))
+    scheduler.set_timesteps(min(10, scheduler.config.get("num_train_timesteps", 10)))
+    for timestep in scheduler.timesteps:
+        scaled = input_scaling(scheduler)(latents, timestep)
+        latents = scheduler.step(torch.zeros_like(scaled), timestep, latents, **kwargs)[0]
+    if not bool(latents.isfinite().all()):
+        raise ValueError("the result is not finite")
+
+
 def step_ends(scheduler: FlowMatchEulerDiscreteScheduler) -> Float[Tensor, " steps"]:
     """The timestep at which each step ends: that of the next step, and 0."""
     return scheduler.sigmas[1:] * scheduler.config.num_train_timesteps

@@ -24,7 +24,7 @@ from triplane3d.images.photo_batch import PhotoBatch
 from triplane3d.images.reading import Photo
 from triplane3d.images.viewpoints import Viewpoint
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
-from triplane3d.models.image_encoder import check_width, image_tokens, own_image_size
+from triplane3d.models.image_encoder import check_tokens, check_width, image_tokens, own_image_size
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.triplane import TriplaneField
 from triplane3d.pipelines.arguments import (
@@ -38,7 +38,7 @@ from triplane3d.pipelines.arguments import (
     check_tokens,
 )
 from triplane3d.pipelines.calls import Calls, DenoisingState, DenoisingStateMixin
-from triplane3d.pipelines.encoder_weights import check_encoder
+from triplane3d.pipelines.encoder_weights import check_encoder, is_saved
 from triplane3d.pipelines.guidance import GuidedPrediction, is_guided
 from triplane3d.pipelines.hub import PipelineHubMixin
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
@@ -136,7 +136,9 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         if image_encoder is not None and transformer is not None:
             check_width(image_encoder, transformer)
         # Both properties check the settings.
-        _ = self.image_processor, self.pixel_processor
+        processor, _ = self.image_processor, self.pixel_processor
+        if processor is not None and transformer is not None and is_saved(image_encoder):
+            check_tokens(image_encoder, transformer, processor.image_size)
 
     @property
     def components(self) -> dict[str, Any]:
