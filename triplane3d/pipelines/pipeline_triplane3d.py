@@ -24,7 +24,8 @@ from triplane3d.images.photo_batch import PhotoBatch
 from triplane3d.images.reading import Photo
 from triplane3d.images.viewpoints import Viewpoint
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
-from triplane3d.models.image_encoder import check_tokens, check_width, image_tokens, own_image_size
+from triplane3d.models.image_encoder import check_tokens as check_encoder_tokens
+from triplane3d.models.image_encoder import check_width, image_tokens, own_image_size
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.triplane import TriplaneField
 from triplane3d.pipelines.arguments import (
@@ -138,7 +139,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         # Both properties check the settings.
         processor, _ = self.image_processor, self.pixel_processor
         if processor is not None and transformer is not None and is_saved(image_encoder):
-            check_tokens(image_encoder, transformer, processor.image_size)
+            check_encoder_tokens(image_encoder, transformer, processor.image_size)
 
     @property
     def components(self) -> dict[str, Any]:
