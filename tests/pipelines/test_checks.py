@@ -5,10 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 from diffusers import AutoModel, DiffusionPipeline
+from pipelines.tiny_pipeline import build_tiny
 
 import triplane3d
+from triplane3d import Triplane3DPipeline
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
 from triplane3d.models.transformer_triplane import TriplaneTransformer
@@ -76,6 +79,10 @@ FAULTS: dict[str, tuple[Callable[[Path, str], None], str]] = {
     "an index that is not an object": (write("model_index.json", b"[]"), "should hold an object"),
     "an index that is empty": (write("model_index.json", b""), "is no JSON"),
     "an index too large": (write("model_index.json", b" " * (9 << 20)), "where at most 8,388,608 are accepted"),
+    "a number that is null": (set_config("num_attention_heads", None), "must not be null|must be a"),
+    "a size of zero": (set_config("attention_head_dim", 0), "attention_head_dim must be at least 1, got 0"),
+    "a text for a number": (set_config("num_layers", "x"), "num_layers must be a number, got 'x'"),
+    "a list for a text": (set_config("activation_fn", ["gelu"]), "activation_fn must be a text"),
     "a config that is not JSON": (write("MAIN/config.json", b"{"), "is no JSON"),
     "a pointer of Git LFS": (write(WEIGHTS, POINTER), "is a Git LFS pointer"),
     "truncated weights": (write(WEIGHTS, b"\x10\0\0\0\0\0\0\0{"), "is not a complete safetensors file"),
@@ -140,3 +147,41 @@ def test_a_single_model_has_the_same_limits(saved_copy: Path) -> None:
     set_config("num_layers", 10**9)(saved_copy, main)
     with pytest.raises(ValueError, match="where at most 1,000 are accepted"):
         AutoModel.from_pretrained(saved_copy, subfolder=main)
+
+
+SETTINGS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "a prefix that is null": (
+        "transformer/config.json", {"num_prefix_tokens": None}, "num_prefix_tokens must not be null"),
+    "a prefix of another encoder": ("transformer/config.json", {"num_prefix_tokens": 3}, "square"),
+    "latents without size": ("transformer/config.json", {"sample_size": 0}, "sample_size must be at least 1"),
+    "an optional number as a list": (
+        "scheduler/scheduler_config.json", {"shift_terminal": [None]}, "shift_terminal must be a number"),
+    "a flag that is null": (
+        "scheduler/scheduler_config.json", {"invert_sigmas": None}, "invert_sigmas must not be null"),
+    "an optional list as a number": ("vae/config.json", {"latents_mean": 3}, "latents_mean must be a list"),
+    "a shift that depends on the image": (
+        "scheduler/scheduler_config.json", {"use_dynamic_shifting": True}, "cannot compute steps"),
+    "a scheduler without timesteps": (
+        "scheduler/scheduler_config.json", {"num_train_timesteps": 0}, "cannot compute steps"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", SETTINGS)
+def test_settings_that_would_fail_in_a_call_are_refused_on_load(fault: str, tmp_path: Path) -> None:
+    file, values, sentence = SETTINGS[fault]
+    folder = tmp_path / "saved"
+    build_tiny().save_pretrained(folder)
+    change_json(folder / file, lambda config: config.update(values))
+    with pytest.raises(ValueError, match=sentence) as error:
+        Triplane3DPipeline.from_pretrained(folder)
+    assert str(folder) in str(error.value)
+
+
+def test_every_scheduler_accepts_its_own_default_settings(tmp_path: Path) -> None:
+    folder = tmp_path / "saved"
+    build_tiny().save_pretrained(folder)
+    for name in ("PNDMScheduler", "DDIMScheduler", "UniPCMultistepScheduler", "DPMSolverMultistepScheduler"):
+        scheduler = getattr(diffusers, name)()
+        scheduler.save_pretrained(folder / "scheduler")
+        change_json(folder / "model_index.json", lambda index, n=name: index.update(scheduler=["diffusers", n]))
+        assert type(Triplane3DPipeline.from_pretrained(folder).scheduler).__name__ == name

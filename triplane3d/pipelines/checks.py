@@ -227,7 +227,7 @@ def _accepted(parameter: inspect.Parameter, *, strict: bool) -> tuple[type, ...]
 def _check_scheduler(config: Mapping[str, Any], scheduler_class: type[SchedulerMixin], where: str) -> None:
     """Refuse a scheduler that cannot compute steps, so that it does not fail in a call."""
     try:
-        try_scheduler(scheduler_class.from_config(dict(config)))  # type: ignore[attr-defined]
+        try_scheduler(scheduler_class.from_config(dict(config)))
     except (ValueError, *FAULTS) as error:
         raise ValueError(
             f"{where}: {scheduler_class.__name__} with these settings cannot compute steps ({_reason(error)}): "
