@@ -46,7 +46,7 @@ __all__ = [
     "register_with_diffusers",
 ]
 
-_HOMES = {
+_MODULES = {
     "AutoencoderKLTriplane": "triplane3d.models.autoencoder_kl_triplane",
     "Camera": "triplane3d.geometry.cameras",
     "Mesh": "triplane3d.geometry.mesh",
@@ -68,9 +68,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'triplane3d' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 

@@ -37,16 +37,16 @@ _stopped = threading.Event()
 
 
 @contextmanager
-def stops_are_noted() -> Iterator[None]:
+def stops_are_recorded() -> Iterator[None]:
     """Context in which Ctrl-C ends the process with 130, also where a library's import turns it into another error."""
 
-    def note(signum: int, frame: FrameType | None) -> None:
+    def record_and_interrupt(signum: int, frame: FrameType | None) -> None:
         _stopped.set()
         signal.default_int_handler(signum, frame)
 
     before = signal.getsignal(signal.SIGINT)
     if callable(before):  # not ignored, as it is for background jobs
-        signal.signal(signal.SIGINT, note)
+        signal.signal(signal.SIGINT, record_and_interrupt)
     try:
         yield
     finally:

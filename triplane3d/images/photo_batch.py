@@ -1,4 +1,4 @@
-"""The photos of one call, parsed once: which of them show the same object, and from where each was taken."""
+"""The photos of one call, parsed once: which of them show the same object, and the viewpoint of each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

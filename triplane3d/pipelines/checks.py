@@ -148,8 +148,8 @@ def _check_component(folder: Path, component_class: type, *, needs_safetensors: 
     is_model = (folder / "config.json").is_file()
     if is_model and not weights and needs_safetensors:
         pickled = any(path for suffix in ("bin", "pt", "pth", "ckpt") for path in folder.glob(f"*.{suffix}"))
-        way_out = "; use_safetensors=False reads tensors from pickles" if pickled else ""
-        raise ValueError(f"{folder} holds no weights (.safetensors): save or download them again{way_out}")
+        remedy = "; use_safetensors=False reads tensors from pickles" if pickled else ""
+        raise ValueError(f"{folder} holds no weights (.safetensors): save or download them again{remedy}")
     if weights and not is_model:
         raise ValueError(f"{folder} holds weights but no config.json: save or download it again")
     for path in weights:
