@@ -312,9 +312,9 @@ IMPORTED = (
 
 @pytest.fixture
 def forbidden(material: Path) -> Iterator[Path]:
-    """A place with files and folders that may be neither read nor written; and a function that gives up root's rights.
+    """A folder with files and folders that may be neither read nor written.
 
-    Root may read and write everything, so the process takes another user's number until the end of the test.
+    Root may read and write everything. The process therefore runs as another user until the end of the test.
     """
     for module in IMPORTED:  # the other user may not read Python's own files everywhere
         import_module(module)
@@ -356,8 +356,8 @@ FORBIDDEN = [
     "evaluate.py no-model",
     "evaluate.py model --photos no-photos",
     "evaluate.py model --meshes no-photos",
-    "evaluate.py model --suite selftest --output closed/file.glb",
-    "evaluate.py model --suite selftest --output no-data/new.json",
+    "evaluate.py model --suite sanity-checks --output closed/file.glb",
+    "evaluate.py model --suite sanity-checks --output no-data/new.json",
     "contact_sheet.py model no-photos sheet.png",
     "contact_sheet.py model photos closed/new.png",
     "assemble_pipeline.py no-model model model",
