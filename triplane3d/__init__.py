@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from triplane3d.geometry.mesh import Mesh
     from triplane3d.images.image_processor import Triplane3DImageProcessor
     from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+    from triplane3d.models.photo_plane import PhotoPlaneRefiner
     from triplane3d.models.radiance import TriplaneRadianceField
     from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
     from triplane3d.models.transformer_triplane import TriplaneTransformer
@@ -33,6 +34,7 @@ __all__ = [
     "AutoencoderKLTriplane",
     "Camera",
     "Mesh",
+    "PhotoPlaneRefiner",
     "Triplane3DImageProcessor",
     "Triplane3DPipeline",
     "Triplane3DPipelineOutput",
@@ -50,6 +52,7 @@ _MODULES = {
     "AutoencoderKLTriplane": "triplane3d.models.autoencoder_kl_triplane",
     "Camera": "triplane3d.geometry.cameras",
     "Mesh": "triplane3d.geometry.mesh",
+    "PhotoPlaneRefiner": "triplane3d.models.photo_plane",
     "Triplane3DImageProcessor": "triplane3d.images.image_processor",
     "Triplane3DPipeline": "triplane3d.pipelines.pipeline_triplane3d",
     "Triplane3DPipelineOutput": "triplane3d.pipelines.pipeline_output",
