@@ -24,11 +24,15 @@ from transformers import PreTrainedModel
 
 from triplane3d.limits import check_config, read_weights_header
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.photo_plane import PhotoPlaneRefiner
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.saved import INDEX, check_not_pointer, read_json
 
-OWN_MODELS = {model.__name__: model for model in (AutoencoderKLTriplane, TriplaneReconstructor, TriplaneTransformer)}
+OWN_MODELS = {
+    model.__name__: model
+    for model in (AutoencoderKLTriplane, PhotoPlaneRefiner, TriplaneReconstructor, TriplaneTransformer)
+}
 
 BASES: dict[str, tuple[type, ...]] = {
     "diffusers": (SchedulerMixin, ModelMixin, BaseGuidance),
