@@ -14,6 +14,8 @@ STAGES = {
     "vae": "stage 1, scripts/train_autoencoder.py",
     "latents": "stage 2, scripts/encode_latents.py",
     "denoiser": "stage 3, scripts/train_denoiser.py",
+    "draws": "stage 5, scripts/draw_latents.py",
+    "refiner": "stage 5, scripts/train_refiner.py",
 }
 
 
