@@ -25,7 +25,7 @@ if __name__ == "__main__":
     parser.add_argument("pipeline", type=named_path, help="folder of a pipeline that receives the weights")
     parser.add_argument("--limit-mb", type=float, default=60.0, help="fail if the weights are larger (default: 60)")
     given = parser.parse_args()
-    with errors_as_sentences():  # around the imports too, which take seconds
+    with errors_as_sentences():  # the imports are inside too: they take seconds
         from triplane3d.training.assemble_pipeline import assemble_pipeline
 
         size = assemble_pipeline(given.autoencoder, given.denoiser, given.pipeline, limit_mb=given.limit_mb)

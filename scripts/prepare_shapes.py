@@ -6,7 +6,7 @@ Shards that exist already are kept: after a stop, the same command writes the mi
 from triplane3d.errors import errors_as_sentences
 
 if __name__ == "__main__":
-    with errors_as_sentences():  # around the imports too, which take seconds
+    with errors_as_sentences():  # the imports are inside too: they take seconds
         from triplane3d.config import ShapesConfig, parse_config
         from triplane3d.data.procedural.preparation import prepare
 

@@ -6,7 +6,7 @@ python scripts/train_autoencoder.py configs/mini/autoencoder.yaml [--key value â
 from triplane3d.errors import errors_as_sentences
 
 if __name__ == "__main__":
-    with errors_as_sentences():  # around the imports too, which take seconds
+    with errors_as_sentences():  # the imports are inside too: they take seconds
         from triplane3d.config import AutoencoderConfig, parse_config
         from triplane3d.training.autoencoder import train
 

@@ -6,7 +6,7 @@ python scripts/train_denoiser.py configs/mini/denoiser.yaml [--key value …]
 from triplane3d.errors import errors_as_sentences
 
 if __name__ == "__main__":
-    with errors_as_sentences():  # around the imports too, which take seconds
+    with errors_as_sentences():  # the imports are inside too: they take seconds
         from triplane3d.config import DenoiserConfig, parse_config
         from triplane3d.training.denoiser import train
 

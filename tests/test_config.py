@@ -15,9 +15,11 @@ from triplane3d.config import (
     AutoencoderConfig,
     DenoiserConfig,
     DistillConfig,
+    DrawsConfig,
     FlowMapConfig,
     LatentsConfig,
     OptimConfig,
+    RefinerConfig,
     ShapesConfig,
     build,
     load_config,
@@ -35,6 +37,8 @@ STAGES = {
     "latents": LatentsConfig,
     "denoiser": DenoiserConfig,
     "distill": DistillConfig,
+    "draws": DrawsConfig,
+    "refiner": RefinerConfig,
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from triplane3d import errors
-from triplane3d.errors import CHECKOUT, errors_as_sentences, not_there
+from triplane3d.errors import CHECKOUT, errors_as_sentences, missing_path_message
 from triplane3d.signals import Stopped, StopRequest
 from triplane3d.training.inputs import check_pipeline
 
@@ -58,7 +58,7 @@ def test_the_main_process_prints_the_error_first(capsys, monkeypatch):
     for error in (ValueError("mistake"), Stopped(signal.SIGTERM, "stopped")):
         with pytest.raises(SystemExit), errors_as_sentences():
             raise error
-    assert waited == [errors.HEAD_START] and capsys.readouterr().err == "error: mistake\n"
+    assert waited == [errors.SECONDS_FOR_MAIN_PROCESS] and capsys.readouterr().err == "error: mistake\n"
 
 
 @pytest.mark.parametrize("signum, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -165,4 +165,4 @@ def test_the_error_names_a_path_of_the_checkout_if_the_command_starts_elsewhere(
     assert f"but in {CHECKOUT}: start" in done.stderr and done.stderr.count("\n") == 1
     with pytest.raises(ValueError, match=f"pipeline: pipelines/tiny is not in .* but in {CHECKOUT}"):
         check_pipeline("pipelines/tiny")
-    assert not_there("nowhere").startswith(f"nowhere is not in {tmp_path}, where the command was started")
+    assert missing_path_message("nowhere").startswith(f"nowhere is not in {tmp_path}, where the command was started")

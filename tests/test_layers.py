@@ -10,8 +10,10 @@ ROOT = Path(__file__).parents[1]
 LEVELS = [
     {"printing", "signals", "limits", "arguments", "file_formats", "diffusers_compat"},
     {"errors", "storage", "settings"},
-    {"geometry", "models", "config"},
+    {"geometry", "config"},
+    {"models"},
     {"images"},
+    {"refinement"},
     {"data", "pipelines"},
     {"training", "evaluation", "convert"},
     {"model_loading"},

@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 import torch
 from convert.tiny_checkpoints import SMALL_TRIPOSR, SMALL_VIT, random_triposr, save_triposr
+from diffusers.utils import logging as diffusers_logging
 from pipelines.tiny_pipeline import build_tiny, photo
 from safetensors.torch import save_file
+from transformers.utils import logging as transformers_logging
 
 from triplane3d.__main__ import main as triplane3d
 from triplane3d.data.procedural.samples import write_shape_shard
@@ -135,6 +137,9 @@ def launch(
 ) -> Callable[[str, str], tuple[int, str, str]]:
     """Runs a command line in process, in the folder of the inputs; returns exit code, standard output and error."""
     monkeypatch.chdir(material)
+    # The command disables these bars for the whole process, the scripts do not. Tests must not depend on their order.
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
 
     def run(command: str, name: str) -> tuple[int, str, str]:
         program, *arguments = (word.replace("NAME", name) for word in command.split(" "))
@@ -307,9 +312,9 @@ IMPORTED = (
 
 @pytest.fixture
 def forbidden(material: Path) -> Iterator[Path]:
-    """A place with files and folders that may be neither read nor written; and a function that gives up root's rights.
+    """A folder with files and folders that may be neither read nor written.
 
-    Root may read and write everything, so the process takes another user's number until the end of the test.
+    Root may read and write everything. The process therefore runs as another user until the end of the test.
     """
     for module in IMPORTED:  # the other user may not read Python's own files everywhere
         import_module(module)
@@ -351,8 +356,8 @@ FORBIDDEN = [
     "evaluate.py no-model",
     "evaluate.py model --photos no-photos",
     "evaluate.py model --meshes no-photos",
-    "evaluate.py model --suite selftest --output closed/file.glb",
-    "evaluate.py model --suite selftest --output no-data/new.json",
+    "evaluate.py model --suite sanity-checks --output closed/file.glb",
+    "evaluate.py model --suite sanity-checks --output no-data/new.json",
     "contact_sheet.py model no-photos sheet.png",
     "contact_sheet.py model photos closed/new.png",
     "assemble_pipeline.py no-model model model",

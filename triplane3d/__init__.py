@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from triplane3d.geometry.mesh import Mesh
     from triplane3d.images.image_processor import Triplane3DImageProcessor
     from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+    from triplane3d.models.photo_plane import PhotoPlaneRefiner
     from triplane3d.models.radiance import TriplaneRadianceField
     from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
     from triplane3d.models.transformer_triplane import TriplaneTransformer
@@ -33,6 +34,7 @@ __all__ = [
     "AutoencoderKLTriplane",
     "Camera",
     "Mesh",
+    "PhotoPlaneRefiner",
     "Triplane3DImageProcessor",
     "Triplane3DPipeline",
     "Triplane3DPipelineOutput",
@@ -46,10 +48,11 @@ __all__ = [
     "register_with_diffusers",
 ]
 
-_HOMES = {
+_MODULES = {
     "AutoencoderKLTriplane": "triplane3d.models.autoencoder_kl_triplane",
     "Camera": "triplane3d.geometry.cameras",
     "Mesh": "triplane3d.geometry.mesh",
+    "PhotoPlaneRefiner": "triplane3d.models.photo_plane",
     "Triplane3DImageProcessor": "triplane3d.images.image_processor",
     "Triplane3DPipeline": "triplane3d.pipelines.pipeline_triplane3d",
     "Triplane3DPipelineOutput": "triplane3d.pipelines.pipeline_output",
@@ -68,9 +71,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'triplane3d' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 

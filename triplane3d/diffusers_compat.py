@@ -185,7 +185,7 @@ def guider_condition(guider: Any, batch: Any) -> str:
 
 
 def register_transformer_block(block: type[nn.Module]) -> None:
-    """Tell diffusers' block caches (such as FirstBlockCache) what the forward method of `block` returns.
+    """Register what the forward method of `block` returns, for diffusers' block caches (such as FirstBlockCache).
 
     They look it up in a private table, and raise an error for a block that is not there. If a release of diffusers has
     no such table, only these caches are unavailable.

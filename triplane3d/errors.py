@@ -56,7 +56,7 @@ MEMORY_SIGNS = (
 CHECKOUT = Path(__file__).parents[1]
 """The repository, where the package is used from a checkout."""
 
-HEAD_START = 10.0
+SECONDS_FOR_MAIN_PROCESS = 10.0
 """Seconds that the other processes of a run wait while the first prints the error, which is the same in all."""
 
 
@@ -86,7 +86,7 @@ def errors_as_sentences() -> Iterator[None]:
 def fail(message: str, code: int = 2) -> NoReturn:
     """Print the message as an error, on one line and without control characters, and end the process with `code`."""
     if not is_main_process():
-        time.sleep(HEAD_START)
+        time.sleep(SECONDS_FOR_MAIN_PROCESS)
     print_line(f"error: {message}", error=True)
     raise SystemExit(code) from None
 
@@ -115,17 +115,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     return any(sign in text for sign in MEMORY_SIGNS)
 
 
-def not_there(path: str | Path) -> str:
+def missing_path_message(path: str | Path) -> str:
     """An error message for a path that does not exist: the folder that was searched, and what to do."""
     path = Path(path)
     if path.is_absolute():
         return f"{path} does not exist: check the path"
-    if elsewhere(path):
+    if exists_in_checkout_only(path):
         return f"{path} is not in {Path.cwd()} but in {CHECKOUT}: start the command there, or give absolute paths"
     return f"{path} is not in {Path.cwd()}, where the command was started: start it elsewhere, or check the path"
 
 
-def elsewhere(path: str | Path) -> bool:
+def exists_in_checkout_only(path: str | Path) -> bool:
     """Whether a relative path does not exist here but exists in the checkout that this package is used from."""
     return not Path(path).is_absolute() and not Path(path).exists() and (CHECKOUT / path).exists()
 

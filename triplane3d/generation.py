@@ -22,6 +22,7 @@ from triplane3d.geometry.mesh.simplification import check_simplify, simplify
 from triplane3d.images.background import MaskReport, check_background_removal
 from triplane3d.images.viewpoints import Viewpoint, relative_angles
 from triplane3d.model_loading import takes_views
+from triplane3d.refinement.agreement import Agreement
 from triplane3d.settings import KEYWORDS, GenerateSettings
 
 STAGES = ("generate", "extract", "finish", "write", "preview")
@@ -87,6 +88,8 @@ class GenerateResult:
     preview_path: Path | None
     mask_reports: tuple[MaskReport, ...]
     """Background removal of each photo: method, coverage, confidence, warning."""
+    agreement: Agreement | None
+    """How well the mesh agrees with the first photo; None without refinement."""
     warnings: tuple[str, ...]
     """Warnings for the user, with the name of the photo where a request has several."""
     seconds: Mapping[str, float]
@@ -160,16 +163,22 @@ def generate(
     ended = time.perf_counter()
 
     reports = tuple(output.mask_reports or ())
+    agreements = getattr(output, "agreement", None)
+    agreement = agreements[0] if agreements else None
+    warnings = [
+        report.warning if len(photos) == 1 else f"{photo}: {report.warning}"
+        for photo, report in zip(photos, reports, strict=False)
+        if report.warning is not None
+    ]
+    if agreement is not None:
+        warnings += [*output.refinements[0].notes, *([agreement.advice] if agreement.advice else [])]
     return GenerateResult(
         mesh=mesh,
         mesh_path=None if request.mesh_path is None else Path(request.mesh_path),
         preview_path=None if request.preview_path is None else Path(request.preview_path),
         mask_reports=reports,
-        warnings=tuple(
-            report.warning if len(photos) == 1 else f"{photo}: {report.warning}"
-            for photo, report in zip(photos, reports, strict=False)
-            if report.warning is not None
-        ),
+        agreement=agreement,
+        warnings=tuple(warnings),
         seconds=_durations(started, ended),
         device=str(pipeline.device),
         dtype=str(pipeline.dtype).removeprefix("torch."),

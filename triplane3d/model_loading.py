@@ -161,7 +161,7 @@ def load_found_model(
         )
     except _http_error() as error:
         raise OSError(
-            f"{model} was not downloaded to its end ({type(error).__name__}): give the command again to go on"
+            f"{model} was not downloaded completely ({type(error).__name__}): give the command again to continue"
         ) from error
 
 

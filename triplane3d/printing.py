@@ -24,10 +24,10 @@ def print_line(line: str, *, error: bool = False) -> None:
     except OSError as failure:
         if error:
             raise  # there is no other place for a message
-        give_up_output(sys.stdout, failure)
+        raise_output_error(sys.stdout, failure)
 
 
-def give_up_output(stream: Any, failure: OSError) -> NoReturn:
+def raise_output_error(stream: Any, failure: OSError) -> NoReturn:
     """Raise `failure` with the name of the stream. It is redirected first: Python would write again at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     raise OSError(failure.errno, failure.strerror, "standard output") from failure

@@ -79,6 +79,20 @@ class GenerateSettings:
     resolution: int | None = setting(
         None, "Cells along an edge of the grid. Default: the preset's.", keyword="resolution", least=8, most=2048
     )
+    refine: int | None = setting(
+        None,
+        "Passes that bring the shape into agreement with the photo; 0 is off. Default: the preset's.",
+        keyword="refine",
+        least=0,
+        most=100,
+    )
+    candidates: int | None = setting(
+        None,
+        "Shapes that are generated with different noise; the one that agrees best with the photo is kept. Default: 1.",
+        keyword="num_candidates",
+        least=1,
+        most=1000,
+    )
     seed: int = setting(0, "The same seed gives the same mesh; try others for variants.", least=0, most=2**63 - 1)
     background_removal: str = setting(
         "auto",

@@ -50,7 +50,7 @@ def stops_at_once() -> Iterator[None]:
     def stop(signum: int, frame: FrameType | None) -> None:
         nonlocal first
         if first is None:
-            first = _note()
+            first = _record_time()
             raise Stopped(signum)
         _end_if_new(first, signum)
 
@@ -92,7 +92,7 @@ class StopRequest:
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is None:
-            self.signum, self._first = signum, _note()
+            self.signum, self._first = signum, _record_time()
             _write(f"{signal.Signals(signum).name}: stopping after this update; a second signal stops at once")
         else:
             _end_if_new(self._first, signum)
@@ -118,7 +118,7 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _note() -> float:
+def _record_time() -> float:
     """Store that a signal was received, and return the time."""
     _received.set()
     return time.monotonic()

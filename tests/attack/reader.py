@@ -27,7 +27,7 @@ FAULTS = (
     ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, NameError,
     RuntimeError, SystemError, TypeError, Warning, SystemExit, SafetensorError, yaml.YAMLError,
 )  # fmt: skip
-"""Exceptions that no reader of the product may raise. Others end the process, which counts as one of them."""
+"""Exceptions that no reader of the product may raise. Any other exception ends the process, which is a fault too."""
 
 
 @dataclass(frozen=True)

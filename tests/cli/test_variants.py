@@ -150,7 +150,7 @@ def test_an_interrupted_download_gives_one_sentence(
     monkeypatch.setattr(DiffusionPipeline, "from_pretrained", interrupt)
     result = run("generate", image, "--model", "somebody/chairs")
     assert result.exit_code == 2
-    assert "error: somebody/chairs was not downloaded to its end (HTTPError): give the command again" in result.stderr
+    assert "error: somebody/chairs was not downloaded completely (HTTPError): give the command again" in result.stderr
 
 
 @pytest.mark.parametrize(

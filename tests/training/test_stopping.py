@@ -52,7 +52,8 @@ def test_a_run_that_was_stopped_twice_ends_with_the_same_weights(work, tmp_path)
         name, folder = signal.Signals(signum).name, tmp_path / "stopped" / f"checkpoint-{step}"
         assert printed.splitlines()[-2:] == [
             f"{name}: stopping after this update; a second signal stops at once",
-            f"stopped by {name} at step {step} of 150; {folder} holds all of it. To go on, give the same command again",
+            f"stopped by {name} at step {step} of 150; its state is in {folder}. To continue, give the same command "
+            "again",
         ]
         assert not psutil.wait_procs(children, timeout=10)[1]
 

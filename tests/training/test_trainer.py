@@ -191,7 +191,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(tmp_path, accumulation):
             if run.due(settings.run.checkpoint_every) and run.step <= 2:
                 run.save()
     assert run.step == 4 and run.skipped == 3
-    assert f"The last checkpoint, {tmp_path / 'checkpoint-2'}, is from before" in str(stopped.value)
+    assert f"The last checkpoint, {tmp_path / 'checkpoint-2'}, was written before" in str(stopped.value)
 
     saved = load_file(tmp_path / "checkpoint-2" / "model.safetensors")
     assert all(torch.equal(saved[name], value) for name, value in objective.state_dict().items())
@@ -261,7 +261,7 @@ def test_two_processes_equal_one_with_twice_the_batch(tmp_path):
         subprocess.run([*command, str(script), str(tmp_path / "two"), part], env=environment, capture_output=True,
                        text=True, timeout=300) for part in ("stopped", "rest")
     )  # fmt: skip
-    first = f"stopped by SIGTERM at step 2 of 6; {tmp_path / 'two' / 'checkpoint-2'} holds all of it"
+    first = f"stopped by SIGTERM at step 2 of 6; its state is in {tmp_path / 'two' / 'checkpoint-2'}."
     assert stopped.returncode == 1 and stopped.stderr.count(first) == 1, stopped.stderr
     assert "exitcode  : 143" in stopped.stderr  # of a process; torchrun itself ends with 1
     assert "2 processes on cpu" in stopped.stdout

@@ -10,11 +10,11 @@ import typer
 
 from triplane3d.cli import convert, generate, info
 from triplane3d.cli.console import print_result
-from triplane3d.cli.errors import Verbs, stops_are_noted
+from triplane3d.cli.errors import SubcommandGroup, stops_are_recorded
 from triplane3d.cli.photos import PhotosCommand
 
 app = typer.Typer(
-    cls=Verbs,
+    cls=SubcommandGroup,
     help="Turn photos of objects into 3D meshes.",
     epilog="Try: triplane3d generate chair.png -o chair.glb --preview chair.webp",
     no_args_is_help=True,
@@ -41,5 +41,5 @@ def _options(
 
 def main() -> None:
     """Run the command line."""
-    with stops_are_noted():
+    with stops_are_recorded():
         app()

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from triplane3d.printing import give_up_output, print_line
+from triplane3d.printing import print_line, raise_output_error
 
 
 def print_result(line: str) -> None:
@@ -42,4 +42,4 @@ def write_output(stream: Any, content: bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        give_up_output(stream, error)
+        raise_output_error(stream, error)

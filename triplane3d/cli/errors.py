@@ -37,16 +37,16 @@ _stopped = threading.Event()
 
 
 @contextmanager
-def stops_are_noted() -> Iterator[None]:
+def stops_are_recorded() -> Iterator[None]:
     """Context in which Ctrl-C ends the process with 130, also where a library's import turns it into another error."""
 
-    def note(signum: int, frame: FrameType | None) -> None:
+    def record_and_interrupt(signum: int, frame: FrameType | None) -> None:
         _stopped.set()
         signal.default_int_handler(signum, frame)
 
     before = signal.getsignal(signal.SIGINT)
     if callable(before):  # not ignored, as it is for background jobs
-        signal.signal(signal.SIGINT, note)
+        signal.signal(signal.SIGINT, record_and_interrupt)
     try:
         yield
     finally:
@@ -79,7 +79,7 @@ def sentence(error: BaseException, advice: str = "") -> tuple[str, int]:
 def errors_are_sentences(
     subject: str = "", advice: str = "", *, kinds: tuple[type[Exception], ...] = ERRORS
 ) -> Iterator[None]:
-    """Context in which an error of one of `kinds` ends the command with its message, which `subject` begins."""
+    """Context in which an error of one of `kinds` ends the command. Its message begins with `subject`."""
     try:
         yield
     except PASSED_ON:
@@ -89,7 +89,7 @@ def errors_are_sentences(
         fail(f"{subject}: {text}" if subject and subject not in text else text, code)
 
 
-class Verbs(TyperGroup):
+class SubcommandGroup(TyperGroup):
     """The subcommands. Errors that they do not handle end the command as the docstring of this file states."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ import yaml
 
 from triplane3d.config.stages import RENAMED, SCRIPTS
 from triplane3d.config.values import convert
-from triplane3d.errors import not_there
+from triplane3d.errors import missing_path_message
 from triplane3d.limits import read_yaml
 from triplane3d.printing import one_line
 from triplane3d.storage.durable import write_file
@@ -40,7 +40,7 @@ def load_config(
         ValueError: the file is damaged, belongs to another stage, or a key or value is not valid.
     """
     if not Path(path).exists():
-        raise FileNotFoundError(not_there(path))
+        raise FileNotFoundError(missing_path_message(path))
     values = read_yaml(path) or {}
     if not isinstance(values, dict):
         raise ValueError(f"{path} should hold a mapping of keys to values, not {type(values).__name__}")

@@ -3,8 +3,10 @@
 from triplane3d.config.autoencoder import AutoencoderConfig
 from triplane3d.config.denoiser import DenoiserConfig
 from triplane3d.config.distill import DistillConfig
+from triplane3d.config.draws import DrawsConfig
 from triplane3d.config.latents import LatentsConfig
 from triplane3d.config.prepare_shapes import ShapesConfig
+from triplane3d.config.refiner import RefinerConfig
 
 SCRIPTS: dict[type, str] = {
     ShapesConfig: "scripts/prepare_shapes.py",
@@ -12,6 +14,8 @@ SCRIPTS: dict[type, str] = {
     LatentsConfig: "scripts/encode_latents.py",
     DenoiserConfig: "scripts/train_denoiser.py",
     DistillConfig: "scripts/distill_denoiser.py",
+    DrawsConfig: "scripts/draw_latents.py",
+    RefinerConfig: "scripts/train_refiner.py",
 }
 """The script of each stage, from stage 0 on."""
 

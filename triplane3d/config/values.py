@@ -188,7 +188,7 @@ def _convert_number(value: Any, kind: type[int] | type[float], where: str) -> in
         if isinstance(value, bool):
             raise TypeError("yes and no are not numbers, although Python treats them as 1 and 0")
         if kind is int and isinstance(value, (int, str)) and str(value).strip().lstrip("+-").isdecimal():
-            return int(value)  # not by way of a float, which has 53 bits
+            return int(value)  # not through a float, which has 53 bits
         number = float(value)
     except OverflowError:
         raise ValueError(f"{where} takes a finite number, not {shown(value)}") from None

@@ -23,7 +23,7 @@ from triplane3d.arguments import check_whole
 from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_settings
 from triplane3d.convert.pipeline import write_card, write_model
 from triplane3d.convert.positions import resample_positions
-from triplane3d.convert.settings import MOST, check_there, complete, mapping
+from triplane3d.convert.settings import MOST, check_exists, complete, mapping
 from triplane3d.convert.weights import Origin, collect, field_layer, outline, rename
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import own_image_size, token_width
@@ -192,7 +192,7 @@ def convert_direct3d(
         ValueError: if checkpoint or settings are not Direct3D's, or incomplete.
         OSError: if a file does not exist, the folder exists, or the disk is full.
     """
-    check_there(checkpoint)
+    check_exists(checkpoint)
     check_folder(output)
     described = read_settings(checkpoint if settings is None else settings)
     if missing := [name for name in ("vae", "dit") if name not in described]:

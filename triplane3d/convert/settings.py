@@ -11,7 +11,7 @@ from triplane3d.storage.tensor_files import check_utf8
 MOST, MOST_LAYERS = LIMITS["width"].most, LIMITS["layers"].most
 
 
-def check_there(checkpoint: str | Path) -> None:
+def check_exists(checkpoint: str | Path) -> None:
     """Raises a FileNotFoundError if the checkpoint does not exist, a ValueError if its path is not UTF-8.
 
     Converters call it first, because a message about missing settings would mislead.

@@ -19,7 +19,7 @@ from triplane3d.arguments import check_whole
 from triplane3d.convert.checkpoint import check_settings, open_checkpoint, read_settings
 from triplane3d.convert.pipeline import write_card, write_model
 from triplane3d.convert.positions import resample_positions
-from triplane3d.convert.settings import MOST, check_there, complete, mapping
+from triplane3d.convert.settings import MOST, check_exists, complete, mapping
 from triplane3d.convert.weights import Origin, collect, field_layer, outline, rename
 from triplane3d.limits import check_config, read_json
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
@@ -213,7 +213,7 @@ def convert_triposr(
         ValueError: if checkpoint or settings are not TripoSR's, or incomplete.
         OSError: if a file does not exist, the folder exists, or the disk is full.
     """
-    check_there(checkpoint)
+    check_exists(checkpoint)
     check_folder(output)
     place = Path(checkpoint if settings is None else settings)
     config = reconstructor_config(read_settings(place), _read_vit(place if place.is_dir() else place.parent))

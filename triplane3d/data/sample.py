@@ -11,7 +11,9 @@ The fields of one shape, with the data type in which they are stored in shards a
 | `label_distance` | labels | float16 | signed distance at these points, negative inside |
 | `views` | views, 4, height, width | uint8, × 255 | rendered RGBA: sRGB, straight alpha, 0..1 |
 | `cameras` | views, 2 | float32 | azimuth and elevation of each view in degrees |
+| `windows` | views, 4 | float32 | distance of each camera; centre (right, up) and half side of its view |
 
+Distances are from the origin. A view's centre and half side are measured on the plane at depth 1 before its camera.
 Lengths are world units: the shape is centred, its longest side is 2, y points up. The camera of azimuth 0 stands on the
 +z side, that of azimuth 90 on the +x side. Views with azimuth 0 come first. Each view is framed as the pipeline frames
 a photo.
@@ -54,6 +56,7 @@ FIELDS: dict[str, Field] = {
     "label_distance": Field(("labels",), torch.float16),
     "views": Field(("views", 4, "height", "width"), torch.uint8, 255),
     "cameras": Field(("views", 2), torch.float32),
+    "windows": Field(("views", 4), torch.float32),
 }
 
 SURFACE_FIELDS = ("surface_points", "surface_normals", "surface_colors")

@@ -29,6 +29,7 @@ FIELDS_OF_KEY = {
     "labels": LABEL_FIELDS,
     "view": ("views",),
     "views": ("views",),
+    "framed_view": ("views", "cameras", "windows"),
 }
 
 
@@ -75,6 +76,7 @@ class ShardDataset(Dataset):
     - "surface": `surface_points` points with their normals and colours;
     - "labels": `label_points` labels, the first half uniform, the second half near the surface;
     - "view": `view` (4, height, width), one of the views from azimuth 0;
+    - "framed_view": the same with its `camera` (2,) and `window` (4,);
     - "views": `views` and `cameras`, first one from azimuth 0, then all the others in random order.
 
     Points and views are chosen anew with `generator` at every access. `limit` keeps the first shapes only.
@@ -140,15 +142,17 @@ class ShardDataset(Dataset):
             near = middle + self._random_order(len(points) - middle)[:half]
             chosen = torch.cat([uniform, near])
             sample["label_points"], sample["label_distance"] = points[chosen], read("label_distance")[chosen]
-        if "view" in self.keys or "views" in self.keys:
+        if {"view", "framed_view", "views"} & set(self.keys):
             views = read("views")
             cameras = torch.tensor([0.0, torch.nan]).repeat(len(views), 1)
             if "cameras" in shard.keys():
                 cameras = read("cameras")
             from_the_front = int((cameras[:, 0] == 0).sum())
             first = int(torch.randint(from_the_front, (1,), generator=self.generator))
-            if "view" in self.keys:
+            if {"view", "framed_view"} & set(self.keys):
                 sample["view"] = views[first].float() / 255
+            if "framed_view" in self.keys:
+                sample["camera"], sample["window"] = cameras[first], read("windows")[first]
             if "views" in self.keys:
                 order = self._random_order(len(views))
                 order = torch.cat([torch.tensor([first]), order[order != first]])

@@ -1,7 +1,7 @@
 """Release criteria: target values for scores, and whether a measurement reaches them.
 
 A criterion passes if the end of the 95% confidence interval that is nearer to the target passes: the lower end must be
-at least `at_least`, the upper end at most `at_most`. The mean alone does not decide. A criterion for each single shape
+at least `at_least`, the upper end at most `at_most`. The mean alone is not tested. A criterion for each single shape
 uses the range from the lowest to the highest score in place of the interval. docs/evaluation.md lists all criteria.
 """
 

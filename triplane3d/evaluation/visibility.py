@@ -1,4 +1,4 @@
-"""Which part of a surface the camera of an image sees. A model has to guess the rest."""
+"""Which part of a surface the camera of an image sees. The image does not show the rest."""
 
 from __future__ import annotations
 

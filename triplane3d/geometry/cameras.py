@@ -282,7 +282,7 @@ class Camera:
 
     @property
     def position(self) -> tuple[float, float, float]:
-        """Where the camera stands in the world."""
+        """The camera's position in the world."""
         x, y, z = (row[3] for row in self.camera_to_world[:3])
         return x, y, z
 

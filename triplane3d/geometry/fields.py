@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 BrickValues = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -40,6 +41,40 @@ class LatticeField(Protocol):
 
     def lattice(self, axis: Tensor) -> BrickValues:
         """The function that computes values at nodes of the lattice axis × axis × axis."""
+        ...
+
+
+@runtime_checkable
+class FieldBatch(Protocol):
+    """Several fields, which may have colours. `batch[i]` is one of them, a batch of length 1."""
+
+    has_color: bool
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Values (n,) of a batch of one at points (n, 3)."""
+        ...
+
+    def occupancy(self, points: Tensor) -> Tensor:
+        """Values (batch, n), positive inside, at points (batch, n, 3)."""
+        ...
+
+    def color(self, points: Tensor) -> Tensor:
+        """Linear albedo (batch, n, 3) in 0..1 at points (batch, n, 3)."""
+        ...
+
+    def grid(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """Values (batch, len(x), len(y), len(z)) on a regular grid."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> "FieldBatch":
+        """One of the fields, as a batch of one."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the fields are evaluated."""
         ...
 
 

@@ -1,8 +1,8 @@
-"""The photos of one call, parsed once: which of them show the same object, and from where each was taken."""
+"""The photos of one call, parsed once: which of them show the same object, and the viewpoint of each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from os import PathLike
 from typing import Any
 
@@ -88,6 +88,11 @@ class PhotoBatch:
     def counts(self) -> list[int]:
         """Photos of each object."""
         return [len(angles) for angles in self.angles]
+
+    @property
+    def firsts(self) -> list[int]:
+        """The index of each object's first photo."""
+        return [0, *accumulate(self.counts)][:-1]
 
     def cut_out(self, background_removal: str = "auto") -> Iterator[tuple[Float[Tensor, "4 _ _"], MaskReport]]:
         """Each photo as straight RGBA in 0..1 with the object's mask as its alpha, and how that mask was found.

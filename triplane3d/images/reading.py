@@ -42,8 +42,8 @@ STRIP_PIXELS = 1_000_000
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "AVIF", "HEIF", "JXL")
 # Formats that can be decoded at a fraction of their size, which saves memory.
 DRAFTABLE = ("JPEG", "MPO")
-# Modes that PIL converts to RGBA only by way of another mode.
-BY_WAY_OF = {"CMYK": "RGB", "LAB": "RGB", "La": "LA"}
+# Modes that PIL cannot convert to RGBA directly, and the mode between.
+INTERMEDIATE_MODE = {"CMYK": "RGB", "LAB": "RGB", "La": "LA"}
 # Files that are often passed as photos, by their first bytes: what they are, and what to do.
 OTHER_FILES = {
     rb"#\?(RADIANCE|RGBE)|v/1\x01|PF\s": ("a high-dynamic-range picture", "tone-map it and save it as PNG or JPEG"),
@@ -211,7 +211,7 @@ def _too_large(name: str, limit: int) -> str:
 
 
 def _damaged(name: str, error: Exception) -> str:
-    if is_out_of_memory(error):  # a broken file may also claim sizes that do not fit
+    if is_out_of_memory(error):  # a broken file may also declare sizes that do not fit
         return f"{name} cannot be unpacked in the memory that is free: shrink it, or save it again if it is small"
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return f"{name} is damaged or cut short ({reason}): save or download it again"
@@ -231,7 +231,7 @@ def _bytes_to_rgba(
 ) -> Float[Tensor, "4 height width"]:
     strips = []
     for strip, factor in _strips(picture):
-        rgba = strip.convert(BY_WAY_OF.get(picture.mode, "RGBA")).convert("RGBA")
+        rgba = strip.convert(INTERMEDIATE_MODE.get(picture.mode, "RGBA")).convert("RGBA")
         rgba = rgba.reduce(factor) if factor > 1 else rgba
         strips.append(convert_strip(strip, rgba, factor, transform))
     whole = Image.new("RGBA", (strips[0].width, sum(strip.height for strip in strips)))

@@ -1,4 +1,4 @@
-"""From where a photo was taken: the directions that a caller may give, as azimuth and elevation in degrees.
+"""Viewpoints: the direction from which each photo was taken, as azimuth and elevation in degrees.
 
 Azimuth 0 looks at the front of the object, from +z. It grows towards +x: the right side is at 90 degrees. The elevation
 is positive above the object. An unknown angle is None in arguments and NaN (`UNKNOWN`) in the numbers computed here.

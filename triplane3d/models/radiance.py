@@ -71,7 +71,7 @@ class TriplaneRadianceField:
     def to_unit(self, lengths: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """World units to units of the radius.
 
-        The detour over 0..1 is deliberate: TripoSR was trained with it, and a shorter formula rounds differently.
+        The lengths are converted to 0..1 first, as in TripoSR's training: a shorter formula rounds differently.
         """
         return (lengths + self.radius) / (2 * self.radius) * 2 - 1
 

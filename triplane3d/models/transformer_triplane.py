@@ -194,7 +194,7 @@ class TriplaneTransformer(StrictLoading, ModelMixin, AttentionMixin, ConfigMixin
         encoder_attention_mask: Bool[Tensor, "_ _"] | None = None,
         timestep_end: Tensor | float | None = None,
     ) -> TriplaneTransformerOutput | tuple[Float[Tensor, "batch out_channels height width"]]:
-        """The prediction at `timestep`: a velocity, or what else the model was trained to predict.
+        """The prediction at `timestep`: a velocity, or another quantity that the model was trained to predict.
 
         Args:
             hidden_states: noisy latents.

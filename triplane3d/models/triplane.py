@@ -120,6 +120,12 @@ class TriplaneFieldDecoder(nn.Module):
         """Both at `points`, with one pass through the trunk; the colour is None for a decoder without a colour head."""
         return self(self._occupancy_and_color_at, planes, points)
 
+    def point_states(
+        self, planes: Float[Tensor, "batch 3 channels height width"], points: Float[Tensor, "batch points 3"]
+    ) -> tuple[Float[Tensor, "batch points hidden"], Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
+        """The trunk's output at `points`, the occupancy logits and the colours, grey without a colour head."""
+        return self(self._point_states, planes, points)
+
     def occupancy_grid(
         self,
         planes: Float[Tensor, "batch 3 channels height width"],
@@ -168,6 +174,12 @@ class TriplaneFieldDecoder(nn.Module):
     def _occupancy_and_color_at(self, planes: Tensor, points: Tensor) -> tuple[Tensor, Tensor | None]:
         hidden_states = self._hidden_states_at(planes, points)
         return self._occupancy(hidden_states), None if self.color_out is None else self._color(hidden_states)
+
+    def _point_states(self, planes: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        hidden_states = self._hidden_states_at(planes, points)
+        grey = hidden_states.new_full((*points.shape[:-1], 3), 0.5)
+        color = grey if self.color_out is None else self._color(hidden_states)
+        return hidden_states, self._occupancy(hidden_states), color
 
     def _occupancy_from(self, planes: Tensor, outputs: Tensor) -> Float[Tensor, " rows"]:
         return self._occupancy(self._trunk(self._compute_dtype(planes, outputs)))
@@ -356,6 +368,16 @@ class TriplaneField:
         """Both with one pass through the trunk, for training. The colours are sampled from `planes`, not smoothed."""
         self._check(points)
         return self.decoder.occupancy_and_color(self.planes, points)
+
+    def point_states(
+        self, points: Float[Tensor, "batch points 3"]
+    ) -> tuple[Float[Tensor, "batch points hidden"], Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
+        """The MLP's hidden states, the occupancy logits and the colours at `points`, for models that correct the field.
+
+        The colours are sampled from `planes`, not smoothed; without a colour head they are grey.
+        """
+        self._check(points)
+        return self.decoder.point_states(self.planes, points.to(self.device))
 
     def grid(self, x: Float[Tensor, " x"], y: Float[Tensor, " y"], z: Float[Tensor, " z"]) -> Float[Tensor, "b x y z"]:
         """Occupancy logits on the regular grid x × y × z: the values of `occupancy` at a fraction of the cost."""

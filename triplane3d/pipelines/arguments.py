@@ -113,8 +113,8 @@ def check_components(pipeline: object, names: Sequence[str]) -> None:
     """Raise a ValueError if a component that the call needs is None."""
     for name in names:
         if getattr(pipeline, name) is None:
-            way_out = {"image_encoder": ": pass `image_embeds`", "vae": ': use output_type="latent"'}
-            raise ValueError(f"this pipeline was loaded without its {name}" + way_out.get(name, ""))
+            remedy = {"image_encoder": ": pass `image_embeds`", "vae": ': use output_type="latent"'}
+            raise ValueError(f"this pipeline was loaded without its {name}" + remedy.get(name, ""))
 
 
 def check_tokens(image_embeds: Tensor, pixel_embeds: Tensor | None, width: int, pixel_width: int | None) -> None:

@@ -25,12 +25,16 @@ from transformers import PreTrainedModel
 
 from triplane3d.limits import check_config, read_weights_header
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.photo_plane import PhotoPlaneRefiner
 from triplane3d.models.reconstructor_triplane import TriplaneReconstructor
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.noise_levels import try_scheduler
 from triplane3d.pipelines.saved import INDEX, check_not_pointer, read_json
 
-OWN_MODELS = {model.__name__: model for model in (AutoencoderKLTriplane, TriplaneReconstructor, TriplaneTransformer)}
+OWN_MODELS = {
+    model.__name__: model
+    for model in (AutoencoderKLTriplane, PhotoPlaneRefiner, TriplaneReconstructor, TriplaneTransformer)
+}
 
 BASES: dict[str, tuple[type, ...]] = {
     "diffusers": (SchedulerMixin, ModelMixin, BaseGuidance),
@@ -152,8 +156,8 @@ def _check_component(folder: Path, component_class: type, *, needs_safetensors: 
     is_model = (folder / "config.json").is_file()
     if is_model and not weights and needs_safetensors:
         pickled = any(path for suffix in ("bin", "pt", "pth", "ckpt") for path in folder.glob(f"*.{suffix}"))
-        way_out = "; use_safetensors=False reads tensors from pickles" if pickled else ""
-        raise ValueError(f"{folder} holds no weights (.safetensors): save or download them again{way_out}")
+        remedy = "; use_safetensors=False reads tensors from pickles" if pickled else ""
+        raise ValueError(f"{folder} holds no weights (.safetensors): save or download them again{remedy}")
     if weights and not is_model:
         raise ValueError(f"{folder} holds weights but no config.json: save or download it again")
     for path in weights:

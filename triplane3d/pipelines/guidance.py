@@ -105,7 +105,7 @@ class GuidedPrediction:
         conditions: dict[str, Tensor],
         shared: dict[str, Any],
     ) -> Float[Tensor, "batch channels height width"]:
-        """The guider decides which predictions this step needs, with one call of the transformer each."""
+        """The guider determines which predictions this step needs, with one call of the transformer each."""
         pairs = {
             name: (conditional, null_condition(name, conditional, len(conditional)))
             for name, conditional in conditions.items()

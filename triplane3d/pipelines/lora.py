@@ -182,8 +182,8 @@ def check_adapter_config(metadata: Mapping[str, Any], state_dict: StateDict) -> 
     ranks = [tensor.shape[0] for name, tensor in state_dict.items() if ".lora_A." in name and tensor.ndim]
     most = max(ranks, default=None)
     patterns = metadata.get("transformer.rank_pattern") or {}
-    claimed = [metadata.get("transformer.r"), *(patterns.values() if isinstance(patterns, Mapping) else [patterns])]
-    for rank in claimed:
+    declared = [metadata.get("transformer.r"), *(patterns.values() if isinstance(patterns, Mapping) else [patterns])]
+    for rank in declared:
         whole = isinstance(rank, int) and not isinstance(rank, bool) and rank >= 1
         if rank is not None and (not whole or (most is not None and rank > most)):
             raise ValueError(f"the LoRA's config has the rank {str(rank)[:40]}, where its tensors have at most {most}")

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from triplane3d.geometry.cameras import Camera
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.render import render, save_turntable, turntable
 from triplane3d.images.background import MaskReport
+from triplane3d.refinement.agreement import Agreement, measure_agreement
+from triplane3d.refinement.refine import Refinement
 
 VIEWS = ("turntable", "still", "depth", "normal")
 
@@ -34,6 +37,29 @@ class Triplane3DPipelineOutput(BaseOutput):
     """
     mask_reports: list[MaskReport] | None = None
     """How the mask of each photo was found, its confidence and any warning; in the order of `images`."""
+    refinements: list[Refinement] | None = None
+    """For each mesh the passes of refinement, the fitted camera of its photo, and how well silhouette and mask agree;
+    None for a call without refinement."""
+
+    @property
+    def cameras(self) -> list[Camera] | None:
+        """For each mesh the fitted camera of its object's first photo; pictures from it fit `images`. None without
+        refinement."""
+        return None if self.refinements is None else [each.cameras.camera() for each in self.refinements]
+
+    @cached_property
+    def agreement(self) -> list[Agreement] | None:
+        """For each mesh how well it agrees with its photo, from the fitted camera; None without refinement.
+
+        Raises:
+            ValueError: for an output that does not hold meshes.
+        """
+        if self.refinements is None:
+            return None
+        return [
+            measure_agreement(mesh, each.cameras.camera(), each.photo)
+            for mesh, each in zip(self._own_meshes(), self.refinements, strict=True)
+        ]
 
     @property
     def mattes(self) -> list[MaskReport] | None:

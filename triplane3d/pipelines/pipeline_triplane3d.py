@@ -1,6 +1,6 @@
 """Photos to meshes by diffusion: photo → image tokens → denoised latents → planes → field → mesh."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -16,35 +16,29 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from triplane3d.arguments import check_number, check_whole
+from triplane3d.arguments import check_number
+from triplane3d.geometry.fields import FieldBatch
 from triplane3d.geometry.isosurface import evaluate_grids, extract_surfaces
-from triplane3d.images.background import check_background_removal
 from triplane3d.images.image_processor import PreparedPhotos, Triplane3DImageProcessor, prepare_photos
 from triplane3d.images.photo_batch import PhotoBatch
-from triplane3d.images.reading import Photo
+from triplane3d.images.reading import Photo, decode_photo
 from triplane3d.images.viewpoints import Viewpoint
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.image_encoder import check_tokens as check_encoder_tokens
 from triplane3d.models.image_encoder import check_width, image_tokens, own_image_size
+from triplane3d.models.photo_plane import PhotoPlaneRefiner
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.models.triplane import TriplaneField
 from triplane3d.pipelines.arguments import (
-    check_attention_kwargs,
-    check_callback,
     check_changed,
-    check_components,
-    check_generators,
-    check_progress,
-    check_tensor,
-    check_tokens,
 )
+from triplane3d.pipelines.call_inputs import check_call, latents_shape
 from triplane3d.pipelines.calls import Calls, DenoisingState, DenoisingStateMixin
 from triplane3d.pipelines.encoder_weights import check_encoder, is_saved
 from triplane3d.pipelines.guidance import GuidedPrediction, is_guided
 from triplane3d.pipelines.hub import PipelineHubMixin
 from triplane3d.pipelines.lora import Triplane3DLoraLoaderMixin
 from triplane3d.pipelines.noise_levels import (
-    check_noise_levels,
     check_spacing,
     input_scaling,
     set_noise_levels,
@@ -52,10 +46,12 @@ from triplane3d.pipelines.noise_levels import (
     step_kwargs,
 )
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
-from triplane3d.pipelines.presets import MAX_GRID, MAX_MESHES, MAX_RESOLUTION, PRESETS, check_presets
+from triplane3d.pipelines.presets import PRESETS, check_presets
+from triplane3d.refinement.refine import refine_fields
 from triplane3d.settings import DEFAULT_QUALITY
 
-OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "latent")
+REFINEMENT_SIZE = 192
+"""Side in pixels of the framed photo that silhouettes are compared with, for a pipeline without a refiner."""
 
 
 class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipeline, Triplane3DLoraLoaderMixin):
@@ -72,6 +68,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         vae: decodes latents to planes.
         scheduler: any of diffusers' schedulers that fits the denoiser.
         pixel_encoder: encoder of the second stream of tokens, for a transformer that takes `pixel_hidden_states`.
+        refiner: corrects the generated field by its photo; used where a call has refinement passes (`refine`).
         guider: one of `diffusers.guiders`, in place of classifier-free guidance.
         framing, foreground_ratio, background: how photos are framed; the background is a grey value in 0..1.
         image_statistics, pixel_statistics: name of the normalisation for each encoder; None: as `image_statistics`.
@@ -84,9 +81,9 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
     All but the components are settings that are saved in `model_index.json`.
     """
 
-    model_cpu_offload_seq = "image_encoder->pixel_encoder->transformer->vae"
+    model_cpu_offload_seq = "image_encoder->pixel_encoder->transformer->vae->refiner"
     # A call with a photo works without these. `from_pretrained` also loads a pipeline without another component.
-    _optional_components = ["pixel_encoder", "guider"]
+    _optional_components = ["pixel_encoder", "guider", "refiner"]
     _callback_tensor_inputs = ["latents", "image_embeds"]
 
     def __init__(
@@ -107,6 +104,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         level: float = 0.0,
         pixel_size: int | None = None,
         timestep_spacing: str | None = None,
+        refiner: PhotoPlaneRefiner | None = None,
     ):
         super().__init__()
         self._calls = Calls(DenoisingState)
@@ -117,6 +115,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
             scheduler=scheduler,
             pixel_encoder=pixel_encoder,
             guider=guider,
+            refiner=refiner,
         )
         self.register_to_config(
             foreground_ratio=foreground_ratio,
@@ -143,11 +142,11 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
 
     @property
     def components(self) -> dict[str, Any]:
-        """The components by name, without a `pixel_encoder` or `guider` that is None."""
+        """The components by name, without a `pixel_encoder`, `guider` or `refiner` that is None."""
         return {
             name: component
             for name, component in super().components.items()
-            if component is not None or name not in ("pixel_encoder", "guider")
+            if component is not None or name not in ("pixel_encoder", "guider", "refiner")
         }
 
     @property
@@ -161,6 +160,13 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         return self._processor_for(
             self.pixel_encoder, self.config.pixel_statistics or self.config.image_statistics, self.config.pixel_size
         )
+
+    @property
+    def refiner_processor(self) -> Triplane3DImageProcessor:
+        """Prepares photos for the refiner, or for comparing silhouettes where there is none."""
+        size = REFINEMENT_SIZE if self.refiner is None else self.refiner.config.image_size
+        ratio, framing = self.config.foreground_ratio, self.config.framing
+        return Triplane3DImageProcessor(size, foreground_ratio=ratio, framing=framing)
 
     def _processor_for(
         self, encoder: PreTrainedModel | None, statistics: str, image_size: int | None = None
@@ -187,80 +193,13 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
     def do_classifier_free_guidance(self) -> bool:
         return is_guided(self._guidance_scale) if self.guider is None else self.guider.num_conditions > 1
 
-    def check_inputs(
-        self,
-        *,
-        image: Photo | Sequence[Photo] | Sequence[Sequence[Photo]] | None,
-        image_embeds: Tensor | None,
-        latents: Tensor | None,
-        generator: torch.Generator | list[torch.Generator] | None,
-        num_inference_steps: int,
-        guidance_scale: float,
-        num_images_per_prompt: int,
-        resolution: int,
-        level: float,
-        output_type: str,
-        attention_kwargs: dict[str, Any] | None,
-        callback_on_step_end: Callable | PipelineCallback | MultiPipelineCallbacks | None,
-        callback_on_step_end_tensor_inputs: Sequence[str],
-        callback_on_extraction: Callable[[int, int], object] | None = None,
-        background_removal: str = "auto",
-        pixel_embeds: Tensor | None = None,
-        cameras: Sequence[Sequence[Viewpoint]] | None = None,
-    ) -> PhotoBatch:
-        """Check all arguments of a call before any work, and parse its photos.
+    def check_inputs(self, **arguments: Any) -> PhotoBatch:
+        """Check all arguments of a call before any work, and parse its photos; keywords only, those of `check_call`.
 
         Raises:
             ValueError: for an argument that is not acceptable.
         """
-        check_background_removal(background_removal)
-        if (image is None) == (image_embeds is None):
-            raise ValueError("pass either `image` or `image_embeds`" + (", not both" if image is not None else ""))
-        if output_type not in OUTPUT_TYPES:
-            raise ValueError(f"output_type must be one of {OUTPUT_TYPES}, got {output_type!r}")
-        needed = ["scheduler", "transformer"]
-        needed += ["vae"] if output_type != "latent" else []
-        needed += ["image_encoder"] if image is not None else []
-        check_components(self, needed)
-
-        check_whole("num_inference_steps", num_inference_steps, 1, self.scheduler.config.get("num_train_timesteps"))
-        check_number("guidance_scale", guidance_scale, 0)
-        check_whole("num_images_per_prompt", num_images_per_prompt, 1, MAX_MESHES)
-        check_whole("resolution", resolution, 2, MAX_GRID if output_type in ("pt", "np") else MAX_RESOLUTION)
-        check_number("level", level)
-        check_noise_levels(
-            self.scheduler, self.config.timestep_spacing, bool(self.transformer.config.get("interval_condition"))
-        )
-        check_attention_kwargs(attention_kwargs)
-        check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
-        check_progress("callback_on_extraction", callback_on_extraction)
-
-        width, pixel_width = (
-            self.transformer.config.get(name) for name in ("cross_attention_dim", "pixel_attention_dim")
-        )
-        if image_embeds is not None:
-            check_tokens(image_embeds, pixel_embeds, width, pixel_width)
-            photos = PhotoBatch.of_tokens(image_embeds, cameras)
-        else:
-            photos = PhotoBatch.parse(image, cameras)
-            if pixel_embeds is not None:
-                raise ValueError(
-                    "`pixel_embeds` needs `image_embeds`: omit it, or pass `image_embeds` instead of `image`"
-                )
-            if (pixel_width is not None) != (self.pixel_encoder is not None):
-                has, lacks = "transformer", "pixel_encoder"
-                has, lacks = (has, lacks) if pixel_width is not None else (lacks, has)
-                raise ValueError(
-                    f"the pipeline has a {has} for a second stream of image tokens, but no {lacks} for it: load both "
-                    "or neither"
-                )
-        photos.check_for(self.transformer.config)
-        count = len(photos.counts) * num_images_per_prompt
-        check_generators(generator, count, self._execution_device)
-        if latents is not None:
-            shape = self._latents_shape(count)
-            check_tensor("latents", latents, shape, "it is noise of unit variance, one entry for each mesh")
-        return photos
+        return check_call(self, **arguments)
 
     def encode_image(
         self, pixel_values: Float[Tensor, "batch channels height width"], encoder: PreTrainedModel | None = None
@@ -282,15 +221,11 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         It is scaled for `scheduler`, by default the pipeline's own.
         """
         if latents is None:
-            shape = self._latents_shape(batch_size)
+            shape = latents_shape(self.transformer, batch_size)
             latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
         # Schedulers that do not keep unit variance start from noise of another scale.
         scale = getattr(scheduler or self.scheduler, "init_noise_sigma", 1.0)
         return latents.to(device=device, dtype=torch.float32) * scale
-
-    def _latents_shape(self, batch_size: int) -> tuple[int, int, int, int]:
-        config = self.transformer.config
-        return batch_size, config.in_channels, config.sample_size, 3 * config.sample_size
 
     def decode_latents(self, latents: Float[Tensor, "batch channels height width"]) -> TriplaneField:
         """The batch of fields that normalised latents decode to."""
@@ -319,6 +254,8 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         pixel_embeds: Tensor | None = None,
         cameras: Sequence[Sequence[Viewpoint]] | None = None,
         callback_on_extraction: Callable[[int, int], object] | None = None,
+        refine: int | None = None,
+        num_candidates: int = 1,
     ) -> Triplane3DPipelineOutput | tuple:
         """One mesh per object, or `num_images_per_prompt` of them.
 
@@ -355,6 +292,10 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
                 first photo's azimuth matter. By default the first photo is the front, and the others are unknown.
             callback_on_extraction: called as (done, total) many times while surfaces are extracted, in parts of the
                 work; the total may grow. An exception that it raises ends the call.
+            refine: passes that bring each field into agreement with the object's first photo; each is kept only if it
+                is better on pixels that it has not used. `refinements` of the output has their reports and the fitted
+                camera. None: that of `quality`, 0 if the preset has none.
+            num_candidates: seeds for each mesh. The field whose silhouette agrees best with the photo is kept.
 
         Raises:
             ValueError: for an argument that is not acceptable, before any work; for a photo without an object; for a
@@ -373,6 +314,9 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         guidance_scale = preset["guidance_scale"] if guidance_scale is None else guidance_scale
         resolution = preset["resolution"] if resolution is None else resolution
         level = self.config.level if level is None else level
+        if refine is None:
+            comparable = image is not None and output_type != "latent" and self.config.framing == "centered"
+            refine = preset.get("refine", 0) if comparable else 0
         photos = self.check_inputs(
             image=image,
             image_embeds=image_embeds,
@@ -391,6 +335,8 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
             background_removal=background_removal,
             pixel_embeds=pixel_embeds,
             cameras=cameras,
+            refine=refine,
+            num_candidates=num_candidates,
         )
         # numpy's numbers are accepted; schedulers need Python's.
         num_inference_steps, resolution = int(num_inference_steps), int(resolution)
@@ -404,22 +350,28 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
 
             # Photo → tokens, one set for each mesh.
             prepared: list[PreparedPhotos] = []
+            compares = bool(refine) or num_candidates > 1
             if image is not None:
                 processors = [self.image_processor, self.pixel_processor]
                 processors = [processor for processor in processors if processor is not None]
+                processors += [self.refiner_processor] if compares else []
                 prepared = prepare_photos(photos, processors, background_removal)
                 image_embeds = photos.arrange(self.encode_image(prepared[0].pixel_values))
                 if self.pixel_encoder is not None:
                     pixel_embeds = self.encode_image(prepared[1].pixel_values, self.pixel_encoder)
-            image_embeds = self._for_each_mesh(image_embeds.to(device), num_images_per_prompt)
+            drawn = num_images_per_prompt * num_candidates
+            image_embeds = self._for_each_mesh(image_embeds.to(device), drawn)
             if pixel_embeds is not None:
-                pixel_embeds = self._for_each_mesh(pixel_embeds.to(device), num_images_per_prompt)
+                pixel_embeds = self._for_each_mesh(pixel_embeds.to(device), drawn)
 
             # Noise → latents. Stepping changes a scheduler, so every call steps a copy.
             scheduler = deepcopy(self.scheduler)
             set_noise_levels(scheduler, num_inference_steps, device, self.config.timestep_spacing)
             timesteps = scheduler.timesteps
             ends = step_ends(scheduler) if self.transformer.config.get("interval_condition") else None
+            if isinstance(generator, list):
+                # A mesh's candidates have consecutive noise of its generator; the first is that of a single candidate.
+                generator = [each for each in generator for _ in range(num_candidates)]
             latents = self.prepare_latents(len(image_embeds), device, generator, latents, scheduler)
             predict = GuidedPrediction(self.transformer, len(timesteps))
             viewpoints = photos.conditions(image_embeds)
@@ -458,16 +410,29 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
             predict.clear_caches()
 
             # Latents → field → meshes or grids.
-            meshes = latents
+            meshes, refinements = latents, None
             if output_type != "latent":
                 field = self.decode_latents(latents)
-                meshes = self._meshes_or_grids(field, resolution, level, output_type, callback_on_extraction)
+                fields: Iterable[FieldBatch] = field
+                if compares:
+                    first_photos = [decode_photo(prepared[-1].images[first]) for first in photos.firsts]
+                    refinements = refine_fields(
+                        field,
+                        torch.stack(first_photos).to(device),
+                        refine,
+                        num_candidates=num_candidates,
+                        refiner=self.refiner,
+                        level=level,
+                    )
+                    fields = [refinement.field for refinement in refinements]
+                meshes = self._meshes_or_grids(fields, resolution, level, output_type, callback_on_extraction)
         if not return_dict:
             return (meshes,)
         return Triplane3DPipelineOutput(
             meshes=meshes,
             images=prepared[0].images if prepared else None,
             mask_reports=prepared[0].mask_reports if prepared else None,
+            refinements=refinements,
         )
 
     @contextmanager
@@ -486,15 +451,15 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
 
     def _meshes_or_grids(
         self,
-        field: TriplaneField,
+        fields: Iterable[FieldBatch],
         resolution: int,
         level: float,
         output_type: str,
-        progress: Callable[[int, int], object] | None,
+        progress: Callable[[int, int], object] | None = None,
     ) -> Any:
         """The batch of fields as meshes or as grids of logits."""
         if output_type in ("pt", "np"):
-            grids = torch.stack(evaluate_grids(field, resolution, progress=progress))
+            grids = torch.stack(evaluate_grids(fields, resolution, progress=progress))
             return grids if output_type == "pt" else grids.cpu().numpy()
-        meshes = extract_surfaces(field, resolution, level=level, progress=progress)
+        meshes = extract_surfaces(fields, resolution, level=level, progress=progress)
         return meshes if output_type == "mesh" else [mesh.to_trimesh() for mesh in meshes]

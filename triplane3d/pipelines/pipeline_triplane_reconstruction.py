@@ -315,7 +315,7 @@ class TriplaneReconstructionPipeline(PipelineHubMixin, DiffusionPipeline):
         resolution: int,
         level: float,
         output_type: str,
-        progress: Callable[[int, int], object] | None,
+        progress: Callable[[int, int], object] | None = None,
     ) -> Any:
         """The batch of fields as meshes or as grids of densities, in the library's frame."""
         radius = self.reconstructor.config.radius

@@ -9,6 +9,8 @@ from triplane3d.settings import DEFAULT_QUALITY
 MAX_RESOLUTION = 2048
 MAX_GRID = 1024
 MAX_MESHES = 10_000
+MAX_PASSES = 100
+MAX_CANDIDATES = 1000
 
 # The presets of a pipeline that was saved without any.
 PRESETS = {
@@ -21,6 +23,8 @@ PRESETS = {
 def check_presets(presets: dict, example: Mapping[str, Mapping] = PRESETS) -> dict:
     """A copy of `presets` as plain dicts. Each must have the settings that those of `example` have.
 
+    A preset may also have "refine", the passes of refinement; without it there are none.
+
     Raises:
         ValueError: for a missing, unknown or unacceptable setting, or without a preset of the default quality.
     """
@@ -28,8 +32,9 @@ def check_presets(presets: dict, example: Mapping[str, Mapping] = PRESETS) -> di
         raise ValueError(f"presets must be a dict of dicts such as {example}, got {presets!r}")
     settings = example[DEFAULT_QUALITY]
     for name, preset in presets.items():
-        if set(preset) != set(settings):
+        if set(preset) - {"refine"} != set(settings):
             raise ValueError(f"presets[{name!r}] must have {sorted(settings)}, got {dict(preset)}")
+        check_whole(f"presets[{name!r}] refine", preset.get("refine", 0), 0, MAX_PASSES)
         check_whole(f"presets[{name!r}] resolution", preset["resolution"], 2, MAX_RESOLUTION)
         if "num_inference_steps" in settings:
             check_whole(f"presets[{name!r}] num_inference_steps", preset["num_inference_steps"], 1)

@@ -70,9 +70,7 @@ def find_saved(model: str | Path) -> Path | None:
         if not any(folder.glob("*/*.safetensors")):
             public = folder.name in ("direct3d", "triposr")
             how = f"convert the public checkpoint (triplane3d convert {folder.name} --help)" if public else "train it"
-            raise ValueError(
-                f"{folder} describes a pipeline but holds no weights: {how} and name the folder that comes of it"
-            )
+            raise ValueError(f"{folder} describes a pipeline but holds no weights: {how} and name the resulting folder")
         return folder
     if folder.exists():
         raise ValueError(f"{folder} is not a saved pipeline: it has no {INDEX}")

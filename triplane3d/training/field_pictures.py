@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from triplane3d.models.photo_plane import RefinedField
 from triplane3d.models.triplane import TriplaneField
 
 AXIS_VIEWS = {
@@ -26,7 +27,7 @@ LIGHT = (-0.3, -0.5, 0.8)
 
 @torch.no_grad()
 def field_pictures(
-    field: TriplaneField, views: Float[Tensor, "batch 4 height width"], *, size: int = 96
+    field: TriplaneField | RefinedField, views: Float[Tensor, "batch 4 height width"], *, size: int = 96
 ) -> UInt8[np.ndarray, "sheet_height sheet_width 3"]:
     """One row for each shape: its photo, then the field from the front, the right, the back and the top.
 

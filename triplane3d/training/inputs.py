@@ -6,7 +6,7 @@ Missing inputs raise a `ValueError` that names the stage which writes them.
 import fnmatch
 from pathlib import Path
 
-from triplane3d.errors import elsewhere, not_there
+from triplane3d.errors import exists_in_checkout_only, missing_path_message
 from triplane3d.storage.tensor_files import check_utf8
 
 STAGES = {
@@ -14,6 +14,8 @@ STAGES = {
     "vae": "stage 1, scripts/train_autoencoder.py",
     "latents": "stage 2, scripts/encode_latents.py",
     "denoiser": "stage 3, scripts/train_denoiser.py",
+    "draws": "stage 5, scripts/draw_latents.py",
+    "refiner": "stage 5, scripts/train_refiner.py",
 }
 
 
@@ -21,8 +23,8 @@ def check_pipeline(folder: str, *files: str) -> None:
     """Raises `ValueError` unless `folder` exists and holds each of `files`, such as "transformer/config.json"."""
     check_utf8(folder, "pipeline")
     if not Path(folder).is_dir():
-        if elsewhere(folder):
-            raise ValueError(f"pipeline: {not_there(folder)}")
+        if exists_in_checkout_only(folder):
+            raise ValueError(f"pipeline: {missing_path_message(folder)}")
         raise ValueError(f"pipeline={folder} is not a folder: name one of pipelines/, such as pipelines/mini")
     for file in files:
         if not (Path(folder) / file).is_file():
@@ -40,7 +42,7 @@ def check_model(key: str, folder: str, writer: str) -> None:
     path, made_by = Path(folder), f"{STAGES[writer]}, writes it when it has finished"
     check_utf8(folder, key)
     if not path.is_dir():
-        there = not_there(folder) if elsewhere(folder) else f"there is no folder {folder}"
+        there = missing_path_message(folder) if exists_in_checkout_only(folder) else f"there is no folder {folder}"
         raise ValueError(f"{key}: {there}; {made_by}")
     if not (path / "config.json").is_file():
         inside = next((f"; do you mean {below.parent}?" for below in sorted(path.glob("*/config.json"))), "")
@@ -55,7 +57,7 @@ def check_files(key: str, folder: str, pattern: str, writer: str) -> None:
     Raises `OSError` for a folder that may not be read.
     """
     if not Path(folder).is_dir():
-        there = not_there(folder) if elsewhere(folder) else f"there is no folder {folder}"
+        there = missing_path_message(folder) if exists_in_checkout_only(folder) else f"there is no folder {folder}"
         raise ValueError(f"{key}: {there}; {STAGES[writer]}, writes it")
     names = [path.name for path in Path(folder).iterdir()]  # `glob` is empty for a folder that may not be read
     if not fnmatch.filter(names, pattern):

@@ -92,7 +92,8 @@ def encode(config: LatentsConfig) -> Path:
     except Stopped as stopped:
         raise Stopped(
             stopped.signum,
-            f"stopped by {stopped.name}: {output} holds the latents of some shapes only. The same command begins anew",
+            f"stopped by {stopped.name}: {output} holds the latents of some shapes only. "
+            "The same command starts from the beginning",
         ) from None
     if config.measure:
         write_statistics(accelerator, vae, config, moments)

@@ -261,8 +261,8 @@ class Trainer:
             folder = self.output / f"checkpoint-{step}" if self._saved_step == step else self.save()
             again = "" if self.run.resume == "latest" else " with --run.resume latest"
             return (
-                f"stopped {why} at step {step} of {steps}; {folder} holds all of it. To go on, give the same command "
-                f"again{again}"
+                f"stopped {why} at step {step} of {steps}; its state is in {folder}. To continue, give the same "
+                f"command again{again}"
             )
         if self.accelerator.is_main_process:
             self.save_components(self.output)
@@ -307,14 +307,14 @@ class Trainer:
         if self._skipped_in_a_row > self.run.nonfinite_limit:
             kept = checkpoints(self.output)
             last = (
-                f"The last checkpoint, {kept[-1]}, is from before: the same command goes on from it; with other "
+                f"The last checkpoint, {kept[-1]}, was written before: the same command resumes from it; with other "
                 "settings add --run.resume changed."
                 if kept
                 else "No checkpoint was written before."
             )
             raise FloatingPointError(
                 f"loss or gradient were not finite for {self._skipped_in_a_row} updates in a row, the last at step "
-                f"{self.step}; lower optim.lr or look at the data. {last}"
+                f"{self.step}; lower optim.lr or check the data. {last}"
             )
 
     def _log_losses(self, grad_norm: float) -> None:

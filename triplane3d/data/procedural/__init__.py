@@ -1,4 +1,4 @@
-"""Procedural shapes: signed-distance programs in batched torch. They are labelled exactly, on any device, without end.
+"""Procedural shapes: signed-distance programs in batched torch, with exact labels, in any number and on any device.
 
 A seed determines a shape. Training uses seeds below `FIRST_EVALUATION_SEED`, evaluation uses the others.
 """

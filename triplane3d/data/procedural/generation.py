@@ -47,7 +47,7 @@ def generate_unnormalized(
         raise ValueError(f"unknown shape families {unknown}; choose from {sorted(available)}")
     chosen, shapes, turns = [], [], []
     for seed in seeds:
-        # The order of these calls is part of what a seed means.
+        # In another order, these calls would give other shapes for the same seeds.
         rng = np.random.default_rng(int(seed))
         turns.append(rng.uniform(-pi, pi))
         chosen.append(names[rng.integers(len(names))])

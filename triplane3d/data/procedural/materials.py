@@ -1,7 +1,7 @@
-"""Random materials for the shape families, named for what things are made of.
+"""Random materials for the shape families, such as wood, metal and fabric.
 
-Colours are chosen in sRGB and stored as linear albedo. The order of the random numbers in each function is part of what
-a seed means: a change gives other shapes for all published seeds.
+Colours are chosen in sRGB and stored as linear albedo. Do not change the order of the random numbers in a function: all
+published seeds would then give other shapes.
 """
 
 from __future__ import annotations

@@ -78,6 +78,21 @@ class OrbitCameras:
         distances = [fit_distance(float(angle)) for angle in self.field_of_view]
         return torch.tensor(distances, device=self.elevation.device)
 
+    def framed(
+        self, surface: Float[Tensor, "batch points 3"], foreground_ratio: float = FOREGROUND_RATIO
+    ) -> CameraBatch:
+        """The cameras with square pictures framed as the pipeline's image processor frames a photo.
+
+        The square around the projections of the `surface` points is centred and fills `foreground_ratio` of the
+        picture.
+        """
+        cameras = self.cameras
+        in_camera = cameras.to_camera(surface)
+        plane = in_camera[..., :2] / -in_camera[..., 2:]
+        low, high = plane.amin(1), plane.amax(1)
+        half = (high - low).amax(1) / 2 / foreground_ratio
+        return replace(cameras, center=(low + high) / 2, half_extent=half[:, None].expand(-1, 2))
+
 
 def render_views(
     batch: ShapeBatch,
@@ -92,17 +107,10 @@ def render_views(
 
     Returns RGBA (sRGB, straight alpha, 0..1) and the depth along the camera's axis, infinite where no surface is hit.
 
-    `surface` points determine the framing: the square around their projections is centred and fills
-    `foreground_ratio` of the picture, as the pipeline's image processor frames a photo. `generator` chooses lights,
-    tints and exposure.
+    `surface` points determine the framing (`OrbitCameras.framed`). `generator` chooses lights, tints and exposure.
     """
-    cameras = views.cameras
-    axes, origin = cameras.axes, cameras.position
-    in_camera = cameras.to_camera(surface)
-    plane = in_camera[..., :2] / -in_camera[..., 2:]
-    low, high = plane.amin(1), plane.amax(1)
-    half = (high - low).amax(1) / 2 / foreground_ratio
-    cameras = replace(cameras, center=(low + high) / 2, half_extent=half[:, None].expand(-1, 2))
+    cameras = views.framed(surface, foreground_ratio)
+    axes, origin, half = cameras.axes, cameras.position, cameras.half_extent[:, 0]
 
     def rays(count: int) -> tuple[Tensor, Tensor]:
         """Unit directions through the centres of count × count squares of the picture, and for each direction the

@@ -32,7 +32,7 @@ def sample_shapes(
 
     The first `views` views are from azimuth 0, the next `random_views` from random azimuths. The latter are rendered at
     `random_view_size` pixels, if given, and resized to `image_size`: their outlines matter more than their details, and
-    half the size takes a quarter of the time. Without views the sample has neither `views` nor `cameras`.
+    half the size takes a quarter of the time. Without views the sample has no `views`, `cameras` and `windows`.
     """
     points, normals = sample_surface(batch, surface_points, generator)
     labels, distance = sample_labels(batch, label_points, points, generator)
@@ -43,7 +43,7 @@ def sample_shapes(
         "label_points": labels,
         "label_distance": distance,
     }
-    pictures, angles = [], []
+    pictures, angles, windows = [], [], []
     for index in range(views + random_views):
         any_azimuth = index >= views
         size = random_view_size if any_azimuth and random_view_size else image_size
@@ -52,8 +52,14 @@ def sample_shapes(
         pictures.append(resize_square(rgba, (image_size, image_size)))
         azimuth = torch.zeros_like(cameras.elevation) if cameras.azimuth is None else cameras.azimuth
         angles.append(torch.stack([azimuth, cameras.elevation], 1))
+        framed = cameras.framed(points)
+        windows.append(torch.cat([cameras.distance[:, None], framed.center, framed.half_extent[:, :1]], 1))
     if pictures:
-        sample |= {"views": torch.stack(pictures, 1), "cameras": torch.stack(angles, 1)}
+        sample |= {
+            "views": torch.stack(pictures, 1),
+            "cameras": torch.stack(angles, 1),
+            "windows": torch.stack(windows, 1),
+        }
     return pack(sample)
 
 

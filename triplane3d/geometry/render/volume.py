@@ -119,7 +119,7 @@ def march_rays(
 
     within = origins.new_full((len(origins), 1), 0.5)
     if stratified:
-        # Drawn for every ray, also for those that miss: a ray's samples must not depend on the other rays.
+        # Sampled for every ray, also for those that miss: a ray's points must not depend on the other rays.
         within = torch.rand(
             len(origins),
             num_samples,

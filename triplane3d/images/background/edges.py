@@ -15,7 +15,7 @@ BAND = 3
 RADIUS = 4
 # Variance of colours (sRGB in 0..1) below which a window counts as flat: ε of the guided filter.
 FLAT = 1e-4
-# The filter leaves opacities near 0 and 1 a little off; within this of them they are rounded.
+# The filter does not give exactly 0 and 1. Opacities that are closer than this to 0 or 1 are rounded.
 HAZE = 0.1
 
 

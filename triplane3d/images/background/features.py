@@ -21,7 +21,7 @@ class FeatureExtractor:
         self.lab = lab
         self.frame = frame_mask(lab.shape)
         self.margin = frame_mask(lab.shape, 0.06)
-        # The least difference to any model: with the light as it is, and with shadows allowed for.
+        # The least difference to any model: in the colours of the model, or in darker ones, as in a shadow.
         self.plain = np.min([difference for name, difference in differences.items() if "shadow" not in name], axis=0)
         shaded = np.min(list(differences.values()), axis=0)
         # The frame is backdrop nearly everywhere, so that its differences show the noise of the models.

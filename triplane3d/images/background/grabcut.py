@@ -31,7 +31,7 @@ def grabcut(colors: Lab, mask: Mask, *, reach: int, iterations: int = 3) -> Mask
     rows, columns = (np.flatnonzero(allowed.any(axis=axis)) for axis in (1, 0))
     if len(rows) == 0 or min(mask.shape) < 8:
         return mask
-    # The window has a wide margin of certain backdrop, so that the outer colour model sees its colours.
+    # The window has a wide margin of certain backdrop, so that the outer colour model contains its colours.
     margin = 2 * reach
     window = (
         slice(max(rows[0] - margin, 0), rows[-1] + 1 + margin),

@@ -1,4 +1,4 @@
-"""What may be wrong with a mask, as far as its shape and its outline show, and what to do about it."""
+"""Warnings about a mask, from its shape and its outline, each with a suggested fix."""
 
 from __future__ import annotations
 

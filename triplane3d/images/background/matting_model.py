@@ -43,7 +43,7 @@ def matting_missing(model: str | None) -> str | None:
 def matting_opacity(model_name: str, coarse_mask: Callable[[Rgb], Mask], rgb: Rgb) -> Opacity:
     """The object's opacity by a model of transformers.
 
-    A VitMatte only decides the edge of a coarse mask: pixels well inside and well outside keep the mask's values
+    A VitMatte computes only the edge of a coarse mask: pixels well inside and well outside keep the mask's values
     (a trimap). A semantic segmentation model gives the probability that a pixel is not background.
 
     Args:
@@ -65,7 +65,7 @@ def matting_opacity(model_name: str, coarse_mask: Callable[[Rgb], Mask], rgb: Rg
         alpha = model(**inputs).alphas[0, 0, : rgb.shape[0], : rgb.shape[1]].numpy()
         return np.where(certain, 1, np.where(possible, alpha.clip(0, 1), 0)).astype(np.float32)
 
-    # The whole photo at the model's own size: a centre crop would leave the photo's edges undecided.
+    # The whole photo at the model's own size: a centre crop would give no opacity at the photo's edges.
     whole = {"do_center_crop": False} if getattr(processor, "do_center_crop", False) else {}
     logits = model(**processor(images=picture, return_tensors="pt", **whole)).logits.float()
     logits = functional.interpolate(logits, size=rgb.shape[:2], mode="bilinear", align_corners=False)[0]

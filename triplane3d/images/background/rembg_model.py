@@ -94,7 +94,7 @@ def _model_file() -> Path | None:
 
 @lru_cache(maxsize=4)
 def _md5(file: Path, modified: int, size: int) -> str:
-    """The file's MD5; `modified` and `size` tell a changed file from the one that was read before."""
+    """The file's MD5; `modified` and `size` distinguish a changed file from the one that was read before."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 

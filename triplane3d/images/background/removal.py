@@ -35,7 +35,7 @@ METHODS = ("auto", "none", "alpha", "rembg", "matting", "grabcut", "border")
 
 # Masks are found on a copy of this size, in pixels of the longer side.
 WORKING_SIDE = 384
-# Networks get a larger copy, in which they see finer edges.
+# Networks get a larger copy, because their masks have finer edges.
 NETWORK_SIDE = 1024
 # A mask that covers a share of the photo outside of this range is discarded.
 MIN_COVERAGE, MAX_COVERAGE = 0.002, 0.97

@@ -32,7 +32,7 @@ from triplane3d.images.background.scoring import CANDIDATE_SCORE, CONFIDENCE, RE
 
 # Candidates are made on a copy of this size, in pixels of the longer side.
 SEARCH_SIDE = 192
-# So many candidates are refined at the working size; two of them overlap by at most `SAME`.
+# Number of candidates that are refined at the working size. Two of them overlap by at most `SAME`.
 STARTS = 4
 SAME = 0.93
 # How far GrabCut may move an outline outwards, in pixels of the working size.
@@ -138,7 +138,7 @@ def search_masks(rgb: Rgb, *, refine: bool) -> Search:
     if not candidates:
         return nothing
 
-    # The candidates show roughly where the object is. The light behind it is then fitted to all that surrounds it,
+    # The candidates show roughly where the object is. Another model of the backdrop is fitted to all pixels around it,
     # and gives further candidates.
     covered = np.mean([candidate.mask for candidate in candidates], axis=0) > COVERED
     outside = ~ndimage.binary_dilation(covered, iterations=3) | frame_mask(small.shape)

@@ -13,7 +13,7 @@ from triplane3d.data.procedural.parts import Material, Part, bezier, box, capsul
 def four_legs(
     rng: np.random.Generator, top: float, x: float, z: float, thickness: float, material: Material, *, low: bool = False
 ) -> list[Part]:
-    """Four legs from the floor to (±x, top, ±z), of half-width `thick`, sometimes joined by bars near the floor.
+    """Four legs from the floor to (±x, top, ±z), of half-width `thickness`, sometimes joined by bars near the floor.
 
     With `low` they are never joined and never turned on a lathe.
     """

@@ -129,15 +129,15 @@ def _camera(rng: np.random.Generator) -> list[Part]:
         Material(tuple(np.full(3, u(0.01, 0.06))), gloss=0.6),
     )
     width, height, depth = u(0.75, 1.0), u(0.45, 0.6), u(0.2, 0.3)
-    lens, long = height * u(0.6, 0.8), u(0.12, 0.5)
+    lens, length = height * u(0.6, 0.8), u(0.12, 0.5)
     x = u(-0.25, 0.15) * width
     parts = [
         box((width, height, depth), round=u(0.04, 0.12), material=body),
-        cylinder(lens, long, center=(x, -0.03, depth + long * 0.8), rotate=(90, 0, 0), round=0.03, material=dark),
+        cylinder(lens, length, center=(x, -0.03, depth + length * 0.8), rotate=(90, 0, 0), round=0.03, material=dark),
         cylinder(lens * 1.08, 0.09, center=(x, -0.03, depth + 0.04), rotate=(90, 0, 0), material=metal(rng)),
         ellipsoid(
             (lens * 0.8, lens * 0.8, 0.1),
-            center=(x, -0.03, depth + long * 1.8),
+            center=(x, -0.03, depth + length * 1.8),
             material=Material((0.03, 0.05, 0.12), gloss=0.9),
         ),
         cylinder(0.1, 0.1, center=(width * 0.7, height, 0), material=metal(rng)),

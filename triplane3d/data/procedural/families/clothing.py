@@ -94,9 +94,9 @@ def shoe(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
     material = fabric(rng) if rng.random() < 0.6 else plastic(rng)
     sole_material = contrasting(rng, material)
-    long, width, thickness = 1.0, u(0.3, 0.38), u(0.06, 0.12)
+    length, width, thickness = 1.0, u(0.3, 0.38), u(0.06, 0.12)
     side = np.array([(0.55, -1.0), (0.78, -0.7), (0.72, -0.1), (1.0, 0.4), (0.9, 0.8), (0.45, 1.02)])
-    outline = np.concatenate([side, side[::-1] * (-1, 1)]) * (width, long)
+    outline = np.concatenate([side, side[::-1] * (-1, 1)]) * (width, length)
     heel = u(0.3, 0.7) if rng.random() < 0.25 else 0.0
     tilt = np.degrees(np.arcsin(heel / 2.2))
     sole = prism(outline, thickness, round=thickness * 0.6, rotate=(90 + tilt, 0, 0), material=sole_material)
@@ -143,18 +143,18 @@ def shoe(rng: np.random.Generator) -> list[Part]:
         ]
     parts += [back, step]
     if rng.random() < 0.45:
-        tall = u(0.7, 1.5)
+        height = u(0.7, 1.5)
         parts += [
             cylinder(
                 width * 0.78,
-                tall / 2,
+                height / 2,
                 top_radius=width * u(0.8, 1.0),
                 round=0.05,
-                center=(0, thickness + tall / 2, -0.5),
+                center=(0, thickness + height / 2, -0.5),
                 blend=0.15,
                 material=material,
             ),
-            cylinder(width * 0.6, 0.25, center=(0, thickness + tall, -0.5), op="subtract", material=material),
+            cylinder(width * 0.6, 0.25, center=(0, thickness + height, -0.5), op="subtract", material=material),
         ]
     else:
         parts.append(

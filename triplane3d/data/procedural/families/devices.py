@@ -26,10 +26,10 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
     material = plastic(rng) if rng.random() < 0.8 else wood(rng)
     trim, steel = contrasting(rng, material), metal(rng)
     if style == "camera":
-        width, high, depth = rng.uniform(0.6, 0.85), rng.uniform(0.38, 0.55), rng.uniform(0.18, 0.3)
-        lens, reach, aside = high * rng.uniform(0.5, 0.8), rng.uniform(0.15, 0.7), rng.uniform(-0.15, 0.15)
+        width, height, depth = rng.uniform(0.6, 0.85), rng.uniform(0.38, 0.55), rng.uniform(0.18, 0.3)
+        lens, reach, aside = height * rng.uniform(0.5, 0.8), rng.uniform(0.15, 0.7), rng.uniform(-0.15, 0.15)
         parts = [
-            box((width, high, depth), round=rng.uniform(0.02, 0.1), material=material),
+            box((width, height, depth), round=rng.uniform(0.02, 0.1), material=material),
             cylinder(
                 lens,
                 reach / 2 + 0.05,
@@ -61,35 +61,35 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
                     (rng.uniform(0.18, 0.3), 0.14, depth * 0.7),
                     taper=-rng.uniform(0, 0.3),
                     round=0.02,
-                    center=(aside, high + 0.06, 0.02),
+                    center=(aside, height + 0.06, 0.02),
                     material=material,
                 )
             )
-        parts.append(cylinder(0.07, 0.07, center=(width * 0.7, high + 0.02, 0), material=steel))
+        parts.append(cylinder(0.07, 0.07, center=(width * 0.7, height + 0.02, 0), material=steel))
         if rng.random() < 0.5:
-            parts.append(cylinder(0.12, 0.05, center=(-width * 0.7, high + 0.02, 0), material=steel))
+            parts.append(cylinder(0.12, 0.05, center=(-width * 0.7, height + 0.02, 0), material=steel))
         if rng.random() < 0.4:
             parts.append(
                 box(
-                    (0.14, high * 0.9, depth * 0.6),
+                    (0.14, height * 0.9, depth * 0.6),
                     round=0.06,
                     center=(-width * 0.85, -0.02, depth * 0.75),
                     material=DARK,
                 )
             )
         if rng.random() < 0.25:
-            parts.append(box((0.15, 0.1, 0.15), center=(0, -high - 0.05, 0), material=DARK))
+            parts.append(box((0.15, 0.1, 0.15), center=(0, -height - 0.05, 0), material=DARK))
             for turn in (0, 120, 240):
                 foot = rotation_matrix((0, turn, 0)) @ (0.0, 0.0, rng.uniform(0.7, 0.8))
                 parts.append(
-                    capsule((0, -high - 0.08, 0), foot - (0, high + 1.4, 0), 0.06, end_radius=0.045, material=steel)
+                    capsule((0, -height - 0.08, 0), foot - (0, height + 1.4, 0), 0.06, end_radius=0.045, material=steel)
                 )
         return parts
     if style == "radio":
-        width, high, depth = rng.uniform(0.7, 0.9), rng.uniform(0.35, 0.5), rng.uniform(0.18, 0.3)
-        speaker = high * rng.uniform(0.6, 0.75)
+        width, height, depth = rng.uniform(0.7, 0.9), rng.uniform(0.35, 0.5), rng.uniform(0.18, 0.3)
+        speaker = height * rng.uniform(0.6, 0.75)
         parts = [
-            box((width, high, depth), round=rng.uniform(0.03, 0.12), material=material),
+            box((width, height, depth), round=rng.uniform(0.03, 0.12), material=material),
             cylinder(
                 speaker, 0.05, round=0.02, center=(-width + speaker + 0.1, 0, depth), rotate=(90, 0, 0), material=DARK
             ),
@@ -105,13 +105,13 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
                     material=DARK,
                 )
             )
-        parts.append(cylinder(0.09, 0.07, center=(0.14, -high * 0.45, depth), rotate=(90, 0, 0), material=steel))
-        parts.append(box((width * 0.25, high * 0.2, 0.03), center=(width * 0.3, high * 0.5, depth), material=trim))
+        parts.append(cylinder(0.09, 0.07, center=(0.14, -height * 0.45, depth), rotate=(90, 0, 0), material=steel))
+        parts.append(box((width * 0.25, height * 0.2, 0.03), center=(width * 0.3, height * 0.5, depth), material=trim))
         if rng.random() < 0.5:
             parts.append(
                 capsule(
-                    (width * 0.8, high * 0.8, -0.05),
-                    (width * rng.uniform(0.2, 1.1), high + rng.uniform(0.4, 0.9), -0.08),
+                    (width * 0.8, height * 0.8, -0.05),
+                    (width * rng.uniform(0.2, 1.1), height + rng.uniform(0.4, 0.9), -0.08),
                     0.035,
                     end_radius=0.028,
                     material=steel,
@@ -121,39 +121,44 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
             side = width * 0.6
             parts.append(
                 tube(
-                    [(-side, high * 0.9, 0), (-side, high + 0.22, 0), (side, high + 0.22, 0), (side, high * 0.9, 0)],
+                    [
+                        (-side, height * 0.9, 0),
+                        (-side, height + 0.22, 0),
+                        (side, height + 0.22, 0),
+                        (side, height * 0.9, 0),
+                    ],
                     0.05,
                     material=trim,
                 )
             )
         return parts
     if style == "speaker":
-        width, high, depth = rng.uniform(0.4, 0.6), rng.uniform(0.85, 1.0), rng.uniform(0.35, 0.5)
+        width, height, depth = rng.uniform(0.4, 0.6), rng.uniform(0.85, 1.0), rng.uniform(0.35, 0.5)
         low = width * rng.uniform(0.6, 0.8)
         return [
-            box((width, high, depth), round=rng.uniform(0.01, 0.08), material=material),
-            torus(low, 0.06, center=(0, -high * 0.35, depth), rotate=(90, 0, 0), material=trim),
-            ellipsoid((low, low, 0.12), center=(0, -high * 0.35, depth + 0.02), op="subtract"),
-            ellipsoid((low * 0.35, low * 0.35, 0.12), center=(0, -high * 0.35, depth - 0.08), material=DARK),
-            cylinder(low * 0.45, 0.05, round=0.02, center=(0, high * 0.5, depth), rotate=(90, 0, 0), material=DARK),
-            box((0.07, 0.06, 0.07), center=(width * 0.75, -high - 0.03, depth * 0.7), mirror="xz", material=DARK),
+            box((width, height, depth), round=rng.uniform(0.01, 0.08), material=material),
+            torus(low, 0.06, center=(0, -height * 0.35, depth), rotate=(90, 0, 0), material=trim),
+            ellipsoid((low, low, 0.12), center=(0, -height * 0.35, depth + 0.02), op="subtract"),
+            ellipsoid((low * 0.35, low * 0.35, 0.12), center=(0, -height * 0.35, depth - 0.08), material=DARK),
+            cylinder(low * 0.45, 0.05, round=0.02, center=(0, height * 0.5, depth), rotate=(90, 0, 0), material=DARK),
+            box((0.07, 0.06, 0.07), center=(width * 0.75, -height - 0.03, depth * 0.7), mirror="xz", material=DARK),
         ]
     if style == "television":
-        width, high, depth = rng.uniform(0.7, 0.9), rng.uniform(0.5, 0.65), rng.uniform(0.25, 0.45)
+        width, height, depth = rng.uniform(0.7, 0.9), rng.uniform(0.5, 0.65), rng.uniform(0.25, 0.45)
         parts = [
-            box((width, high, depth), round=0.06, material=material),
-            box((width * 0.72, high * 0.8, 0.1), center=(-width * 0.15, 0, depth + 0.04), round=0.02, op="subtract"),
+            box((width, height, depth), round=0.06, material=material),
+            box((width * 0.72, height * 0.8, 0.1), center=(-width * 0.15, 0, depth + 0.04), round=0.02, op="subtract"),
             ellipsoid(
-                (width * 0.75, high * 0.83, 0.1),
+                (width * 0.75, height * 0.83, 0.1),
                 exponents=(0.5, 0.5),
                 center=(-width * 0.15, 0, depth - 0.09),
                 material=DARK,
             ),
-            cylinder(0.07, 0.06, center=(width * 0.79, high * 0.4, depth), rotate=(90, 0, 0), material=steel),
-            cylinder(0.07, 0.06, center=(width * 0.79, high * 0.05, depth), rotate=(90, 0, 0), material=steel),
+            cylinder(0.07, 0.06, center=(width * 0.79, height * 0.4, depth), rotate=(90, 0, 0), material=steel),
+            cylinder(0.07, 0.06, center=(width * 0.79, height * 0.05, depth), rotate=(90, 0, 0), material=steel),
             capsule(
-                (width * 0.7, -high * 0.9, depth * 0.5),
-                (width * 0.85, -high - rng.uniform(0.15, 0.4), depth * 0.6),
+                (width * 0.7, -height * 0.9, depth * 0.5),
+                (width * 0.85, -height - rng.uniform(0.15, 0.4), depth * 0.6),
                 0.06,
                 end_radius=0.045,
                 mirror="xz",
@@ -163,8 +168,8 @@ def camera_or_gadget(rng: np.random.Generator) -> list[Part]:
         if rng.random() < 0.6:
             parts.append(
                 capsule(
-                    (0.02, high * 0.9, 0),
-                    (rng.uniform(0.2, 0.5), high + rng.uniform(0.4, 0.6), 0),
+                    (0.02, height * 0.9, 0),
+                    (rng.uniform(0.2, 0.5), height + rng.uniform(0.4, 0.6), 0),
                     0.035,
                     mirror="x",
                     material=steel,

@@ -87,21 +87,21 @@ def _pear(rng: np.random.Generator) -> list[Part]:
     """A pear, aubergine, avocado or lemon."""
     u = rng.uniform
     skin = tinted(rng, ((0.75, 0.75, 0.25), (0.25, 0.1, 0.3), (0.25, 0.35, 0.12), (0.95, 0.8, 0.2))[rng.integers(4)])
-    tall, neck = u(1.7, 2.6), u(0.2, 0.45)
+    height, neck = u(1.7, 2.6), u(0.2, 0.45)
     profile = smooth(
         [
             (0, 0),
             (0.5, -0.02),
-            (0.72, tall * 0.2),
-            (u(0.55, 0.72), tall * 0.45),
-            (neck, tall * u(0.7, 0.85)),
-            (neck * 0.7, tall),
-            (0, tall),
+            (0.72, height * 0.2),
+            (u(0.55, 0.72), height * 0.45),
+            (neck, height * u(0.7, 0.85)),
+            (neck * 0.7, height),
+            (0, height),
         ],
         16,
     )
     lean = u(-20, 20) if rng.random() < 0.6 else u(70, 95)
-    tip = rotation_matrix((0, 0, lean)) @ np.array([0, tall, 0])
+    tip = rotation_matrix((0, 0, lean)) @ np.array([0, height, 0])
     parts = [
         revolve(profile, rotate=(0, 0, lean), material=skin),
         tube([tip * 0.96, tip * 1.1, tip * 1.18 + (0.06, 0, 0)], 0.06, material=tinted(rng, (0.35, 0.25, 0.15))),
@@ -136,19 +136,19 @@ def _banana(rng: np.random.Generator) -> list[Part]:
 
 def _pineapple(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
-    tall = u(0.6, 0.9)
+    height = u(0.6, 0.9)
     skin = Material(tinted(rng, (0.75, 0.5, 0.15)).color, tinted(rng, (0.45, 0.3, 0.1)).color, "checker", 1, 0.15, 0.2)
     leaf = foliage(rng)
-    parts = [ellipsoid((0.45, tall, 0.45), exponents=(0.75, 1.0), material=skin)]
-    for lean, long in ((12, 0.5), (35, 0.45), (58, 0.38)):
+    parts = [ellipsoid((0.45, height, 0.45), exponents=(0.75, 1.0), material=skin)]
+    for lean, length in ((12, 0.5), (35, 0.45), (58, 0.38)):
         for turn in (lean, lean + 90, 45 + lean / 2)[: 2 if lean > 12 else 3]:
             up = np.array(
                 [sin(radians(lean)) * sin(radians(turn)), cos(radians(lean)), sin(radians(lean)) * cos(radians(turn))]
             )
             parts.append(
                 ellipsoid(
-                    (0.11, long, 0.06),
-                    center=np.array([0, tall * 0.9, 0]) + up * long * 0.8,
+                    (0.11, length, 0.06),
+                    center=np.array([0, height * 0.9, 0]) + up * length * 0.8,
                     rotate=(lean, turn, 0),
                     mirror="xz" if lean > 12 else "x",
                     material=leaf,
@@ -161,10 +161,10 @@ def _slice_of_melon(rng: np.random.Generator) -> list[Part]:
     """Half or a quarter of a melon, the cut face upwards or to the front."""
     u = rng.uniform
     rind, flesh = foliage(rng), tinted(rng, ((0.85, 0.2, 0.2), (0.95, 0.65, 0.35), (0.6, 0.75, 0.4))[rng.integers(3)])
-    long, cut = u(0.8, 1.3), box((3, 2, 3), center=(0, 2, 0), op="subtract")
+    length, cut = u(0.8, 1.3), box((3, 2, 3), center=(0, 2, 0), op="subtract")
     parts = [
-        ellipsoid((long, 0.8, 0.8), material=rind),
-        ellipsoid((long * 0.93, 0.72, 0.72), center=(0, 0.05, 0), material=flesh),
+        ellipsoid((length, 0.8, 0.8), material=rind),
+        ellipsoid((length * 0.93, 0.72, 0.72), center=(0, 0.05, 0), material=flesh),
         cut,
     ]
     if rng.random() < 0.6:
@@ -179,7 +179,7 @@ def _slice_of_melon(rng: np.random.Generator) -> list[Part]:
         )
         return parts
     seed = Material((0.01, 0.01, 0.01))
-    parts += [ellipsoid((0.09, 0.06, 0.06), center=(long * 0.4, 0, 0.25), mirror="xz", material=seed)]
+    parts += [ellipsoid((0.09, 0.06, 0.06), center=(length * 0.4, 0, 0.25), mirror="xz", material=seed)]
     return parts
 
 
@@ -187,9 +187,16 @@ def _carrot(rng: np.random.Generator) -> list[Part]:
     """A carrot, radish, strawberry or chilli: a pointed body with leaves."""
     u = rng.uniform
     skin = tinted(rng, ((0.9, 0.45, 0.1), (0.8, 0.1, 0.15), (0.85, 0.8, 0.7))[rng.integers(3)])
-    long, width = u(0.7, 2.0), u(0.3, 0.45)
+    length, width = u(0.7, 2.0), u(0.3, 0.45)
     profile = smooth(
-        [(0, 0), (0.06, 0), (width * u(0.5, 0.8), long * 0.45), (width, long * 0.85), (width * 0.4, long), (0, long)],
+        [
+            (0, 0),
+            (0.06, 0),
+            (width * u(0.5, 0.8), length * 0.45),
+            (width, length * 0.85),
+            (width * 0.4, length),
+            (0, length),
+        ],
         14,
     )
     leaf, count = foliage(rng), int(rng.integers(2, 6))
@@ -198,10 +205,10 @@ def _carrot(rng: np.random.Generator) -> list[Part]:
     parts = [revolve(profile, rotate=lean, material=skin)]
     for turn in np.arange(count) * 2 * pi / count:
         spread = u(0.12, 0.4)
-        tip = (spread * cos(turn), long + u(0.25, 0.6), spread * sin(turn))
+        tip = (spread * cos(turn), length + u(0.25, 0.6), spread * sin(turn))
         parts.append(
             capsule(
-                matrix @ np.array([0, long - 0.08, 0]),
+                matrix @ np.array([0, length - 0.08, 0]),
                 matrix @ np.array(tip),
                 0.06,
                 end_radius=u(0.05, 0.13),
@@ -241,23 +248,23 @@ def _pumpkin(rng: np.random.Generator) -> list[Part]:
 
 def _mushroom(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
-    width, tall, stem = u(0.5, 0.9), u(0.6, 1.2), u(0.14, 0.3)
+    width, height, stem = u(0.5, 0.9), u(0.6, 1.2), u(0.14, 0.3)
     cap = plastic(rng)
     rise = width * u(0.4, 0.9)
     profile = smooth(
         [
-            (0, tall - 0.1),
-            (width * 0.5, tall - 0.05),
-            (width, tall - 0.1),
-            (width * 0.9, tall + rise * 0.5),
-            (width * 0.4, tall + rise),
-            (0, tall + rise),
+            (0, height - 0.1),
+            (width * 0.5, height - 0.05),
+            (width, height - 0.1),
+            (width * 0.9, height + rise * 0.5),
+            (width * 0.4, height + rise),
+            (0, height + rise),
         ],
         16,
     )
     return [
         revolve(
-            solid(smooth([(stem * u(1.0, 1.6), 0), (stem, tall * 0.4), (stem * 0.9, tall)], 8)),
+            solid(smooth([(stem * u(1.0, 1.6), 0), (stem, height * 0.4), (stem * 0.9, height)], 8)),
             material=tinted(rng, (0.9, 0.85, 0.75)),
         ),
         revolve(profile, material=cap),

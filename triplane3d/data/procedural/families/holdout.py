@@ -28,23 +28,23 @@ def teapot(rng: np.random.Generator) -> list[Part]:
     """Teapot with lid and knob, the spout on one side and the handle on the other or above."""
     material = ceramic(rng) if rng.random() < 0.7 else metal(rng)
     trim = contrasting(rng, material) if rng.random() < 0.5 else material
-    width, high, bend = rng.uniform(0.5, 0.65), rng.uniform(0.38, 0.6), rng.uniform(0.7, 1.0)
+    width, height, bend = rng.uniform(0.5, 0.65), rng.uniform(0.38, 0.6), rng.uniform(0.7, 1.0)
     mouth = width * rng.uniform(0.35, 0.6)
     parts = [
-        ellipsoid((width, high, width), exponents=(bend, 1.0), material=material),
-        cylinder(width * rng.uniform(0.5, 0.7), 0.07, center=(0, -high * 0.96, 0), material=material),
-        ellipsoid((mouth, high * 0.35, mouth), center=(0, high * 0.88, 0), material=trim),
-        torus(mouth, 0.04, center=(0, high * 0.9, 0), material=material),
-        ellipsoid((0.08, rng.uniform(0.07, 0.12), 0.08), center=(0, high * 1.28, 0), blend=0.02, material=trim),
+        ellipsoid((width, height, width), exponents=(bend, 1.0), material=material),
+        cylinder(width * rng.uniform(0.5, 0.7), 0.07, center=(0, -height * 0.96, 0), material=material),
+        ellipsoid((mouth, height * 0.35, mouth), center=(0, height * 0.88, 0), material=trim),
+        torus(mouth, 0.04, center=(0, height * 0.9, 0), material=material),
+        ellipsoid((0.08, rng.uniform(0.07, 0.12), 0.08), center=(0, height * 1.28, 0), blend=0.02, material=trim),
     ]
-    tip = (width + rng.uniform(0.3, 0.45), high * rng.uniform(0.6, 1.0), 0)
-    spout = bezier((width * 0.8, -high * 0.25, 0), (width + 0.25, -high * 0.2, 0), tip)
+    tip = (width + rng.uniform(0.3, 0.45), height * rng.uniform(0.6, 1.0), 0)
+    spout = bezier((width * 0.8, -height * 0.25, 0), (width + 0.25, -height * 0.2, 0), tip)
     parts.append(
         tube(spout, rng.uniform(0.13, 0.18), end_radius=rng.uniform(0.06, 0.09), blend=0.04, material=material)
     )
     thickness = rng.uniform(0.05, 0.08)
     if rng.random() < 0.7:
-        out, top, low = -width - rng.uniform(0.5, 0.8), high * rng.uniform(0.5, 0.75), -high * rng.uniform(0.3, 0.6)
+        out, top, low = -width - rng.uniform(0.5, 0.8), height * rng.uniform(0.5, 0.75), -height * rng.uniform(0.3, 0.6)
         inside = -width * 0.72
         loop = [
             (inside, top, 0),
@@ -55,9 +55,9 @@ def teapot(rng: np.random.Generator) -> list[Part]:
         ]
         parts.append(tube(loop, thickness, blend=0.03, material=trim))
     else:
-        reach = high + rng.uniform(0.3, 0.5)
+        reach = height + rng.uniform(0.3, 0.5)
         side = width * 0.62
-        arch = [(side * np.cos(t), high * 0.6 + reach * np.sin(t), 0) for t in np.linspace(0, np.pi, 8)]
+        arch = [(side * np.cos(t), height * 0.6 + reach * np.sin(t), 0) for t in np.linspace(0, np.pi, 8)]
         parts.append(tube(arch, thickness, material=trim))
     return parts
 

@@ -59,8 +59,8 @@ def clock(rng: np.random.Generator) -> list[Part]:
     angle, minute = u(0, 2 * pi), u(0, 2 * pi)
     hand = contrasting(rng, face)
     dial += [
-        capsule((0, 0, front), (long * radius * sin(a), long * radius * cos(a), front), 0.035, material=hand)
-        for long, a in ((0.45, angle), (0.7, minute))
+        capsule((0, 0, front), (length * radius * sin(a), length * radius * cos(a), front), 0.035, material=hand)
+        for length, a in ((0.45, angle), (0.7, minute))
     ]
     body = cylinder(radius, depth, round=u(0.01, 0.1), rotate=(90, 0, 0), material=material)
     rim = torus(radius * 0.96, u(0.05, 0.09), center=(0, 0, depth * 0.9), rotate=(90, 0, 0), material=material)

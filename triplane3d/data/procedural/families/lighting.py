@@ -64,12 +64,14 @@ def candle(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
     holder, wax = metal(rng) if rng.random() < 0.6 else wood(rng), plastic(rng)
     flame = tinted(rng, (0.98, 0.75, 0.25))
-    thickness, tall = u(0.07, 0.12), u(0.4, 1.0)
+    thickness, height = u(0.07, 0.12), u(0.4, 1.0)
     style = rng.choice(("stick", "dish", "arms", "pillar"), p=(0.35, 0.25, 0.25, 0.15))
 
     def lit(x: float, y: float, mirror: str = "") -> list[Part]:
         parts = [
-            cylinder(thickness, tall / 2 + 0.03, round=0.02, center=(x, y + tall / 2, 0), mirror=mirror, material=wax)
+            cylinder(
+                thickness, height / 2 + 0.03, round=0.02, center=(x, y + height / 2, 0), mirror=mirror, material=wax
+            )
         ]
         if rng.random() < 0.7:
             parts.append(
@@ -77,18 +79,18 @@ def candle(rng: np.random.Generator) -> list[Part]:
                     (thickness * 0.75, thickness * u(1.5, 2.2), thickness * 0.75),
                     exponents=(1.2, 1.0),
                     mirror=mirror,
-                    center=(x, y + tall + thickness * 1.2, 0),
+                    center=(x, y + height + thickness * 1.2, 0),
                     material=flame,
                 )
             )
         return parts
 
     if style == "pillar":
-        thickness, tall = u(0.25, 0.45), u(0.6, 1.3)
+        thickness, height = u(0.25, 0.45), u(0.6, 1.3)
         dish = thickness * u(1.2, 1.7)
-        wick = capsule((0, tall - 0.05, 0), (0, tall + 0.2, 0), 0.045, end_radius=0.035, material=flame)
+        wick = capsule((0, height - 0.05, 0), (0, height + 0.2, 0), 0.045, end_radius=0.035, material=flame)
         return [
-            cylinder(thickness, tall / 2, round=u(0.01, 0.1), center=(0, tall / 2, 0), material=wax),
+            cylinder(thickness, height / 2, round=u(0.01, 0.1), center=(0, height / 2, 0), material=wax),
             wick,
             cylinder(dish, 0.06, top_radius=dish * u(1.0, 1.15), center=(0, 0, 0), material=holder),
         ]
@@ -303,9 +305,15 @@ def _desk_lamp(rng: np.random.Generator, material: Material) -> list[Part]:
         path = np.array([(0, 0.01, 0), (0, height * 0.55, -reach * u(0.3, 1.0)), head_at])
         parts.append(ellipsoid((rod * 2, rod * 2, rod * 2), center=path[1], material=material))
     parts.append(tube(path, rod, material=material))
-    width, long = u(0.06, 0.1), u(0.08, 0.15)
+    width, length = u(0.06, 0.1), u(0.08, 0.15)
     tilt = u(-70, -10)
-    outline = [(0, 0.02), (width * 0.35, 0.02), (width * 0.5, -long * 0.3), (width, -long), (0, -long * u(0.75, 1.05))]
+    outline = [
+        (0, 0.02),
+        (width * 0.35, 0.02),
+        (width * 0.5, -length * 0.3),
+        (width, -length),
+        (0, -length * u(0.75, 1.05)),
+    ]
     parts.append(
         revolve(
             outline,

@@ -255,16 +255,18 @@ def _burger(rng: np.random.Generator) -> list[Part]:
 
 def _hot_dog(rng: np.random.Generator) -> list[Part]:
     u = rng.uniform
-    long, thickness = u(0.8, 1.1), u(0.17, 0.24)
+    length, thickness = u(0.8, 1.1), u(0.17, 0.24)
     bun, sausage = tinted(rng, (0.85, 0.6, 0.32)), tinted(rng, (0.62, 0.24, 0.14))
-    zigzag = [(x * long * 0.8, thickness * 1.55, 0.07 * (-1) ** i) for i, x in enumerate(np.linspace(-1, 1, 8))]
+    zigzag = [(x * length * 0.8, thickness * 1.55, 0.07 * (-1) ** i) for i, x in enumerate(np.linspace(-1, 1, 8))]
     return [
-        capsule((-long, 0, thickness * 0.85), (long, 0, thickness * 0.85), thickness * 1.05, mirror="z", material=bun),
+        capsule(
+            (-length, 0, thickness * 0.85), (length, 0, thickness * 0.85), thickness * 1.05, mirror="z", material=bun
+        ),
         tube(
             bezier(
-                (-long * 1.15, thickness * 0.7, 0),
+                (-length * 1.15, thickness * 0.7, 0),
                 (0, thickness * u(0.5, 0.7), 0),
-                (long * 1.15, thickness * 0.7, 0),
+                (length * 1.15, thickness * 0.7, 0),
                 6,
             ),
             thickness * 0.95,

@@ -153,29 +153,29 @@ def snowman_or_blob(rng: np.random.Generator) -> list[Part]:
             )
         return parts
     width, bulge = rng.uniform(0.35, 0.6), rng.uniform(0.7, 1.15)
-    tall = width * max(1.0, bulge) * rng.uniform(1.3, 2.1)
+    height = width * max(1.0, bulge) * rng.uniform(1.3, 2.1)
     profile = [
-        (0, -tall),
-        (width * bulge * 0.9, -tall),
-        (width * bulge, -tall * 0.8),
+        (0, -height),
+        (width * bulge * 0.9, -height),
+        (width * bulge, -height * 0.8),
         (width, 0),
-        (width * 0.9, tall * 0.5),
-        (width * 0.55, tall * 0.88),
-        (0, tall),
+        (width * 0.9, height * 0.5),
+        (width * 0.55, height * 0.88),
+        (0, height),
     ]
     parts = [revolve(profile, material=material)]
-    head = np.array([width * 0.97, tall * 0.8, width * 0.97])
+    head = np.array([width * 0.97, height * 0.8, width * 0.97])
     if rng.random() < 0.3:
         parts.append(
             ellipsoid(
                 (width * 0.45, width * 0.45, 0.2),
-                center=(0, tall * 0.3, width * 0.75),
+                center=(0, height * 0.3, width * 0.75),
                 material=Material((0.9, 0.9, 0.9)),
             )
         )
         parts.append(
             ellipsoid(
-                (width * 0.2, width * 0.2, 0.12), center=(0, tall * 0.3, width * 0.75 + 0.12), material=eye_black(rng)
+                (width * 0.2, width * 0.2, 0.12), center=(0, height * 0.3, width * 0.75 + 0.12), material=eye_black(rng)
             )
         )
     else:
@@ -198,7 +198,7 @@ def snowman_or_blob(rng: np.random.Generator) -> list[Part]:
                 0.1,
                 0.2,
                 top_radius=0.02,
-                center=(width * 0.4, tall * 0.95, 0),
+                center=(width * 0.4, height * 0.95, 0),
                 rotate=(0, 0, -20),
                 mirror="x",
                 blend=0.04,
@@ -207,6 +207,6 @@ def snowman_or_blob(rng: np.random.Generator) -> list[Part]:
         )
     if rng.random() < 0.6:
         parts.append(
-            ellipsoid((0.2, 0.1, 0.28), center=(width * 0.5, -tall, 0.15), mirror="x", blend=0.04, material=trim)
+            ellipsoid((0.2, 0.1, 0.28), center=(width * 0.5, -height, 0.15), mirror="x", blend=0.04, material=trim)
         )
     return parts
