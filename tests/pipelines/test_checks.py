@@ -1,14 +1,15 @@
 """A saved pipeline with unacceptable content is refused before it is loaded: both pipelines, through both loaders."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import pytest
-from diffusers import AutoModel, DiffusionPipeline
-from pipelines.tiny_pipeline import build_tiny
+from diffusers import AutoModel, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from pipelines.tiny_pipeline import build_tiny, photo
 
 import triplane3d
 from triplane3d import Triplane3DPipeline
@@ -185,3 +186,18 @@ def test_every_scheduler_accepts_its_own_default_settings(tmp_path: Path) -> Non
         scheduler.save_pretrained(folder / "scheduler")
         change_json(folder / "model_index.json", lambda index, n=name: index.update(scheduler=["diffusers", n]))
         assert type(Triplane3DPipeline.from_pretrained(folder).scheduler).__name__ == name
+
+
+def test_latents_of_another_size_than_the_autoencoders_are_refused(tiny_folder, tmp_path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(tiny_folder, folder)
+    path = folder / "transformer" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sample_size": 1000}))
+    with pytest.raises(ValueError, match=r"transformer/config.json: sample_size is 1000, but latent_size of .*vae"):
+        Triplane3DPipeline.from_pretrained(folder)
+
+
+def test_one_step_is_refused_by_a_scheduler_with_a_terminal(pipe) -> None:
+    pipe.register_modules(scheduler=FlowMatchEulerDiscreteScheduler(shift=4.0, shift_terminal=0.02))
+    with pytest.raises(ValueError, match="shift_terminal=0.02 .* needs num_inference_steps of 2 or more"):
+        pipe(photo(), num_inference_steps=1, output_type="latent")

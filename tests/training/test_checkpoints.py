@@ -13,6 +13,7 @@ from test_trainer import config, fit
 from triplane3d.config import AutoencoderConfig, load_config
 from triplane3d.training.checkpointing import changed_settings, checkpoints
 from triplane3d.training.run_setup import start_run
+from triplane3d.training.state import read_state
 
 
 def with_rate(settings: AutoencoderConfig, lr: float) -> AutoencoderConfig:
@@ -111,3 +112,10 @@ def test_resuming_an_early_checkpoint_moves_later_ones_aside(tmp_path):
 def test_a_checkpoint_that_cannot_be_used_is_refused(stopped, changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         start_run(config(stopped, **changes))
+
+
+@pytest.mark.parametrize("value", [10**400, -1, True, "3", None])
+def test_numbers_of_a_checkpoint_without_sense_are_refused(value, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"step": 3, "skipped": value, "processes": 1}))
+    with pytest.raises(ValueError, match="holds no whole number 'skipped'"):
+        read_state(tmp_path)

@@ -116,6 +116,22 @@ def check_pipeline_folder(folder: str | Path, pipeline_class: type, given: Mappi
             _check_component(
                 folder / name, component_class, needs_safetensors=given.get("use_safetensors") is not False
             )
+    if not {"vae", "transformer"} & set(given):
+        _check_latent_sizes(folder)
+
+
+def _check_latent_sizes(folder: Path) -> None:
+    """Refuse a denoiser whose latents have another size or other channels than the autoencoder's."""
+    files = [folder / name / "config.json" for name in ("transformer", "vae")]
+    if not all(file.is_file() for file in files):
+        return
+    transformer, vae = (read_json(file) for file in files)
+    for key, of_vae in (("sample_size", "latent_size"), ("in_channels", "latent_channels")):
+        if key in transformer and of_vae in vae and transformer[key] != vae[of_vae]:
+            raise ValueError(
+                f"{files[0]}: {key} is {str(transformer[key])[:80]}, but {of_vae} of {files[1]} is "
+                f"{str(vae[of_vae])[:80]}: they must be equal"
+            )
 
 
 def _check_class(entry: list, where: str) -> type:

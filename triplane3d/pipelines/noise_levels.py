@@ -47,7 +47,16 @@ def check_noise_levels(scheduler: SchedulerMixin, spacing: str | None, needs_ste
 
 
 def set_noise_levels(scheduler: SchedulerMixin, steps: int, device: torch.device, spacing: str | None) -> None:
-    """Set the scheduler's timesteps for a run of `steps` steps; `spacing` is one of `SPACINGS`."""
+    """Set the scheduler's timesteps for a run of `steps` steps; `spacing` is one of `SPACINGS`.
+
+    Raises:
+        ValueError: the scheduler cannot make a single step.
+    """
+    if steps == 1 and scheduler.config.get("shift_terminal"):
+        raise ValueError(
+            f"{type(scheduler).__name__} with shift_terminal={scheduler.config['shift_terminal']} stretches the levels "
+            "between the first and the last: it needs num_inference_steps of 2 or more"
+        )
     if spacing is None:
         scheduler.set_timesteps(steps, device=device)
     else:

@@ -24,6 +24,9 @@ NUMBERS = "run.json"
 SLOTS = {"Muon": {"momentum_buffer"}, "AdamW": {"step", "exp_avg", "exp_avg_sq"}}
 """The tensors that each optimizer stores for a weight."""
 
+MOST_UPDATES = 10**12
+"""Largest number of updates that a checkpoint may state: more than any run can make."""
+
 
 def save_state(
     folder: Path,
@@ -122,7 +125,7 @@ def read_state(folder: Path) -> dict[str, Any]:
         raise _not_whole(folder, f"{NUMBERS}: {error}") from error
     for name in ("step", "skipped"):
         value = numbers.get(name) if isinstance(numbers, dict) else None
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_UPDATES:
             raise _not_whole(folder, f"{NUMBERS} holds no whole number {name!r}")
     return numbers
 
