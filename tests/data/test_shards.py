@@ -126,3 +126,14 @@ def test_an_ended_command_leaves_no_worker_running(end: Callable[[subprocess.Pop
     end(command)
     assert not psutil.wait_procs(workers, timeout=30)[1]
     assert end is end_by_kill or not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"families": "[1, 2]"}, {"families": '["car"]'}, {"families": "[["}])
+def test_damaged_names_of_families_are_refused_where_they_are_read(metadata, folder: Path, tmp_path: Path) -> None:
+    with safe_open(folder / "00003.safetensors", framework="pt") as shard:
+        tensors = {name: shard.get_tensor(name) for name in shard.keys()}
+    save_file(tensors, tmp_path / "names.safetensors", metadata=metadata)
+    dataset = ShardDataset(tmp_path)
+    assert len(dataset) == 2  # training does not need the names
+    with pytest.raises(ValueError, match="names.safetensors .* families.*prepare_shapes"):
+        list(dataset.families)

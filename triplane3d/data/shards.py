@@ -68,6 +68,20 @@ def _check_shard(path: Path, shard: Any) -> int:
     return count
 
 
+def _family_names(path: Path, shard: Any) -> list[str]:
+    """The names of a shard's metadata. Raises ValueError if they are not one text for each shape."""
+    try:
+        names = json.loads((shard.metadata() or {})["families"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} holds no list of families; delete it and write it again with {SCRIPT}") from error
+    count = shard.get_slice("seeds").get_shape()[0]
+    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"{path} does not name the families of its {count} shapes; delete it and write it again with {SCRIPT}"
+        )
+    return names
+
+
 class ShardDataset(Dataset):
     """The shapes in a folder of shards, as samples of float32 tensors.
 
@@ -99,6 +113,7 @@ class ShardDataset(Dataset):
         self.keys, self.surface_points, self.label_points = tuple(keys), surface_points, label_points
         self.generator = generator
         needed = ["seeds", *(field for key in self.keys for field in FIELDS_OF_KEY[key])]
+        self._paths = paths
         self._files: list[Any] = []
         self._rows: list[tuple[int, int]] = []  # file and row in it, for each shape
         for path in paths:
@@ -117,8 +132,11 @@ class ShardDataset(Dataset):
 
     @property
     def families(self) -> list[str]:
-        """The family of each shape, in order."""
-        return [name for shard in self._files for name in json.loads(shard.metadata()["families"])][: len(self)]
+        """The family of each shape, in order. Raises `ValueError` if a shard's list of names is missing or damaged."""
+        names: list[str] = []
+        for path, shard in zip(self._paths, self._files, strict=True):
+            names += _family_names(path, shard)
+        return names[: len(self)]
 
     def __getitem__(self, index: int) -> ShapeSample:
         file, row = self._rows[index]
