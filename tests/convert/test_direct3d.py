@@ -122,12 +122,13 @@ VARIATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "four scales, one layer, other epsilon": (
         {"block_out_channels": [32, 32, 64, 64], "triplane_dim": 3, "num_encoder_layers": 0, "latents_scale": 3,
-         "latents_shift": 1},
+         "latents_shift": 1, "triplane_res": 8},
         {"num_layers": 1, "norm_eps": 1e-2, "activation_fn": "swiglu", "sample_size": [8, 24], "patch_size": 4},
     ),
     "one scale, odd widths": (
         {"block_out_channels": [32], "triplane_res": 5, "num_geodecoder_layers": 7, "attention_head_dim": 4},
-        {"num_attention_heads": 1, "attention_head_dim": 20, "activation_fn": "geglu-approximate"},
+        {"num_attention_heads": 1, "attention_head_dim": 20, "activation_fn": "geglu-approximate",
+         "sample_size": [5, 15], "patch_size": 1},
     ),
 }  # fmt: skip
 
