@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from triplane3d.geometry.fields import FieldBatch
 from triplane3d.geometry.framed_cameras import FramedCameras
 from triplane3d.refinement.camera_fit import fit_cameras
 from triplane3d.refinement.refine import PhotoEvidence, disagreement, field_grid, pixel_split, refine_field
@@ -15,7 +16,7 @@ TRUE = FramedCameras.from_parameters(torch.tensor([[0.4, 0.1, 0.2, -0.2, 0.2]]))
 
 
 @dataclass
-class BallField:
+class BallField(FieldBatch):
     """Balls as a batch of one field: positive inside; colours are grey."""
 
     balls: tuple[tuple[float, float, float, float], ...] = ((0.0, 0.0, 0.0, 0.6),)
@@ -29,13 +30,6 @@ class BallField:
 
     def color(self, points: torch.Tensor) -> torch.Tensor:
         return torch.full_like(points, 0.5)
-
-    def grid(self, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        points = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), dim=-1)
-        return self.occupancy(points.reshape(1, -1, 3)).reshape(1, len(x), len(y), len(z))
-
-    def __call__(self, points: torch.Tensor) -> torch.Tensor:
-        return self.occupancy(points[None])[0]
 
     def __getitem__(self, index: int) -> "BallField":
         return self

@@ -1,10 +1,14 @@
 """The fields that surface extraction accepts: functions of points, with optional faster methods for regular grids."""
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from einops import rearrange
 from torch import Tensor
+
+GRID_CHUNK = 1 << 16
+"""Points of a grid that are evaluated at once, where a field has no faster method for grids."""
 
 BrickValues = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """A function (x, y, z, nodes) → values of shape (n,), at nodes of bricks of 9 × 9 × 9 nodes.
@@ -46,13 +50,12 @@ class LatticeField(Protocol):
 
 @runtime_checkable
 class FieldBatch(Protocol):
-    """Several fields, which may have colours. `batch[i]` is one of them, a batch of length 1."""
+    """Several fields, which may have colours. `batch[i]` is one of them, a batch of length 1.
+
+    A class that inherits from this protocol gets the call, the grid and the iteration from its other methods.
+    """
 
     has_color: bool
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """Values (n,) of a batch of one at points (n, 3)."""
-        ...
 
     def occupancy(self, points: Tensor) -> Tensor:
         """Values (batch, n), positive inside, at points (batch, n, 3)."""
@@ -60,10 +63,6 @@ class FieldBatch(Protocol):
 
     def color(self, points: Tensor) -> Tensor:
         """Linear albedo (batch, n, 3) in 0..1 at points (batch, n, 3)."""
-        ...
-
-    def grid(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """Values (batch, len(x), len(y), len(z)) on a regular grid."""
         ...
 
     def __len__(self) -> int: ...
@@ -76,6 +75,22 @@ class FieldBatch(Protocol):
     def device(self) -> torch.device:
         """Where the fields are evaluated."""
         ...
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Values (n,) of a single field at points (n, 3), without a batch axis."""
+        if len(self) != 1:
+            raise ValueError(f"only a single field can be called, this is a batch of {len(self)}; pick one: field[i]")
+        return self.occupancy(points[None])[0]
+
+    def grid(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """Values (batch, len(x), len(y), len(z)) on a regular grid."""
+        points = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), dim=-1).to(self.device)
+        rows = rearrange(points, "x y z axes -> (x y z) axes")
+        parts = [self.occupancy(part.expand(len(self), -1, -1)) for part in rows.split(GRID_CHUNK)]
+        return torch.cat(parts, dim=1).unflatten(1, points.shape[:3])
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[index] for index in range(len(self)))
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ The camera of a photo is not known. A head on the same features predicts it, wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from triplane3d.geometry.cameras import CameraBatch
 from triplane3d.geometry.distance_transform import squared_distance
+from triplane3d.geometry.fields import FieldBatch
 from triplane3d.geometry.framed_cameras import NUM_PARAMETERS, FramedCameras, photo_coordinates
 from triplane3d.models.efficientnet_lite import FEATURE_CHANNELS, EfficientNetLite0
 from triplane3d.models.embeddings import fourier_features
@@ -33,8 +34,6 @@ from triplane3d.models.weights import StrictLoading
 
 LOGIT_RANGE = 4.0
 """Logits of the triplane's field enter the point MLP as tanh(logit / LOGIT_RANGE)."""
-GRID_CHUNK = 1 << 16
-"""Points of a grid that are evaluated at once."""
 LOG_SCALES = (-5.0, 2.0)
 """Range of the logarithms of the camera's uncertainties."""
 
@@ -220,7 +219,7 @@ class PhotoPlaneRefiner(StrictLoading, ModelMixin, ConfigMixin):
         mean, std = (pixel_values.new_tensor(values).view(3, 1, 1) for values in IMAGE_STATISTICS["imagenet"])
         with torch.no_grad():
             maps = self.backbone((255 * (pixel_values[:, :3] * std + mean) - 127) / 128)
-        added = [lateral(features.clone()) for lateral, features in zip(self.laterals, maps, strict=True)]
+        added = [lateral(features) for lateral, features in zip(self.laterals, maps, strict=True)]
         return [*added[:4], _doubled(added[4])]
 
     @apply_forward_hook
@@ -284,7 +283,7 @@ class PhotoPlaneRefiner(StrictLoading, ModelMixin, ConfigMixin):
         return logits, colors, features
 
 
-class RefinedField:
+class RefinedField(FieldBatch):
     """A batch of triplane fields corrected by their photos: occupancy and colour at points in [-1, 1]³.
 
     It is used as a `TriplaneField`: called as a function of (points, 3), or by `occupancy`, `color` and `grid`.
@@ -308,31 +307,15 @@ class RefinedField:
         """RGB in 0..1 at `points`; meaningful near the surface."""
         return self._correct(points)[1]
 
-    def grid(self, x: Float[Tensor, " x"], y: Float[Tensor, " y"], z: Float[Tensor, " z"]) -> Float[Tensor, "b x y z"]:
-        """Occupancy logits on the regular grid x × y × z."""
-        points = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), dim=-1).to(self.device)
-        rows = rearrange(points, "x y z axes -> (x y z) axes")
-        parts = [self.occupancy(part.expand(len(self), -1, -1)) for part in rows.split(GRID_CHUNK)]
-        return torch.cat(parts, dim=1).unflatten(1, points.shape[:3])
-
     def _correct(self, points: Tensor) -> tuple[Tensor, Tensor]:
         return self.refiner.correct(
             self.features, self.cameras.cameras, points.to(self.device), *self.field.point_states(points)
         )
 
-    def __call__(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
-        """Occupancy logits of a single field, at points without a batch axis."""
-        if len(self) != 1:
-            raise ValueError(f"only a single field can be called, this is a batch of {len(self)}; pick one: field[i]")
-        return self.occupancy(points[None])[0]
-
     def __getitem__(self, index: int) -> RefinedField:
         field = self.field[index]
         index %= len(self)
         return RefinedField(field, self.refiner, self.features[index], self.cameras[index : index + 1])
-
-    def __iter__(self) -> Iterator[RefinedField]:
-        return (self[index] for index in range(len(self)))
 
     def __len__(self) -> int:
         return len(self.field)

@@ -4,7 +4,7 @@ The representation is that of EG3D (Chan et al. 2022, "Efficient geometry-aware 
 with the planes' features concatenated instead of added.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from triplane3d.geometry.fields import FieldBatch
 from triplane3d.models.attention import activation, cast_for_autocast
 from triplane3d.models.embeddings import PLANE_AXES, fourier_features
 from triplane3d.models.lattice import FirstLayerTable, TriplaneLatticeSampler, chunk_rows
@@ -310,7 +311,7 @@ def apply_to_rows(layer: nn.Module, rows: Float[Tensor, "*rows channels"]) -> Fl
     return features.permute(0, 2, 3, 1).reshape(*rows.shape[:-1], -1)
 
 
-class TriplaneField:
+class TriplaneField(FieldBatch):
     """Occupancy and colour as functions of space: a batch of fields, each defined at points in [-1, 1]³.
 
     ```python
@@ -417,12 +418,6 @@ class TriplaneField:
                 "give one set of points per field of the batch, or pick one field with field[i]"
             )
 
-    def __call__(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
-        """Occupancy logits of a single field, at points without a batch axis."""
-        if len(self) != 1:
-            raise ValueError(f"only a single field can be called, this is a batch of {len(self)}; pick one: field[i]")
-        return self.occupancy(points[None])[0]
-
     def __getitem__(self, index: int) -> "TriplaneField":
         if not -len(self) <= index < len(self):
             raise IndexError(f"field {index} of a batch of {len(self)}")
@@ -430,9 +425,6 @@ class TriplaneField:
         return TriplaneField(
             planes, self.decoder, has_color=self.has_color, chunk_size=self.chunk_size, seams=self.seams
         )
-
-    def __iter__(self) -> Iterator["TriplaneField"]:
-        return (self[index] for index in range(len(self)))
 
     def __len__(self) -> int:
         return self.planes.shape[0]

@@ -14,11 +14,8 @@ sampled at each point's pixel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -27,15 +24,13 @@ from triplane3d.geometry.fields import FieldBatch
 from triplane3d.geometry.framed_cameras import FramedCameras, photo_coordinates
 from triplane3d.refinement.silhouettes import silhouettes
 
-GRID_CHUNK = 1 << 16
-"""Points of a grid that are evaluated at once."""
 MARGIN = 2.0
 """Largest logit of the target."""
 SLOPE = 1.0
 """Growth of the target, in logits per pixel from the mask's edge."""
 
 
-class SilhouetteCorrectedField:
+class SilhouetteCorrectedField(FieldBatch):
     """A batch of fields with shifted logits."""
 
     def __init__(
@@ -54,30 +49,14 @@ class SilhouetteCorrectedField:
         shift = F.grid_sample(self.shift[:, None], pixels[:, None], padding_mode="border", align_corners=False)
         return self.field.occupancy(points) + shift[:, 0, 0]
 
-    def grid(self, x: Float[Tensor, " x"], y: Float[Tensor, " y"], z: Float[Tensor, " z"]) -> Float[Tensor, "b x y z"]:
-        """Occupancy logits on the regular grid x × y × z."""
-        points = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), dim=-1).to(self.device)
-        rows = rearrange(points, "x y z axes -> (x y z) axes")
-        parts = [self.occupancy(part.expand(len(self), -1, -1)) for part in rows.split(GRID_CHUNK)]
-        return torch.cat(parts, dim=1).unflatten(1, points.shape[:3])
-
     def color(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points 3"]:
         """RGB in 0..1 at `points`, that of the field without shifts."""
         return self.field.color(points)
-
-    def __call__(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
-        """Occupancy logits of a single field, at points without a batch axis."""
-        if len(self) != 1:
-            raise ValueError(f"only a single field can be called, this is a batch of {len(self)}; pick one: field[i]")
-        return self.occupancy(points[None])[0]
 
     def __getitem__(self, index: int) -> SilhouetteCorrectedField:
         index = range(len(self))[index]
         chosen = slice(index, index + 1)
         return SilhouetteCorrectedField(self.field[index], self.cameras[chosen], self.shift[chosen])
-
-    def __iter__(self) -> Iterator[SilhouetteCorrectedField]:
-        return (self[index] for index in range(len(self)))
 
     def __len__(self) -> int:
         return len(self.shift)
