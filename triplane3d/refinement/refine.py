@@ -20,7 +20,7 @@ from triplane3d.geometry.framed_cameras import NUM_PARAMETERS, FramedCameras
 from triplane3d.images.augmentation import premultiply
 from triplane3d.images.image_processor import normalize_framed
 from triplane3d.refinement.camera_fit import fit_cameras
-from triplane3d.refinement.silhouette_correction import SilhouetteCorrectedField, correct_silhouettes
+from triplane3d.refinement.silhouette_correction import correct_silhouettes
 from triplane3d.refinement.silhouettes import silhouettes
 
 MASK_SIZE = 96
@@ -82,6 +82,8 @@ class Refinement:
     """Logits of the field on a regular grid over [-1, 1]³."""
     disagreement: float
     """Pixels that silhouette and mask cover differently, as a share of the mask's pixels."""
+    held_back_disagreement: float
+    """The same among the pixels that are held back."""
     photo: Float[Tensor, "4 side side"]
     """The framed photo: straight RGBA in 0..1."""
     passes: tuple[PassReport, ...] = ()
@@ -145,42 +147,73 @@ def refine_field(
     """
     if len(generated) != 1:
         raise ValueError(f"one field is refined at a time, this is a batch of {len(generated)}: pick one, field[i]")
-    mask = photo.mask.to(generated.device)
-    prior, scale = (values.to(generated.device)[None] for values in (photo.camera, photo.camera_scale))
+    start = assess(generated, photo, level)
+    return run_passes(start, photo, passes, refiner=refiner, level=level, progress=progress)
+
+
+@torch.no_grad()
+def assess(
+    candidate: FieldBatch,
+    photo: PhotoEvidence,
+    level: float = 0.0,
+    *,
+    cameras: FramedCameras | None = None,
+    grid: Float[Tensor, "1 x y z"] | None = None,
+) -> Refinement:
+    """A single field compared with its photo. `cameras` and `grid` are computed unless given."""
+    mask = photo.mask.to(candidate.device)
     used, held_back = pixel_split(mask.shape[-1], mask.device)
+    grid = field_grid(candidate, level) if grid is None else grid
+    finite = bool(grid.isfinite().all())
+    if cameras is None:
+        prior, scale = (values.to(candidate.device)[None] for values in (photo.camera, photo.camera_scale))
+        if finite and bool((mask > 0.5).any()):
+            cameras = fit_cameras(grid, mask[None], used[None], prior, scale)
+        else:
+            cameras = FramedCameras.from_parameters(prior)
+    everywhere, unused = (
+        disagreement(grid, cameras, mask, weights) if finite else float("inf")
+        for weights in (torch.ones_like(mask), held_back)
+    )
+    return Refinement(candidate, cameras, grid, everywhere, unused, photo.photo)
 
-    def assess(candidate: FieldBatch, cameras: FramedCameras | None = None) -> tuple[Refinement, float]:
-        """The field with its camera, fitted unless given, and the disagreement on the held-back pixels."""
-        grid = field_grid(candidate, level)
-        finite = bool(grid.isfinite().all())
-        if cameras is None:
-            fits = finite and bool((mask > 0.5).any())
-            fitted = fit_cameras(grid, mask[None], used[None], prior, scale) if fits else None
-            cameras = FramedCameras.from_parameters(prior) if fitted is None else fitted
-        everywhere = disagreement(grid, cameras, mask, torch.ones_like(mask)) if finite else float("inf")
-        held = disagreement(grid, cameras, mask, held_back) if finite else float("inf")
-        return Refinement(candidate, cameras, grid, everywhere, photo.photo), held
 
-    current, best = assess(generated)
+@torch.no_grad()
+def run_passes(
+    start: Refinement,
+    photo: PhotoEvidence,
+    passes: int,
+    *,
+    refiner: FieldRefiner | None = None,
+    level: float = 0.0,
+    progress: Callable[[int, int], object] | None = None,
+) -> Refinement:
+    """`start`, the assessed generated field, after the passes; arguments as for `refine_field`."""
+    generated, mask = start.field, photo.mask.to(start.field.device)
     if not bool((mask > 0.5).any()):
-        return replace(current, notes=("the mask is empty: there is nothing to refine by",))
-    if not bool(current.grid.isfinite().all()):
-        return replace(current, notes=("the generated field has values that are not finite: it was not refined",))
+        return replace(start, notes=("the mask is empty: there is nothing to refine by",))
+    if not bool(start.grid.isfinite().all()):
+        return replace(start, notes=("the generated field has values that are not finite: it was not refined",))
+    used, _ = pixel_split(mask.shape[-1], mask.device)
+    current = unshifted = start  # `unshifted` is the best field without shifts
     reports: list[PassReport] = []
     for number in range(passes):
         if progress is not None:
             progress(number, passes)
-        if refiner is not None and photo.features is not None and number % 2 == 0:
-            name = "photo plane"
-            candidate, after = assess(refiner.refine(generated, photo.features, current.cameras))
+        by_photo = refiner is not None and photo.features is not None and number % 2 == 0
+        if by_photo:
+            assert refiner is not None, "checked above"
+            candidate = assess(refiner.refine(generated, photo.features, current.cameras), photo, level)
         else:
-            name = "silhouette"
-            base = current.field.field if isinstance(current.field, SilhouetteCorrectedField) else current.field
-            shifted = correct_silhouettes(base, field_grid(base, level), current.cameras, mask[None], used[None])
-            candidate, after = assess(shifted, current.cameras)
-        reports.append(PassReport(name, after < best, best, after))
-        if after < best:
-            current, best = candidate, after
+            shifted = correct_silhouettes(unshifted.field, unshifted.grid, current.cameras, mask[None], used[None])
+            # The shifts are added to the known values: evaluating the field again would cost seconds.
+            shifts = shifted.shift_at(grid_points(mask.device)).view_as(unshifted.grid)
+            candidate = assess(shifted, photo, level, cameras=current.cameras, grid=unshifted.grid + shifts)
+        before, after = current.held_back_disagreement, candidate.held_back_disagreement
+        reports.append(PassReport("photo plane" if by_photo else "silhouette", after < before, before, after))
+        if after < before:
+            current = candidate
+            unshifted = candidate if by_photo else unshifted
     return replace(current, passes=tuple(reports))
 
 
@@ -215,11 +248,10 @@ def refine_fields(
     refined = []
     for mesh in range(meshes):
         photo_of_mesh = photos[mesh * len(photos) // meshes]
-        candidates = [generated[mesh * num_candidates + number] for number in range(num_candidates)]
-        if num_candidates > 1:
-            assessed = [refine_field(each, photo_of_mesh, 0, level=level).disagreement for each in candidates]
-            candidates = [candidates[assessed.index(min(assessed))]]
-        refined.append(refine_field(candidates[0], photo_of_mesh, passes, refiner=refiner, level=level))
+        first = mesh * num_candidates
+        candidates = [assess(generated[first + number], photo_of_mesh, level) for number in range(num_candidates)]
+        best = min(candidates, key=lambda candidate: candidate.disagreement)
+        refined.append(run_passes(best, photo_of_mesh, passes, refiner=refiner, level=level))
     return refined
 
 
@@ -227,6 +259,12 @@ def field_grid(field: FieldBatch, level: float = 0.0) -> Float[Tensor, "batch x 
     """Logits less the level, on a regular grid over [-1, 1]³."""
     axis = torch.linspace(-1, 1, GRID_SAMPLES, device=field.device)
     return field.grid(axis, axis, axis).float() - level
+
+
+def grid_points(device: torch.device) -> Float[Tensor, "1 samples 3"]:
+    """The points of `field_grid`, in its order."""
+    axis = torch.linspace(-1, 1, GRID_SAMPLES, device=device)
+    return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).view(1, -1, 3)
 
 
 def pixel_split(size: int, device: torch.device) -> tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows columns"]]:

@@ -44,10 +44,13 @@ class SilhouetteCorrectedField(FieldBatch):
 
     def occupancy(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points"]:
         """Occupancy logits at `points`; positive inside."""
-        points = points.to(self.device)
-        pixels, _ = photo_coordinates(self.cameras.cameras, points)
+        return self.field.occupancy(points.to(self.device)) + self.shift_at(points)
+
+    def shift_at(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points"]:
+        """What is added to the field's logits at `points`."""
+        pixels, _ = photo_coordinates(self.cameras.cameras, points.to(self.device))
         shift = F.grid_sample(self.shift[:, None], pixels[:, None], padding_mode="border", align_corners=False)
-        return self.field.occupancy(points) + shift[:, 0, 0]
+        return shift[:, 0, 0]
 
     def color(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points 3"]:
         """RGB in 0..1 at `points`, that of the field without shifts."""
