@@ -7,7 +7,7 @@ name, with a `FutureWarning`.
 
 import difflib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -164,6 +164,26 @@ def misfits(cls: type, values: Mapping[str, Any], prefix: str = "") -> list[str]
 def save_config(config: Any, path: str | Path) -> None:
     """Write `config` as a YAML file that `load_config` can read."""
     write_file(path, yaml.safe_dump(_plain(asdict(config)), sort_keys=False))
+
+
+def refuse_other_settings(
+    output: str | Path, saved: Mapping[str, Any], config: Any, changeable: Collection[str], noun: str
+) -> None:
+    """Raises `ValueError` if `saved`, the settings of the files in `output`, differ from `config`.
+
+    Keys in `changeable` may differ; `noun` names the files. Keys that were added after `saved` was written had their
+    default value.
+    """
+    before = defaults(type(config)) | dict(saved)
+    changed = [
+        f"{key}: {before.get(key)}, now {value}"
+        for key, value in flatten(config).items()
+        if key not in changeable and value != before.get(key)
+    ]
+    if changed:
+        raise ValueError(
+            f"{output} holds {noun} of other settings ({'; '.join(changed)}): restore them, or choose another output"
+        )
 
 
 def read_saved(path: str | Path) -> dict[str, Any] | None:

@@ -75,7 +75,7 @@ class LatentPhotoDataset:
         if latents.seeds != photos.seeds:
             raise ValueError(
                 f"the latents are of other shapes than the photos ({len(latents)} and {len(photos)} shapes): "
-                "encode the latents of data.folder again"
+                "write the latents of data.folder again"
             )
         self.latents, self.photos = latents, photos
         self.has_mirrored = latents.has_mirrored
@@ -93,7 +93,9 @@ class LatentPhotoDataset:
 
     def __getitem__(self, index: int) -> Sample:
         mirrored = self.has_mirrored and bool(torch.rand((), generator=self.generator) < 0.5)
-        sample = mirror(self.photos[index], torch.tensor(mirrored))
+        sample = self.photos[index]
+        if mirrored:
+            sample = mirror(sample, torch.tensor(True))
         return {"latents": self.latents.read(index, mirrored), **sample}
 
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from triplane3d.config import DrawsConfig
-from triplane3d.config.loader import flatten, read_saved, save_config
+from triplane3d.config.loader import read_saved, refuse_other_settings, save_config
 from triplane3d.data.shards import ShardDataset
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.printing import print_line
@@ -96,16 +96,7 @@ def check_existing(config: DrawsConfig, existing: list[tuple[Path, torch.Tensor]
     """Raises `ValueError` if files in the output folder were written with other settings or for other shapes."""
     settings = read_saved(Path(config.output) / "config.yaml")
     if existing and settings is not None:
-        changed = [
-            f"{key}: {settings[key]}, now {value}"
-            for key, value in flatten(config).items()
-            if key not in CHANGEABLE and key in settings and settings[key] != value
-        ]
-        if changed:
-            raise ValueError(
-                f"{config.output} holds latents of other settings ({'; '.join(changed)}): restore them, or choose "
-                "another output"
-            )
+        refuse_other_settings(config.output, settings, config, CHANGEABLE, "latents")
     for path, seeds in existing:
         if not torch.equal(load_file(path)["seeds"], seeds):
             raise ValueError(f"{path} holds latents of other shapes than {config.data}: delete it")

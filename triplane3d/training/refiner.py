@@ -13,55 +13,32 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors.torch import load_file
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from triplane3d.config import RefinerConfig, RefinerDataConfig, RefinerLossConfig
-from triplane3d.data.batches import gather
-from triplane3d.data.latents import LatentDataset
-from triplane3d.data.sample import Sample
+from triplane3d.data.latents import LatentDataset, LatentPhotoDataset
 from triplane3d.data.shards import ShardDataset
 from triplane3d.geometry.framed_cameras import UNITS, FramedCameras
 from triplane3d.images.augmentation import augment_views, premultiply
 from triplane3d.images.image_processor import normalize_framed
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
 from triplane3d.models.photo_plane import PhotoPlaneRefiner
+from triplane3d.models.triplane import TriplaneField
 from triplane3d.training.field_pictures import field_pictures
 from triplane3d.training.inputs import check_files, check_model, check_pipeline
 from triplane3d.training.losses import occupancy_iou, occupancy_loss, soft_iou_loss
 from triplane3d.training.run_setup import start_run
 from triplane3d.training.trainer import Trainer
+from triplane3d.training.validation import AUTOENCODER_BATCH, validation_batch
 
-VALIDATION_BATCH = 16
+PICTURES = 4
+"""Corrected fields in a picture of the validation."""
 
 
-class GeneratedShapeDataset:
-    """Photos with their cameras, labels and surfaces, and the latents that a pipeline generated from the photos.
-
-    Raises `ValueError` if latents and photos are of different shapes.
-    """
-
-    def __init__(self, latents: LatentDataset, photos: ShardDataset) -> None:
-        if latents.seeds != photos.seeds:
-            raise ValueError(
-                f"the latents are of other shapes than the photos ({len(latents)} and {len(photos)} shapes): "
-                "run scripts/draw_latents.py for data.folder again"
-            )
-        self.latents, self.photos = latents, photos
-
-    @property
-    def generator(self) -> torch.Generator | None:
-        return self.photos.generator
-
-    @generator.setter
-    def generator(self, generator: torch.Generator | None) -> None:
-        self.photos.generator = generator
-
-    def __len__(self) -> int:
-        return len(self.latents)
-
-    def __getitem__(self, index: int) -> Sample:
-        return {"latents": self.latents.read(index), **self.photos[index]}
+def decode_field(vae: AutoencoderKLTriplane, latents: Float[Tensor, "batch channels height width"]) -> TriplaneField:
+    """The fields of normalized latents."""
+    return vae.field(vae.decode(vae.denormalize_latents(latents), return_dict=False)[0])
 
 
 class RefinerObjective(nn.Module):
@@ -102,7 +79,7 @@ class RefinerObjective(nn.Module):
         weights, (vae,) = self.weights, self.frozen
         points = torch.cat([label_points, surface_points], dim=1)
         with torch.no_grad():
-            field = vae.field(vae.decode(vae.denormalize_latents(latents), return_dict=False)[0])
+            field = decode_field(vae, latents)
             states = field.point_states(points)
         features = self.refiner.encode(pixel_values)
         predicted = torch.rand(len(latents), 1, device=latents.device) < predicted_share
@@ -187,7 +164,7 @@ def build_refiner(config: RefinerConfig) -> PhotoPlaneRefiner:
     if refiner.backbone is not None:
         if config.backbone is None:
             raise ValueError(
-                "the refiner has pretrained features, but `backbone` names no file of weights; see docs/encoders.md"
+                "the refiner has pretrained features, but `backbone` names no file of weights; see docs/refinement.md"
             )
         refiner.backbone.load_state_dict(load_file(config.backbone))
     return refiner
@@ -195,16 +172,16 @@ def build_refiner(config: RefinerConfig) -> PhotoPlaneRefiner:
 
 def generated_shapes(
     folder: str, latents: str, vae: AutoencoderKLTriplane, label_points: int, surface_points: int
-) -> GeneratedShapeDataset:
+) -> LatentPhotoDataset:
     """Shapes of the shards in `folder`, with the latents that a pipeline generated from their photos."""
     keys = ("surface", "labels", "framed_view")
     photos = ShardDataset(folder, keys, label_points=label_points, surface_points=surface_points)
-    return GeneratedShapeDataset(LatentDataset(latents, vae.config), photos)
+    return LatentPhotoDataset(LatentDataset(latents, vae.config), photos)
 
 
 @torch.no_grad()
 def validate_refiner(
-    refiner: PhotoPlaneRefiner, vae: AutoencoderKLTriplane, shapes: GeneratedShapeDataset, data: RefinerDataConfig
+    refiner: PhotoPlaneRefiner, vae: AutoencoderKLTriplane, shapes: LatentPhotoDataset, data: RefinerDataConfig
 ) -> tuple[dict[str, float], np.ndarray]:
     """Scores on held-out photos, and a picture of some corrected fields.
 
@@ -214,12 +191,12 @@ def validate_refiner(
     """
     scores: dict[str, list[Tensor]] = {}
     count = min(data.validation_shapes, len(shapes))
-    for start in range(0, count, VALIDATION_BATCH):
-        rows = range(start, min(start + VALIDATION_BATCH, count))
-        batch = {name: value.to(vae.device) for name, value in gather(shapes, rows, Generator().manual_seed(0)).items()}
+    for start in range(0, count, AUTOENCODER_BATCH):
+        rows = range(start, min(start + AUTOENCODER_BATCH, count))
+        batch = validation_batch(shapes, rows, vae.device)
         uniform = batch["label_points"].shape[1] // 2
         points, distance = batch["label_points"][:, :uniform], batch["label_distance"][:, :uniform]
-        field = vae.field(vae.decode(vae.denormalize_latents(batch["latents"]), return_dict=False)[0])
+        field = decode_field(vae, batch["latents"])
         features = refiner.encode(normalize_framed(premultiply(batch["view"])))
         true = FramedCameras.from_windows(batch["camera"][:, 1], batch["window"])
         error = (features.camera - true.parameters).abs() * true.parameters.new_tensor(UNITS)
@@ -236,8 +213,7 @@ def validate_refiner(
             found[name] = occupancy_iou(logits.float(), distance)
         for name, values in found.items():
             scores.setdefault(name, []).append(values)
-    shown = gather(shapes, range(min(4, count)), Generator().manual_seed(0))
-    views = shown["view"].to(vae.device)
-    field = vae.field(vae.decode(vae.denormalize_latents(shown["latents"].to(vae.device)), return_dict=False)[0])
-    picture = field_pictures(refiner.refine(field, refiner.encode(normalize_framed(premultiply(views)))), views)
+    shown = validation_batch(shapes, range(min(PICTURES, count)), vae.device)
+    features = refiner.encode(normalize_framed(premultiply(shown["view"])))
+    picture = field_pictures(refiner.refine(decode_field(vae, shown["latents"]), features), shown["view"])
     return {name: float(torch.cat(values).mean()) for name, values in scores.items()}, picture

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from triplane3d.config import DistillConfig, LatentDataConfig, ShapeDataConfig
-from triplane3d.data.batches import gather
+from triplane3d.data.batches import SampleSource, gather
 from triplane3d.data.shards import ShardDataset
 from triplane3d.images.augmentation import premultiply
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
@@ -23,7 +23,7 @@ AUTOENCODER_BATCH = 16
 """Shapes that are reconstructed at once."""
 
 
-def validation_batch(shapes: ShardDataset, indices: Sequence[int], device: torch.device) -> dict[str, Tensor]:
+def validation_batch(shapes: SampleSource, indices: Sequence[int], device: torch.device) -> dict[str, Tensor]:
     """These shapes on the device, with the same points at every validation."""
     batch = gather(shapes, indices, Generator().manual_seed(0))
     return {name: tensor.to(device) for name, tensor in batch.items()}

@@ -16,7 +16,7 @@ from threading import Thread
 import torch
 
 from triplane3d.config import ShapesConfig, save_config
-from triplane3d.config.loader import defaults, flatten, read_saved
+from triplane3d.config.loader import read_saved, refuse_other_settings
 from triplane3d.data.procedural.families import FAMILIES, HOLDOUT_FAMILIES
 from triplane3d.data.procedural.generation import FIRST_EVALUATION_SEED
 from triplane3d.data.procedural.samples import write_shape_shard
@@ -109,17 +109,7 @@ def check_existing(config: ShapesConfig, existing: list[tuple[Path, range]]) -> 
     if existing and settings is None:
         print_line(f"warning: {saved} is missing or damaged: the settings of the shards cannot be checked", error=True)
     if existing and settings is not None:
-        before = defaults(ShapesConfig) | settings
-        changed = [
-            f"{key}: {before.get(key)}, now {value}"
-            for key, value in flatten(config).items()
-            if key not in CHANGEABLE and value != before.get(key)
-        ]
-        if changed:
-            raise ValueError(
-                f"{config.output} holds shards of other settings ({'; '.join(changed)}): restore them, or choose "
-                "another output"
-            )
+        refuse_other_settings(config.output, settings, config, CHANGEABLE, "shards")
     for path, seeds in existing:
         stored = open_tensors(path, ("seeds",), noun="shard", script=SCRIPT).get_tensor("seeds")
         if stored.tolist() != list(seeds):
