@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from triplane3d import Triplane3DPipeline, model_loading
 from triplane3d.cli.models import load
 from triplane3d.generation import GenerateRequest, GenerationCancelled, Progress, generate, pipeline_options
 from triplane3d.model_loading import ModelRequest, load_model
-from triplane3d.pipelines import checks, hub
+from triplane3d.pipelines import checks, hub, pipeline_triplane3d
 from triplane3d.settings import KEYWORDS, GenerateSettings
 
 
@@ -198,3 +199,21 @@ def test_a_pipeline_is_loaded_by_name_and_bad_names_are_refused(tmp_path: Path) 
     for model in ("huge", str(tmp_path)):
         with pytest.raises(ValueError, match="there is no pipeline|no model_index.json"):
             load_model(ModelRequest(model))
+
+
+def test_warnings_of_the_refinement_are_those_of_the_result(
+    pipe: Triplane3DPipeline, level: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A note about a pass that was not possible reaches the caller."""
+    refine_fields = pipeline_triplane3d.refine_fields
+
+    def noted(*arguments: Any, **options: Any) -> list[Any]:
+        return [replace(each, notes=("a note",)) for each in refine_fields(*arguments, **options)]
+
+    monkeypatch.setattr(pipeline_triplane3d, "refine_fields", noted)
+    settings = GenerateSettings(steps=2, resolution=12, level=level, refine=1)
+    result = generate(GenerateRequest(photos=[photo()], settings=settings), pipe)
+    assert result.refinement_warnings[0] == "a note" and "a note" in result.warnings
+    assert result.agreement is not None
+    plain = generate(GenerateRequest(photos=[photo()], settings=replace(settings, refine=0)), pipe)
+    assert plain.agreement is None and plain.refinement_warnings == ()

@@ -90,6 +90,8 @@ class GenerateResult:
     """Background removal of each photo: method, coverage, confidence, warning."""
     agreement: Agreement | None
     """How well the mesh agrees with the first photo; None without refinement."""
+    refinement_warnings: tuple[str, ...]
+    """Passes that were not possible, and what to try where mesh and photo agree poorly. `warnings` has them too."""
     warnings: tuple[str, ...]
     """Warnings for the user, with the name of the photo where a request has several."""
     seconds: Mapping[str, float]
@@ -153,6 +155,11 @@ def generate(
     enter("finish")
     mesh = finish_mesh(output.meshes[0], request.settings)
     output.meshes[0] = mesh  # the preview shows the mesh that is saved
+    agreements = getattr(output, "agreement", None)
+    agreement = None if agreements is None else agreements[0]
+    refinement_warnings = [] if agreement is None else [*output.refinements[0].notes]
+    if agreement is not None and agreement.advice is not None:
+        refinement_warnings.append(agreement.advice)
 
     if request.mesh_path is not None:
         enter("write")
@@ -163,22 +170,19 @@ def generate(
     ended = time.perf_counter()
 
     reports = tuple(output.mask_reports or ())
-    agreements = getattr(output, "agreement", None)
-    agreement = agreements[0] if agreements else None
     warnings = [
         report.warning if len(photos) == 1 else f"{photo}: {report.warning}"
         for photo, report in zip(photos, reports, strict=False)
         if report.warning is not None
     ]
-    if agreement is not None:
-        warnings += [*output.refinements[0].notes, *([agreement.advice] if agreement.advice else [])]
     return GenerateResult(
         mesh=mesh,
         mesh_path=None if request.mesh_path is None else Path(request.mesh_path),
         preview_path=None if request.preview_path is None else Path(request.preview_path),
         mask_reports=reports,
         agreement=agreement,
-        warnings=tuple(warnings),
+        refinement_warnings=tuple(refinement_warnings),
+        warnings=(*warnings, *refinement_warnings),
         seconds=_durations(started, ended),
         device=str(pipeline.device),
         dtype=str(pipeline.dtype).removeprefix("torch."),

@@ -14,6 +14,11 @@ from triplane3d.arguments import check_number, check_whole
 from triplane3d.file_formats import AXES, check_placement
 from triplane3d.limits import LIMITS
 
+MAX_PASSES = 100
+"""Most passes of refinement."""
+MAX_CANDIDATES = 1000
+"""Most shapes that are generated for one mesh."""
+
 DEFAULT_QUALITY = "balanced"
 """The preset that is used where none is named. Every pipeline has it."""
 
@@ -84,14 +89,14 @@ class GenerateSettings:
         "Passes that bring the shape into agreement with the photo; 0 is off. Default: the preset's.",
         keyword="refine",
         least=0,
-        most=100,
+        most=MAX_PASSES,
     )
     candidates: int | None = setting(
         None,
         "Shapes that are generated with different noise; the one that agrees best with the photo is kept. Default: 1.",
         keyword="num_candidates",
         least=1,
-        most=1000,
+        most=MAX_CANDIDATES,
     )
     seed: int = setting(0, "The same seed gives the same mesh; try others for variants.", least=0, most=2**63 - 1)
     background_removal: str = setting(

@@ -190,8 +190,8 @@ class _Job:
         for name, mask in zip(self.names, result.mask_reports, strict=False):
             if mask.warning is not None:
                 print_message(f"warning: {name}: {mask.warning}")
-        if result.agreement is not None and result.agreement.advice is not None:
-            print_message(f"warning: {self.names[0]}: {result.agreement.advice}")
+        for warning in result.refinement_warnings:
+            print_message(f"warning: {self.names[0]}: {warning}")
         facts = [_describe_mesh(result.mesh), f"{result.seconds['total']:.1f} s"]
         facts += [f"background: {mask.method}, confidence {mask.confidence:.2f}" for mask in result.mask_reports]
         facts += [] if result.agreement is None else [str(result.agreement)]

@@ -23,7 +23,8 @@ from triplane3d.pipelines.arguments import (
     check_tokens,
 )
 from triplane3d.pipelines.noise_levels import check_noise_levels
-from triplane3d.pipelines.presets import MAX_CANDIDATES, MAX_GRID, MAX_MESHES, MAX_PASSES, MAX_RESOLUTION
+from triplane3d.pipelines.presets import MAX_GRID, MAX_MESHES, MAX_RESOLUTION
+from triplane3d.settings import MAX_CANDIDATES, MAX_PASSES
 
 OUTPUT_TYPES = ("mesh", "trimesh", "pt", "np", "latent")
 

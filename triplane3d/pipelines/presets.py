@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 
 from triplane3d.arguments import check_number, check_whole
-from triplane3d.settings import DEFAULT_QUALITY
+from triplane3d.settings import DEFAULT_QUALITY, MAX_PASSES
 
 # In cells along an edge: the largest grid for a mesh, and the largest grid that is returned, whose values take 4 GB.
 MAX_RESOLUTION = 2048
 MAX_GRID = 1024
 MAX_MESHES = 10_000
-MAX_PASSES = 100
-MAX_CANDIDATES = 1000
 
 # The presets of a pipeline that was saved without any.
 PRESETS = {

@@ -1,1 +1,1 @@
-"""Fields and cameras that agree with a photo. Knows fields, cameras and images; networks are passed in."""
+"""Fields and cameras that agree with a photo. Uses fields, cameras and images; networks are passed in."""
