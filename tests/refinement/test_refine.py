@@ -88,7 +88,10 @@ def test_silhouettes_agree_after_the_correction(wrong: BallField) -> None:
     everywhere = torch.ones_like(mask)
     before = mask_agreement(silhouettes(field_grid(wrong), TRUE.cameras, 96).logits, mask)
     corrected = correct_silhouettes(wrong, field_grid(wrong), TRUE, mask, everywhere)
-    after = mask_agreement(silhouettes(field_grid(corrected), TRUE.cameras, 96).logits, mask)
+    axis = torch.linspace(-1, 1, 129)  # finer than `field_grid`: near the edge a corrected field is steep
+    after = mask_agreement(
+        silhouettes(corrected.grid(axis, axis, axis), TRUE.cameras, 96, num_samples=128).logits, mask
+    )
     assert before < 0.8 and after > 0.95
     # Behind the middle of the photo nothing changes where the silhouette agreed already.
     if wrong.balls[0][3] > 0.4:
@@ -115,7 +118,7 @@ def test_a_thin_part_of_the_mask_appears() -> None:
     mask = photo.mask[None]
     faint = Faint(ball)
     corrected = correct_silhouettes(faint, field_grid(faint), TRUE, mask, torch.ones_like(mask))
-    on_the_rod = torch.tensor([[[0.0, 0.7, 0.0], [0.0, -0.7, 0.0]]])
+    on_the_rod = torch.tensor([[[0.0, 0.8, 0.0], [0.0, -0.8, 0.0]]])
     assert (faint.occupancy(on_the_rod) < 0).all() and (corrected.occupancy(on_the_rod) > 0).all()
     behind = on_the_rod + torch.tensor([0.0, 0.0, -0.5])
     assert (corrected.occupancy(behind) < 0).all()

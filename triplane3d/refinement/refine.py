@@ -136,8 +136,8 @@ def refine_field(
         generated: a batch of one field.
         photo: its photo's mask and camera.
         passes: number of passes. With a refiner the first and every second one after it is "photo plane": the
-            refiner's correction, with the camera fitted so far. The others are "silhouette": the smallest shifts of
-            logits with which silhouette and mask agree.
+            refiner's correction, with the camera fitted so far. The others are "silhouette": what covers too much is
+            cut off, what is missing is added (`silhouette_correction`).
         refiner: the model that computed `photo.features`; None: all passes are "silhouette".
         level: the logit at which the surface lies.
         progress: called as progress(done, passes) before each pass. An exception that it raises ends the refinement.
@@ -195,7 +195,7 @@ def run_passes(
     if not bool(start.grid.isfinite().all()):
         return replace(start, notes=("the generated field has values that are not finite: it was not refined",))
     used, _ = pixel_split(mask.shape[-1], mask.device)
-    current = unshifted = start  # `unshifted` is the best field without shifts
+    current = uncut = start  # `uncut` is the best field without a silhouette's correction
     reports: list[PassReport] = []
     for number in range(passes):
         if progress is not None:
@@ -205,15 +205,17 @@ def run_passes(
             assert refiner is not None, "checked above"
             candidate = assess(refiner.refine(generated, photo.features, current.cameras), photo, level)
         else:
-            shifted = correct_silhouettes(unshifted.field, unshifted.grid, current.cameras, mask[None], used[None])
-            # The shifts are added to the known values: evaluating the field again would cost seconds.
-            shifts = shifted.shift_at(grid_points(mask.device)).view_as(unshifted.grid)
-            candidate = assess(shifted, photo, level, cameras=current.cameras, grid=unshifted.grid + shifts)
+            corrected = correct_silhouettes(
+                uncut.field, uncut.grid, current.cameras, mask[None], used[None], level=level
+            )
+            # From the known values: evaluating the field again would cost seconds.
+            grid = corrected.corrected(grid_points(mask.device), uncut.grid.flatten(1) + level).view_as(uncut.grid)
+            candidate = assess(corrected, photo, level, cameras=current.cameras, grid=grid - level)
         before, after = current.held_back_disagreement, candidate.held_back_disagreement
         reports.append(PassReport("photo plane" if by_photo else "silhouette", after < before, before, after))
         if after < before:
             current = candidate
-            unshifted = candidate if by_photo else unshifted
+            uncut = candidate if by_photo else uncut
     return replace(current, passes=tuple(reports))
 
 
