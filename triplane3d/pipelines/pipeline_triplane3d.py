@@ -50,6 +50,8 @@ from triplane3d.pipelines.presets import PRESETS, check_presets
 from triplane3d.refinement.refine import refine_fields
 from triplane3d.settings import DEFAULT_QUALITY
 
+SMALLEST_PIECE = 0.02
+"""Least volume of a piece of a refined mesh, as a share of the largest piece's. Smaller ones are dropped."""
 REFINEMENT_SIZE = 192
 """Side in pixels of the framed photo that silhouettes are compared with, for a pipeline without a refiner."""
 
@@ -425,7 +427,9 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
                         level=level,
                     )
                     fields = [refinement.field for refinement in refinements]
-                meshes = self._meshes_or_grids(fields, resolution, level, output_type, callback_on_extraction)
+                meshes = self._meshes_or_grids(
+                    fields, resolution, level, output_type, callback_on_extraction, SMALLEST_PIECE if refine else 0.0
+                )
         if not return_dict:
             return (meshes,)
         return Triplane3DPipelineOutput(
@@ -456,10 +460,13 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         level: float,
         output_type: str,
         progress: Callable[[int, int], object] | None = None,
+        smallest_piece: float = 0.0,
     ) -> Any:
-        """The batch of fields as meshes or as grids of logits."""
+        """The batch of fields as grids of logits, or as meshes without pieces below a share of the largest one."""
         if output_type in ("pt", "np"):
             grids = torch.stack(evaluate_grids(fields, resolution, progress=progress))
             return grids if output_type == "pt" else grids.cpu().numpy()
         meshes = extract_surfaces(fields, resolution, level=level, progress=progress)
+        if smallest_piece:
+            meshes = [mesh.remove_floaters(smallest_piece) for mesh in meshes]
         return meshes if output_type == "mesh" else [mesh.to_trimesh() for mesh in meshes]

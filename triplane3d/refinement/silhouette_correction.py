@@ -11,7 +11,8 @@ certain that the part is absent. With depth z along the ray, the part's depth d 
 
     t (1 - ((z - d) / r)²),
 
-and the corrected field is the larger one of the two. All of these are pictures in the photo, sampled at a point's pixel.
+and the corrected field is the larger one of the two. All of these are pictures in the photo, sampled at the pixel of a
+point.
 """
 
 from __future__ import annotations
