@@ -199,6 +199,32 @@ def test_disagreement_counts_wrong_pixels() -> None:
     field = BallField()
     mask = photo_of(field, scale=0.0).mask
     everywhere = torch.ones_like(mask)
-    assert disagreement(field_grid(field), TRUE, mask, everywhere) < 0.02
+    assert disagreement(field_grid(field), TRUE, mask[None], everywhere) < 0.02
     nothing = BallField(((0.0, 0.0, 0.0, -1.0),))
-    assert disagreement(field_grid(nothing), TRUE, mask, everywhere) == pytest.approx(1.0)
+    assert disagreement(field_grid(nothing), TRUE, mask[None], everywhere) == pytest.approx(1.0)
+
+
+def test_a_second_photo_shows_what_the_first_cannot() -> None:
+    """A part in front of the object appears only from the side."""
+    whole = BallField(((0.0, 0.0, 0.0, 0.4), (0.0, 0.0, 0.6, 0.2)))
+    side = FramedCameras.from_parameters(TRUE.parameters, azimuth=90.0)
+    front = photo_of(whole, scale=0.05)
+    covered = silhouettes(field_grid(whole), side.cameras, 192, num_samples=96).logits[0] > 0
+    rgba = torch.cat([torch.full((3, 192, 192), 0.5), covered.float()[None]])
+    beside = PhotoEvidence(rgba, TRUE.parameters[0], torch.full((5,), 0.05)).seen_from(90.0, float(TRUE.elevation[0]))
+    generated = BallField(((0.0, 0.0, 0.0, 0.4),))
+    part = torch.tensor([[[0.0, 0.0, 0.6]]])
+    alone = refine_field(generated, front, 1)
+    both = refine_field(generated, front, 1, others=[beside])
+    assert alone.field.occupancy(part) < 0 < both.field.occupancy(part)
+    assert len(both.cameras) == 2 and float(both.cameras.cameras.position[1, 0]) > 1  # the second camera is at +x
+    assert both.passes[0].accepted and both.disagreement < 0.1
+
+
+def test_a_given_elevation_is_the_cameras() -> None:
+    photo = PhotoEvidence.from_photo(torch.ones(4, 8, 8))
+    seen = photo.seen_from(40.0, 30.0)
+    assert seen.azimuth == 40.0 and FramedCameras.from_parameters(seen.camera[None]).elevation == pytest.approx(30.0)
+    assert seen.camera_scale[0] < 0.3 * photo.camera_scale[0]
+    unknown = photo.seen_from(40.0, float("nan"))
+    assert torch.equal(unknown.camera, photo.camera) and torch.equal(unknown.camera_scale, photo.camera_scale)
