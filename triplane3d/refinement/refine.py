@@ -114,6 +114,14 @@ class PhotoEvidence:
         """With the average camera."""
         return cls(photo, torch.zeros(NUM_PARAMETERS), torch.full((NUM_PARAMETERS,), AVERAGE_DEVIATION))
 
+    @classmethod
+    def of(cls, photo: Float[Tensor, "4 side side"], refiner: FieldRefiner | None) -> PhotoEvidence:
+        """With the refiner's features and camera; with the average camera where there is no refiner."""
+        if refiner is None:
+            return cls.from_photo(photo)
+        pixel_values = normalize_framed(premultiply(photo[None])).to(refiner.dtype)
+        return cls.from_features(photo, refiner.encode(pixel_values))
+
     @property
     def mask(self) -> Float[Tensor, "rows columns"]:
         """The object's share of each pixel, 0..1, at `MASK_SIZE`."""
@@ -238,13 +246,7 @@ def refine_fields(
         level: the logit at which the surface lies.
     """
     meshes = len(generated) // num_candidates
-    photos = []
-    for photo in framed:
-        if refiner is None:
-            photos.append(PhotoEvidence.from_photo(photo))
-        else:
-            pixel_values = normalize_framed(premultiply(photo[None])).to(refiner.dtype)
-            photos.append(PhotoEvidence.from_features(photo, refiner.encode(pixel_values)))
+    photos = [PhotoEvidence.of(photo, refiner) for photo in framed]
     refined = []
     for mesh in range(meshes):
         photo_of_mesh = photos[mesh * len(photos) // meshes]
