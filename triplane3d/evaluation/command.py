@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from triplane3d.data.procedural import FIRST_EVALUATION_SEED
 from triplane3d.evaluation.evaluation_shapes import MESH_SUFFIXES
@@ -110,7 +112,9 @@ def current_suite(suite: str) -> str:
 
 
 def load(saved: str) -> Triplane3DPipeline:
-    """A saved pipeline without progress bars."""
+    """A saved pipeline, loaded and run without progress bars."""
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     pipe = Triplane3DPipeline.from_pretrained(saved)
     pipe.set_progress_bar_config(disable=True)
     return pipe

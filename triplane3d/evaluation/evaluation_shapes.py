@@ -71,9 +71,11 @@ class EvaluationShape:
     image: Float[Tensor, "4 size size"] | None = None
     """RGBA in 0..1, sRGB, straight alpha: input of the pipeline."""
     camera: Camera | None = None
-    """Camera of `image`."""
+    """Camera of `image`, before framing: it looks at the origin."""
     mesh: Mesh | None = None
     """The mesh that the shape was read from, if any."""
+    window: Float[Tensor, " 4"] | None = None
+    """Framing of `image`: distance of the camera; centre (right, up) and half side of the image (`data.sample`)."""
 
     @property
     def pil_image(self) -> Image.Image:
@@ -129,8 +131,11 @@ def procedural_shapes(
         colors = batch.color(points)
         images: Tensor | list[None] = [None] * len(batch)
         cameras: list[Camera | None] = [None] * len(batch)
+        windows: Tensor | list[None] = [None] * len(batch)
         if image_size is not None:
             views = OrbitCameras.sample(len(batch), generator)
+            framed = views.framed(points)
+            windows = torch.cat([views.distance[:, None], framed.center, framed.half_extent[:, :1]], dim=1)
             images, _ = render_views(batch, views, points, image_size, generator=generator)
             cameras = [
                 Camera.orbit(elevation=elevation, field_of_view=angle)
@@ -147,6 +152,7 @@ def procedural_shapes(
                 surface_colors=colors[index],
                 image=images[index],
                 camera=cameras[index],
+                window=windows[index],
             )
             for index, (seed, shape) in enumerate(zip(seeds[start : start + BATCH], batch))
         ]
@@ -160,10 +166,15 @@ def held_out_seeds(count: int, seed: int) -> range:
 
 
 def held_out_shapes(
-    count: int, families: Sequence[str], *, seed: int = 0, resolution: int = GRID_RESOLUTION
+    count: int,
+    families: Sequence[str],
+    *,
+    seed: int = 0,
+    image_size: int = IMAGE_SIZE,
+    resolution: int = GRID_RESOLUTION,
 ) -> list[EvaluationShape]:
     """`count` shapes of these families that training never uses."""
-    return procedural_shapes(held_out_seeds(count, seed), families, resolution=resolution)
+    return procedural_shapes(held_out_seeds(count, seed), families, image_size=image_size, resolution=resolution)
 
 
 def procedural_solid(shape: ShapeBatch, resolution: int = GRID_RESOLUTION) -> Solid:
@@ -197,6 +208,7 @@ def mesh_shapes(
             subset = np.random.default_rng(seed).choice(len(solid.surface.points), surface_points, replace=False)
             points = torch.from_numpy(solid.surface.points[subset]).float()
             camera = Camera.orbit(elevation=MESH_ELEVATION, field_of_view=MESH_FIELD_OF_VIEW)
+            half = float(camera.batch().half_extent[0, 0])
             shapes.append(
                 EvaluationShape(
                     name=path.stem,
@@ -209,6 +221,7 @@ def mesh_shapes(
                     image=None if image_size is None else render_image(mesh, camera, image_size),
                     camera=camera,
                     mesh=mesh,
+                    window=torch.tensor([camera.distance, 0.0, 0.0, half]),
                 )
             )
     if not shapes:

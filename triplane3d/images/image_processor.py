@@ -39,19 +39,26 @@ def frame_foreground(
         size: side of the square in pixels.
         foreground_ratio: in (0, 1].
     """
+    alpha = rgba[:, 3:4]
+    left, top, side = foreground_squares(alpha, foreground_ratio=foreground_ratio).split(1, dim=1)
+    premultiplied = torch.cat([rgba[:, :3] * alpha, alpha], dim=1)
+    rows = _resampling_weights(top, side, rgba.shape[2], size, rgba.dtype)
+    columns = _resampling_weights(left, side, rgba.shape[3], size, rgba.dtype)
+    return rows[:, None] @ (premultiplied @ columns[:, None].mT)
+
+
+def foreground_squares(
+    alpha: Float[Tensor, "batch 1 height width"], *, foreground_ratio: float = FOREGROUND_RATIO
+) -> Float[Tensor, "batch 3"]:
+    """Left border, upper border and side of the squares that `frame_foreground` crops, in pixels of the photo."""
     if not 0 < foreground_ratio <= 1:
         raise ValueError(f"foreground_ratio is a share of the square in (0, 1], got {foreground_ratio}")
-    alpha = rgba[:, 3:4]
     peak = alpha.amax(dim=(1, 2, 3), keepdim=True)
     solid = (alpha > 0.5 * peak) | (peak == 0)
     top, bottom = _extent(solid.any(dim=3)[:, 0])
     left, right = _extent(solid.any(dim=2)[:, 0])
-
     side = torch.maximum(bottom - top, right - left) / foreground_ratio
-    premultiplied = torch.cat([rgba[:, :3] * alpha, alpha], dim=1)
-    rows = _resampling_weights((top + bottom - side) / 2, side, rgba.shape[2], size, rgba.dtype)
-    columns = _resampling_weights((left + right - side) / 2, side, rgba.shape[3], size, rgba.dtype)
-    return rows[:, None] @ (premultiplied @ columns[:, None].mT)
+    return torch.cat([(left + right - side) / 2, (top + bottom - side) / 2, side], dim=1)
 
 
 def prepare_rgba(
