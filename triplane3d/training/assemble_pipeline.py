@@ -17,6 +17,7 @@ from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.assembly import component_class
 from triplane3d.pipelines.encoder_weights import load_encoder
 from triplane3d.storage.durable import write_file, writing_file, writing_folder
+from triplane3d.storage.tensor_files import check_utf8
 from triplane3d.storage.writability import check_folder
 from triplane3d.training.architecture import INCIDENTAL, STATISTICS
 from triplane3d.training.inputs import check_model, check_pipeline
@@ -67,6 +68,7 @@ def add_refiner(refiner: Path, pipeline: Path, *, limit_mb: float = 60.0) -> flo
         ValueError: as `assemble_pipeline`.
         OSError: if the folder cannot be written to.
     """
+    check_utf8(str(pipeline), "pipeline")
     check_model("refiner", f"{refiner}/refiner", "refiner")
     check_pipeline(str(pipeline), "model_index.json", "refiner/config.json")
     check_folder(pipeline.absolute().parent, "pipeline")  # the folder is replaced by a new one
