@@ -135,7 +135,9 @@ def agreement_suite(
     """
     check_pipeline(pipe)
     where = uniform_points(points)
-    table, cameras = ScoreTable("agreement", data, shapes), ScoreTable("agreement of cameras", data, shapes)
+    names, categories = [shape.name for shape in shapes], [shape.category for shape in shapes]
+    table = ScoreTable("agreement", data, names, categories)
+    cameras = ScoreTable("agreement of cameras", data, names, categories)
     start = perf_counter()
     for indices in batches(range(len(shapes)), batch_size):
         batch = [shapes[index] for index in indices]

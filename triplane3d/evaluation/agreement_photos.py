@@ -23,12 +23,12 @@ from triplane3d.evaluation.agreement import (
     refine,
     solid_grid,
 )
-from triplane3d.evaluation.agreement_rows import CARVING, INFLATED, REFINED, UNREFINED, mean_scores
+from triplane3d.evaluation.agreement_rows import CARVING, INFLATED, REFINED, UNREFINED, ScoreTable, gain_estimates
 from triplane3d.evaluation.baselines import inflated_silhouette
 from triplane3d.evaluation.photos import photo_paths
 from triplane3d.evaluation.prediction import Log
 from triplane3d.evaluation.protocol import SEED_STRIDE
-from triplane3d.evaluation.summary import Row
+from triplane3d.evaluation.summary import Estimate, Row
 from triplane3d.geometry.fields import FieldBatch
 from triplane3d.geometry.framed_cameras import FramedCameras
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
@@ -51,25 +51,25 @@ def agreement_of_photos(
     guidance: float | None = None,
     seed: int = 0,
     log: Log = print,
-) -> list[Row]:
-    """One row per method over all photos of a folder. A photo's score is the mean over `noise_seeds`.
+) -> tuple[list[Row], list[Estimate]]:
+    """One row per method over all photos of a folder, and the gains over "unrefined".
 
-    Noise k has the seed `seed + 1,000,000 k` for every photo. Raises FileNotFoundError if the folder has no photo.
+    A photo's score is the mean over `noise_seeds`. Noise k has the seed `seed + 1,000,000 k` for every photo. Raises
+    FileNotFoundError if the folder has no photo.
     """
     check_pipeline(pipe)
     paths = photo_paths(folder)
-    scores: dict[str, list[dict[str, float]]] = {}
-    for number, path in enumerate(paths):
-        of_photo: dict[str, list[dict[str, float]]] = {}
-        for noise in noise_seeds:
-            measured = measure_photo(pipe, path, seed + SEED_STRIDE * noise, passes, steps=steps, guidance=guidance)
-            for method, found in measured.items():
-                of_photo.setdefault(method, []).append(found)
-        for method, found in of_photo.items():
-            scores.setdefault(method, []).append(mean_scores(found))
-        log(f"{SUITE}: {number + 1} of {len(paths)}")
     names = [path.stem for path in paths]
-    return [Row(SUITE, DATA, method, of_method, names, names) for method, of_method in scores.items()]
+    table, start = ScoreTable(SUITE, DATA, names, names), perf_counter()
+    for index, path in enumerate(paths):
+        for number, noise in enumerate(noise_seeds):
+            measured = measure_photo(pipe, path, seed + SEED_STRIDE * noise, passes, steps=steps, guidance=guidance)
+            for method, scores in measured.items():
+                table.add(method, index, number, scores)
+        left = (len(paths) - index - 1) * (perf_counter() - start) / (index + 1)
+        log(f"{SUITE}: {index + 1} of {len(paths)}, about {left / 60:.0f} minutes left")
+    rows = table.rows()
+    return rows, gain_estimates(rows)
 
 
 def worst_photos(rows: Sequence[Row]) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from triplane3d.evaluation.evaluation_shapes import EvaluationShape
 from triplane3d.evaluation.summary import Estimate, Row, Summary
 
 UNREFINED = "unrefined"
@@ -34,9 +33,9 @@ GAIN = "_gain"
 class ScoreTable:
     """Collects scores of methods by shape and noise, and makes rows of them."""
 
-    def __init__(self, suite: str, data: str, shapes: Sequence[EvaluationShape]) -> None:
-        self.suite, self.data = suite, data
-        self.names, self.categories = [shape.name for shape in shapes], [shape.category for shape in shapes]
+    def __init__(self, suite: str, data: str, names: Sequence[str], categories: Sequence[str]) -> None:
+        """`names` and `categories` of the shapes, in the order of their indices."""
+        self.suite, self.data, self.names, self.categories = suite, data, names, categories
         self._scores: dict[str, dict[int, dict[int | None, dict[str, float]]]] = {}
 
     def add(self, method: str, shape: int, noise: int | None, scores: dict[str, float]) -> None:
@@ -88,13 +87,13 @@ def gain_estimates(rows: Sequence[Row]) -> list[Estimate]:
         for metric in GAINS
         if row.method in (REFINED, TRUE_CAMERA, CARVING) and row.values(metric + GAIN)
     ]
-    by_method = {row.method: row for row in rows}
+    by_method = {row.method: row for row in rows if row.values("volume_iou")}
     refined = by_method.get(REFINED)
     for other in (by_method.get(method) for method in (CARVING, INFLATED)):
         if refined is not None and other is not None:
-            metric = "volume_iou"
-            gains = [own[metric] - theirs[metric] for own, theirs in zip(refined.scores, other.scores, strict=True)]
-            estimates.append(_estimate(refined, f"{metric} of {REFINED} - {other.method}", gains, refined.shapes))
+            pairs = zip(refined.values("volume_iou"), other.values("volume_iou"), strict=True)
+            gains = [own - theirs for own, theirs in pairs]
+            estimates.append(_estimate(refined, f"volume_iou of {REFINED} - {other.method}", gains, refined.shapes))
     return estimates
 
 

@@ -124,8 +124,9 @@ class Report:
                     parts.append("\n".join(self.remarks))
         results = self._results()
         if results:
-            parts += ["criteria, each tested at the end of its 95% interval nearer the target", format_results(results)]
-            parts.append(format_unmeasured(unmeasured_criteria(results)))
+            parts.append("criteria, each tested at the end of its 95% interval nearer the target")
+            lines = [format_results(results), format_unmeasured(unmeasured_criteria(results))]
+            parts.append("\n".join(filter(None, lines)))
         return "\n\n".join(part for part in parts if part)
 
     def to_json(self) -> dict[str, object]:

@@ -268,5 +268,5 @@ def _run_agreement(pipe: Triplane3DPipeline, options: Options, report: Report, l
             report.add([row for row in rows if row.suite == suite])
         report.estimates += estimates
     if options.photos:
-        report.add(agreement_of_photos(pipe, options.photos, **shared))
+        report.add(*agreement_of_photos(pipe, options.photos, **shared))
         report.remarks.append(worst_photos(report.rows))
