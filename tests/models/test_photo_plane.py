@@ -24,6 +24,10 @@ CONFIG = {
     "coarse_channels": 8,
     "attention_layers": 1,
     "attention_heads": 2,
+    "plane_channels": 4,
+    "shape_tokens": 2,
+    "shape_layers": 1,
+    "shape_channels": 4,
     "pretrained_features": False,
 }
 
@@ -88,6 +92,19 @@ def test_the_correction_depends_on_the_features_at_the_points_own_pixel(refiner,
         refiner.refine(field, some, cameras).occupancy(points)[0] for some in (features, replace(features, fine=fine))
     )
     assert torch.equal(before[:2], after[:2]) and abs(float(before[2] - after[2])) > 0.01
+
+
+@torch.no_grad()
+def test_the_correction_depends_on_the_whole_photo_and_on_the_generated_planes(refiner, vae) -> None:
+    train_last_layers(refiner)
+    field, features = random_field(vae, 1), refiner.encode(random_photos(1))
+    points = torch.rand(1, 20, 3) * 2 - 1
+    before = refiner.refine(field, features).occupancy(points)
+    other_photo = refiner.refine(field, replace(features, tokens=features.tokens.flip(-1))).occupancy(points)
+    assert (before - other_photo).abs().max() > 1e-3
+    shape = refiner.shape_planes(field.planes, features.tokens)
+    assert shape.shape == (1, 3, 4, 4, 4)
+    assert (refiner.shape_planes(2 * field.planes.flip(-1), features.tokens) - shape).abs().max() > 0.01
 
 
 @torch.no_grad()

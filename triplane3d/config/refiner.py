@@ -45,4 +45,5 @@ class RefinerConfig(Section):
     loss: RefinerLossConfig = field(default_factory=RefinerLossConfig)
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(scale=0.0, shift=0.0))
     init: Name | None = None  # folder of a saved refiner to start from
+    backbone_lr: Share = 0.3  # learning rate of the pretrained features, as a share of `optim.lr`; 0 keeps them fixed
     backbone: Name | None = None  # file of EfficientNet-Lite0's weights, for a refiner with pretrained features

@@ -1,7 +1,7 @@
 """Cameras of framed photos, as five numbers each.
 
 A framed photo is a square around the object (`triplane3d.images.framing`). The object's frame is the cube [-1, 1]³ with
-the camera at azimuth 0. What remains unknown of such a camera is
+the camera of its first photo at azimuth 0; further photos have a known azimuth. What remains unknown of a camera is
 
 - its elevation,
 - its perspective: one over its distance from the origin, 0 for parallel rays,
@@ -32,7 +32,7 @@ PERSPECTIVE = (0.02, 0.6)
 
 @dataclass(frozen=True)
 class FramedCameras:
-    """Cameras of several framed photos, at azimuth 0 of the object's frame."""
+    """Cameras of several framed photos."""
 
     elevation: Float[Tensor, " batch"]
     """Degrees above the horizon."""
@@ -42,6 +42,8 @@ class FramedCameras:
     """Where the origin appears, to the right and upwards of the square's centre, in halves of the square's side."""
     scale: Float[Tensor, " batch"]
     """How long a unit at the origin's depth appears, in halves of the square's side."""
+    azimuth: Float[Tensor, " batch"] | float = 0.0
+    """Degrees, 0 in front (+z) and 90 at the right (+x); one number for all cameras or one for each."""
 
     @classmethod
     def from_windows(cls, elevation: Float[Tensor, " batch"], windows: Float[Tensor, "batch 4"]) -> "FramedCameras":
@@ -50,11 +52,15 @@ class FramedCameras:
         return cls(elevation, 1 / distance, -torch.stack([right, up], dim=-1) / half[:, None], 1 / (distance * half))
 
     @classmethod
-    def from_parameters(cls, parameters: Float[Tensor, "batch 5"]) -> "FramedCameras":
+    def from_parameters(
+        cls, parameters: Float[Tensor, "batch 5"], azimuth: Float[Tensor, " batch"] | float = 0.0
+    ) -> "FramedCameras":
         """From numbers near zero, in the `UNITS` of this module. Differentiable."""
         values = parameters * parameters.new_tensor(UNITS) + parameters.new_tensor(CENTERS)
         elevation, perspective, right, up, log_scale = values.unbind(-1)
-        return cls(elevation, perspective.clamp(*PERSPECTIVE), torch.stack([right, up], dim=-1), log_scale.exp())
+        return cls(
+            elevation, perspective.clamp(*PERSPECTIVE), torch.stack([right, up], dim=-1), log_scale.exp(), azimuth
+        )
 
     @property
     def parameters(self) -> Float[Tensor, "batch 5"]:
@@ -68,7 +74,7 @@ class FramedCameras:
         """The cameras, whose window is the square of the framed photo."""
         half = self.perspective / self.scale
         return CameraBatch.orbit(
-            torch.zeros_like(self.elevation),
+            torch.zeros_like(self.elevation) + self.azimuth,
             self.elevation,
             1 / self.perspective,
             half[:, None].expand(-1, 2),
@@ -85,7 +91,10 @@ class FramedCameras:
         return Camera(columns.double().cpu().numpy(), fx=focal, cx=column, cy=row, width=size)
 
     def __getitem__(self, chosen: slice | Tensor) -> "FramedCameras":
-        return FramedCameras(self.elevation[chosen], self.perspective[chosen], self.offset[chosen], self.scale[chosen])
+        azimuth = self.azimuth[chosen] if isinstance(self.azimuth, Tensor) else self.azimuth
+        numbers = (self.elevation, self.perspective, self.offset, self.scale)
+        elevation, perspective, offset, scale = (values[chosen] for values in numbers)
+        return FramedCameras(elevation, perspective, offset, scale, azimuth)
 
     def __len__(self) -> int:
         return len(self.elevation)

@@ -3,7 +3,7 @@
 A triplane model reads its photo as a few tokens. Here every query point is projected into the photo, and the features
 at its own pixel are joined to the triplane's (pixel-aligned features, Saito et al. 2019, "PIFu", equation 2). They
 follow the outline to the pixel and carry the colour that the photo shows. The depth along the ray, the triplane's
-features and a summary of the whole photo decide what is inside.
+features and three coarse planes that a transformer predicts from the whole photo decide what is inside.
 
 The camera of a photo is not known. A head on the same features predicts it, with its uncertainty.
 """
@@ -26,9 +26,11 @@ from triplane3d.geometry.cameras import CameraBatch
 from triplane3d.geometry.distance_transform import squared_distance
 from triplane3d.geometry.fields import FieldBatch
 from triplane3d.geometry.framed_cameras import NUM_PARAMETERS, FramedCameras, photo_coordinates
+from triplane3d.models.attention import TriplaneAttentionBlock
 from triplane3d.models.efficientnet_lite import FEATURE_CHANNELS, EfficientNetLite0
 from triplane3d.models.embeddings import fourier_features
 from triplane3d.models.pixels import IMAGE_STATISTICS
+from triplane3d.models.shape_planes import ShapePlanes, sample_shape
 from triplane3d.models.triplane import TriplaneField
 from triplane3d.models.weights import StrictLoading
 
@@ -48,6 +50,8 @@ class PhotoFeatures:
     """Features at a quarter of the photo's side."""
     summary: Float[Tensor, "batch width"]
     """One vector for the whole photo."""
+    tokens: Float[Tensor, "batch tokens width"]
+    """The transformer's output for each 16 × 16 pixels of the photo."""
     camera: Float[Tensor, "batch 5"]
     """Parameters of the most likely camera (`FramedCameras.from_parameters`)."""
     camera_scale: Float[Tensor, "batch 5"]
@@ -88,12 +92,14 @@ class PhotoPlaneRefiner(StrictLoading, ModelMixin, ConfigMixin):
     ```
 
     1. `encode`: a U-Net over the colours, the mask and the mask's signed distance (Ronneberger et al. 2015), with
-       transformer layers in its middle. Frozen features of EfficientNet-Lite0, trained on photographs, are added at
-       each of its sizes if the config has `pretrained_features`.
-    2. A linear head on the class token predicts the camera and its uncertainty.
-    3. `correct`: a small residual MLP at each query point reads the photo's features at the point's pixel, the point's
-       coordinates and its depth, the hidden state of the triplane's own MLP, and the photo's summary. It changes the
-       logit and the colour. Its last layers begin with zeros: an untrained refiner changes nothing.
+       transformer layers in its middle. Features of EfficientNet-Lite0, trained on photographs, are added at each of
+       its sizes if the config has `pretrained_features`.
+    2. A small MLP on the class token predicts the camera and its uncertainty.
+    3. `shape_planes`: tokens of the generated planes attend to the photo's and become three coarse planes.
+    4. `correct`: a small residual MLP at each query point reads the photo's features at the point's pixel, those of the
+       coarse planes, the point's coordinates and its depth, the hidden state of the triplane's own MLP, and the photo's
+       summary. It changes the logit and the colour. Its last layers begin with zeros: an untrained refiner changes
+       nothing.
     """
 
     @register_to_config
@@ -109,6 +115,10 @@ class PhotoPlaneRefiner(StrictLoading, ModelMixin, ConfigMixin):
         coarse_channels: int = 64,
         attention_layers: int = 3,
         attention_heads: int = 6,
+        plane_channels: int = 32,
+        shape_tokens: int = 8,
+        shape_layers: int = 3,
+        shape_channels: int = 32,
         pretrained_features: bool = True,
     ):
         """
@@ -123,6 +133,10 @@ class PhotoPlaneRefiner(StrictLoading, ModelMixin, ConfigMixin):
             coarse_channels: channels of the sampled features at 1/4 of the side.
             attention_layers: transformer layers at 1/16 of the side.
             attention_heads: heads of each.
+            plane_channels: channels of the generated planes.
+            shape_tokens: tokens along the side of each of the three planes in `shape_planes`.
+            shape_layers: pairs of cross- and self-attention blocks in `shape_planes`.
+            shape_channels: channels of the coarse planes.
             pretrained_features: whether the model contains EfficientNet-Lite0.
         """
         super().__init__()
@@ -131,7 +145,7 @@ class PhotoPlaneRefiner(StrictLoading, ModelMixin, ConfigMixin):
         first, second, third, width = block_out_channels
         if width % attention_heads:
             raise ValueError(f"the last of block_out_channels, {width}, must be a multiple of {attention_heads} heads")
-        self.backbone = EfficientNetLite0().requires_grad_(False) if pretrained_features else None
+        self.backbone = EfficientNetLite0() if pretrained_features else None
         if self.backbone is not None:
             targets = (*block_out_channels, width)
             self.laterals = nn.ModuleList(
@@ -147,13 +161,20 @@ class PhotoPlaneRefiner(StrictLoading, ModelMixin, ConfigMixin):
         self.class_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
         self.positions = nn.Parameter(0.02 * torch.randn(1, (image_size // 16) ** 2, width))
         self.transformer_blocks = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                width, attention_heads, 3 * width, 0.0, "gelu", batch_first=True, norm_first=True
-            )
+            TriplaneAttentionBlock(width, attention_heads, width // attention_heads, ff_dim=3 * width)
             for _ in range(attention_layers)
         )
         self.norm = nn.LayerNorm(width)
         self.camera_head = nn.Sequential(nn.Linear(width, 128), nn.GELU(), nn.Linear(128, 2 * NUM_PARAMETERS))
+
+        self.shape_planes = ShapePlanes(
+            plane_channels,
+            width,
+            heads=attention_heads,
+            num_layers=shape_layers,
+            side=shape_tokens,
+            out_channels=shape_channels,
+        )
 
         self.up2 = nn.Conv2d(width, third, 1)
         self.up_block2 = ResidualBlock(third)
@@ -164,6 +185,7 @@ class PhotoPlaneRefiner(StrictLoading, ModelMixin, ConfigMixin):
 
         self.field_in = nn.Linear(field_dim, hidden_dim)
         self.photo_in = nn.Linear(fine_channels + coarse_channels, hidden_dim)
+        self.shape_in = nn.Linear(3 * shape_channels, hidden_dim)
         # A point's three coordinates and its depth, their Fourier features, the field's logit and colour.
         self.point_in = nn.Linear(4 + 8 * num_freqs + 4, hidden_dim)
         self.summary_in = nn.Linear(width, hidden_dim)
@@ -210,15 +232,14 @@ class PhotoPlaneRefiner(StrictLoading, ModelMixin, ConfigMixin):
         y2 = self.up_block2(x2 + _doubled(self.up2(x3)))
         coarse = self.up_block1(self.skip1(x1) + _doubled(self.up1(y2)))
         fine = self.up_block0(self.skip0(x0) + _doubled(self.up0(coarse)))
-        return PhotoFeatures(fine, coarse, summary, camera, log_scale.clamp(*LOG_SCALES).exp())
+        return PhotoFeatures(fine, coarse, summary, tokens[:, 1:], camera, log_scale.clamp(*LOG_SCALES).exp())
 
     def _pretrained(self, pixel_values: Float[Tensor, "batch 4 side side"]) -> list[Tensor] | list[float]:
         """What the pretrained features add at each size: zeros without them."""
         if self.backbone is None:
             return [0.0] * len(FEATURE_CHANNELS)
         mean, std = (pixel_values.new_tensor(values).view(3, 1, 1) for values in IMAGE_STATISTICS["imagenet"])
-        with torch.no_grad():
-            maps = self.backbone((255 * (pixel_values[:, :3] * std + mean) - 127) / 128)
+        maps = self.backbone((255 * (pixel_values[:, :3] * std + mean) - 127) / 128)
         added = [lateral(features) for lateral, features in zip(self.laterals, maps, strict=True)]
         return [*added[:4], _doubled(added[4])]
 
@@ -226,6 +247,7 @@ class PhotoPlaneRefiner(StrictLoading, ModelMixin, ConfigMixin):
     def correct(
         self,
         features: PhotoFeatures,
+        shape: Float[Tensor, "batch 3 shape_channels size size"],
         cameras: CameraBatch,
         points: Float[Tensor, "batch points 3"],
         hidden_states: Float[Tensor, "batch points field_dim"],
@@ -236,6 +258,7 @@ class PhotoPlaneRefiner(StrictLoading, ModelMixin, ConfigMixin):
 
         Args:
             features: of the photos, from `encode`.
+            shape: the coarse planes, from `shape_planes`.
             cameras: of the photos; windows are the framed squares.
             points: query points in [-1, 1]³.
             hidden_states: outputs of the trunk of the triplane's point MLP.
@@ -253,6 +276,7 @@ class PhotoPlaneRefiner(StrictLoading, ModelMixin, ConfigMixin):
         dtype = self.photo_in.weight.dtype
         x = self.field_in(hidden_states.to(dtype)) + self.photo_in(torch.cat(sampled, dim=-1).to(dtype))
         x = x + self.point_in(torch.cat([place, guess], dim=-1).to(dtype)) + self.summary_in(features.summary)[:, None]
+        x = x + self.shape_in(sample_shape(shape, points).to(dtype))
         for layer in self.layers:
             x = x + layer(F.relu(x))
         x = F.relu(x)
@@ -264,7 +288,7 @@ class PhotoPlaneRefiner(StrictLoading, ModelMixin, ConfigMixin):
     ) -> RefinedField:
         """The corrected field. `cameras` are those of the photos; None: the most likely ones."""
         cameras = features.cameras if cameras is None else cameras
-        return RefinedField(field, self, features, cameras)
+        return RefinedField(field, self, features, self.shape_planes(field.planes, features.tokens), cameras)
 
     def forward(
         self,
@@ -279,7 +303,8 @@ class PhotoPlaneRefiner(StrictLoading, ModelMixin, ConfigMixin):
         """
         features = self.encode(pixel_values)
         cameras = FramedCameras.from_parameters(features.camera.detach()) if cameras is None else cameras
-        logits, colors = self.correct(features, cameras.cameras, points, *field.point_states(points))
+        shape = self.shape_planes(field.planes, features.tokens)
+        logits, colors = self.correct(features, shape, cameras.cameras, points, *field.point_states(points))
         return logits, colors, features
 
 
@@ -290,13 +315,18 @@ class RefinedField(FieldBatch):
     """
 
     def __init__(
-        self, field: TriplaneField, refiner: PhotoPlaneRefiner, features: PhotoFeatures, cameras: FramedCameras
+        self,
+        field: TriplaneField,
+        refiner: PhotoPlaneRefiner,
+        features: PhotoFeatures,
+        shape: Float[Tensor, "batch 3 shape_channels size size"],
+        cameras: FramedCameras,
     ):
         if not len(field) == len(features.summary) == len(cameras):
             raise ValueError(
                 f"{len(field)} fields need as many photos and cameras, got {len(features.summary)} and {len(cameras)}"
             )
-        self.field, self.refiner, self.features, self.cameras = field, refiner, features, cameras
+        self.field, self.refiner, self.features, self.shape, self.cameras = field, refiner, features, shape, cameras
         self.has_color: bool = field.has_color
 
     def occupancy(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points"]:
@@ -309,13 +339,13 @@ class RefinedField(FieldBatch):
 
     def _correct(self, points: Tensor) -> tuple[Tensor, Tensor]:
         return self.refiner.correct(
-            self.features, self.cameras.cameras, points.to(self.device), *self.field.point_states(points)
+            self.features, self.shape, self.cameras.cameras, points.to(self.device), *self.field.point_states(points)
         )
 
     def __getitem__(self, index: int) -> RefinedField:
-        field = self.field[index]
-        index %= len(self)
-        return RefinedField(field, self.refiner, self.features[index], self.cameras[index : index + 1])
+        index = range(len(self))[index]
+        one = slice(index, index + 1)
+        return RefinedField(self.field[index], self.refiner, self.features[index], self.shape[one], self.cameras[one])
 
     def __len__(self) -> int:
         return len(self.field)

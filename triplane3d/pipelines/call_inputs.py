@@ -102,7 +102,7 @@ def check_call(
             )
     photos.check_for(pipeline.transformer.config)
     if refine or num_candidates > 1:
-        check_refinement(pipeline, image is not None, output_type)
+        check_refinement(image is not None, output_type)
     count = len(photos.counts) * num_images_per_prompt
     check_generators(generator, count, pipeline._execution_device)
     if latents is not None:
@@ -112,17 +112,12 @@ def check_call(
     return photos
 
 
-def check_refinement(pipeline: Any, has_photos: bool, output_type: str) -> None:
+def check_refinement(has_photos: bool, output_type: str) -> None:
     """Raise a ValueError where a field cannot be compared with its photo."""
     if not has_photos:
         raise ValueError("`refine` and `num_candidates` compare with the photo: pass `image` instead of `image_embeds`")
     if output_type == "latent":
         raise ValueError('`refine` and `num_candidates` need the decoded field, not output_type="latent"')
-    if pipeline.config.framing != "centered":
-        raise ValueError(
-            "`refine` and `num_candidates` need a model whose photos are framed with framing='centered', got "
-            f"{pipeline.config.framing!r}"
-        )
 
 
 def latents_shape(transformer: TriplaneTransformer, count: int) -> tuple[int, int, int, int]:

@@ -50,6 +50,8 @@ from triplane3d.pipelines.presets import PRESETS, check_presets
 from triplane3d.refinement.refine import refine_fields
 from triplane3d.settings import DEFAULT_QUALITY
 
+SMALLEST_PIECE = 0.02
+"""Least volume of a piece of a refined mesh, as a share of the largest piece's. Smaller ones are dropped."""
 REFINEMENT_SIZE = 192
 """Side in pixels of the framed photo that silhouettes are compared with, for a pipeline without a refiner."""
 
@@ -164,9 +166,8 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
     @property
     def refiner_processor(self) -> Triplane3DImageProcessor:
         """Prepares photos for the refiner, or for comparing silhouettes where there is none."""
-        size = REFINEMENT_SIZE if self.refiner is None else self.refiner.config.image_size
-        ratio, framing = self.config.foreground_ratio, self.config.framing
-        return Triplane3DImageProcessor(size, foreground_ratio=ratio, framing=framing)
+        # Always centred: cameras of framed photos are defined for this framing, whichever the denoiser's photos have.
+        return Triplane3DImageProcessor(REFINEMENT_SIZE if self.refiner is None else self.refiner.config.image_size)
 
     def _processor_for(
         self, encoder: PreTrainedModel | None, statistics: str, image_size: int | None = None
@@ -292,9 +293,10 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
                 first photo's azimuth matter. By default the first photo is the front, and the others are unknown.
             callback_on_extraction: called as (done, total) many times while surfaces are extracted, in parts of the
                 work; the total may grow. An exception that it raises ends the call.
-            refine: passes that bring each field into agreement with the object's first photo; each is kept only if it
-                is better on pixels that it has not used. `refinements` of the output has their reports and the fitted
-                camera. None: that of `quality`, 0 if the preset has none.
+            refine: passes that bring each field into agreement with the object's photos, the first and those whose
+                azimuth is given by `cameras`. Each is kept only if it is better on pixels that it has not used.
+                `refinements` of the output has their reports and the fitted cameras. None: that of `quality`, 0 if the
+                preset has none.
             num_candidates: seeds for each mesh. The field whose silhouette agrees best with the photo is kept.
 
         Raises:
@@ -315,8 +317,7 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         resolution = preset["resolution"] if resolution is None else resolution
         level = self.config.level if level is None else level
         if refine is None:
-            comparable = image is not None and output_type != "latent" and self.config.framing == "centered"
-            refine = preset.get("refine", 0) if comparable else 0
+            refine = preset.get("refine", 0) if image is not None and output_type != "latent" else 0
         photos = self.check_inputs(
             image=image,
             image_embeds=image_embeds,
@@ -415,17 +416,20 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
                 field = self.decode_latents(latents)
                 fields: Iterable[FieldBatch] = field
                 if compares:
-                    first_photos = [decode_photo(prepared[-1].images[first]) for first in photos.firsts]
+                    squares = torch.stack([decode_photo(square) for square in prepared[-1].images]).to(device)
                     refinements = refine_fields(
                         field,
-                        torch.stack(first_photos).to(device),
+                        squares.split(photos.counts),
                         refine,
+                        angles=photos.angles,
                         num_candidates=num_candidates,
                         refiner=self.refiner,
                         level=level,
                     )
                     fields = [refinement.field for refinement in refinements]
-                meshes = self._meshes_or_grids(fields, resolution, level, output_type, callback_on_extraction)
+                meshes = self._meshes_or_grids(
+                    fields, resolution, level, output_type, callback_on_extraction, SMALLEST_PIECE if refine else 0.0
+                )
         if not return_dict:
             return (meshes,)
         return Triplane3DPipelineOutput(
@@ -456,10 +460,13 @@ class Triplane3DPipeline(PipelineHubMixin, DenoisingStateMixin, DiffusionPipelin
         level: float,
         output_type: str,
         progress: Callable[[int, int], object] | None = None,
+        smallest_piece: float = 0.0,
     ) -> Any:
-        """The batch of fields as meshes or as grids of logits."""
+        """The batch of fields as grids of logits, or as meshes without pieces below a share of the largest one."""
         if output_type in ("pt", "np"):
             grids = torch.stack(evaluate_grids(fields, resolution, progress=progress))
             return grids if output_type == "pt" else grids.cpu().numpy()
         meshes = extract_surfaces(fields, resolution, level=level, progress=progress)
+        if smallest_piece:
+            meshes = [mesh.remove_floaters(smallest_piece) for mesh in meshes]
         return meshes if output_type == "mesh" else [mesh.to_trimesh() for mesh in meshes]

@@ -31,6 +31,7 @@ def fit_cameras(
     weights: Float[Tensor, "batch rows columns"],
     prior: Float[Tensor, "batch 5"],
     scale: Float[Tensor, "batch 5"],
+    azimuth: Float[Tensor, " batch"] | float = 0.0,
 ) -> FramedCameras:
     """Cameras whose silhouettes agree with the masks, near the prior.
 
@@ -43,6 +44,7 @@ def fit_cameras(
         weights: of the pixels; 0 where a pixel is held back.
         prior: parameters of the most likely cameras (`FramedCameras.from_parameters`).
         scale: their uncertainties.
+        azimuth: of the cameras in degrees, which is known.
     """
     masks, weights = (F.interpolate(values[:, None], FIT_SIZE, mode="area")[:, 0] for values in (masks, weights))
     weights = weights / weights.sum(dim=(1, 2), keepdim=True).clamp(min=1e-6)
@@ -52,11 +54,11 @@ def fit_cameras(
         deviation = torch.zeros_like(prior).requires_grad_(True)
         optimizer = torch.optim.Adam([deviation], LEARNING_RATE)
         for _ in range(FIT_STEPS):
-            cameras = FramedCameras.from_parameters(prior + scale * deviation)
+            cameras = FramedCameras.from_parameters(prior + scale * deviation, azimuth)
             logits = silhouettes(grid, cameras.cameras, FIT_SIZE, num_samples=32).logits
             difference = (torch.sigmoid(STEEPNESS * logits) - masks).square()
             loss = (weights * difference).sum(dim=(1, 2)) + PRIOR_WEIGHT * deviation.square().sum(dim=1)
             (gradient,) = torch.autograd.grad(loss.sum(), deviation)
             deviation.grad = torch.nan_to_num(gradient)
             optimizer.step()
-    return FramedCameras.from_parameters(prior + scale * deviation.detach())
+    return FramedCameras.from_parameters(prior + scale * deviation.detach(), azimuth)

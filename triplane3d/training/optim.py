@@ -1,7 +1,7 @@
 """Optimizer and learning rate: Muon for the weight matrices of linear layers, AdamW for all other parameters."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -19,26 +19,42 @@ def learning_rate(step: int, steps: int, optim: OptimConfig) -> float:
     return optim.lr * (optim.final_lr + (1 - optim.final_lr) * cosine)
 
 
-def make_optimizer(model: nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:
+def make_optimizer(
+    model: nn.Module, optim: OptimConfig, lr_shares: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
     """AdamW, or with `optim.muon` Muon for the weights of `nn.Linear` layers and AdamW for all other parameters.
 
     Both use the same learning rate: Muon's update is scaled to the root mean square of AdamW's (Liu et al. 2025, "Muon
     is scalable for LLM training", section 2.2). Parameters of one dimension have no weight decay.
+
+    `lr_shares` names submodules whose learning rate is a share of the others'. A parameter group has its share as
+    "lr_share".
     """
+    lr_shares = lr_shares or {}
     linear = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Linear)} if optim.muon else set()
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [p for p in parameters if id(p) in linear]
-    decayed = [p for p in parameters if id(p) not in linear and p.ndim >= 2]
-    others = [p for p in parameters if p.ndim < 2]
-    groups = [
-        {"params": decayed, "weight_decay": optim.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    adamw = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
-    if not matrices:
+    groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            share = next((share for module, share in lr_shares.items() if name.startswith(f"{module}.")), 1.0)
+            kind = (id(parameter) in linear, parameter.ndim >= 2, share)
+            groups.setdefault(kind, []).append(parameter)
+
+    def with_options(for_muon: bool) -> list[dict[str, Any]]:
+        return [
+            {
+                "params": parameters,
+                "weight_decay": optim.weight_decay if is_matrix else 0.0,
+                "lr": share * optim.lr,
+                "lr_share": share,
+            }
+            for (is_linear, is_matrix, share), parameters in sorted(groups.items(), key=lambda kind: not kind[0][1])
+            if is_linear == for_muon
+        ]
+
+    adamw = torch.optim.AdamW(with_options(for_muon=False), lr=optim.lr, betas=optim.betas, fused=True)
+    if not linear:
         return adamw
-    muon = torch.optim.Muon(matrices, lr=optim.lr, weight_decay=optim.weight_decay, adjust_lr_fn="match_rms_adamw")
+    muon = torch.optim.Muon(with_options(for_muon=True), lr=optim.lr, adjust_lr_fn="match_rms_adamw")
     return CombinedOptimizer([muon, adamw])
 
 

@@ -32,6 +32,8 @@ from triplane3d.training.run_setup import start_run
 from triplane3d.training.trainer import Trainer
 from triplane3d.training.validation import AUTOENCODER_BATCH, validation_batch
 
+FROZEN_STAGES = 3
+"""First stages of the pretrained features that are not trained: edges and colours are those of any picture."""
 PICTURES = 4
 """Corrected fields in a picture of the validation."""
 
@@ -85,15 +87,17 @@ class RefinerObjective(nn.Module):
         predicted = torch.rand(len(latents), 1, device=latents.device) < predicted_share
         noisy = cameras + weights.camera_noise * torch.randn_like(cameras)
         used = FramedCameras.from_parameters(torch.where(predicted, features.camera.detach(), noisy))
-        logits, colors = self.refiner.correct(features, used.cameras, points, *states)
+        shape = self.refiner.shape_planes(field.planes, features.tokens)
+        logits, colors = self.refiner.correct(features, shape, used.cameras, points, *states)
 
         labels = label_points.shape[1]
         near = weights.near_surface_share
         error = (features.camera - cameras).abs()
         losses = {
             "occupancy": occupancy_loss(logits[:, :labels], label_distance, band=weights.band, near=near),
-            # Laplace distribution: errors are heavier-tailed than a Gaussian's.
-            "camera": (error / features.camera_scale + features.camera_scale.log()).mean(),
+            # The likelihood of a Laplace distribution, for its scale alone. Its gradient of the camera grows without
+            # bound where the scale is small, so the camera itself has the mean absolute error.
+            "camera": (error + error.detach() / features.camera_scale + features.camera_scale.log()).mean(),
         }
         uniform = labels // 2
         losses["iou"] = soft_iou_loss(logits[:, :uniform], label_distance[:, :uniform], band=weights.band)
@@ -111,7 +115,9 @@ def train(config: RefinerConfig) -> Path:
     vae = AutoencoderKLTriplane.from_pretrained(config.pipeline, subfolder="vae")
     vae.to(accelerator.device).requires_grad_(False).eval()
     refiner = build_refiner(config)
-    trainer = Trainer(accelerator, config, RefinerObjective(refiner.train(), vae, config.loss), {"refiner": refiner})
+    objective = RefinerObjective(refiner.train(), vae, config.loss)
+    lr_shares = {"refiner.backbone": config.backbone_lr}
+    trainer = Trainer(accelerator, config, objective, {"refiner": refiner}, lr_shares)
 
     data, loss = config.data, config.loss
     source = generated_shapes(data.folder, data.latents, vae, data.label_points, loss.color_points)
@@ -157,16 +163,21 @@ def check_inputs(config: RefinerConfig) -> None:
 
 def build_refiner(config: RefinerConfig) -> PhotoPlaneRefiner:
     """The refiner of the pipeline's architecture, with random weights or those of `init`."""
-    declared = PhotoPlaneRefiner.load_config(config.pipeline, subfolder="refiner")
     if config.init:
-        return PhotoPlaneRefiner.from_pretrained(config.init)
-    refiner = PhotoPlaneRefiner.from_config(declared)
+        refiner = PhotoPlaneRefiner.from_pretrained(config.init)
+    else:
+        refiner = PhotoPlaneRefiner.from_config(PhotoPlaneRefiner.load_config(config.pipeline, subfolder="refiner"))
     if refiner.backbone is not None:
-        if config.backbone is None:
-            raise ValueError(
-                "the refiner has pretrained features, but `backbone` names no file of weights; see docs/refinement.md"
-            )
-        refiner.backbone.load_state_dict(load_file(config.backbone))
+        if not config.init:
+            if config.backbone is None:
+                raise ValueError(
+                    "the refiner has pretrained features, but `backbone` names no file of weights; see "
+                    "docs/refinement.md"
+                )
+            refiner.backbone.load_state_dict(load_file(config.backbone))
+        refiner.backbone.requires_grad_(config.backbone_lr > 0)
+        for early in (refiner.backbone.stem, *refiner.backbone.stages[:FROZEN_STAGES]):
+            early.requires_grad_(False)
     return refiner
 
 
@@ -201,6 +212,7 @@ def validate_refiner(
         true = FramedCameras.from_windows(batch["camera"][:, 1], batch["window"])
         error = (features.camera - true.parameters).abs() * true.parameters.new_tensor(UNITS)
         states = field.point_states(points)
+        shape = refiner.shape_planes(field.planes, features.tokens)
         found = {
             "val_iou_before": occupancy_iou(states[1].float(), distance),
             "elevation": error[:, 0],
@@ -209,7 +221,7 @@ def validate_refiner(
             "scale": error[:, 4].exp() - 1,
         }
         for name, cameras in (("val_iou", features.cameras), ("val_iou_true_camera", true)):
-            logits, _ = refiner.correct(features, cameras.cameras, points, *states)
+            logits, _ = refiner.correct(features, shape, cameras.cameras, points, *states)
             found[name] = occupancy_iou(logits.float(), distance)
         for name, values in found.items():
             scores.setdefault(name, []).append(values)

@@ -45,6 +45,7 @@ class Trainer:
         config: of the stage.
         objective: a module whose forward takes a batch and returns losses by name. "loss" is minimized.
         components: the models inside the objective that are averaged and saved, by folder name.
+        lr_shares: modules inside the objective whose learning rate is a share of `optim.lr`, by name.
 
     A stage's loop is
 
@@ -60,6 +61,7 @@ class Trainer:
         config: StageConfig,
         objective: nn.Module,
         components: Mapping[str, nn.Module],
+        lr_shares: Mapping[str, float] | None = None,
     ):
         self.accelerator, self.config, self.run, self.optim = accelerator, config, config.run, config.optim
         self.components = dict(components)
@@ -80,7 +82,7 @@ class Trainer:
         self._saved_step = -1
 
         self._bare_objective = objective  # without the wrapper that accelerate may add
-        self._bare_optimizer = make_optimizer(objective, self.optim)
+        self._bare_optimizer = make_optimizer(objective, self.optim, lr_shares)
         self.objective, self.optimizer = accelerator.prepare(objective, self._bare_optimizer)
         if self.run.compile:
             # In place: a wrapping compiled module would add a prefix to the names of all weights.
@@ -154,7 +156,7 @@ class Trainer:
         self.updated = accelerator.sync_gradients
         if self.updated:
             for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.step, self.run.steps, self.optim)
+                group["lr"] = group["lr_share"] * learning_rate(self.step, self.run.steps, self.optim)
             norm = accelerator.clip_grad_norm_(self.objective.parameters(), self.optim.clip_norm)
             if torch.isfinite(norm):
                 self.optimizer.step()
