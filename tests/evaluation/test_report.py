@@ -35,7 +35,7 @@ def test_text_and_json_hold_the_same_results() -> None:
     assert [result["criterion"] for result in written["criteria"]] == ["image", "steps"]
     assert all(result["passed"] for result in written["criteria"])
     assert len(written["rows"]) == 3 and written["settings"] == {"seed": 0}
-    assert "F@.05" not in text  # it was not measured
+    assert "F@.05 [95%]" not in text  # it was not measured
 
 
 def test_values_that_are_not_finite_become_none_in_json() -> None:
@@ -94,7 +94,8 @@ def test_script_runs_every_suite(inputs: Path, tmp_path: Path) -> None:
         photos=inputs / "photos",
         teacher=str(inputs / "tiny"),
     )
-    assert {row["suite"] for row in report["rows"]} == set(COLUMNS) - {"views", "learning"}
+    others = {"views", "learning", "agreement", "agreement of cameras", "agreement of photos"}
+    assert {row["suite"] for row in report["rows"]} == set(COLUMNS) - others
     groups = {result["criterion"] for result in report["criteria"]}
     assert groups == {
         "reconstruction",
@@ -133,6 +134,38 @@ def test_script_evaluates_images_of_meshes_from_two_sides(inputs: Path, tmp_path
     scores = [row["metrics"] for row in report["rows"] if row["data"] == "meshes, two views"]
     assert scores and all(metrics["volume_iou"]["count"] == 2 for metrics in scores)
     assert any("aligned_chamfer" in metrics for metrics in scores) == (suite == "image")
+
+
+def test_script_measures_refinement(inputs: Path, tmp_path: Path) -> None:
+    folders = {name: inputs / name for name in ("meshes", "photos")}
+    report = run(inputs, tmp_path, suite="agreement", refine=1, noise_seeds="1", **folders)
+    of_shapes = [row for row in report["rows"] if row["suite"] == "agreement"]
+    assert list(dict.fromkeys(row["data"] for row in of_shapes)) == [
+        "trained families",
+        "unseen families",
+        "free compositions",
+        "meshes, two views",
+    ]
+    truths = [row["metrics"] for row in of_shapes if row["method"] == "truth"]
+    assert all(metrics["volume_iou"]["mean"] == 1 and metrics["mask_iou"]["mean"] > 0.9 for metrics in truths)
+    # The real photos are measured by this suite's own rows only.
+    assert {row["suite"] for row in report["rows"] if row["data"] == "photos"} == {"agreement of photos"}
+    assert report["remarks"][0].startswith("lowest of the refined photos: mask IoU")
+    # Surfaces are not measured, and the pipeline predicts no camera.
+    measured = {(result["title"], result["data"]) for result in report["criteria"]}
+    assert ("V-IoU gained by refinement", "meshes, two views") in measured and len(measured) == 6
+    missing = {criterion["title"] for criterion in report["unmeasured_criteria"]}
+    assert "offset of the predicted camera" in missing and len(missing) == 4
+    assert report["settings"]["noise_seeds"] == "1"
+
+
+def test_criteria_without_data_are_listed_as_not_measured() -> None:
+    report = Report("made up")
+    report.add([row("agreement of cameras", "predicted camera", "offset_error", [0.02, 0.03])])
+    lines = [line for line in report.text().splitlines() if line.startswith("agreement  ")]
+    (measured,) = (line for line in lines if "offset" in line)
+    assert measured.endswith("passed") and "trained families" in measured
+    assert len(lines) == 10 and all(line.endswith("not measured") for line in lines if line != measured)
 
 
 def test_former_option_names_are_accepted() -> None:

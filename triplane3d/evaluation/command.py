@@ -11,6 +11,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from triplane3d.data.procedural import FIRST_EVALUATION_SEED
+from triplane3d.evaluation.agreement import NOISE_SEEDS, PASSES, SHAPES
 from triplane3d.evaluation.evaluation_shapes import MESH_SUFFIXES
 from triplane3d.evaluation.photos import PHOTO_SUFFIXES
 from triplane3d.evaluation.protocol import GRID_RESOLUTION, MEASURED_SURFACES, SEED_STRIDE
@@ -21,6 +22,7 @@ from triplane3d.evaluation.views import COUNTS
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 from triplane3d.pipelines.saved import find_saved
 from triplane3d.printing import print_line
+from triplane3d.settings import MAX_PASSES
 from triplane3d.storage.durable import write_file
 from triplane3d.storage.writability import check_file
 
@@ -31,7 +33,13 @@ Number = TypeVar("Number", int, float)
 def main(
     pipeline: Annotated[str, typer.Argument(help="Folder or name of a saved pipeline.")],
     suite: Annotated[str, typer.Option(help=f"One of {', '.join(CHOICES)}.")] = "all",
-    shapes: Annotated[int, typer.Option(min=1, help="Held-out procedural shapes per data set.")] = 64,
+    shapes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Held-out procedural shapes per data set; default: {Options.shapes}, suite `agreement`: {SHAPES}.",
+        ),
+    ] = None,
     surfaces: Annotated[
         int, typer.Option(min=0, help="Number of these shapes whose surfaces are measured.")
     ] = MEASURED_SURFACES,
@@ -53,12 +61,20 @@ def main(
         typer.Option(help="Suite `steps`: the pipeline that a few-step pipeline was distilled from, for comparison."),
     ] = None,
     view_counts: Annotated[str, typer.Option(help="Suite `views`: numbers of photos.")] = ",".join(map(str, COUNTS)),
+    refine: Annotated[
+        int, typer.Option(min=1, max=MAX_PASSES, help="Suite `agreement`: passes of refinement.")
+    ] = PASSES,
+    noise_seeds: Annotated[
+        str, typer.Option(help="Suite `agreement`: a shape's score is the mean over these seeds of the noise.")
+    ] = ",".join(map(str, NOISE_SEEDS)),
     meshes: Annotated[Path | None, typer.Option(help="Folder of closed meshes to evaluate on as well.")] = None,
     photos: Annotated[Path | None, typer.Option(help="Folder of photos of single objects to evaluate on.")] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file for all results.")] = None,
 ) -> None:
     """Measure a saved pipeline and reference methods on the same shapes. docs/evaluation.md describes the suites."""
     suite = current_suite(suite)
+    if shapes is None:
+        shapes = SHAPES if suite == "agreement" else Options.shapes
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     # Former names of two options, which programs written for earlier reports read.
     settings |= {"bank": retrieval_shapes, "pictures": images}
@@ -80,6 +96,8 @@ def main(
         step_counts=numbers("--step-counts", step_counts, int, least=1),
         guidances=[guidance] if guidances is None else numbers("--guidances", guidances, float, least=0.0),
         view_counts=numbers("--view-counts", view_counts, int, least=1),
+        refine=refine,
+        noise_seeds=numbers("--noise-seeds", noise_seeds, int, least=0),
         meshes=meshes,
         photos=photos,
     )

@@ -2,7 +2,8 @@
 
 A criterion passes if the end of the 95% confidence interval that is nearer to the target passes: the lower end must be
 at least `at_least`, the upper end at most `at_most`. The mean alone is not tested. A criterion for each single shape
-uses the range from the lowest to the highest score in place of the interval. docs/evaluation.md lists all criteria.
+uses the range from the lowest to the highest score in place of the interval. A criterion about the given photos, and
+not about photos like them, is tested at the mean. docs/evaluation.md lists all criteria.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from triplane3d.evaluation.protocol import FREE, MESH_VIEWS, MESHES, TRAINED
+from triplane3d.evaluation.protocol import FREE, MESH_VIEWS, MESHES, TRAINED, UNSEEN
 from triplane3d.evaluation.sanity_checks import ReferenceCheck
 from triplane3d.evaluation.summary import Estimate, Row, Summary
 
@@ -56,6 +57,8 @@ class Criterion:
     """A lower target that models trained on a CPU must reach."""
     each: bool = False
     """Whether every single shape must reach the target, instead of the mean."""
+    these_only: bool = False
+    """Whether the criterion is about the measured shapes themselves: their mean is tested, without an interval."""
     pass_threshold: float | None = None
     """If given, the criterion applies to the fraction of shapes that reach this score, instead of the mean score."""
     applies_to: Callable[[Score, str], bool] | None = None
@@ -94,7 +97,19 @@ class Criterion:
         if self.pass_threshold is not None:
             values = [float(value >= self.pass_threshold) for value in values]
         summary = Summary.of(values, names)
+        if self.these_only:
+            return summary.mean, summary.mean, summary.mean
         return (summary.mean, min(values), max(values)) if self.each else (summary.mean, summary.low, summary.high)
+
+    def to_json(self) -> dict[str, object]:
+        """What the criterion requires."""
+        return {
+            "criterion": self.group,
+            "title": self.title,
+            "data": self.subject.data,
+            "target": self.target,
+            "floor": self.floor,
+        }
 
 
 @dataclass(frozen=True)
@@ -118,16 +133,12 @@ class CriterionResult:
         return None if self.criterion.floor is None else self.low >= self.criterion.floor
 
     def to_json(self) -> dict[str, object]:
-        return {
-            "criterion": self.criterion.group,
-            "title": self.criterion.title,
+        return self.criterion.to_json() | {
             "data": self.data,
             "value": self.value,
             "low": self.low,
             "high": self.high,
-            "target": self.criterion.target,
             "passed": self.passed,
-            "floor": self.criterion.floor,
             "floor_passed": self.floor_passed,
         }
 
@@ -143,12 +154,20 @@ TRUTH = Subject("sanity checks", "*", "truth")
 REFERENCE_CHECKS = Subject("sanity checks", "*", "reference scores")
 
 
+REFINED_PHOTOS = Subject("agreement of photos", "photos", "refined")
+PREDICTED_CAMERAS = Subject("agreement of cameras", TRAINED, "predicted camera")
+
+
 def _variety(name: str) -> Subject:
     return Subject("variety", "*", name)
 
 
 def _steps(name: str) -> Subject:
     return Subject("steps", "*", name)
+
+
+def _refined(data: str, metric: str = "volume_iou") -> Subject:
+    return Subject("agreement", data, f"{metric} of refined - unrefined")
 
 
 # fmt: off
@@ -192,6 +211,19 @@ CRITERIA = (
     # The criterion compares scores, not call counts: every model can be run without guidance.
     Criterion("steps", "V-IoU of one network call a step / guided", _steps("one network call a step / guided"),
               at_least=0.99),
+    Criterion("agreement", "V-IoU gained by refinement", _refined(TRAINED), at_least=0.07),
+    Criterion("agreement", "V-IoU gained by refinement", _refined(UNSEEN), at_least=0.06),
+    Criterion("agreement", "V-IoU gained by refinement", _refined(MESH_VIEWS), at_least=0.08),
+    Criterion("agreement", "F@.05 of the hidden part gained by refinement", _refined("*", "f_score_05_hidden"),
+              at_least=0),
+    Criterion("agreement", "mask IoU of refined photos", REFINED_PHOTOS, "mask_iou", 0.93, these_only=True),
+    Criterion("agreement", "mask IoU of each refined photo", REFINED_PHOTOS, "mask_iou", 0.85, each=True),
+    Criterion("agreement", "fraction of refined photos in one piece", REFINED_PHOTOS, "largest_component", 0.90,
+              pass_threshold=SINGLE_PIECE, these_only=True),
+    Criterion("agreement", "elevation of the predicted camera, degrees", PREDICTED_CAMERAS, "elevation_error",
+              at_most=5),
+    Criterion("agreement", "offset of the predicted camera", PREDICTED_CAMERAS, "offset_error", at_most=0.03),
+    Criterion("agreement", "scale of the predicted camera", PREDICTED_CAMERAS, "scale_error", at_most=0.05),
     Criterion("meshes of photos", "watertight, each mesh", PHOTOS, "watertight", 1, each=True),
     Criterion("meshes of photos", "fraction of meshes in one piece", PHOTOS, "largest_component", 0.95,
               pass_threshold=SINGLE_PIECE),
@@ -222,6 +254,28 @@ def evaluate_criteria(
     return [result for criterion in criteria for result in criterion.results(rows, estimates)]
 
 
+def unmeasured_criteria(
+    results: Sequence[CriterionResult], *, criteria: Sequence[Criterion] = CRITERIA
+) -> list[Criterion]:
+    """The criteria without a result in the groups in which others have one."""
+    measured = {id(result.criterion) for result in results}
+    groups = {result.criterion.group for result in results}
+    return [criterion for criterion in criteria if criterion.group in groups and id(criterion) not in measured]
+
+
+def format_unmeasured(criteria: Sequence[Criterion]) -> str:
+    """One line per criterion that was not measured: group, title and data, target."""
+    return "\n".join(
+        f"{criterion.group:25s} {_title(criterion, criterion.subject.data):80s} {'':20s}  {criterion.target:18s} "
+        "not measured"
+        for criterion in criteria
+    )
+
+
+def _title(criterion: Criterion, data: str) -> str:
+    return criterion.title if data == "*" else f"{criterion.title}, {data}"
+
+
 def format_results(results: Sequence[CriterionResult]) -> str:
     """One line per result: group, title and data, value and interval, target, outcome."""
     lines = []
@@ -230,7 +284,7 @@ def format_results(results: Sequence[CriterionResult]) -> str:
         if result.floor_passed is not None and not result.passed:
             outcome += f"; floor {criterion.floor:g} {'passed' if result.floor_passed else 'not passed'}"
         lines.append(
-            f"{criterion.group:25s} {criterion.title + ', ' + result.data:80s} {result.value:.3f} "
+            f"{criterion.group:25s} {_title(criterion, result.data):80s} {result.value:.3f} "
             f"[{result.low:.3f}, {result.high:.3f}]  {criterion.target:18s} {outcome}"
         )
     return "\n".join(lines)

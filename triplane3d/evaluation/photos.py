@@ -123,14 +123,19 @@ def _score(mesh: Mesh | None, mask: Bool[np.ndarray, "size size"]) -> dict[str, 
     if mesh is None:
         return {"mask_iou": 0.0, "depth_to_width": 0.0, "watertight": 0.0, "largest_component": 0.0}
     width, _, depth = mesh.bounds[1] - mesh.bounds[0]
-    largest = np.bincount(mesh.face_components).argmax()
-    fraction = mesh.select_faces(mesh.face_components == largest).volume / max(mesh.volume, 1e-9)
     return {
         "mask_iou": silhouette_iou(mesh, mask),
         "depth_to_width": float(depth / width),
         "watertight": float(mesh.check().ok),
-        "largest_component": float(fraction),
+        "largest_component": largest_component(mesh),
     }
+
+
+def largest_component(mesh: Mesh) -> float:
+    """Volume of the component with the most faces divided by the whole volume."""
+    components = mesh.face_components
+    largest = mesh.select_faces(components == np.bincount(components).argmax())
+    return float(largest.volume / max(mesh.volume, 1e-9))
 
 
 def _mask(framed: Image.Image) -> Bool[np.ndarray, "size size"]:

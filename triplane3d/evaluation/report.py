@@ -7,12 +7,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from triplane3d.evaluation.criteria import CriterionResult, evaluate_criteria, format_results
+from triplane3d.evaluation.criteria import (
+    CriterionResult,
+    evaluate_criteria,
+    format_results,
+    format_unmeasured,
+    unmeasured_criteria,
+)
 from triplane3d.evaluation.sanity_checks import ReferenceCheck
 from triplane3d.evaluation.summary import Estimate, Row, format_table, margins
 
 SURFACES = {"normal_consistency": "NC", "chamfer": "CD", "point_to_surface": "P2S"}
 ALIGNED = {"aligned_chamfer": "aligned CD", "aligned_f_score_10": "aligned F@.1"}
+AGREEMENT = {
+    "mask_iou": "mask IoU",
+    "largest_component": "largest piece",
+    "pieces": "pieces",
+    "refine_seconds": "refinement, s",
+    "seconds": "in all, s",
+}
 COLUMNS = {
     "sanity checks": {"volume_iou": "V-IoU", "surface_iou": "S-IoU", "f_score_02": "F@.02", **SURFACES, **ALIGNED},
     "autoencoder": {"volume_iou": "V-IoU", "surface_iou": "S-IoU", "f_score_02": "F@.02", **SURFACES},
@@ -41,6 +54,22 @@ COLUMNS = {
     },
     "steps": {"volume_iou": "V-IoU", "network_calls": "network calls"},
     "views": {"volume_iou": "V-IoU"},
+    "agreement": {
+        "volume_iou": "V-IoU",
+        "volume_iou_gain": "V-IoU gained",
+        "f_score_05": "F@.05",
+        "f_score_05_visible": "F@.05 visible",
+        "f_score_05_hidden": "F@.05 hidden",
+        "f_score_05_hidden_gain": "F@.05 hidden gained",
+        "normal_consistency": "NC",
+        **AGREEMENT,
+    },
+    "agreement of cameras": {
+        "elevation_error": "elevation, degrees",
+        "offset_error": "offset, of the crop",
+        "scale_error": "scale, ratio - 1",
+    },
+    "agreement of photos": {**AGREEMENT, "color_error": "colour error"},
     "learning": {"volume_iou": "V-IoU"},
 }
 """The printed metrics of each suite, in this order, and their column heads. The first metric is the main metric."""
@@ -91,11 +120,13 @@ class Report:
                 parts.append("\n".join(str(estimate) for estimate in self.estimates if estimate.suite == suite))
                 if suite == "sanity checks":
                     parts.append("\n".join(str(check) for check in self.checks))
-                if suite == "photos":
+                if suite in ("photos", "agreement of photos"):
                     parts.append("\n".join(self.remarks))
         results = self._results()
         if results:
-            parts += ["criteria, each tested at the end of its 95% interval nearer the target", format_results(results)]
+            parts.append("criteria, each tested at the end of its 95% interval nearer the target")
+            lines = [format_results(results), format_unmeasured(unmeasured_criteria(results))]
+            parts.append("\n".join(filter(None, lines)))
         return "\n\n".join(part for part in parts if part)
 
     def to_json(self) -> dict[str, object]:
@@ -109,6 +140,7 @@ class Report:
                 "agreements": [{**asdict(check), "agrees": check.agrees} for check in self.checks],
                 "remarks": self.remarks,
                 "criteria": [result.to_json() for result in results],
+                "unmeasured_criteria": [criterion.to_json() for criterion in unmeasured_criteria(results)],
                 "bars": [_former_entry(result) for result in results if result.criterion.group in FORMER_NUMBERS],
             }
         )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from triplane3d.evaluation.agreement import NOISE_SEEDS, PASSES, PHOTO_SIZE, agreement_suite, check_pipeline
+from triplane3d.evaluation.agreement_photos import agreement_of_photos, worst_photos
 from triplane3d.evaluation.evaluation_shapes import EvaluationShape, family_groups, held_out_shapes, mesh_shapes
 from triplane3d.evaluation.photos import photo_suite, worst_photo
 from triplane3d.evaluation.prediction import Log
@@ -29,16 +31,19 @@ from triplane3d.evaluation.variety import variety_suite
 from triplane3d.evaluation.views import COUNTS, photos_around_meshes, photos_around_shapes, views_suite
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
 
-SUITES = ("sanity-checks", "autoencoder", "image", "retrieval", "variety", "steps", "views")
+SUITES = ("sanity-checks", "autoencoder", "image", "retrieval", "variety", "steps", "views", "agreement")
 """Names of the suites. `retrieval` is `image` with the retrieval baselines."""
 
 ALL = ("sanity-checks", "autoencoder", "retrieval", "variety", "steps")
-"""Suites of `--suite all`. `views` is not among them because some pipelines accept one photo only."""
+"""Suites of `--suite all`. `views` is not among them because some pipelines accept one photo only, `agreement` because
+some frame photos in other ways and because it takes most of an hour."""
 
 GROUP_SUITES = frozenset({"autoencoder", "image", "retrieval"})
 """Suites that run on all procedural data sets; the others use the trained families only."""
 IMAGE_SUITES = frozenset({"image", "retrieval", "variety", "steps", "views"})
 """Suites that use images. Meshes are evaluated from two sides there."""
+OWN_DATA_SUITES = frozenset({"agreement"})
+"""Suites that make their own shapes: with larger images."""
 STANDING_SUITES = frozenset({"sanity-checks", "autoencoder"})
 """Suites that use every mesh once, as it stands in its file."""
 
@@ -65,6 +70,10 @@ class Options:
     guidances: Sequence[float | None] = (None,)
     """Guidance scales of the suite `steps`."""
     view_counts: Sequence[int] = COUNTS
+    refine: int = PASSES
+    """Passes of refinement of the suite `agreement`."""
+    noise_seeds: Sequence[int] = NOISE_SEEDS
+    """Noise of the suite `agreement`."""
     meshes: Path | None = None
     """Folder of closed meshes."""
     photos: Path | None = None
@@ -87,6 +96,8 @@ class Data:
     @classmethod
     def load(cls, options: Options, log: Log) -> Data:
         suites, families = set(options.suites), family_groups()
+        if suites <= OWN_DATA_SUITES:
+            return cls({}, {}, [], [])
         if not GROUP_SUITES & suites:
             families = {TRAINED: families[TRAINED]}
         procedural = {}
@@ -131,7 +142,9 @@ def run_suites(
         _run_steps(pipe, teacher, data, options, report, log)
     if "views" in suites:
         _run_views(pipe, data, options, report, log)
-    if options.photos:
+    if "agreement" in suites:
+        _run_agreement(pipe, options, report, log)
+    if options.photos and not suites <= OWN_DATA_SUITES:
         log("photos")
         report.add(
             photo_suite(
@@ -225,3 +238,35 @@ def _run_views(pipe: Triplane3DPipeline, data: Data, options: Options, report: R
             **_sampling(options, log),
         )
         report.add(rows, estimates)
+
+
+def _run_agreement(pipe: Triplane3DPipeline, options: Options, report: Report, log: Log) -> None:
+    check_pipeline(pipe)
+    size = max(PHOTO_SIZE, pipe.refiner_processor.image_size)
+    families = {name: members for name, members in family_groups().items() if members}
+    shared = {"passes": options.refine, "noise_seeds": options.noise_seeds, **_sampling(options, log)}
+    views = mesh_shapes(options.meshes, azimuths=TWO_SIDES, image_size=size) if options.meshes else []
+    shapes_after = len(families) * options.shapes + len(views)
+    for name in [*families, *([MESH_VIEWS] if views else [])]:
+        if name == MESH_VIEWS:
+            shapes = views
+        else:
+            shapes = held_out_shapes(
+                options.shapes, families[name], seed=options.seed, image_size=size, resolution=options.resolution
+            )
+        shapes_after -= len(shapes)
+        rows, estimates = agreement_suite(
+            pipe,
+            name,
+            shapes,
+            surfaces=options.surfaces,
+            resolution=options.resolution,
+            shapes_after=shapes_after,
+            **shared,
+        )
+        for suite in dict.fromkeys(row.suite for row in rows):
+            report.add([row for row in rows if row.suite == suite])
+        report.estimates += estimates
+    if options.photos:
+        report.add(*agreement_of_photos(pipe, options.photos, **shared))
+        report.remarks.append(worst_photos(report.rows))

@@ -15,7 +15,13 @@ from jaxtyping import Float
 
 from triplane3d.evaluation.protocol import BOOTSTRAP_RESAMPLES, TRAINED
 
-LOWER_IS_BETTER = frozenset({"chamfer", "point_to_surface", "aligned_chamfer", "wall_contact"})
+LOWER_IS_BETTER = frozenset(
+    {
+        *("chamfer", "point_to_surface", "aligned_chamfer", "wall_contact"),
+        *("pieces", "color_error", "seconds", "refine_seconds"),
+        *("elevation_error", "offset_error", "scale_error"),
+    }
+)
 """Metrics whose small values are good; higher is better for all others."""
 INTERVAL = (0.025, 0.975)
 """Quantiles of the bootstrap means that bound the 95% confidence interval."""
