@@ -118,7 +118,7 @@ def agreement_suite(
     "refined, true camera" are measured with the first of them only.
 
     Args:
-        pipe: with `framing="centered"`. Without a refiner its refinement is that of silhouettes alone.
+        pipe: with an image encoder. Without a refiner its refinement is that of silhouettes alone.
         data: name of the data set.
         shapes: with images whose framing is recorded (`EvaluationShape.window`).
         passes: of refinement.
@@ -150,7 +150,9 @@ def agreement_suite(
             if not targets:
                 targets = [target_of(pipe, *pair, where) for pair in zip(batch, refined)]
                 for index, target in zip(indices, targets):
-                    _add_constant_rows(table, cameras, index, target, where, surfaces, pipe.config.foreground_ratio)
+                    _add_constant_rows(
+                        table, cameras, index, target, where, surfaces, pipe.refiner_processor.foreground_ratio
+                    )
             for index, target, field, refinement in zip(indices, targets, generated, refined):
                 predictions = _predictions(pipe, target, field, passes, seconds, true_camera_too=number == 0)
                 predictions[REFINED] = Prediction(
@@ -176,14 +178,9 @@ def agreement_suite(
 
 
 def check_pipeline(pipe: Triplane3DPipeline) -> None:
-    """Raises ValueError if the pipeline cannot compare its fields with photos."""
+    """Raises ValueError if the pipeline reads no photos."""
     if pipe.image_processor is None:
         raise ValueError("the suite `agreement` needs a pipeline with an image_encoder")
-    if pipe.config.framing != "centered":
-        raise ValueError(
-            f"the suite `agreement` needs a pipeline with framing='centered', got {pipe.config.framing!r}: photos "
-            "cannot be compared with fields in other framings"
-        )
 
 
 @torch.no_grad()
@@ -241,7 +238,7 @@ def target_of(
     """The shape's truth, with the photo that the pipeline has read for `refinement`."""
     with torch.no_grad():
         photo = PhotoEvidence.of(refinement.photo, pipe.refiner)
-    camera = true_camera(shape, pipe.config.foreground_ratio)
+    camera = true_camera(shape, pipe.refiner_processor.foreground_ratio)
     return Target(shape, photo, camera, shape.solid.occupancy(where), mask_of(refinement.photo))
 
 

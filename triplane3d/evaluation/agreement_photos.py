@@ -120,6 +120,6 @@ def measure_photo(
         own = perf_counter() - start
         measured[CARVING] = scores(carved.field, carved.cameras, seconds + own, own)
     inflated = solid_grid(inflated_silhouette(mask_of(refined.photo)))
-    camera = flat_camera(pipe.config.foreground_ratio)
+    camera = flat_camera(pipe.refiner_processor.foreground_ratio)
     measured[INFLATED] = grid_scores(inflated, camera, mask_of(refined.photo))
     return measured

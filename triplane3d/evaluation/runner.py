@@ -36,7 +36,7 @@ SUITES = ("sanity-checks", "autoencoder", "image", "retrieval", "variety", "step
 
 ALL = ("sanity-checks", "autoencoder", "retrieval", "variety", "steps")
 """Suites of `--suite all`. `views` is not among them because some pipelines accept one photo only, `agreement` because
-some frame photos in other ways and because it takes most of an hour."""
+it takes most of an hour."""
 
 GROUP_SUITES = frozenset({"autoencoder", "image", "retrieval"})
 """Suites that run on all procedural data sets; the others use the trained families only."""
