@@ -4,19 +4,10 @@ python scripts/assemble_pipeline.py runs/mini/autoencoder runs/mini/denoiser pip
 """
 
 import argparse
-from pathlib import Path
 
-from triplane3d.config.flags import Parser
+from triplane3d.config.flags import Parser, named_path
 from triplane3d.errors import errors_as_sentences
 from triplane3d.printing import print_line
-
-
-def named_path(text: str) -> Path:
-    """The argument as a path. An empty one would be the current folder."""
-    if not text:
-        raise argparse.ArgumentTypeError("a folder's name is empty")
-    return Path(text)
-
 
 if __name__ == "__main__":
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

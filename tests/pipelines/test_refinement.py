@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from PIL import Image
 from pipelines.tiny_pipeline import TINY, build_tiny, build_tiny_for_views, grids, photo, seeded
 
 from triplane3d import Camera, PhotoPlaneRefiner, Triplane3DPipeline
@@ -45,6 +46,29 @@ def test_a_refined_mesh_has_a_camera_and_an_agreement(refining) -> None:
     # A kept pass is better on the pixels that it has not used.
     for report in refinement.passes:
         assert report.accepted == (report.disagreement_after < report.disagreement_before)
+
+
+def test_pictures_are_from_the_photos_camera(refining, tmp_path) -> None:
+    out = call(refining, refine=1)
+    (still,), (from_camera,) = out.render("still", size=64), out.render("still", camera=out.cameras[0], size=64)
+    assert np.array_equal(np.asarray(still), np.asarray(from_camera))
+    (overlay,) = out.render("overlay", size=64)
+    under = np.asarray(photo_square(out, 64), dtype=float)
+    covered = np.asarray(still)[..., 3] > 250
+    assert overlay.size == (64, 64)
+    assert np.abs(np.asarray(overlay, dtype=float) - under)[~covered & (np.asarray(still)[..., 3] == 0)].max() <= 1
+    assert np.abs(np.asarray(overlay, dtype=float) - under)[covered].mean() > 5
+    out.save_preview(tmp_path / "still.png", size=64)
+    with pytest.raises(ValueError, match="refine=1 or more"):
+        call(refining).render("overlay")
+
+
+def photo_square(out, size: int) -> Image.Image:
+    """The framed photo over white."""
+    rgba = (255 * out.refinements[0].photo.movedim(0, -1).numpy()).round().astype(np.uint8)
+    white = Image.new("RGBA", (size, size), "white")
+    white.alpha_composite(Image.fromarray(rgba, mode="RGBA").resize((size, size)))
+    return white.convert("RGB")
 
 
 def test_refinement_does_not_make_the_silhouette_worse(refining) -> None:

@@ -10,8 +10,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_stages import autoencoder_config
 
-from triplane3d import AutoencoderKLTriplane, Triplane3DPipeline
-from triplane3d.training.assemble_pipeline import assemble_pipeline
+from triplane3d import AutoencoderKLTriplane, PhotoPlaneRefiner, Triplane3DPipeline
+from triplane3d.training.assemble_pipeline import add_refiner, assemble_pipeline
 from triplane3d.training.autoencoder import train
 
 ROOT = Path(__file__).parents[2]
@@ -60,3 +60,23 @@ def test_weights_of_another_architecture_are_refused(folder, autoencoder, latent
     with pytest.raises(ValueError, match="num_layers=5, but the weights were trained with"):
         assemble_pipeline(autoencoder, denoiser, folder)
     assert not list(folder.rglob("*.safetensors"))  # not even those of the components that fit
+
+
+def test_a_refiner_is_added_to_a_pipeline(folder, autoencoder, latents, denoiser, tmp_path):
+    without = assemble_pipeline(autoencoder, denoiser, folder)
+    trained = PhotoPlaneRefiner.from_config(PhotoPlaneRefiner.load_config(folder, subfolder="refiner"))
+    trained.save_pretrained(tmp_path / "run" / "refiner")
+    with pytest.raises(ValueError, match="MB allowed"):
+        add_refiner(tmp_path / "run", folder, limit_mb=without)
+    assert Triplane3DPipeline.from_pretrained(folder).refiner is None
+    size = add_refiner(tmp_path / "run", folder)
+    assert size == pytest.approx(1e-6 * sum(file.stat().st_size for file in folder.rglob("*.safetensors")))
+    loaded = Triplane3DPipeline.from_pretrained(folder).refiner
+    assert loaded is not None and loaded.dtype == torch.float32
+    assert torch.allclose(loaded.point_in.weight, trained.point_in.weight, atol=1e-3)
+
+    PhotoPlaneRefiner.from_config(trained.config | {"hidden_dim": 8}).save_pretrained(tmp_path / "other" / "refiner")
+    with pytest.raises(ValueError, match="hidden_dim=16, but the weights were trained with 8"):
+        add_refiner(tmp_path / "other", folder)
+    with pytest.raises(ValueError, match="stage 5, scripts/train_refiner.py"):
+        add_refiner(tmp_path / "nothing", folder)

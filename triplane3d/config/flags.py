@@ -5,6 +5,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from triplane3d.config.loader import leaves, load_config, unknown_key
@@ -20,6 +21,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         fail(f"{message} (see {self.prog} --help)")
+
+
+def named_path(text: str) -> Path:
+    """The argument as a path. An empty one would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("a folder's name is empty")
+    return Path(text)
 
 
 class Flag(argparse.Action):

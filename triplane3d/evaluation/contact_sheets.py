@@ -59,11 +59,15 @@ def main(
 def photo_cells(
     pipe: Triplane3DPipeline, folder: Path, size: int, resolution: int | None, seed: int
 ) -> Iterator[Image.Image]:
-    """Five images per photo: the framed photo, then its mesh from the photo's side, the right, behind and the left."""
+    """Five images per photo: the framed photo, then its mesh from the photo's side, the right, behind and the left.
+
+    The photo's side is seen from its fitted camera where the pipeline refines.
+    """
     for path in photo_paths(folder):
-        framed, mesh = _generate(pipe, path, resolution, seed)
+        framed, mesh, fitted = _generate(pipe, path, resolution, seed)
         yield framed.resize((size, size))
-        for camera in orbit_cameras(4, elevation=15.0, distance=framing_distance(mesh)):
+        front, *others = orbit_cameras(4, elevation=15.0, distance=framing_distance(mesh))
+        for camera in (front if fitted is None else fitted, *others):
             yield render(mesh, camera, size).image()
         print_line(f"{path.name}: {len(mesh.faces):,} faces")
 
@@ -74,7 +78,7 @@ def mesh_cells(
     """Five images per view of a mesh: the image, then the generated and the true mesh from its side and from behind."""
     for shape in mesh_shapes(folder, azimuths=TWO_SIDES, image_size=MESH_IMAGE_SIZE):
         assert shape.mesh is not None and shape.camera is not None, "mesh_shapes sets both"
-        framed, generated = _generate(pipe, shape.pil_image, resolution, seed)
+        framed, generated, _ = _generate(pipe, shape.pil_image, resolution, seed)
         yield framed.resize((size, size))
         for azimuth in (0, 180):
             # The same camera for both meshes, so that a difference in size is visible.
@@ -86,7 +90,8 @@ def mesh_cells(
 
 def _generate(
     pipe: Triplane3DPipeline, photo: Path | Image.Image, resolution: int | None, seed: int
-) -> tuple[Image.Image, Mesh]:
-    """The photo as the image encoder receives it, and the generated mesh."""
+) -> tuple[Image.Image, Mesh, Camera | None]:
+    """The photo as the image encoder receives it, the generated mesh, and the photo's fitted camera if there is one."""
     output = pipe(photo, generator=torch.Generator().manual_seed(seed), resolution=resolution)
-    return cast(list[Image.Image], output.images)[0], cast(list[Mesh], output.meshes)[0]
+    camera = None if output.cameras is None else output.cameras[0]
+    return cast(list[Image.Image], output.images)[0], cast(list[Mesh], output.meshes)[0], camera

@@ -19,7 +19,11 @@ from triplane3d.images.background import MaskReport
 from triplane3d.refinement.agreement import Agreement, measure_agreement
 from triplane3d.refinement.refine import Refinement
 
-VIEWS = ("turntable", "still", "depth", "normal")
+VIEWS = ("turntable", "still", "depth", "normal", "overlay")
+DEFAULT_ELEVATION = 15.0
+"""Of a turntable in degrees, where no camera is known."""
+OVERLAY_OPACITY = 0.6
+"""Of the mesh over its photo."""
 
 
 @dataclass
@@ -79,38 +83,64 @@ class Triplane3DPipelineOutput(BaseOutput):
         """Render every mesh.
 
         Args:
-            view: "still" in colour, "depth" (white is near), "normal", or "turntable": `frames` pictures around each
-                mesh, which begin in front.
+            view: "still" in colour, "depth" (white is near), "normal", "turntable": `frames` pictures around each mesh,
+                which begin in front, or "overlay": the mesh over its photo, from the photo's fitted camera.
             size: of the pictures, in pixels.
-            camera: by default in front of the object at its height, as the photo's camera. Of a turntable it sets the
-                elevation only.
+            camera: by default the fitted camera of the mesh's photo, and without refinement one in front of the object.
+                Of a turntable it sets the elevation only.
             background: an sRGB colour in 0..1; None: transparent.
 
         Raises:
-            ValueError: for an unknown `view`, or an output that does not hold meshes.
+            ValueError: for an unknown `view`, an output that does not hold meshes, or an overlay without refinement.
         """
         if view not in VIEWS:
             raise ValueError(f"view must be one of {VIEWS}, got {view!r}")
+        meshes = self._own_meshes()
+        cameras = [self._camera(index) if camera is None else camera for index in range(len(meshes))]
+        if view == "overlay":
+            return [self._overlay(index, size) for index in range(len(meshes))]
         if view == "turntable":
-            elevation = 15.0 if camera is None else camera.elevation
-            return [turntable(mesh, frames, size, elevation, background=background) for mesh in self._own_meshes()]
-        pictures = [render(mesh, camera, size, background=background) for mesh in self._own_meshes()]
+            elevations = [DEFAULT_ELEVATION if each is None else each.elevation for each in cameras]
+            return [
+                turntable(mesh, frames, size, elevation, background=background)
+                for mesh, elevation in zip(meshes, elevations, strict=True)
+            ]
+        pictures = [render(mesh, each, size, background=background) for mesh, each in zip(meshes, cameras, strict=True)]
         if view == "still":
             return [picture.image() for picture in pictures]
         return [picture.depth_image() if view == "depth" else picture.normal_image() for picture in pictures]
 
     def save_preview(self, path: str | Path, index: int = 0, *, size: int = 320, frames: int = 24) -> Path:
-        """Write a turntable (.webp, .gif) of mesh `index`, or a still from the front (.png).
+        """Write a turntable (.webp, .gif) of mesh `index`, or a still (.png).
+
+        Both are from the fitted camera of the mesh's photo, and without refinement from the front.
 
         Raises:
             ValueError: for another suffix, or an output that does not hold meshes.
         """
         if Path(path).suffix.lower() not in PREVIEW_SUFFIXES:
             raise ValueError(f"cannot save a preview as {Path(path).name!r}: end the name in .webp, .gif or .png")
-        mesh, white = self._own_meshes()[index], (1.0, 1.0, 1.0)
+        mesh, camera, white = self._own_meshes()[index], self._camera(index), (1.0, 1.0, 1.0)
         if Path(path).suffix.lower() == ".png":
-            return save_turntable([render(mesh, size=size, background=white).image()], path)
-        return save_turntable(turntable(mesh, frames, size, background=white), path)
+            return save_turntable([render(mesh, camera, size, background=white).image()], path)
+        elevation = DEFAULT_ELEVATION if camera is None else camera.elevation
+        return save_turntable(turntable(mesh, frames, size, elevation, background=white), path)
+
+    def _camera(self, index: int) -> Camera | None:
+        """The fitted camera of a mesh's photo; None without refinement."""
+        return None if self.refinements is None else self.refinements[index].cameras.camera()
+
+    def _overlay(self, index: int, size: int) -> Image.Image:
+        if self.refinements is None:
+            raise ValueError("an overlay needs the fitted camera of the photo: call the pipeline with refine=1 or more")
+        photo = self.refinements[index].photo.movedim(0, -1).cpu().numpy()
+        under = Image.fromarray((255 * photo).round().astype(np.uint8), mode="RGBA").resize((size, size))
+        over = render(self._own_meshes()[index], self._camera(index), size).image().convert("RGBA")
+        over.putalpha(over.getchannel("A").point(lambda alpha: round(OVERLAY_OPACITY * alpha)))
+        picture = Image.new("RGBA", (size, size), "white")
+        picture.alpha_composite(under)
+        picture.alpha_composite(over)
+        return picture.convert("RGB")
 
     def _own_meshes(self) -> list[Mesh]:
         if not isinstance(self.meshes, list) or not all(isinstance(mesh, Mesh) for mesh in self.meshes):

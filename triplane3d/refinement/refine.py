@@ -21,6 +21,7 @@ from triplane3d.geometry.framed_cameras import CENTERS, NUM_PARAMETERS, UNITS, F
 from triplane3d.images.augmentation import premultiply
 from triplane3d.images.image_processor import normalize_framed
 from triplane3d.refinement.camera_fit import fit_cameras
+from triplane3d.refinement.photo_colors import color_by_photo
 from triplane3d.refinement.silhouette_correction import correct_silhouettes
 from triplane3d.refinement.silhouettes import silhouettes
 
@@ -243,7 +244,10 @@ def run_passes(
         if after < before:
             current = candidate
             uncut = candidate if by_photo else uncut
-    return replace(current, passes=tuple(reports))
+    field = current.field
+    if field.has_color and any(report.accepted for report in reports):
+        field = color_by_photo(field, current.grid, current.cameras[:1], photo.photo[None].to(field.device))
+    return replace(current, field=field, passes=tuple(reports))
 
 
 def _with_silhouettes(

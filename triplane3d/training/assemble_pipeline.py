@@ -1,6 +1,6 @@
 """Copies trained weights into the folder of a saved pipeline, as fp16 safetensors beside its JSON files.
 
-`scripts/assemble_pipeline.py` runs this after stages 1 to 4.
+`scripts/assemble_pipeline.py` runs this after stages 1 to 4, and `scripts/add_refiner.py` after stage 5.
 """
 
 import inspect
@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from triplane3d.models.autoencoder_kl_triplane import AutoencoderKLTriplane
+from triplane3d.models.photo_plane import PhotoPlaneRefiner
 from triplane3d.models.transformer_triplane import TriplaneTransformer
 from triplane3d.pipelines.assembly import component_class
 from triplane3d.pipelines.encoder_weights import load_encoder
 from triplane3d.storage.durable import write_file, writing_file, writing_folder
+from triplane3d.storage.tensor_files import check_utf8
 from triplane3d.storage.writability import check_folder
 from triplane3d.training.architecture import INCIDENTAL, STATISTICS
 from triplane3d.training.inputs import check_model, check_pipeline
@@ -51,27 +53,58 @@ def assemble_pipeline(autoencoder: Path, denoiser: Path, pipeline: Path, *, limi
         "transformer": TriplaneTransformer,
         "image_encoder": component_class(pipeline, "image_encoder"),
     }
+    return _replace_weights(pipeline, sources, classes, limit_mb)
+
+
+def add_refiner(refiner: Path, pipeline: Path, *, limit_mb: float = 60.0) -> float:
+    """Adds the refiner of stage 5 to `pipeline`, or replaces it; returns the size of all weights in MB.
+
+    Args:
+        refiner: output folder of stage 5, with `refiner/`.
+        pipeline: folder of a pipeline with weights, and with `refiner/config.json`.
+        limit_mb: upper bound of the size of all weights.
+
+    Raises:
+        ValueError: as `assemble_pipeline`.
+        OSError: if the folder cannot be written to.
+    """
+    check_utf8(str(pipeline), "pipeline")
+    check_model("refiner", f"{refiner}/refiner", "refiner")
+    check_pipeline(str(pipeline), "model_index.json", "refiner/config.json")
+    check_folder(pipeline.absolute().parent, "pipeline")  # the folder is replaced by a new one
+    return _replace_weights(pipeline, {"refiner": refiner}, {"refiner": PhotoPlaneRefiner}, limit_mb)
+
+
+def _replace_weights(pipeline: Path, sources: Mapping[str, Path], classes: Mapping[str, Any], limit_mb: float) -> float:
+    """Replaces weights and configs of some components, all together or not at all; returns the size of all weights."""
+    others = (file for file in pipeline.glob("*/*.safetensors") if file.parent.name not in sources)
+    total = sum(file.stat().st_size for file in others) / 1e6
     with tempfile.TemporaryDirectory() as scratch:
-        weights = {name: _save_half(sources[name] / name, classes[name], Path(scratch) / name) for name in COMPONENTS}
-        total = sum(file.stat().st_size for file in weights.values()) / 1e6
+        weights = {
+            name: _save_half(source / name, classes[name], Path(scratch) / name) for name, source in sources.items()
+        }
+        total += sum(file.stat().st_size for file in weights.values()) / 1e6
         if not total <= limit_mb:
             raise ValueError(f"the weights take {total:.1f} MB, more than the {limit_mb:g} MB allowed")
         configs = {
             name: _released_config(name, classes[name], file.parent, pipeline / name) for name, file in weights.items()
         }
-        # Weights and configs of all components are replaced together, or not at all.
         with writing_folder(pipeline, replace=True) as partial:
             shutil.copytree(pipeline, partial, symlinks=True, dirs_exist_ok=True)
             for name, file in weights.items():
                 with writing_file(partial / name / file.name) as target:
                     shutil.copyfile(file, target)
                 write_file(partial / name / "config.json", json.dumps(configs[name], indent=2) + "\n")
+            if "refiner" in sources:
+                index = json.loads((pipeline / "model_index.json").read_text())
+                index["refiner"] = ["triplane3d", PhotoPlaneRefiner.__name__]
+                write_file(partial / "model_index.json", json.dumps(index, indent=2) + "\n")
     return total
 
 
 def _save_half(source: Path, model_class: Any, target: Path) -> Path:
     """Saves the model in `source` in half precision to `target`; returns its file of weights."""
-    is_ours = model_class in (AutoencoderKLTriplane, TriplaneTransformer)
+    is_ours = model_class in (AutoencoderKLTriplane, PhotoPlaneRefiner, TriplaneTransformer)
     model = model_class.from_pretrained(source) if is_ours else load_encoder(source, model_class)
     model.half().save_pretrained(target)
     return next(target.glob("*.safetensors"))
