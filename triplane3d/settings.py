@@ -82,7 +82,8 @@ def check_settings(settings: Any) -> None:
             assert about.least is not None, f"{name} needs a lower limit"
             check_whole(name, value, int(about.least), None if about.most is None else int(about.most))
         elif types[name] is float:
-            check_number(name, value, *(() if about.least is None else (about.least,)), most=about.most or math.inf)
+            least = -math.inf if about.least is None else about.least
+            check_number(name, value, least, math.inf if about.most is None else about.most)
 
 
 @dataclass(frozen=True, kw_only=True)
