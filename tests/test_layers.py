@@ -11,7 +11,7 @@ LEVELS = [
     {"printing", "signals", "limits", "arguments", "file_formats", "diffusers_compat"},
     {"errors", "storage", "settings"},
     {"geometry", "config"},
-    {"models"},
+    {"models", "assets"},
     {"images"},
     {"refinement"},
     {"data", "pipelines"},

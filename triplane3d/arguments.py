@@ -19,9 +19,11 @@ def check_whole(name: str, value: object, least: int, most: int | None = None) -
         raise ValueError(f"{name} must be {accepted}, got {value}")
 
 
-def check_number(name: str, value: object, least: float = -math.inf) -> None:
-    """Raise a ValueError if `value` is no finite number of at least `least`."""
+def check_number(name: str, value: object, least: float = -math.inf, most: float = math.inf) -> None:
+    """Raise a ValueError if `value` is no finite number from `least` to `most`."""
     plain = isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= LARGEST
-    if not plain or value < least:
+    if not plain or not least <= value <= most:
         accepted = "a finite number" + ("" if least == -math.inf else f" of at least {least:g}")
+        if most < math.inf:
+            accepted = f"a number from {least:g} to {most:g}"
         raise ValueError(f"{name} must be {accepted}, got {value!r}")

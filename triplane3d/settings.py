@@ -5,6 +5,7 @@ pipeline's call that takes it. `cli/settings_options.py` makes the options of `t
 `generation.py` makes the keyword arguments. Imports neither torch nor numpy.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import NoneType
@@ -25,14 +26,14 @@ DEFAULT_QUALITY = "balanced"
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What is known about a field of `GenerateSettings` besides its name, type and default."""
+    """What is known about a field of a class of settings besides its name, type and default."""
 
     help: str
     """Help text of the command's option."""
     keyword: str | None
     """Keyword argument of the pipeline's call. None: the setting does not concern the pipeline."""
-    least: int | None
-    most: int | None
+    least: float | None
+    most: float | None
     """Range of a number, both ends included. None: no limit."""
     choices: tuple[str, ...]
     """Accepted words. Empty: any."""
@@ -45,14 +46,44 @@ def setting(
     help: str,
     *,
     keyword: str | None = None,
-    least: int | None = None,
-    most: int | None = None,
+    least: float | None = None,
+    most: float | None = None,
     choices: tuple[str, ...] = (),
     metavar: str | None = None,
 ) -> Any:
-    """A field of `GenerateSettings`; the arguments are those of `Setting`."""
+    """A field of a class of settings; the arguments are those of `Setting`."""
     about = Setting(help=help, keyword=keyword, least=least, most=most, choices=choices, metavar=metavar)
     return field(default=default, metadata={"setting": about})
+
+
+def settings_of(kind: type) -> Mapping[str, Setting]:
+    """The settings of a class by name, in the order of its fields."""
+    return {each.name: each.metadata["setting"] for each in fields(kind)}
+
+
+def setting_types(kind: type) -> Mapping[str, type]:
+    """The type of each setting of a class: int, float, str or bool. None is not one of them."""
+    return {
+        each.name: next(one for one in (*get_args(each.type), each.type) if one is not NoneType)
+        for each in fields(kind)
+    }
+
+
+def check_settings(settings: Any) -> None:
+    """Raise ValueError where a value is out of its range or not one of its choices."""
+    types = setting_types(type(settings))
+    for name, about in settings_of(type(settings)).items():
+        value = getattr(settings, name)
+        if value is None:
+            continue
+        if about.choices and value not in about.choices:
+            raise ValueError(f"{name} must be one of {', '.join(about.choices)}, got {value!r}")
+        if types[name] is int:
+            assert about.least is not None, f"{name} needs a lower limit"
+            check_whole(name, value, int(about.least), None if about.most is None else int(about.most))
+        elif types[name] is float:
+            least = -math.inf if about.least is None else about.least
+            check_number(name, value, least, math.inf if about.most is None else about.most)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,26 +156,13 @@ class GenerateSettings:
 
     def __post_init__(self) -> None:
         check_placement(self.up, self.size)
-        for name, about in SETTINGS.items():
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if about.choices and value not in about.choices:
-                raise ValueError(f"{name} must be one of {', '.join(about.choices)}, got {value!r}")
-            if TYPES[name] is int:
-                assert about.least is not None, f"{name} needs a lower limit"
-                check_whole(name, value, about.least, about.most)
-            elif TYPES[name] is float:
-                check_number(name, value, *(() if about.least is None else (about.least,)))
+        check_settings(self)
 
 
-SETTINGS: Mapping[str, Setting] = {each.name: each.metadata["setting"] for each in fields(GenerateSettings)}
+SETTINGS = settings_of(GenerateSettings)
 """The settings by name, in the order of the command's help."""
 
-TYPES: Mapping[str, type] = {
-    each.name: next(one for one in (*get_args(each.type), each.type) if one is not NoneType)
-    for each in fields(GenerateSettings)
-}
+TYPES = setting_types(GenerateSettings)
 """The type of each setting: int, float, str or bool. Those with the default None can be None as well."""
 
 KEYWORDS: Mapping[str, str] = {name: about.keyword for name, about in SETTINGS.items() if about.keyword is not None}
