@@ -84,3 +84,16 @@ def test_fields_without_colour_and_batches() -> None:
     assert torch.allclose(both[-1].occupancy(points[1:]), values[1:]) and len(both) == 2
     with pytest.raises(ValueError, match="batch of 2: pick one"):
         sample_near_surface(both, both.logits[:1])
+
+
+def test_smoothing_keeps_linear_fields_and_spreads_a_single_sample() -> None:
+    axis = torch.linspace(-1, 1, 9)
+    x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
+    linear = (x + 2 * y - 3 * z)[None]
+    smooth = SampledField(linear).smoothed(2).logits
+    assert torch.allclose(smooth[:, 2:-2, 2:-2, 2:-2], linear[:, 2:-2, 2:-2, 2:-2], atol=1e-6)
+    single = torch.zeros(1, 9, 9, 9)
+    single[0, 4, 4, 4] = 64.0
+    spread = SampledField(single).smoothed().logits[0]
+    assert spread.sum() == 64.0 and spread[4, 4, 4] == 8.0
+    assert spread[3, 4, 4] == spread[4, 3, 4] == spread[4, 4, 3] == 4.0 and spread[3, 3, 3] == 1.0
