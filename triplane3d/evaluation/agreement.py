@@ -50,7 +50,15 @@ from triplane3d.geometry.isosurface import extract_surface, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
-from triplane3d.refinement.refine import FieldRefiner, PhotoEvidence, Refinement, assess, grid_points, refine_field
+from triplane3d.refinement.refine import (
+    GRID_SAMPLES,
+    FieldRefiner,
+    PhotoEvidence,
+    Refinement,
+    assess,
+    grid_points,
+    refine_field,
+)
 from triplane3d.refinement.silhouettes import silhouettes
 
 SHAPES = 128
@@ -326,10 +334,22 @@ def _score(
     return scores
 
 
+def common_grid(grid: Float[Tensor, "1 x y z"]) -> Float[Tensor, "1 common common common"]:
+    """The values at the nodes of the grid that all rows are compared on. Refinement may have computed a finer one.
+
+    Raises ValueError for a grid without these nodes.
+    """
+    step, rest = divmod(grid.shape[-1] - 1, GRID_SAMPLES - 1)
+    if rest or not step:
+        raise ValueError(f"a grid of {grid.shape[-1] - 1} cells has no nodes of one of {GRID_SAMPLES - 1} cells")
+    return grid[:, ::step, ::step, ::step]
+
+
 def grid_scores(
     grid: Float[Tensor, "1 x y z"], cameras: FramedCameras, mask: Bool[np.ndarray, "size size"]
 ) -> dict[str, float]:
     """Mask IoU, number of pieces and the largest component's share of the volume, for values on a regular grid."""
+    grid = common_grid(grid)
     values = grid[0].cpu().numpy()
     if not (np.isfinite(values).all() and values.min() <= 0 < values.max()):
         return {"mask_iou": 0.0, "largest_component": 0.0, "pieces": 0.0}
