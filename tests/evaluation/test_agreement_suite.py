@@ -109,7 +109,8 @@ def test_an_oracle_improves_everything_and_its_camera_is_the_true_one(shapes: li
         "average camera",
     ]
     for method in ("refined", "refined, true camera"):
-        assert min(rows[method].values("volume_iou")) > 0.99
+        # Refinement samples the field on a grid.
+        assert min(rows[method].values("volume_iou")) > 0.97
         assert min(rows[method].values("mask_iou")) > 0.9
         assert rows[method].values("f_score_05_hidden")[0] > 0.95
     assert min(rows["truth"].values("mask_iou")) > 0.9
@@ -132,13 +133,14 @@ def test_only_the_row_that_is_named_so_uses_the_true_camera(shapes: list[Evaluat
     assert min(rows["refined, true camera"].values("mask_iou")) > 0.9
 
 
-def test_a_refiner_that_changes_nothing_gains_exactly_nothing(shapes: list[EvaluationShape]) -> None:
-    """Both rows then have the same noise, also in other batches."""
+def test_a_refiner_that_changes_nothing_gains_nothing(shapes: list[EvaluationShape]) -> None:
+    """Both rows then have the same noise, also in other batches. Refinement samples the field on a grid."""
     pipe = with_refiner(shapes, corrects=False)
     first, second = (measure(pipe, shapes, noise_seeds=(seed,), surfaces=0)[0] for seed in (0, 1))
     both, _ = measure(pipe, shapes, noise_seeds=(0, 1), surfaces=0, batch_size=1)
-    assert both["refined"].values("volume_iou_gain") == [0.0] * 2
+    gain = np.abs(both["refined"].values("volume_iou_gain")).max()
     one, other, mean = (rows["unrefined"].values("volume_iou") for rows in (first, second, both))
+    assert gain < 1e-3 and np.abs(np.subtract(one, other)).max() > 10 * gain
     assert one != other and mean == pytest.approx(np.mean([one, other], axis=0), abs=0.01)
 
 

@@ -56,8 +56,9 @@ from triplane3d.refinement.refine import (
     PhotoEvidence,
     Refinement,
     assess,
+    field_grid,
     grid_points,
-    refine_field,
+    run_passes,
 )
 from triplane3d.refinement.silhouettes import silhouettes
 
@@ -264,6 +265,7 @@ def mask_of(photo: Float[Tensor, "4 side side"]) -> Bool[np.ndarray, "size size"
     return alpha.cpu().numpy() > 0.5
 
 
+@torch.no_grad()
 def _predictions(
     pipe: Triplane3DPipeline,
     target: Target,
@@ -275,13 +277,17 @@ def _predictions(
 ) -> dict[str, Prediction]:
     """The predictions that are computed from the unrefined field, which took `seconds`."""
     level, refiner = pipe.config.level, pipe.refiner
-    unrefined = assess(field, target.photo, level)
+    start = perf_counter()
+    grid = field_grid(field, level)
+    grid_seconds = perf_counter() - start
+    unrefined = assess(field, target.photo, level, grid=grid)
     predictions = {UNREFINED: Prediction(field, unrefined.grid, unrefined.cameras, seconds, 0.0)}
 
     def refined(method: str, photo: PhotoEvidence, refiner: FieldRefiner | None) -> None:
         start = perf_counter()
-        found = refine_field(field, photo, passes, refiner=refiner, level=level)
-        own = perf_counter() - start
+        # As `refine_field`, with values of the field that are known.
+        found = run_passes(assess(field, photo, level, grid=grid), photo, passes, refiner=refiner, level=level)
+        own = perf_counter() - start + grid_seconds
         predictions[method] = Prediction(found.field, found.grid, found.cameras, seconds + own, own)
 
     if refiner is not None:  # without one, the refined field is the same
