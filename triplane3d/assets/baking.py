@@ -3,16 +3,45 @@
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from scipy.spatial import cKDTree
+from torch import Tensor
 
 from triplane3d.assets.pictures import to_bytes
 from triplane3d.assets.texels import Texels
-from triplane3d.assets.uv_map import UVMap
 from triplane3d.geometry.fields import ColorField
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.render.meshes import CLAY
 
 POINTS = 8192
 """Points of a field that are evaluated at once: the hidden states of a small network then fit a processor's cache."""
+
+
+class VertexColorField(ColorField):
+    """The vertex colours of a mesh as a field: between its vertices, the mean of the nearest ones.
+
+    The colours of a dense mesh are baked with it into the texture of the same surface with fewer faces. Three vertices
+    are weighted with the inverse of their squared distances (Shepard 1968, A Two-Dimensional Interpolation Function for
+    Irregularly-Spaced Data).
+    """
+
+    has_color = True
+
+    def __init__(self, mesh: Mesh):
+        """Raises ValueError for a mesh without colours."""
+        used = np.unique(np.asarray(mesh.faces))
+        if mesh.vertex_colors is None or len(used) == 0:
+            raise ValueError(f"{mesh!r} has no colours to interpolate")
+        self.colors = mesh.vertex_colors[used]
+        self.tree = cKDTree(mesh.vertices[used])
+
+    def color(self, points: Float[Tensor, "1 points 3"]) -> Float[Tensor, "1 points 3"]:
+        """Linear albedo in 0..1."""
+        count = min(3, len(self.colors))
+        distance, near = self.tree.query(points[0].cpu().numpy(), k=[*range(1, count + 1)])
+        weights = 1 / np.maximum(distance**2, 1e-12)
+        weights /= weights.sum(axis=1, keepdims=True)
+        mixed = (self.colors[near] * weights[..., None]).sum(axis=1)
+        return torch.from_numpy(mixed.astype(np.float32))[None]
 
 
 def texel_positions(mesh: Mesh, texels: Texels) -> Float[np.ndarray, "texels 3"]:
@@ -46,12 +75,3 @@ def linear_colors(mesh: Mesh, texels: Texels, field: ColorField | None = None) -
     if mesh.vertex_colors is not None:
         return texels.interpolate(np.asarray(mesh.faces), mesh.vertex_colors).clip(0, 1)
     return np.broadcast_to(np.array(CLAY, np.float32), (len(texels.face), 3))
-
-
-def check_uv_area(mesh: Mesh, uv_map: UVMap) -> None:
-    """Raise ValueError where the texture coordinates have no area: no texel would belong to the surface."""
-    uv_map.check(mesh)
-    a, b, c = uv_map.uv.astype(np.float64)[uv_map.faces].transpose(1, 0, 2)
-    (u1, v1), (u2, v2) = (b - a).T, (c - a).T
-    if not np.abs(u1 * v2 - u2 * v1).sum() > 1e-12:
-        raise ValueError("the texture coordinates have no area: unwrap the mesh again, with `unwrap`")

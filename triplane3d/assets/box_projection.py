@@ -210,6 +210,9 @@ def _pack(
     largest = size / max(float(extent.max()), 1e-30)
     small, large = 0.0, largest
     spots = places(small)
+    while spots is None and padding > 0:
+        padding //= 2
+        spots = places(small)
     if spots is None:
         raise ValueError(
             f"{count:,} charts do not fit into a texture of {size} × {size} texels: take a larger texture, or repair "

@@ -98,3 +98,12 @@ def tangent_frames(mesh: Mesh, uv_map: UVMap) -> Float[np.ndarray, "corners 4"]:
     tangents -= (tangents * normals).sum(1, keepdims=True) * normals
     tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
     return np.hstack([tangents, np.where(mirrored > 0, -1.0, 1.0)[:, None]]).astype(np.float32)
+
+
+def check_uv_area(mesh: Mesh, uv_map: UVMap) -> None:
+    """Raise ValueError where the texture coordinates have no area: no texel would belong to the surface."""
+    uv_map.check(mesh)
+    a, b, c = uv_map.uv.astype(np.float64)[uv_map.faces].transpose(1, 0, 2)
+    (u1, v1), (u2, v2) = (b - a).T, (c - a).T
+    if not np.abs(u1 * v2 - u2 * v1).sum() > 1e-12:
+        raise ValueError("the texture coordinates have no area: unwrap the mesh again, with `unwrap`")

@@ -23,10 +23,16 @@ def main() -> None:
     atlas.add_mesh(mesh["vertices"], mesh["faces"], mesh["normals"])
     pack = xatlas.PackOptions()
     pack.resolution, pack.padding = size, padding
+    pack.rotate_charts = False  # xatlas turns charts by a quarter by mirroring them
     atlas.generate(xatlas.ChartOptions(), pack)
     vertices, faces, uv = atlas.get_mesh(0)
     # xatlas scales u and v separately to 0..1. Texels stay square if both are scaled alike.
     uv = uv * np.array([atlas.width, atlas.height], np.float32) / max(atlas.width, atlas.height, 1)
+    # Most charts are made for v upwards. Here v points down: without this step they would be mirrored.
+    a, b, c = uv[faces[:, 0]], uv[faces[:, 1]], uv[faces[:, 2]]
+    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
+    if area.sum() > 0:
+        uv = uv * np.float32([1, -1]) + np.float32([0, 1])
     charts = io.BytesIO()
     np.savez(charts, vertices=vertices, faces=faces, uv=uv, atlases=atlas.atlas_count)
     sys.stdout.buffer.write(charts.getvalue())
