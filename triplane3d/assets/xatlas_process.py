@@ -32,7 +32,7 @@ def main() -> None:
     a, b, c = uv[faces[:, 0]], uv[faces[:, 1]], uv[faces[:, 2]]
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
     if area.sum() > 0:
-        uv = uv * np.float32([1, -1]) + np.float32([0, 1])
+        uv = uv * np.array([1, -1], np.float32) + np.array([0, 1], np.float32)
     charts = io.BytesIO()
     np.savez(charts, vertices=vertices, faces=faces, uv=uv, atlases=atlas.atlas_count)
     sys.stdout.buffer.write(charts.getvalue())
