@@ -20,11 +20,12 @@ RUNS ?= runs/mini/gpu
 FLAGS ?=
 finished = test -d $(RUNS)/$(1) || { echo "this stage is not finished: run the same command again"; exit 1; }
 
-.PHONY: help install demo test lint typecheck benchmark attack recipe dist clean
+.PHONY: help install demo test validate-assets lint typecheck benchmark attack recipe dist clean
 
 help:
 	@echo "make demo        install, then turn $(PHOTO) into $(MESH) and demo/turntable.webp"
 	@echo "make test        install the test dependencies, then lint, check types and run all tests"
+	@echo "make validate-assets  install the Khronos glTF validator (needs npm) and check written GLB files with it"
 	@echo "make lint        ruff: rules and format"
 	@echo "make typecheck   mypy"
 	@echo "make benchmark   speed and validity of the shape generator, quality of pipelines/mini"
@@ -59,6 +60,10 @@ demo: $(VENV)/installed
 
 test: lint typecheck
 	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest
+
+validate-assets: $(VENV)/installed-test
+	npm ci --prefix tests/gltf --no-audit --no-fund
+	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest tests/assets/test_gltf_validator.py
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .

@@ -30,7 +30,7 @@ FAST = {"steps": 1, "points": 4000, "resolution": 24, "log": no_log}
 
 @pytest.fixture(scope="module")
 def shapes() -> list[EvaluationShape]:
-    return held_out_shapes(3, sorted(FAMILIES)[:3], image_size=SIZE, resolution=32)
+    return held_out_shapes(2, sorted(FAMILIES)[:3], image_size=SIZE, resolution=32)
 
 
 @dataclass
@@ -109,7 +109,8 @@ def test_an_oracle_improves_everything_and_its_camera_is_the_true_one(shapes: li
         "average camera",
     ]
     for method in ("refined", "refined, true camera"):
-        assert min(rows[method].values("volume_iou")) > 0.99
+        # Refinement samples the field on a grid.
+        assert min(rows[method].values("volume_iou")) > 0.97
         assert min(rows[method].values("mask_iou")) > 0.9
         assert rows[method].values("f_score_05_hidden")[0] > 0.95
     assert min(rows["truth"].values("mask_iou")) > 0.9
@@ -132,14 +133,14 @@ def test_only_the_row_that_is_named_so_uses_the_true_camera(shapes: list[Evaluat
     assert min(rows["refined, true camera"].values("mask_iou")) > 0.9
 
 
-def test_a_refiner_that_changes_nothing_gains_exactly_nothing(shapes: list[EvaluationShape]) -> None:
-    """Both rows then have the same noise, also in other batches."""
-    shapes = shapes[:2]
+def test_a_refiner_that_changes_nothing_gains_nothing(shapes: list[EvaluationShape]) -> None:
+    """Both rows then have the same noise, also in other batches. Refinement samples the field on a grid."""
     pipe = with_refiner(shapes, corrects=False)
     first, second = (measure(pipe, shapes, noise_seeds=(seed,), surfaces=0)[0] for seed in (0, 1))
     both, _ = measure(pipe, shapes, noise_seeds=(0, 1), surfaces=0, batch_size=1)
-    assert both["refined"].values("volume_iou_gain") == [0.0] * 2
+    gain = np.abs(both["refined"].values("volume_iou_gain")).max()
     one, other, mean = (rows["unrefined"].values("volume_iou") for rows in (first, second, both))
+    assert gain < 1e-3 and np.abs(np.subtract(one, other)).max() > 10 * gain
     assert one != other and mean == pytest.approx(np.mean([one, other], axis=0), abs=0.01)
 
 
@@ -225,6 +226,18 @@ def test_pieces_and_mask_iou_of_a_grid() -> None:
     assert found["mask_iou"] > 0.97
     assert grid_scores(both, camera, larger)["mask_iou"] == pytest.approx(0.8, abs=0.02)
     assert set(grid_scores(torch.full_like(both, -1.0), camera, larger).values()) == {0.0}
+
+
+def test_all_rows_are_compared_on_the_same_grid() -> None:
+    """A rod that only the finer grid shows has no part in the scores."""
+    fine = torch.full((1, 129, 129, 129), -1.0)
+    fine[:, 40:90, 40:90, 40:90] = 1.0
+    coarse = fine[:, ::2, ::2, ::2].clone()
+    fine[:, 100:120, 41, 41] = 1.0
+    mask = np.ones((128, 128), dtype=bool)
+    assert grid_scores(fine, flat_camera(0.85), mask) == grid_scores(coarse, flat_camera(0.85), mask)
+    with pytest.raises(ValueError, match="no nodes"):
+        grid_scores(torch.zeros(1, 100, 100, 100), flat_camera(0.85), mask)
 
 
 def test_inflated_silhouette_fits_the_framed_mask(shapes: list[EvaluationShape]) -> None:

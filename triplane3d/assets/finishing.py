@@ -12,10 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from triplane3d.assets.baking import VertexColorField
 from triplane3d.assets.cleaning import clean
 from triplane3d.assets.decimation import decimate
 from triplane3d.assets.settings import DEFAULT_PRESET, PRESETS, FinishSettings
-from triplane3d.geometry.fields import Field
+from triplane3d.assets.textured_mesh import TexturedMesh
+from triplane3d.assets.texturing import texture
+from triplane3d.geometry.fields import ColorField, Field
 from triplane3d.geometry.mesh import Mesh
 
 
@@ -35,8 +38,8 @@ def finish(
     settings: FinishSettings = PRESETS[DEFAULT_PRESET],
     *,
     on_step: Callable[[FinishStep], None] | None = None,
-) -> Mesh:
-    """The mesh after all steps of `settings`. The input is not changed.
+) -> Mesh | TexturedMesh:
+    """The mesh after all steps of `settings`, with a texture where they name its size. The input is not changed.
 
     Args:
         mesh: in the frame of `field`, where one is given.
@@ -68,6 +71,15 @@ def finish(
     dense = mesh  # textures and normal maps are baked from it
     if settings.faces is not None:
         mesh = run("decimate", lambda one: decimate(one, settings.faces or 0, method=settings.decimation), mesh)
-    if settings.texture is not None:
-        del dense  # the texture step: unwrap `mesh`, bake from `field`, or from `dense` where there is no field
-    return mesh
+    if settings.texture is None:
+        return mesh
+    started = time.perf_counter()
+    colors = field if isinstance(field, ColorField) else None
+    if colors is None or not colors.has_color:
+        # Without a field the colours are those of the dense mesh, which has more of them than the decimated one.
+        colors = None if dense.vertex_colors is None else VertexColorField(dense)
+    textured = texture(mesh, colors, size=settings.texture, dense=dense, normal_map=settings.normal_map)
+    if on_step is not None:
+        note = f"{settings.texture} × {settings.texture} texels"
+        on_step(FinishStep(name="texture", seconds=time.perf_counter() - started, note=note))
+    return textured

@@ -50,7 +50,16 @@ from triplane3d.geometry.isosurface import extract_surface, surface_of_grid
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.pipelines.pipeline_output import Triplane3DPipelineOutput
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
-from triplane3d.refinement.refine import FieldRefiner, PhotoEvidence, Refinement, assess, grid_points, refine_field
+from triplane3d.refinement.refine import (
+    GRID_SAMPLES,
+    FieldRefiner,
+    PhotoEvidence,
+    Refinement,
+    assess,
+    field_grid,
+    grid_points,
+    run_passes,
+)
 from triplane3d.refinement.silhouettes import silhouettes
 
 SHAPES = 128
@@ -256,6 +265,7 @@ def mask_of(photo: Float[Tensor, "4 side side"]) -> Bool[np.ndarray, "size size"
     return alpha.cpu().numpy() > 0.5
 
 
+@torch.no_grad()
 def _predictions(
     pipe: Triplane3DPipeline,
     target: Target,
@@ -267,13 +277,17 @@ def _predictions(
 ) -> dict[str, Prediction]:
     """The predictions that are computed from the unrefined field, which took `seconds`."""
     level, refiner = pipe.config.level, pipe.refiner
-    unrefined = assess(field, target.photo, level)
+    start = perf_counter()
+    grid = field_grid(field, level)
+    grid_seconds = perf_counter() - start
+    unrefined = assess(field, target.photo, level, grid=grid)
     predictions = {UNREFINED: Prediction(field, unrefined.grid, unrefined.cameras, seconds, 0.0)}
 
     def refined(method: str, photo: PhotoEvidence, refiner: FieldRefiner | None) -> None:
         start = perf_counter()
-        found = refine_field(field, photo, passes, refiner=refiner, level=level)
-        own = perf_counter() - start
+        # As `refine_field`, with values of the field that are known.
+        found = run_passes(assess(field, photo, level, grid=grid), photo, passes, refiner=refiner, level=level)
+        own = perf_counter() - start + grid_seconds
         predictions[method] = Prediction(found.field, found.grid, found.cameras, seconds + own, own)
 
     if refiner is not None:  # without one, the refined field is the same
@@ -326,10 +340,22 @@ def _score(
     return scores
 
 
+def common_grid(grid: Float[Tensor, "1 x y z"]) -> Float[Tensor, "1 common common common"]:
+    """The values at the nodes of the grid that all rows are compared on. Refinement may have computed a finer one.
+
+    Raises ValueError for a grid without these nodes.
+    """
+    step, rest = divmod(grid.shape[-1] - 1, GRID_SAMPLES - 1)
+    if rest or not step:
+        raise ValueError(f"a grid of {grid.shape[-1] - 1} cells has no nodes of one of {GRID_SAMPLES - 1} cells")
+    return grid[:, ::step, ::step, ::step]
+
+
 def grid_scores(
     grid: Float[Tensor, "1 x y z"], cameras: FramedCameras, mask: Bool[np.ndarray, "size size"]
 ) -> dict[str, float]:
     """Mask IoU, number of pieces and the largest component's share of the volume, for values on a regular grid."""
+    grid = common_grid(grid)
     values = grid[0].cpu().numpy()
     if not (np.isfinite(values).all() and values.min() <= 0 < values.max()):
         return {"mask_iou": 0.0, "largest_component": 0.0, "pieces": 0.0}

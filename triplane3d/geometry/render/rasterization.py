@@ -49,9 +49,9 @@ def rasterize(
     # Rows whose centres, at half integers, lie within each triangle.
     first = (y.amin(1) - 0.5).ceil().clamp(0, height).long()
     last = (y.amax(1) - 0.5).floor().clamp(-1, height - 1).long()
-    triangle, step = _expand((last - first + 1).clamp(min=0))
+    triangle, step = expand_counts((last - first + 1).clamp(min=0))
     row = first[triangle] + step
-    left, rightmost = _span(x[triangle], y[triangle], row + 0.5)
+    left, rightmost = row_span(x[triangle], y[triangle], row + 0.5)
     start = (left - 0.5).ceil().clamp(0, width).long()
     stop = (rightmost - 0.5).floor().clamp(-1, width - 1).long() + 1
 
@@ -66,8 +66,8 @@ def rasterize(
     # The bits of positive floats, read as integers, have the same order as the floats. The key holds the nearness in
     # the upper 32 bits and the face's index in the lower 32, so one maximum per pixel finds both.
     best = torch.full((height * width,), -1, dtype=torch.int64, device=x.device)
-    for rows in _batches(stop - start, limit=PIXEL_BATCH):
-        span, step = _expand((stop[rows] - start[rows]).clamp(min=0))
+    for rows in split_counts(stop - start, limit=PIXEL_BATCH):
+        span, step = expand_counts((stop[rows] - start[rows]).clamp(min=0))
         near = at_start[rows][span] + right[triangle[rows]][span] * step
         near = near.clamp(farthest[rows][span], nearest[rows][span])
         key = (near.view(torch.int32).long() << 32) | owner[triangle[rows]][span]
@@ -110,7 +110,7 @@ def _clip_near(
     return torch.cat(pieces), torch.cat(owners)
 
 
-def _span(
+def row_span(
     x: Float[Tensor, "rows 3"], y: Float[Tensor, "rows 3"], height: Float[Tensor, " rows"]
 ) -> tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]:
     """Where a horizontal line at `height` enters and leaves each triangle.
@@ -130,14 +130,14 @@ def _span(
     return left, right
 
 
-def _expand(counts: Int[Tensor, " items"]) -> tuple[Int[Tensor, " copies"], Int[Tensor, " copies"]]:
+def expand_counts(counts: Int[Tensor, " items"]) -> tuple[Int[Tensor, " copies"], Int[Tensor, " copies"]]:
     """Each item's index repeated `counts` times, and the copies' numbers 0, 1, 2 … within each item."""
     item = torch.repeat_interleave(counts)
     before = counts.cumsum(0) - counts
     return item, torch.arange(len(item), device=counts.device) - before[item]
 
 
-def _batches(counts: Int[Tensor, " items"], limit: int) -> list[slice]:
+def split_counts(counts: Int[Tensor, " items"], limit: int) -> list[slice]:
     """Runs of items whose counts add up to about `limit`, so that memory stays bounded."""
     number = counts.clamp(min=0).cumsum(0) // limit
     ends = (number.diff() > 0).nonzero()[:, 0] + 1
