@@ -8,6 +8,7 @@ import trimesh
 from triplane3d.assets.baking import VertexColorField, bake_color, texel_positions
 from triplane3d.assets.finishing import finish
 from triplane3d.assets.normal_maps import bake_normal_map, dense_normals
+from triplane3d.assets.occlusion import lit_share
 from triplane3d.assets.pictures import sample_picture
 from triplane3d.assets.settings import preset
 from triplane3d.assets.texels import rasterize_texture
@@ -220,6 +221,21 @@ def test_the_colours_of_a_dense_mesh_are_kept() -> None:
     near = VertexColorField(dense).color(torch.from_numpy(position.astype(np.float32))[None])[0].numpy()
     assert np.abs(sample_picture(textured.material.base_color, uv) - near).max() < 0.05
     assert np.abs(near - Gradient().color(torch.from_numpy(position)).numpy()).mean() < 0.02
+
+
+def test_ambient_occlusion_of_a_sphere_and_of_a_corner() -> None:
+    ball = sphere(4)
+    assert lit_share(ball, ball.vertices, ball.vertex_normals).min() > 0.97
+    # A floor that a high wall meets at x = 0: half of the directions are free next to it, all far away from it.
+    floor = trimesh.creation.box((4, 0.1, 4), transform=trimesh.transformations.translation_matrix([2, -0.05, 0]))
+    wall = trimesh.creation.box((0.1, 4, 4), transform=trimesh.transformations.translation_matrix([-0.05, 2, 0]))
+    solid = trimesh.util.concatenate([floor, wall])
+    mesh = Mesh(solid.vertices, solid.faces)
+    points = np.array([[0.08, 0, 0], [0.8, 0, 0], [3.9, 0, 0]], np.float32)
+    share = lit_share(mesh, points, np.tile(np.array([[0, 1, 0]], np.float32), (3, 1)))
+    assert share[0] == pytest.approx(0.5, abs=0.08) and share[0] < share[1] < share[2] and share[2] > 0.85
+    # The form factor of the infinite wall's strip: (1 - sin of the angle to its top) / 2 is hidden in the plane.
+    assert share[1] == pytest.approx(1 - (1 - np.sin(np.arctan(0.8 / 4))) / 2, abs=0.12)
 
 
 def test_wrong_arguments_are_refused() -> None:

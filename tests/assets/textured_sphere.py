@@ -24,7 +24,7 @@ def textured_sphere(*, normal_map: bool = False) -> TexturedMesh:
     mesh = colored_sphere()
     uv_map = unwrap(mesh, size=128, method="boxes")
     textured = texture(mesh, size=128, uv_map=uv_map, dense=colored_sphere(5) if normal_map else None,
-                       normal_map=normal_map)  # fmt: skip
+                       normal_map=normal_map, occlusion=normal_map)  # fmt: skip
     return textured.with_extras(model="mini", revision="abc", seed=3, settings={"steps": 8, "size": None})
 
 

@@ -6,7 +6,7 @@
 - `decimation.py`: a number of faces;
 - `unwrapping.py`, `box_projection.py`, `uv_map.py`: texture coordinates;
 - `texturing.py`: `texture`, the steps from a mesh to a `TexturedMesh` (`textured_mesh.py`, `material.py`);
-- `texels.py`, `baking.py`, `normal_maps.py`, `pictures.py`: the texture's pictures;
+- `texels.py`, `baking.py`, `normal_maps.py`, `occlusion.py`, `pictures.py`: the texture's pictures;
 - `files.py`, `glb.py`, `packages.py`: the formats of finished assets;
 
 Each step is a function that can be used alone: a `Mesh` and options in, a new `Mesh` out.

@@ -78,7 +78,14 @@ def finish(
     if colors is None or not colors.has_color:
         # Without a field the colours are those of the dense mesh, which has more of them than the decimated one.
         colors = None if dense.vertex_colors is None else VertexColorField(dense)
-    textured = texture(mesh, colors, size=settings.texture, dense=dense, normal_map=settings.normal_map)
+    textured = texture(
+        mesh,
+        colors,
+        size=settings.texture,
+        dense=dense,
+        normal_map=settings.normal_map,
+        occlusion=settings.occlusion,
+    )
     if on_step is not None:
         note = f"{settings.texture} × {settings.texture} texels"
         on_step(FinishStep(name="texture", seconds=time.perf_counter() - started, note=note))

@@ -3,6 +3,7 @@
 from triplane3d.assets.baking import bake_color
 from triplane3d.assets.material import Material
 from triplane3d.assets.normal_maps import bake_normal_map
+from triplane3d.assets.occlusion import bake_occlusion
 from triplane3d.assets.texels import rasterize_texture
 from triplane3d.assets.textured_mesh import TexturedMesh
 from triplane3d.assets.unwrapping import unwrap
@@ -19,6 +20,7 @@ def texture(
     uv_map: UVMap | None = None,
     dense: Mesh | None = None,
     normal_map: bool = False,
+    occlusion: bool = False,
     seconds: int = 30,
 ) -> TexturedMesh:
     """`mesh` with a texture of `size` × `size` texels.
@@ -28,6 +30,7 @@ def texture(
         uv_map: texture coordinates of `mesh`; None unwraps it.
         dense: the same surface with more faces, whose normals `normal_map` bakes.
         normal_map: bake the normals of `dense`.
+        occlusion: bake ambient occlusion.
         seconds: limit on the time of the charts, see `unwrap`.
 
     Raises:
@@ -41,4 +44,5 @@ def texture(
     check_uv_area(mesh, uv_map)
     texels = rasterize_texture(uv_map, size)
     normals = bake_normal_map(mesh, uv_map, texels, dense) if normal_map and dense is not None else None
-    return TexturedMesh(mesh, uv_map, Material(bake_color(mesh, texels, field), normal_map=normals))
+    shade = bake_occlusion(mesh, texels) if occlusion else None
+    return TexturedMesh(mesh, uv_map, Material(bake_color(mesh, texels, field), normal_map=normals, occlusion=shade))

@@ -23,12 +23,12 @@ def main() -> None:
     atlas.add_mesh(mesh["vertices"], mesh["faces"], mesh["normals"])
     pack = xatlas.PackOptions()
     pack.resolution, pack.padding = size, padding
-    pack.rotate_charts = False  # xatlas turns charts by a quarter by mirroring them
     atlas.generate(xatlas.ChartOptions(), pack)
     vertices, faces, uv = atlas.get_mesh(0)
     # xatlas scales u and v separately to 0..1. Texels stay square if both are scaled alike.
     uv = uv * np.array([atlas.width, atlas.height], np.float32) / max(atlas.width, atlas.height, 1)
-    # Most charts are made for v upwards. Here v points down: without this step they would be mirrored.
+    # Charts are made for v upwards. Here v points down: without this step most of them would be mirrored. Some are
+    # anyway, because xatlas exchanges the axes of charts that fit better so.
     a, b, c = uv[faces[:, 0]], uv[faces[:, 1]], uv[faces[:, 2]]
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
     if area.sum() > 0:
