@@ -40,7 +40,7 @@ class SampledField(FieldBatch):
         return self._read(self.colors, points).mT
 
     def smoothed(self, times: int = 1) -> SampledField:
-        """The fields with logits averaged by (1, 2, 1) / 4 along each axis: a Gaussian of variance times / 2 samples²."""
+        """The fields with logits averaged by (1, 2, 1) / 4 along each axis, so many times."""
         logits = self.logits[:, None]
         weights = logits.new_tensor([1.0, 2.0, 1.0]) / 4
         for _ in range(times):
