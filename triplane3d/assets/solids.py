@@ -20,13 +20,15 @@ try:
 except ImportError:  # in the `mesh` extra
     igl = None
 
+MOST_SOLID_FACES = 1_000_000
+"""Most faces for which winding numbers are computed."""
 MARGIN = 0.9
 """Half of the mesh's longest side within the grid, whose own half is 1."""
 SEARCH_POINTS = 1 << 17
 """Points whose winding numbers are computed at once."""
 
 
-def make_solid(mesh: Mesh, resolution: int = 192, *, thickness: float = 0.0) -> Mesh:
+def make_solid(mesh: Mesh, resolution: int = 128, *, thickness: float = 0.0) -> Mesh:
     """A watertight, manifold mesh of the solid that `mesh` bounds, up to 1 / `resolution` of its longest side.
 
     Holes are closed, inner faces and overlaps are removed. Faces need a consistent winding; `clean` the mesh first.
@@ -46,6 +48,10 @@ def make_solid(mesh: Mesh, resolution: int = 192, *, thickness: float = 0.0) -> 
     check_make_solid()
     if len(mesh.faces) == 0 or not mesh.area > 0:
         raise ValueError("a mesh without faces of an area encloses nothing")
+    if len(mesh.faces) > MOST_SOLID_FACES:
+        raise ValueError(
+            f"a solid is made of at most {MOST_SOLID_FACES:,} faces, this mesh has {len(mesh.faces):,}: decimate it"
+        )
     mesh = wind_outwards(mesh).select_faces(np.arange(len(mesh.faces)))
     vertices = normalize_points(mesh.vertices.astype(np.float64)) * MARGIN
     faces = np.asarray(mesh.faces)
