@@ -161,10 +161,19 @@ def test_pipeline_without_a_refiner_has_the_average_camera_only(shapes: list[Eva
     }
 
 
-def test_other_framings_are_an_error(shapes: list[EvaluationShape]) -> None:
+def test_the_framing_of_the_denoiser_does_not_matter(shapes: list[EvaluationShape]) -> None:
+    """Refinement has its own, centred photo. The true camera is that of this photo."""
     pipe = build_tiny()
-    pipe.register_to_config(framing="triposr")
-    with pytest.raises(ValueError, match="framing='centered', got 'triposr'"):
+    pipe.register_to_config(framing="triposr", foreground_ratio=0.7)
+    rows, _ = measure(pipe, shapes[:1], noise_seeds=(0,), surfaces=0)
+    assert min(rows["truth"].values("mask_iou")) > 0.9
+    assert min(rows["inflated silhouette"].values("mask_iou")) > 0.9
+
+
+def test_a_pipeline_that_reads_no_photos_is_an_error(shapes: list[EvaluationShape]) -> None:
+    pipe = build_tiny()
+    pipe.register_modules(image_encoder=None)
+    with pytest.raises(ValueError, match="image_encoder"):
         measure(pipe, shapes)
 
 

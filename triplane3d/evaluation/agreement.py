@@ -42,6 +42,7 @@ from triplane3d.evaluation.protocol import GRID_RESOLUTION, MEASURED_SURFACES, O
 from triplane3d.evaluation.shape_metrics import compare_surfaces, intersection_over_union, uniform_points
 from triplane3d.evaluation.solids import Solid, Surface
 from triplane3d.evaluation.summary import Estimate, Row
+from triplane3d.evaluation.timing import TimeLeft
 from triplane3d.evaluation.true_cameras import camera_errors, true_camera
 from triplane3d.geometry.fields import FieldBatch
 from triplane3d.geometry.framed_cameras import NUM_PARAMETERS, PERSPECTIVE, FramedCameras
@@ -109,7 +110,7 @@ def agreement_suite(
     surfaces: int = MEASURED_SURFACES,
     resolution: int = GRID_RESOLUTION,
     batch_size: int = 8,
-    shapes_after: int = 0,
+    time_left: TimeLeft | None = None,
     log: Log = print,
 ) -> tuple[list[Row], list[Estimate]]:
     """The rows of docs/evaluation.md, the errors of the cameras, and the paired gains of each row over "unrefined".
@@ -118,7 +119,7 @@ def agreement_suite(
     "refined, true camera" are measured with the first of them only.
 
     Args:
-        pipe: with `framing="centered"`. Without a refiner its refinement is that of silhouettes alone.
+        pipe: with an image encoder. Without a refiner its refinement is that of silhouettes alone.
         data: name of the data set.
         shapes: with images whose framing is recorded (`EvaluationShape.window`).
         passes: of refinement.
@@ -130,7 +131,7 @@ def agreement_suite(
         surfaces: number of shapes whose surfaces are measured.
         resolution: cells along an edge of the grid that these surfaces are extracted from.
         batch_size: shapes generated at once. Scores do not depend on it.
-        shapes_after: shapes of further data sets, for the estimate of the remaining time.
+        time_left: of all data sets, with the kinds "shapes" and "surfaces"; None: of this data set only.
         log: receives a line for each batch.
     """
     check_pipeline(pipe)
@@ -138,10 +139,11 @@ def agreement_suite(
     names, categories = [shape.name for shape in shapes], [shape.category for shape in shapes]
     table = ScoreTable("agreement", data, names, categories)
     cameras = ScoreTable("agreement of cameras", data, names, categories)
-    start = perf_counter()
+    time_left = TimeLeft(work_of(len(shapes), surfaces)) if time_left is None else time_left
     for indices in batches(range(len(shapes)), batch_size):
         batch = [shapes[index] for index in indices]
         targets: list[Target] = []
+        start, surface_seconds = perf_counter(), 0.0
         for number, noise in enumerate(noise_seeds):
             seeds = [seed + SEED_STRIDE * noise + index for index in indices]
             images = [shape.pil_image for shape in batch]
@@ -150,7 +152,9 @@ def agreement_suite(
             if not targets:
                 targets = [target_of(pipe, *pair, where) for pair in zip(batch, refined)]
                 for index, target in zip(indices, targets):
-                    _add_constant_rows(table, cameras, index, target, where, surfaces, pipe.config.foreground_ratio)
+                    _add_constant_rows(
+                        table, cameras, index, target, where, surfaces, pipe.refiner_processor.foreground_ratio
+                    )
             for index, target, field, refinement in zip(indices, targets, generated, refined):
                 predictions = _predictions(pipe, target, field, passes, seconds, true_camera_too=number == 0)
                 predictions[REFINED] = Prediction(
@@ -162,28 +166,29 @@ def agreement_suite(
                 )
                 level, is_measured = pipe.config.level, number == 0 and index < surfaces
                 for method, prediction in predictions.items():
-                    solid = solid_of(prediction.field, resolution, level)
+                    solid, start_of_score = solid_of(prediction.field, resolution, level), perf_counter()
                     scores = _score(target, solid, prediction.grid, prediction.cameras, where, surface=is_measured)
                     scores |= {"seconds": prediction.seconds, "refine_seconds": prediction.refine_seconds}
                     table.add(method, index, number, scores)
+                    surface_seconds += perf_counter() - start_of_score if is_measured else 0.0
                 if pipe.refiner is not None:
                     cameras.add(FITTED_CAMERA, index, number, camera_errors(refinement.cameras, target.camera))
-        done = indices[-1] + 1
-        left = (len(shapes) - done + shapes_after) * (perf_counter() - start) / done
-        log(f"agreement: {data}: {done} of {len(shapes)} shapes, about {left / 60:.0f} minutes left")
+        time_left.add("shapes", len(indices), perf_counter() - start - surface_seconds)
+        time_left.add("surfaces", sum(index < surfaces for index in indices), surface_seconds)
+        log(f"agreement: {data}: {indices[-1] + 1} of {len(shapes)} shapes, {time_left}")
     rows = table.rows()
     return [*rows, *cameras.rows()], gain_estimates(rows)
 
 
+def work_of(shapes: int, surfaces: int) -> dict[str, int]:
+    """The parts of the work for one data set, for `TimeLeft`."""
+    return {"shapes": shapes, "surfaces": min(shapes, surfaces)}
+
+
 def check_pipeline(pipe: Triplane3DPipeline) -> None:
-    """Raises ValueError if the pipeline cannot compare its fields with photos."""
+    """Raises ValueError if the pipeline reads no photos."""
     if pipe.image_processor is None:
         raise ValueError("the suite `agreement` needs a pipeline with an image_encoder")
-    if pipe.config.framing != "centered":
-        raise ValueError(
-            f"the suite `agreement` needs a pipeline with framing='centered', got {pipe.config.framing!r}: photos "
-            "cannot be compared with fields in other framings"
-        )
 
 
 @torch.no_grad()
@@ -241,7 +246,7 @@ def target_of(
     """The shape's truth, with the photo that the pipeline has read for `refinement`."""
     with torch.no_grad():
         photo = PhotoEvidence.of(refinement.photo, pipe.refiner)
-    camera = true_camera(shape, pipe.config.foreground_ratio)
+    camera = true_camera(shape, pipe.refiner_processor.foreground_ratio)
     return Target(shape, photo, camera, shape.solid.occupancy(where), mask_of(refinement.photo))
 
 

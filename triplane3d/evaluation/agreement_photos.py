@@ -29,6 +29,7 @@ from triplane3d.evaluation.photos import photo_paths
 from triplane3d.evaluation.prediction import Log
 from triplane3d.evaluation.protocol import SEED_STRIDE
 from triplane3d.evaluation.summary import Estimate, Row
+from triplane3d.evaluation.timing import TimeLeft
 from triplane3d.geometry.fields import FieldBatch
 from triplane3d.geometry.framed_cameras import FramedCameras
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
@@ -60,14 +61,15 @@ def agreement_of_photos(
     check_pipeline(pipe)
     paths = photo_paths(folder)
     names = [path.stem for path in paths]
-    table, start = ScoreTable(SUITE, DATA, names, names), perf_counter()
+    table, time_left = ScoreTable(SUITE, DATA, names, names), TimeLeft({"photos": len(paths)})
     for index, path in enumerate(paths):
+        start = perf_counter()
         for number, noise in enumerate(noise_seeds):
             measured = measure_photo(pipe, path, seed + SEED_STRIDE * noise, passes, steps=steps, guidance=guidance)
             for method, scores in measured.items():
                 table.add(method, index, number, scores)
-        left = (len(paths) - index - 1) * (perf_counter() - start) / (index + 1)
-        log(f"{SUITE}: {index + 1} of {len(paths)}, about {left / 60:.0f} minutes left")
+        time_left.add("photos", 1, perf_counter() - start)
+        log(f"{SUITE}: {index + 1} of {len(paths)}, {time_left}")
     rows = table.rows()
     return rows, gain_estimates(rows)
 
@@ -120,6 +122,6 @@ def measure_photo(
         own = perf_counter() - start
         measured[CARVING] = scores(carved.field, carved.cameras, seconds + own, own)
     inflated = solid_grid(inflated_silhouette(mask_of(refined.photo)))
-    camera = flat_camera(pipe.config.foreground_ratio)
+    camera = flat_camera(pipe.refiner_processor.foreground_ratio)
     measured[INFLATED] = grid_scores(inflated, camera, mask_of(refined.photo))
     return measured

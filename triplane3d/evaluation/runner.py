@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triplane3d.evaluation.agreement import NOISE_SEEDS, PASSES, PHOTO_SIZE, agreement_suite, check_pipeline
+from triplane3d.evaluation.agreement import NOISE_SEEDS, PASSES, PHOTO_SIZE, agreement_suite, check_pipeline, work_of
 from triplane3d.evaluation.agreement_photos import agreement_of_photos, worst_photos
 from triplane3d.evaluation.evaluation_shapes import EvaluationShape, family_groups, held_out_shapes, mesh_shapes
 from triplane3d.evaluation.photos import photo_suite, worst_photo
@@ -27,6 +27,7 @@ from triplane3d.evaluation.sanity_checks import compare_with_reference, sanity_c
 from triplane3d.evaluation.steps import STEPS, steps_suite
 from triplane3d.evaluation.suites import autoencoder_suite, image_suite
 from triplane3d.evaluation.summary import generalization_gaps
+from triplane3d.evaluation.timing import TimeLeft
 from triplane3d.evaluation.variety import variety_suite
 from triplane3d.evaluation.views import COUNTS, photos_around_meshes, photos_around_shapes, views_suite
 from triplane3d.pipelines.pipeline_triplane3d import Triplane3DPipeline
@@ -36,7 +37,7 @@ SUITES = ("sanity-checks", "autoencoder", "image", "retrieval", "variety", "step
 
 ALL = ("sanity-checks", "autoencoder", "retrieval", "variety", "steps")
 """Suites of `--suite all`. `views` is not among them because some pipelines accept one photo only, `agreement` because
-some frame photos in other ways and because it takes most of an hour."""
+it takes most of an hour."""
 
 GROUP_SUITES = frozenset({"autoencoder", "image", "retrieval"})
 """Suites that run on all procedural data sets; the others use the trained families only."""
@@ -246,22 +247,24 @@ def _run_agreement(pipe: Triplane3DPipeline, options: Options, report: Report, l
     families = {name: members for name, members in family_groups().items() if members}
     shared = {"passes": options.refine, "noise_seeds": options.noise_seeds, **_sampling(options, log)}
     views = mesh_shapes(options.meshes, azimuths=TWO_SIDES, image_size=size) if options.meshes else []
-    shapes_after = len(families) * options.shapes + len(views)
-    for name in [*families, *([MESH_VIEWS] if views else [])]:
+    counts = dict.fromkeys(families, options.shapes) | ({MESH_VIEWS: len(views)} if views else {})
+    work = [work_of(count, options.surfaces) for count in counts.values()]
+    time_left = TimeLeft({kind: sum(each[kind] for each in work) for kind in work[0]})
+    for name, count in counts.items():
         if name == MESH_VIEWS:
             shapes = views
         else:
+            log(f"sampling {count} shapes of {name}")
             shapes = held_out_shapes(
-                options.shapes, families[name], seed=options.seed, image_size=size, resolution=options.resolution
+                count, families[name], seed=options.seed, image_size=size, resolution=options.resolution
             )
-        shapes_after -= len(shapes)
         rows, estimates = agreement_suite(
             pipe,
             name,
             shapes,
             surfaces=options.surfaces,
             resolution=options.resolution,
-            shapes_after=shapes_after,
+            time_left=time_left,
             **shared,
         )
         for suite in dict.fromkeys(row.suite for row in rows):

@@ -1,12 +1,13 @@
-"""Timing for the scripts in `benchmarks/`: median seconds, and ratios to a baseline measured in the same run.
+"""Timing for the scripts in `benchmarks/`, and the estimate of the time that a long evaluation still takes.
 
-Absolute times vary on a shared machine. The ratio of two calls that are timed alternately is stable.
+`time_calls` measures median seconds, and ratios to a baseline measured in the same run. Absolute times vary on a shared
+machine. The ratio of two calls that are timed alternately is stable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
 
@@ -46,3 +47,28 @@ def time_calls(
             seconds[name].append(perf_counter() - start)
     unit = median(seconds[baseline])
     return {name: Timing(name, median(times), median(times) / unit) for name, times in seconds.items()}
+
+
+@dataclass
+class TimeLeft:
+    """The time that work of several kinds still takes, if its remaining parts take as long as the finished ones."""
+
+    total: Mapping[str, int]
+    """Number of parts of each kind."""
+    _done: dict[str, int] = field(default_factory=dict)
+    _spent: dict[str, float] = field(default_factory=dict)
+
+    def add(self, kind: str, count: int, seconds: float) -> None:
+        """`count` more parts of a kind are finished and took `seconds` together."""
+        self._done[kind] = self._done.get(kind, 0) + count
+        self._spent[kind] = self._spent.get(kind, 0.0) + seconds
+
+    @property
+    def seconds(self) -> float:
+        """The estimate. Kinds of which no part is finished count as nothing."""
+        return sum(
+            max(0, self.total[kind] - done) * self._spent[kind] / done for kind, done in self._done.items() if done
+        )
+
+    def __str__(self) -> str:
+        return f"about {self.seconds / 60:.0f} minutes left"

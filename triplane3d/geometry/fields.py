@@ -65,6 +65,10 @@ class FieldBatch(Protocol):
         """Linear albedo (batch, n, 3) in 0..1 at points (batch, n, 3)."""
         ...
 
+    def logits_and_colors(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """`occupancy` and `color` at the same points, for fields that have both."""
+        return self.occupancy(points), self.color(points)
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> "FieldBatch":

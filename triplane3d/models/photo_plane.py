@@ -331,13 +331,14 @@ class RefinedField(FieldBatch):
 
     def occupancy(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points"]:
         """Occupancy logits at `points`; positive inside, surface at 0."""
-        return self._correct(points)[0]
+        return self.logits_and_colors(points)[0]
 
     def color(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points 3"]:
         """RGB in 0..1 at `points`; meaningful near the surface."""
-        return self._correct(points)[1]
+        return self.logits_and_colors(points)[1]
 
-    def _correct(self, points: Tensor) -> tuple[Tensor, Tensor]:
+    def logits_and_colors(self, points: Float[Tensor, "batch points 3"]) -> tuple[Tensor, Tensor]:
+        """Both at `points`, for the cost of one."""
         return self.refiner.correct(
             self.features, self.shape, self.cameras.cameras, points.to(self.device), *self.field.point_states(points)
         )
