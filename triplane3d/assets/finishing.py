@@ -114,8 +114,8 @@ def _solid(mesh: Mesh) -> Mesh:
 
 
 def _solid_if_possible(mesh: Mesh) -> tuple[Mesh, str]:
-    """`make_solid`, or the mesh unchanged with the reason: libigl is missing, or nothing is enclosed."""
+    """`make_solid`, or the mesh unchanged with the reason: no libigl, nothing enclosed, too little time."""
     try:
         return _solid(mesh), ""
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, TimeoutError) as error:
         return mesh, f"the mesh stays open: {error}"

@@ -4,6 +4,8 @@ The generalised winding number classifies points also where a mesh has holes, ov
 (Jacobson et al. 2013, Robust Inside-Outside Segmentation).
 """
 
+import time
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,11 +26,15 @@ MOST_SOLID_FACES = 1_000_000
 """Most faces for which winding numbers are computed."""
 MARGIN = 0.9
 """Half of the mesh's longest side within the grid, whose own half is 1."""
+MOST_SECONDS = 60.0
+"""Default bound of the time."""
 SEARCH_POINTS = 1 << 17
-"""Points whose winding numbers are computed at once."""
+"""Most points whose winding numbers are computed at once."""
+FIRST_POINTS = 1 << 9
+"""Points of the first batch, from which the duration of larger ones is estimated."""
 
 
-def make_solid(mesh: Mesh, resolution: int = 128, *, thickness: float = 0.0) -> Mesh:
+def make_solid(mesh: Mesh, resolution: int = 128, *, thickness: float = 0.0, seconds: float = MOST_SECONDS) -> Mesh:
     """A watertight, manifold mesh of the solid that `mesh` bounds, up to 1 / `resolution` of its longest side.
 
     Holes are closed, inner faces and overlaps are removed. Faces need a consistent winding; `clean` the mesh first.
@@ -39,8 +45,9 @@ def make_solid(mesh: Mesh, resolution: int = 128, *, thickness: float = 0.0) -> 
     Args:
         resolution: cells along the longest side, from 16 to 512.
         thickness: of sheets, from 0 to 0.2.
+        seconds: most time that it may take; faces in no order, which fill the box, need the most.
 
-    Raises ValueError where nothing is enclosed; ImportError without libigl.
+    Raises ValueError where nothing is enclosed; TimeoutError after `seconds`; ImportError without libigl.
     """
     check_whole("resolution", resolution, 16, 512)
     if not 0 <= thickness <= 0.2:
@@ -55,20 +62,31 @@ def make_solid(mesh: Mesh, resolution: int = 128, *, thickness: float = 0.0) -> 
     mesh = wind_outwards(mesh).select_faces(np.arange(len(mesh.faces)))
     vertices = normalize_points(mesh.vertices.astype(np.float64)) * MARGIN
     faces = np.asarray(mesh.faces)
+    deadline = time.monotonic() + seconds
     tree = igl.AABB()
     tree.init(vertices, faces)
 
     def inside(points: Tensor) -> Tensor:
         """Distance to the mesh, positive where the winding number exceeds one half."""
-        values = np.concatenate([_signed(part.double().numpy()) for part in points.split(SEARCH_POINTS)])
+        parts, done, batch = [], 0, FIRST_POINTS
+        while done < len(points):
+            started = time.monotonic()
+            if started > deadline:
+                raise TimeoutError(
+                    f"the solid is not finished after {seconds:g} s: lower the resolution, or decimate the mesh first"
+                )
+            parts.append(signed(points[done : done + batch].double().numpy()))
+            done += batch
+            # libigl reorganises the faces at each call, so few calls with many points are faster.
+            batch = min(2 * batch, SEARCH_POINTS) if time.monotonic() - started < 1 else batch
+        values = np.concatenate(parts)
         return torch.from_numpy(values.astype(np.float32))
 
-    def _signed(points: np.ndarray) -> np.ndarray:
+    def signed(points: np.ndarray) -> np.ndarray:
         distances = np.sqrt(np.maximum(np.ravel(tree.squared_distance(vertices, faces, points)[0]), 0))
-        # libigl reorganises the faces at each call, therefore there are few calls with many points.
         winding = np.ravel(igl.fast_winding_number(vertices, faces, points))
-        signed = np.where(winding > 0.5, distances, -distances)
-        return np.maximum(signed, MARGIN * thickness - distances) if thickness else signed
+        values = np.where(winding > 0.5, distances, -distances)
+        return np.maximum(values, MARGIN * thickness - distances) if thickness else values
 
     cells = int(np.ceil(resolution / MARGIN))
     try:
