@@ -3,6 +3,11 @@
 - `settings.py`: `FinishSettings` and the presets;
 - `finishing.py`: `finish`, all steps in order;
 - `cleaning.py`: floaters, holes, winding, faces without area;
+- `orientation.py`: winding of each component;
+- `solids.py`: a closed solid from any mesh;
+- `snapping.py`: vertices onto the field's surface;
+- `smoothing.py`: Taubin's filter;
+- `remeshing.py`: equal triangles, Poisson reconstruction;
 - `decimation.py`: a number of faces;
 - `unwrapping.py`, `box_projection.py`, `uv_map.py`: texture coordinates;
 - `texturing.py`: `texture`, the steps from a mesh to a `TexturedMesh` (`textured_mesh.py`, `material.py`);

@@ -35,7 +35,7 @@ AVERAGE_DEVIATION = 0.6
 ANGLE_DEVIATION = 2.0
 """Uncertainty of a given elevation, in degrees."""
 SMOOTHING = 2
-"""How often the samples of a field are smoothed after the photo plane's correction. On 40 held-out shapes V-IoU is .5560
+"""How often the samples of a field are smoothed after the photo plane corrects it. On 40 held-out shapes V-IoU is .5560
 without smoothing and .5573 with it; surfaces are less rough."""
 HELD_BACK_BLOCK = 4
 """Pixels along the side of a block that is held back. One block of four is."""

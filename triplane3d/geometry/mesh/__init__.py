@@ -2,6 +2,7 @@
 
 - `mesh.py`: the value that the library returns;
 - `topology.py`: edges, connected components, the report of `Mesh.check`;
+- `manifold.py`, `intersections.py`: the strict test for manifolds; faces that cut each other;
 - `files.py`: GLB, OBJ, PLY and STL;
 - `sampling.py`: random points on the surface;
 - `inside.py`: which points lie inside;

@@ -21,10 +21,15 @@ from triplane3d.geometry.mesh.files import (
     vertex_colors,
     y_up,
 )
+from triplane3d.geometry.mesh.intersections import count_intersections
+from triplane3d.geometry.mesh.manifold import manifold_error
 from triplane3d.geometry.mesh.topology import MeshReport, edge_faces, label_components, used_vertices
 from triplane3d.storage.durable import write_file
 
 SUFFIXES = tuple(MESH_FORMATS)
+
+SAMPLED_FACES = 1000
+"""Faces that `Mesh.check` compares with all others, to find faces that cut each other."""
 
 
 class FaceArray(np.ndarray):
@@ -141,14 +146,19 @@ class Mesh:
         """The number, from 0 up, of the connected component of each face."""
         return label_components(np.asarray(self.faces), len(self.vertices))
 
-    def check(self) -> MeshReport:
-        """Counts and tests of whether the mesh is a solid: closed, wound outwards, without degenerate faces."""
+    def check(self, *, sampled_faces: int = SAMPLED_FACES) -> MeshReport:
+        """Counts and tests of whether the mesh is a solid: closed, wound outwards, without degenerate faces.
+
+        `print(mesh.check().describe())` prints all of them, whether the mesh can be printed in 3D, and what to do if
+        not. Faces that cut other faces are searched among `sampled_faces` random faces.
+        """
         counts, balance = self._edges
         watertight = self.is_watertight
         consistent = bool((np.abs(balance) <= counts % 2).all())
         extent = self.bounds[1] - self.bounds[0] if len(self.vertices) else np.zeros(3)
         # Far below the area of any face that float32 vertices can span.
         degenerate = self.face_areas <= 1e-14 * (extent @ extent)
+        intersecting, compared = count_intersections(self.vertices, np.asarray(self.faces), sampled_faces)
         return MeshReport(
             vertices=len(self.vertices),
             faces=len(self.faces),
@@ -161,6 +171,10 @@ class Mesh:
             watertight=watertight,
             outward=watertight and consistent and self.volume > 0,
             volume=self.volume,
+            manifold_error=manifold_error(self.vertices, np.asarray(self.faces)),
+            size=(float(extent[0]), float(extent[1]), float(extent[2])),
+            intersecting_faces=intersecting,
+            sampled_faces=compared,
         )
 
     def remove_floaters(self, min_fraction: float = 0.02) -> "Mesh":
