@@ -109,8 +109,8 @@ def test_an_oracle_improves_everything_and_its_camera_is_the_true_one(shapes: li
         "average camera",
     ]
     for method in ("refined", "refined, true camera"):
-        # Refinement samples the field on a grid.
-        assert min(rows[method].values("volume_iou")) > 0.97
+        # Refinement samples and smooths the field.
+        assert min(rows[method].values("volume_iou")) > 0.95
         assert min(rows[method].values("mask_iou")) > 0.9
         assert rows[method].values("f_score_05_hidden")[0] > 0.95
     assert min(rows["truth"].values("mask_iou")) > 0.9
@@ -134,13 +134,13 @@ def test_only_the_row_that_is_named_so_uses_the_true_camera(shapes: list[Evaluat
 
 
 def test_a_refiner_that_changes_nothing_gains_nothing(shapes: list[EvaluationShape]) -> None:
-    """Both rows then have the same noise, also in other batches. Refinement samples the field on a grid."""
+    """Both rows then have the same noise, also in other batches. Refinement samples and smooths the field."""
     pipe = with_refiner(shapes, corrects=False)
     first, second = (measure(pipe, shapes, noise_seeds=(seed,), surfaces=0)[0] for seed in (0, 1))
     both, _ = measure(pipe, shapes, noise_seeds=(0, 1), surfaces=0, batch_size=1)
     gain = np.abs(both["refined"].values("volume_iou_gain")).max()
     one, other, mean = (rows["unrefined"].values("volume_iou") for rows in (first, second, both))
-    assert gain < 1e-3 and np.abs(np.subtract(one, other)).max() > 10 * gain
+    assert gain < 2e-3 and np.abs(np.subtract(one, other)).max() > 4 * gain
     assert one != other and mean == pytest.approx(np.mean([one, other], axis=0), abs=0.01)
 
 
@@ -223,7 +223,7 @@ def test_pieces_and_mask_iou_of_a_grid() -> None:
     larger, smaller = np.hypot(right + 0.4, up) < 0.5, np.hypot(right - 0.6, up) < 0.25
     found = grid_scores(both, camera, larger | smaller)
     assert found["pieces"] == 2 and found["largest_component"] == pytest.approx(8 / 9, abs=0.01)
-    assert found["mask_iou"] > 0.97
+    assert found["mask_iou"] > 0.95
     assert grid_scores(both, camera, larger)["mask_iou"] == pytest.approx(0.8, abs=0.02)
     assert set(grid_scores(torch.full_like(both, -1.0), camera, larger).values()) == {0.0}
 
