@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from triplane3d.assets.orientation import wind_outwards
-from triplane3d.assets.vertex_values import nearest_colors
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.mesh.manifold import separate_touching
 from triplane3d.geometry.mesh.topology import label_components
+from triplane3d.geometry.mesh.vertex_values import nearest_colors
 
 LARGEST_HOLE = 0.1
 """Diameter of the largest round hole that `clean` closes, as a share of the diagonal of the bounding box."""
@@ -33,7 +33,7 @@ def clean(mesh: Mesh, *, largest_hole: float = LARGEST_HOLE) -> Mesh:
         raise ValueError(f"largest_hole is a share of the bounding box's diagonal, from 0 to 1; got {largest_hole}")
     if len(mesh.faces) == 0:
         raise ValueError("a mesh without faces cannot be cleaned")
-    if mesh.check(sampled_faces=0).ok:
+    if mesh.is_solid:
         return mesh
     cleaned = remove_repeated_faces(mesh if mesh.is_watertight else merge_vertices(mesh))
     cleaned = remove_flat_faces(cleaned) if len(cleaned.faces) else cleaned

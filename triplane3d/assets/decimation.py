@@ -9,9 +9,9 @@ import numpy as np
 
 from triplane3d.assets.cleaning import separate
 from triplane3d.assets.settings import LEAST_FACES
-from triplane3d.assets.vertex_values import nearest_colors
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.mesh.simplification import simplify
+from triplane3d.geometry.mesh.vertex_values import nearest_colors
 
 AGGRESSIVENESS = (3, 5, 7, 10)
 """How fast the error rises from pass to pass. The smallest gives the best surface, but may end above the budget; the
@@ -25,7 +25,7 @@ def decimate(mesh: Mesh, faces: int, *, method: str = "fast") -> Mesh:
     """A mesh of at most `faces` faces, and no fewer than 95 % of them. A mesh that has no more is returned unchanged.
 
     A closed, consistently wound mesh stays watertight and manifold: where the collapse of edges made surfaces touch,
-    they are separated again (`separate_touching`). A component needs at least four faces, so a mesh of many components
+    they are separated again (`separate`). A component needs at least four faces, so a mesh of many components
     may keep more than `faces`; an open mesh keeps its borders approximately. A vertex takes the colour of the nearest
     vertex of `mesh`.
 
@@ -51,4 +51,4 @@ def decimate(mesh: Mesh, faces: int, *, method: str = "fast") -> Mesh:
         return mesh
     few = Mesh(vertices, corners.astype(np.int64)).select_faces(np.arange(len(corners)))
     few = Mesh(few.vertices, few.faces, nearest_colors(mesh, few.vertices))
-    return separate(few) if mesh.is_watertight and not few.check(sampled_faces=0).ok else few
+    return separate(few) if mesh.is_watertight and not few.is_solid else few

@@ -16,10 +16,10 @@ from triplane3d.assets.glb import Primitive, encode_glb
 from triplane3d.assets.material import Material
 from triplane3d.assets.packages import encode_3mf, encode_usdz
 from triplane3d.assets.pictures import encode_picture, sample_picture
-from triplane3d.assets.uv_map import UVMap, tangent_frames, unit_normals
+from triplane3d.assets.uv_map import UVMap, tangent_frames
 from triplane3d.file_formats import MESH_FORMATS, MeshFormat, check_placement
 from triplane3d.geometry.mesh import Mesh
-from triplane3d.geometry.mesh.files import encode_mesh, z_up
+from triplane3d.geometry.mesh.files import encode_mesh, place, z_up
 
 ASSET_FORMATS = MESH_FORMATS | {
     ".3mf": MeshFormat(up="z", millimetres=1.0, size=100.0, color_space="srgb"),
@@ -61,7 +61,7 @@ def encode_asset(
         )
         return {path.name: content}
 
-    placed, normals = _place(mesh, ASSET_FORMATS[suffix], up, size)
+    placed, normals = place(mesh.vertices, np.asarray(mesh.faces), mesh.vertex_normals, ASSET_FORMATS[suffix], up, size)
     if suffix == ".obj" and uv_map is not None and material is not None:
         return _obj(path, placed, normals, mesh, uv_map, material)
     if suffix == ".3mf":
@@ -93,22 +93,6 @@ def colors_at_vertices(mesh: Mesh, uv_map: UVMap, material: Material) -> Mesh:
     np.add.at(sums, uv_map.vertices, sample_picture(material.base_color, uv_map.uv))
     counts = np.bincount(uv_map.vertices, minlength=len(sums))
     return Mesh(mesh.vertices, mesh.faces, sums / np.maximum(counts, 1)[:, None])
-
-
-def _place(
-    mesh: Mesh, form: MeshFormat, up: str | None, size: float | None
-) -> tuple[Float[np.ndarray, "vertices 3"], Float[np.ndarray, "vertices 3"]]:
-    """Vertices and unit normals in the axes and the unit of a file."""
-    vertices, normals = mesh.vertices, unit_normals(mesh)
-    size = size or form.size
-    if size is not None:
-        longest = float(np.ptp(vertices[np.unique(np.asarray(mesh.faces))], axis=0).max())
-        if not longest > 0:
-            raise ValueError("a mesh whose vertices all coincide cannot be scaled to a size")
-        vertices = vertices * np.float32(size / form.millimetres / longest)
-    if (up or form.up) == "z":
-        vertices, normals = z_up(vertices), z_up(normals)
-    return vertices, normals
 
 
 def _obj(

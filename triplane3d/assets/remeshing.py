@@ -7,9 +7,9 @@ from triplane3d.arguments import check_number, check_whole
 from triplane3d.assets.cleaning import separate
 from triplane3d.assets.decimation import decimate
 from triplane3d.assets.orientation import wind_outwards
-from triplane3d.assets.vertex_values import nearest_colors
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.mesh.sampling import sample_mesh
+from triplane3d.geometry.mesh.vertex_values import nearest_colors
 
 try:
     import gpytoolbox
@@ -108,9 +108,8 @@ def poisson_surface(
 
 
 def _check_closed(mesh: Mesh) -> None:
-    report = mesh.check(sampled_faces=0)
-    if not (report.watertight and report.winding_consistent):
+    if not (mesh.is_watertight and mesh.winding_is_consistent):
         raise ValueError(
-            f"only a closed, consistently wound surface can be triangulated anew; this mesh has {report}: "
-            "clean(mesh) or make_solid(mesh) first"
+            "only a closed, consistently wound surface can be triangulated anew; this mesh has "
+            f"{mesh.check(sampled_faces=0)}: clean(mesh) or make_solid(mesh) first"
         )

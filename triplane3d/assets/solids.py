@@ -12,10 +12,10 @@ from torch import Tensor
 
 from triplane3d.arguments import check_whole
 from triplane3d.assets.orientation import wind_outwards
-from triplane3d.assets.vertex_values import nearest_colors
 from triplane3d.geometry.isosurface import extract_surface
 from triplane3d.geometry.mesh import Mesh
 from triplane3d.geometry.mesh.normalization import normalize_points
+from triplane3d.geometry.mesh.vertex_values import nearest_colors
 
 try:
     import igl

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.mesh.files import nonzero_normals
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +50,7 @@ class UVMap:
 
 def unit_normals(mesh: Mesh) -> Float[np.ndarray, "vertices 3"]:
     """`mesh.vertex_normals`, upwards where they are zero: glTF requires unit normals."""
-    normals = mesh.vertex_normals
-    return np.where(np.abs(normals).max(axis=1, keepdims=True) > 0, normals, np.array([0, 1, 0], np.float32))
+    return nonzero_normals(mesh.vertex_normals)
 
 
 def tangent_frames(mesh: Mesh, uv_map: UVMap) -> Float[np.ndarray, "corners 4"]:
@@ -69,8 +69,7 @@ def tangent_frames(mesh: Mesh, uv_map: UVMap) -> Float[np.ndarray, "corners 4"]:
 
     (u1, v1), (u2, v2) = (uv[:, 1] - uv[:, 0]).T, (uv[:, 2] - uv[:, 0]).T
     edge1, edge2 = points[:, 1] - points[:, 0], points[:, 2] - points[:, 0]
-    # Twice the area in the texture; its sign tells mirrored faces. v points down, so faces that are not mirrored have
-    # a negative area.
+    # Twice the area in the texture. v points down, so the area of a face is negative unless it is mirrored.
     area = u1 * v2 - u2 * v1
     along_u = (v2[:, None] * edge1 - v1[:, None] * edge2) * np.sign(area)[:, None]
 

@@ -126,7 +126,7 @@ def _score(mesh: Mesh | None, mask: Bool[np.ndarray, "size size"]) -> dict[str, 
     return {
         "mask_iou": silhouette_iou(mesh, mask),
         "depth_to_width": float(depth / width),
-        "watertight": float(mesh.check(sampled_faces=0).ok),
+        "watertight": float(mesh.is_solid),
         "largest_component": largest_component(mesh),
     }
 

@@ -7,7 +7,8 @@
 - `sampling.py`: random points on the surface;
 - `inside.py`: which points lie inside;
 - `normalization.py`: meshes brought into the library's frame;
-- `simplification.py`: fewer faces.
+- `simplification.py`: fewer faces;
+- `vertex_values.py`: colours for the vertices of a mesh that was made from another one.
 
 A step that turns a mesh into another mesh is a function in a file of its own: `Mesh` and options in, a new `Mesh` out.
 """

@@ -37,11 +37,7 @@ def encode_mesh(
     check_placement(up, size)
     if len(faces) == 0:
         raise ValueError(f"cannot save a mesh without faces as {path.name!r}")
-    # glTF requires unit normals; a vertex without faces has none.
-    normals = np.where(np.abs(normals).max(axis=1, keepdims=True) > 0, normals, np.array([0, 1, 0], np.float32))
-    placed = vertices * _scale(vertices, faces, form, size)
-    if (up or form.up) == "z":
-        placed, normals = z_up(placed), z_up(normals)
+    placed, normals = place(vertices, faces, normals, form, up, size)
     solid = trimesh.Trimesh(placed, faces, vertex_normals=normals, process=False)
 
     suffix = path.suffix.lower()
@@ -52,6 +48,24 @@ def encode_mesh(
     options: dict[str, Any] = {".obj": {"include_normals": True, "header": None}, ".ply": {"vertex_normal": True}}
     content: Any = solid.export(file_type=suffix[1:], **options.get(suffix, {}))
     return content.encode() if isinstance(content, str) else content
+
+
+def place(
+    vertices: Float[np.ndarray, "vertices 3"],
+    faces: Integer[np.ndarray, "faces 3"],
+    normals: Float[np.ndarray, "vertices 3"],
+    form: MeshFormat,
+    up: str | None,
+    size: float | None,
+) -> tuple[Float[np.ndarray, "vertices 3"], Float[np.ndarray, "vertices 3"]]:
+    """Vertices and unit normals in the axes and the unit of a file; arguments as for `encode_mesh`."""
+    placed, normals = vertices * _scale(vertices, faces, form, size), nonzero_normals(normals)
+    return (z_up(placed), z_up(normals)) if (up or form.up) == "z" else (placed, normals)
+
+
+def nonzero_normals(normals: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "vertices 3"]:
+    """The normals, upwards where they are zero: glTF requires unit normals, and a vertex without faces has none."""
+    return np.where(np.abs(normals).max(axis=1, keepdims=True) > 0, normals, np.array([0, 1, 0], np.float32))
 
 
 def z_up(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:

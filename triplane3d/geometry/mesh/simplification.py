@@ -1,9 +1,9 @@
 """The same surface with fewer faces, by quadric error metrics (Garland and Heckbert 1997; libigl's `qslim`)."""
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from triplane3d.geometry.mesh.mesh import Mesh
+from triplane3d.geometry.mesh.vertex_values import nearest_colors
 
 try:
     import igl
@@ -31,11 +31,8 @@ def simplify(mesh: Mesh, faces: int) -> Mesh:
     check_simplify(faces)
     if len(mesh.faces) <= faces:
         return mesh
-    report = mesh.check(sampled_faces=0)
-    if not (report.watertight and report.winding_consistent):  # libigl may loop forever on such a mesh
+    if not (mesh.is_watertight and mesh.winding_is_consistent):  # libigl may loop forever on such a mesh
+        report = mesh.check(sampled_faces=0)
         raise ValueError(f"only a closed, consistently wound surface can be simplified; this mesh has {report}")
     vertices, corners, *_ = igl.qslim(mesh.vertices.astype(np.float64), np.asarray(mesh.faces), faces)
-    colors = None
-    if mesh.vertex_colors is not None:
-        colors = mesh.vertex_colors[cKDTree(mesh.vertices).query(vertices)[1]]
-    return Mesh(vertices, corners.astype(np.int64), colors)
+    return Mesh(vertices, corners.astype(np.int64), nearest_colors(mesh, vertices))

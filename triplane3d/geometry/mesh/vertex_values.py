@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 
-from triplane3d.geometry.mesh import Mesh
+from triplane3d.geometry.mesh.mesh import Mesh
 
 
 def nearest_colors(mesh: Mesh, vertices: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"] | None:
