@@ -52,9 +52,10 @@ def make_optimizer(
         ]
 
     adamw = torch.optim.AdamW(with_options(for_muon=False), lr=optim.lr, betas=optim.betas, fused=True)
-    if not linear:
+    matrices = with_options(for_muon=True)
+    if not matrices:
         return adamw
-    muon = torch.optim.Muon(with_options(for_muon=True), lr=optim.lr, adjust_lr_fn="match_rms_adamw")
+    muon = torch.optim.Muon(matrices, lr=optim.lr, adjust_lr_fn="match_rms_adamw")
     return CombinedOptimizer([muon, adamw])
 
 
