@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -211,16 +211,8 @@ def generate(
 ) -> tuple[FieldBatch, float]:
     """The unrefined fields of photos, and the seconds for each."""
     start = perf_counter()
-    latents = pipe(
-        list(images),
-        num_inference_steps=steps,
-        guidance_scale=guidance,
-        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-        output_type="latent",
-        return_dict=False,
-        refine=0,
-    )[0]
-    fields = pipe.decode_latents(latents)
+    latents = _call(pipe, images, seeds, steps, guidance, output_type="latent", refine=0).meshes
+    fields = pipe.decode_latents(cast(Tensor, latents))
     return fields, (perf_counter() - start) / len(seeds)
 
 
@@ -235,18 +227,24 @@ def refine(
 ) -> tuple[list[Refinement], float]:
     """What a call of the pipeline with `refine=passes` makes of photos, and the seconds for each."""
     start = perf_counter()
-    output = pipe(
-        list(images),
-        num_inference_steps=steps,
-        guidance_scale=guidance,
-        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-        # The smallest grid: only the fields are needed.
-        output_type="pt",
-        resolution=2,
-        refine=passes,
-    )
+    # The smallest grid: only the fields are needed.
+    output = _call(pipe, images, seeds, steps, guidance, output_type="pt", resolution=2, refine=passes)
     seconds = (perf_counter() - start) / len(seeds)
-    return cast(Triplane3DPipelineOutput, output).refinements or [], seconds
+    return output.refinements or [], seconds
+
+
+def _call(
+    pipe: Triplane3DPipeline,
+    images: Sequence[Image.Image | str],
+    seeds: Sequence[int],
+    steps: int | None,
+    guidance: float | None,
+    **options: Any,
+) -> Triplane3DPipelineOutput:
+    """A call of the pipeline with the noise of one seed for each photo."""
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    output = pipe(list(images), num_inference_steps=steps, guidance_scale=guidance, generator=generators, **options)
+    return cast(Triplane3DPipelineOutput, output)
 
 
 def target_of(
