@@ -1,4 +1,4 @@
-"""Three coarse planes of features, which carry what a photo tells about the whole of a shape."""
+"""Three coarse planes of features for the whole shape, predicted from its photo."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ PATCH = 2
 class ShapePlanes(nn.Module):
     """Predicts coarse planes from a photo's tokens and the planes that were generated from it.
 
-    A point's own pixel tells little about a side that the photo does not show. There the whole shape decides: a chair
-    has legs at its back as well. A token stands for a patch of a generated plane, averaged to few pixels. Tokens attend
-    to the photo's and to one another in turn, as in feed-forward triplane models (Hong et al. 2024, LRM, section 3.2).
+    The pixel of a point has little information about a side that the photo does not show. There the whole shape
+    matters: a chair has legs at its back as well. A token stands for a patch of a generated plane, averaged to few
+    pixels. Tokens attend to the photo's and to one another in turn, as in feed-forward triplane models (Hong et al.
+    2024, LRM, section 3.2).
     """
 
     def __init__(self, plane_channels: int, dim: int, *, heads: int, num_layers: int, side: int, out_channels: int):

@@ -116,7 +116,7 @@ class PhotoEvidence:
 
     @classmethod
     def of(cls, photo: Float[Tensor, "4 side side"], refiner: FieldRefiner | None) -> PhotoEvidence:
-        """What a framed photo tells, with the refiner's features and camera where there is a refiner."""
+        """With the refiner's features and camera; with the average camera where there is no refiner."""
         if refiner is None:
             return cls.from_photo(photo)
         pixel_values = normalize_framed(premultiply(photo[None])).to(refiner.dtype)

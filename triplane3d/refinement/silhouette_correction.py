@@ -5,7 +5,7 @@ the mask and negative outside, growing with the distance to the mask's edge up t
 
 Where the silhouette covers too much, all logits along the ray are lowered by s - t: the ray becomes empty.
 
-Where the object is missing, the ray tells nothing about the depth. A part is added that is as thick as it is wide, at a
+Where the object is missing, the mask does not determine the depth. A part is added that is as thick as it is wide, at a
 depth that agrees with its surroundings: near the surface beside it, and near the places where the field is least
 certain that the part is absent. With depth z along the ray, the part's depth d and its half-thickness r, its logit is
 
